@@ -1,0 +1,71 @@
+# ORPO beside SFT -> DPO. `make help` lists what there is; every target makes the environment it needs.
+MODEL    ?= pocket
+DATASET  ?=
+HARDWARE ?=
+ARGS     ?=
+RUNS     ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help compare orpo dpo sft sweep eval table test check format lock clean
+VENV   := .venv/installed
+PYTHON := .venv/bin/python
+LAUNCH  = $(PYTHON) -m launch --multirun model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  MODEL=    a file of conf/model     $(notdir $(basename $(wildcard conf/model/*.yaml)))"
+	@echo "  DATASET=  a file of conf/dataset   $(notdir $(basename $(wildcard conf/dataset/*.yaml)))"
+	@echo "  HARDWARE= a file of conf/hardware  $(notdir $(basename $(wildcard conf/hardware/*.yaml)))  (default: detected)"
+	@echo '  ARGS=     options, comma = sweep   ARGS="orpo.beta=0.1,0.2 seed=0,1,2"'
+
+compare: $(VENV) ## Train SFT, SFT -> DPO and ORPO, evaluate them, print one table
+	@$(LAUNCH) pipeline=compare $(ARGS)
+
+orpo: $(VENV) ## Train ORPO: one stage
+	@$(LAUNCH) pipeline=orpo $(ARGS)
+
+dpo: $(VENV) ## Train SFT, then DPO: two stages
+	@$(LAUNCH) pipeline=dpo $(ARGS)
+
+sft: $(VENV) ## Train SFT alone
+	@$(LAUNCH) pipeline=sft $(ARGS)
+
+sweep: $(VENV) ## Train and evaluate every combination of ARGS="pipeline=orpo orpo.beta=0.05,0.1" or ARGS="sweep=pocket-orpo"
+	@$(LAUNCH) evaluate=true $(ARGS)
+
+eval: $(VENV) ## Evaluate the newest session, or RUNS=runs/_sessions/...
+	@$(PYTHON) -m eval $(RUNS)
+
+table: $(VENV) ## Print the table of the newest session, or of RUNS=...
+	@$(PYTHON) -m eval.table $(RUNS)
+
+test: $(VENV) ## Run the tests
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: $(VENV) ## Lint, check formatting and types
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m pyright
+
+format: $(VENV) ## Format the code
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+lock: ## Resolve requirements.txt anew into requirements.lock
+	@rm -rf .venv.lock && python3 -m venv .venv.lock
+	@.venv.lock/bin/pip install --quiet -r requirements.txt
+	@# "+cpu" names a build that only some machines have, and CUDA's packages come with torch where it wants them
+	@.venv.lock/bin/pip freeze | sed 's/+cpu$$//' | grep -v -E '^(nvidia|cuda|triton)' > requirements.lock.new
+	@mv requirements.lock.new requirements.lock && rm -rf .venv.lock
+	@echo "requirements.lock: $$(wc -l < requirements.lock) packages"
+
+clean: ## Remove the environment and caches; what was trained stays in runs/
+	@rm -rf .venv .cache .pytest_cache .ruff_cache && find . -name __pycache__ -not -path './runs/*' -exec rm -rf {} +
+
+$(VENV): requirements.lock
+	@echo "installing the environment into .venv (once; log: .venv.log)"
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@rm -rf .venv && python3 -m venv .venv && .venv/bin/pip install --quiet -r requirements.lock > .venv.log 2>&1 \
+		|| { tail -n 5 .venv.log; rm -rf .venv; echo "error: the installation failed; its log is .venv.log"; exit 1; }
+	@$(PYTHON) -m launch.schema && touch $@

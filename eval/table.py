@@ -1,0 +1,110 @@
+"""The table: pipelines side by side with what they are worth and what they cost; terminal, Markdown and JSON.
+
+`python -m eval.table [SESSION …]` prints it again from the files.
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.table import Table
+
+from eval.rows import NAMES, Row, as_json, build_rows
+from eval.session import console, jobs_of, measured, sessions
+from eval.statistics import Estimate
+from recipes.config import UserError, write_json, write_text
+
+ABSENT = "–"
+SHARES = ("win rate", "right fact", "pairs ranked", "stopped")
+
+
+def write_table(session: Path) -> None:
+    """Print a session's table, and write it as table.md and table.json beside the session's jobs.
+
+    Raises:
+        UserError: no job has trained anything, or nothing was evaluated yet.
+    """
+    jobs = jobs_of(session)
+    if not jobs:
+        raise UserError(f"{session}: no job has finished a pipeline; its errors are in */job.json")
+    for job in jobs:
+        for directory in [job["base"], *(stages[-1] for stages in job["pipelines"].values())]:
+            if not measured(Path(directory), job["evaluation"]).exists():
+                raise UserError(f"{directory} has not been evaluated: run `make eval RUNS={session}`")
+    rows = build_rows(jobs)
+    head, *body = cells(rows)
+    title = f"{jobs[0]['model']} on {jobs[0]['dataset']}"
+    table = Table(title=title, title_justify="left")
+    for place, name in enumerate(head):
+        table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
+    for line in body:
+        table.add_row(*line)
+    console.print(table)
+    for line in notes(rows):
+        console.print(line)
+    write_text(session / "table.md", "\n".join([*markdown(head, body), "", *notes(rows), ""]))
+    write_json(session / "table.json", [as_json(row) for row in rows])
+    console.print(f"table: {session}/table.md and table.json; answers: eval/ in each stage directory", soft_wrap=True)
+
+
+def cells(rows: list[Row]) -> list[list[str]]:
+    """Return the table as text, head first: a column a pipeline where they are few, else a line a setting."""
+    names = [f"{NAMES.get(row.pipeline, row.pipeline)} {row.setting}".strip() for row in rows]
+    keys = list(dict.fromkeys(key for row in rows for key in row.values))
+    wanted = [key for key in keys if any(row.values.get(key) is not None for row in rows)]
+    lines = [["stages", *(" → ".join(row.stages) or ABSENT for row in rows)]]
+    lines += [[key, *(text(key, row.values.get(key)) for row in rows)] for key in wanted]
+    table = [["", *names], *lines]
+    return table if len(rows) <= 6 else [list(line) for line in zip(*table, strict=True)]
+
+
+def text(key: str, value: "Estimate | float | str | None") -> str:
+    """Return one cell."""
+    if value is None:
+        return ABSENT
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Estimate):
+        spread = f" ± {number(key, value.spread)}" if value.spread is not None else ""
+        return f"{number(key, value.mean)}{spread} [{number(key, value.low)}, {number(key, value.high)}]"
+    return number(key, value)
+
+
+def number(key: str, value: float) -> str:
+    """Return a number with the unit and digits that its row deserves."""
+    if key.startswith(SHARES):
+        return f"{100 * value:.1f}%"
+    if key.startswith("peak memory"):
+        return f"{value / 1e9:.2f}e9"
+    if key == "FLOPs":
+        return f"{value:.2e}"
+    if key.startswith(("tokens", "device-seconds")):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if key.startswith(("mean length", "forward")) else f"{value:.2f}"
+
+
+def markdown(head: list[str], body: list[list[str]]) -> list[str]:
+    """Return the table in Markdown."""
+    rule = ["---", *("---:" for _ in head[1:])]
+    return ["| " + " | ".join(line) + " |" for line in (head, rule, *body)]
+
+
+def notes(rows: list[Row]) -> Iterable[str]:
+    """Say how to read the table."""
+    seeds = rows[0].seeds
+    prompts = rows[0].scores.shape[1]
+    spread = f"; mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
+    return [
+        f"Brackets: 95% interval, bootstrap over {prompts} held-out prompts{spread}. Win rates: {rows[0].scored_by}; "
+        "a tie counts half.",
+        "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages.",
+    ]
+
+
+if __name__ == "__main__":
+    try:
+        for name in sessions(sys.argv[1:]):
+            write_table(name)
+    except UserError as error:
+        console.print(f"error: {error}", style="red", soft_wrap=True, markup=False)
+        sys.exit(2)

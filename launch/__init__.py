@@ -1,0 +1,1 @@
+"""From a command line to stage directories: composes the configuration and runs the stages."""

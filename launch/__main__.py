@@ -1,0 +1,68 @@
+"""`python -m launch`: compose a configuration, train its stages, evaluate them, print the table.
+
+Hydra is the parent and composes once; torchrun is the child and never sees Hydra.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from launch.command import module
+from launch.errors import explain
+from launch.job import CRASH, INTERRUPTED, USER, run_job
+from launch.run import console
+from launch.schema import register, sessions
+from recipes.config import UserError, read_json
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def job(config: DictConfig) -> None:
+    """Run one job; what became of it is left in its directory, since a launcher may run it elsewhere."""
+    hydra_config = HydraConfig.get()
+    run_job(config, list(hydra_config.overrides.task), Path(hydra_config.runtime.output_dir))
+
+
+def main() -> int:
+    """Run all jobs of the command line; return the exit status: 0, 1 crash, 2 wrong input, 130 interrupted."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one line
+    if {"--cfg", "-c"} & set(sys.argv) and "--resolve" not in sys.argv:
+        sys.argv.append("--resolve")
+    register()
+    try:
+        job()
+    except (HydraException, OmegaConfBaseException, UserError) as error:
+        console.print(f"error: {explain(error)}", style="red", soft_wrap=True, markup=False)
+        return USER
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return report(sessions[0]) if sessions else 0
+
+
+def report(directory: Path) -> int:
+    """Sum up a session's jobs, evaluate what was trained, print the table; return the exit status."""
+    jobs = [read_json(path) for path in sorted(directory.glob("*/job.json"), key=lambda path: int(path.parent.name))]
+    if len(jobs) > 1:
+        for number, found in enumerate(jobs):
+            words = " ".join([*found["overrides"], f"seed={found['seed']}"])
+            console.print(
+                f"job {number}: {'; '.join(found['errors']) or 'done'}  ({words})", soft_wrap=True, markup=False
+            )
+    status = max((found["status"] for found in jobs), default=CRASH)
+    if any(found["evaluate"] and found["pipelines"] for found in jobs):
+        status = max(status, subprocess.run(module("eval", directory), check=False).returncode)
+    elif not status:
+        stages = dict.fromkeys(stage for found in jobs for stages in found["pipelines"].values() for stage in stages)
+        console.print(f"trained: {' '.join(stages)}", soft_wrap=True)
+        console.print(f"see what came of it: make eval RUNS={directory}", soft_wrap=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""The base model that every pipeline starts from: pretrained here for the embedded world, found elsewhere otherwise."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from launch.command import module
+from launch.inputs import ROOT, Start, find_model
+from launch.plan import OURS, digest, home
+from launch.run import claim, run
+from recipes.config import FORMAT, Dataset, done, read_json, write_config, write_json
+from recipes.versions import versions
+
+POCKET = ("world.py", "base.py")
+
+
+def find_base(config: dict[str, Any]) -> Start:
+    """Return where the base model lies, pretraining a pocket model that is missing.
+
+    Raises:
+        UserError: the model cannot be found, see `launch.inputs`.
+    """
+    model = config["model"]
+    if model["pocket_size"] and model["model_name_or_path"] == "pocket":
+        return pretrain(config)
+    return find_model(model)
+
+
+def pretrain(config: dict[str, Any]) -> Start:
+    """Return the pocket model of the profile's size; its seed is fixed, so that `seed=` varies the tuning alone."""
+    size = config["model"]["pocket_size"]
+    sources = [(ROOT / "pocket" / name).read_text() for name in POCKET]
+    identity = digest([size, sources, versions()["torch"]])
+    directory = Path(config["runs"], "pocket", f"base-{size}-{identity}")
+    directory.mkdir(parents=True, exist_ok=True)
+    with claim(directory):
+        if not done(directory):
+            check_source(config)
+            write_config(directory, {"format": FORMAT, "size": size, "seed": 0})
+            run(module("pocket.base", directory), directory, "base", dict(os.environ))
+            write_json(directory / "record.json", read_json(directory / "pretraining.json"))
+    return Start(str(directory / "model"), None, f"pocket-{size}-{identity}")
+
+
+def check_source(config: dict[str, Any]) -> None:
+    """Read the pairs before two minutes of pretraining: bad data should be told at once.
+
+    Raises:
+        UserError: see `recipes.data`.
+    """
+    from recipes.data import read_source  # imports that take seconds
+
+    read_source(Dataset(**config["dataset"]))
+
+
+def base_row(config: dict[str, Any], start: Start, pairs: Path, fingerprint: str) -> Path:
+    """Return a stage directory that trains nothing: the untuned model, to be evaluated like the others."""
+    name = f"base-{digest([start.identity, fingerprint, config['model']['chat_template']])}"
+    directory = home(config) / name
+    if not done(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        model = {key: value for key, value in config["model"].items() if key in OURS}
+        values = {
+            "format": FORMAT,
+            "stage": "base",
+            "start": start.path,
+            "start_revision": start.revision,
+            "model": model,
+        }
+        write_config(directory, values)
+        write_json(directory / "record.json", {"stage": "base"})
+    return directory

@@ -1,0 +1,184 @@
+"""What must be there before anything trains: the model's files, the prepared pairs, memory and disk."""
+
+import hashlib
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+from launch.plan import OURS, Start, digest
+from recipes.config import Dataset, Model, UserError, read_json
+
+ROOT = Path(__file__).parent.parent
+SMALL = 2**26  # bytes; larger files are known by name, size and time
+# Bytes per parameter. Full: float32 weights, gradients and two Adam moments. Adapters: the frozen base alone.
+MEMORY = {"full": 16.0, "lora": 2.2, "qlora": 0.7}
+REFERENCE = 4.0  # DPO's second model, in full fine-tuning
+DISK = {"full": 40.0, "lora": 6.0, "qlora": 6.0}  # two checkpoints, a third being written, and the model
+
+
+def find_model(model: dict[str, Any]) -> Start:
+    """Return where the base model lies.
+
+    Raises:
+        UserError: it is neither a local directory nor to be had from the hub or its cache.
+    """
+    path = Path(model["model_name_or_path"]).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(
+                f"{path} holds no config.json: model.model_name_or_path must be a Transformers model directory"
+            )
+        return Start(str(path), None, fingerprint(path))
+    if looks_local(model["model_name_or_path"]):
+        raise UserError(f"{path} does not exist: check model.model_name_or_path")
+    return find_on_hub(model)
+
+
+def looks_local(name: str) -> bool:
+    """Whether a model's name can only be meant as a path; hub ids have at most one slash."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def find_on_hub(model: dict[str, Any]) -> Start:
+    """Return a hub model at its exact commit, from the local cache or the hub."""
+    from huggingface_hub import constants, get_session, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError
+
+    name, revision = model["model_name_or_path"], model["model_revision"]
+    local = "or point to a local copy: model.model_name_or_path=<directory>"
+    try:
+        if not isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+            get_session().head(constants.ENDPOINT, timeout=5)  # hf_hub_download alone would retry for 24 seconds
+        config = hf_hub_download(name, "config.json", revision=revision, etag_timeout=5)
+    except GatedRepoError:
+        raise UserError(
+            f"{name} is gated: accept its licence on its hub page and run `hf auth login`, {local}"
+        ) from None
+    except Exception:  # offline, unknown, no permission, no such revision: the client has a dozen errors for it
+        raise UserError(
+            f"{name} is not in the local cache and the hub cannot be reached or does not have it: where there is a "
+            f"network run `hf download {name}`, {local}"
+        ) from None
+    commit = Path(config).parent.name
+    return Start(name, commit, f"{name}@{commit}")
+
+
+def fingerprint(directory: Path) -> str:
+    """Return a digest of a model directory: small files by content, large ones by name, size and time."""
+    parts = []
+    for path in sorted(path for path in directory.iterdir() if path.is_file()):
+        stat = path.stat()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if stat.st_size < SMALL else stat.st_mtime_ns
+        parts.append([path.name, stat.st_size, content])
+    return digest(parts)
+
+
+def chat_template(name: str | None) -> str | None:
+    """Return the text of a chat template: a name in conf/chat_template, or a file.
+
+    Raises:
+        UserError: there is no such template.
+    """
+    if name is None:
+        return None
+    known = ROOT / "conf" / "chat_template"
+    for path in (known / f"{name}.jinja", Path(name).expanduser()):
+        if path.is_file():
+            return path.read_text()
+    names = ", ".join(sorted(path.stem for path in known.glob("*.jinja")))
+    raise UserError(f"model.chat_template={name} is neither a file nor one of {names}")
+
+
+def prepare_pairs(config: dict[str, Any], start: Start, say: Any) -> Path:
+    """Return the directory of the tokenised pairs, made when there is none for these inputs.
+
+    Raises:
+        UserError: the data or the tokenizer cannot be used; see `recipes.data`.
+    """
+    dataset = Dataset(**config["dataset"])
+    model = Model(**{key: value for key, value in config["model"].items() if key in OURS})
+    inputs = [config["dataset"], source_identity(dataset), start.identity, code_identity()]
+    inputs += [model.chat_template, model.stop_tokens, model.pad_token]
+    directory = Path(config["runs"], "_pairs", digest(inputs))
+    if (directory / "manifest.json").is_file():
+        return directory
+    # Only now: these imports take seconds, and a second run does not need them.
+    from recipes.data import prepare
+    from recipes.model import load_tokenizer
+
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    prepare(dataset, model, load_tokenizer(model, start.path, start.revision), directory, say)
+    return directory
+
+
+def source_identity(dataset: Dataset) -> list[str]:
+    """Return what changes when a data set's files do; hub sets are known by id and revision alone."""
+    files = [Path(path).expanduser() for path in (dataset.path, dataset.test_path) if path]
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()]
+
+
+def code_identity() -> str:
+    """Return a digest of the code that makes the rows: when it changes, they are made anew."""
+    files = [ROOT / "recipes" / name for name in ("data.py", "pairs.py", "sources.py")] + [ROOT / "pocket" / "world.py"]
+    return digest([path.read_text() for path in files])
+
+
+def describe_pairs(directory: Path) -> str:
+    """Say in one line how many pairs there are, and what was dropped."""
+    manifest = read_json(directory / "manifest.json")
+    counts = " and ".join(f"{count:,} {split}" for split, count in manifest["pairs"].items())
+    dropped = [
+        f"{found['count']} {split} ({problem}, rows {', '.join(map(str, found['rows']))}{', …' * (found['count'] > 3)})"
+        for split, problems in manifest["dropped"].items()
+        for problem, found in problems.items()
+    ]
+    return f"{counts} pairs" + (f"; dropped {'; '.join(dropped)}" if dropped else "")
+
+
+def tuning(model: dict[str, Any]) -> str:
+    """Name how much of a model trains."""
+    if not model["use_peft"]:
+        return "full"
+    return "qlora" if model["load_in_4bit"] or model["load_in_8bit"] else "lora"
+
+
+def check_room(config: dict[str, Any], start: Start) -> None:
+    """Refuse what cannot fit the device's memory or the disk.
+
+    Raises:
+        UserError: with what would fit.
+    """
+    model, hardware = config["model"], config["hardware"]
+    kind = tuning(model)
+    parameters = count_parameters(start.path) or model["parameters"] or 0
+    stages = {stage for stages in config["pipelines"].values() for stage in stages}
+    memory = parameters * (MEMORY[kind] + (REFERENCE if kind == "full" and "dpo" in stages else 0.0)) / 1e9
+    memory /= hardware["processes"] if hardware["fsdp"] else 1
+    smaller = {"full": "tuning=lora or tuning=qlora", "lora": "tuning=qlora", "qlora": "a larger machine"}[kind]
+    if hardware["memory_gb"] and memory > hardware["memory_gb"]:
+        raise UserError(
+            f"tuning={kind} of {parameters / 1e9:.1f}B parameters needs over {memory:.0f} GB on each device, and "
+            f"hardware={hardware['name']} has {hardware['memory_gb']:g}: use {smaller}"
+        )
+    runs = Path(config["runs"])
+    runs.mkdir(parents=True, exist_ok=True)
+    disk, free = parameters * DISK[kind], shutil.disk_usage(runs).free
+    if disk > free:
+        raise UserError(
+            f"no space left: a stage needs about {disk / 1e9:.2f} GB under {runs}/ and {free / 1e9:.2f} GB are free: "
+            "make room, or set runs=<directory on a larger disk>"
+        )
+
+
+def count_parameters(path: str) -> int | None:
+    """Count a local model's weights from the headers of its safetensors files; None where there are none."""
+    files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
+    total = 0
+    for file in files:
+        with file.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        header.pop("__metadata__", None)
+        total += sum(math.prod(tensor["shape"]) for tensor in header.values())
+    return total or None

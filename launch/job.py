@@ -1,0 +1,150 @@
+"""One job: the pipelines of one configuration, from the base model to trained stages."""
+
+import subprocess
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from launch.base import base_row, find_base
+from launch.command import module
+from launch.errors import explain
+from launch.inputs import chat_template, check_room, describe_pairs, prepare_pairs
+from launch.plan import Planned, digest, plan
+from launch.run import StageFailed, console, prepare_directory, run_stage
+from launch.schema import resolve
+from recipes.config import UserError, done, read_json, write_json
+from recipes.versions import versions
+
+USER, CRASH, INTERRUPTED = 2, 1, 130
+
+
+@dataclass
+class Outcome:
+    """What became of a job; kept as `job.json` in its directory under runs/_sessions, for tables to read."""
+
+    overrides: list[str]  # of the command line, without the seed
+    seed: int = 0
+    model: str = ""
+    dataset: str = ""
+    evaluate: bool = False
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    base: str = ""
+    pipelines: dict[str, list[str]] = field(default_factory=dict)  # finished ones: their stage directories in order
+    errors: list[str] = field(default_factory=list)
+    status: int = 0
+
+    def describe(self, values: dict[str, Any]) -> None:
+        """Note what the job is about."""
+        self.seed, self.evaluate = values["seed"], values["evaluate"]
+        self.model, self.dataset = values["model"]["name"], values["dataset"]["name"]
+        self.evaluation = {"prompts": values["eval_prompts"], "seed": values["seed"]}
+
+    def fail(self, status: int, message: str) -> None:
+        """Note what went wrong, and tell it."""
+        self.status = max(self.status, status)
+        self.errors.append(message)
+        console.print(f"error: {message}", style="red", soft_wrap=True, markup=False)
+
+
+def run_job(config: DictConfig, overrides: list[str], directory: Path) -> None:
+    """Train every pipeline of `config`, and leave its outcome as `directory`/job.json.
+
+    A pipeline that fails does not keep the others from their turn, nor a job the other jobs of a sweep.
+    """
+    outcome = Outcome([word for word in overrides if not word.startswith("seed=")])
+    try:
+        values = resolve(config)
+        outcome.describe(values)
+        refuse_unused(values, overrides)
+        train_pipelines(values, outcome)
+    except KeyboardInterrupt:
+        outcome.fail(INTERRUPTED, "interrupted: the same command goes on from the last checkpoint")
+        raise
+    except UserError as error:
+        outcome.fail(USER, str(error))
+    except OmegaConfBaseException as error:
+        outcome.fail(USER, explain(error))
+    except OSError as error:
+        outcome.fail(USER, f"{error.strerror or error}: {error.filename or config.runs}")
+    finally:
+        keep(outcome, directory)
+
+
+def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
+    """Make ready, check everything, then train stage by stage.
+
+    Raises:
+        UserError: before anything is trained, for whatever the user can mend.
+    """
+    config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
+    start = find_base(config)
+    check_room(config, start)
+    pairs = prepare_pairs(config, start, say=lambda line: console.print(f"       {line}"))
+    console.print(f"       {config['dataset']['name']}: {describe_pairs(pairs)}", soft_wrap=True)
+    fingerprint = read_json(pairs / "manifest.json")["fingerprint"]
+    dataset = config["dataset"]
+    outcome.evaluation |= {"pairs": str(pairs), "max_new_tokens": dataset["max_new_tokens"], "gold": dataset["gold"]}
+    outcome.base = str(base_row(config, start, pairs, fingerprint))
+    pipelines = {name: plan(config, stages, start, pairs, fingerprint) for name, stages in config["pipelines"].items()}
+    check_options([stage for stages in pipelines.values() for stage in stages])
+    group = digest(sorted({stage.config["digest"] for stages in pipelines.values() for stage in stages}))
+    for name, stages in pipelines.items():
+        train_pipeline(name, stages, f"{outcome.model}-{outcome.dataset}-{group}", outcome)
+
+
+def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcome) -> None:
+    """Train one pipeline's stages in order, and note its directories or what stopped it."""
+    try:
+        for stage in stages:
+            run_stage(stage, group)
+    except UserError as error:
+        outcome.fail(USER, str(error))
+    except StageFailed as error:
+        outcome.fail(CRASH, str(error))
+    else:
+        outcome.pipelines[name] = [str(stage.directory) for stage in stages]
+
+
+def refuse_unused(config: dict[str, Any], overrides: list[str]) -> None:
+    """Refuse an option of a stage that no pipeline of this job has: it would do nothing.
+
+    Raises:
+        UserError: naming the option and the stages there are.
+    """
+    stages = {stage for stages in config["pipelines"].values() for stage in stages}
+    for word in overrides:
+        stage = word.lstrip("+~").split(".")[0]
+        if stage in {"sft", "dpo", "orpo"} - stages:
+            raise UserError(f"{word} would do nothing: this pipeline trains {', '.join(sorted(stages))}; leave it out")
+
+
+def check_options(stages: list[Planned]) -> None:
+    """Write the stage directories, and build every trainer's arguments in a process of their own.
+
+    Raises:
+        UserError: TRL or Transformers refuses a value, or a directory is another version's.
+    """
+    versions_now = versions()
+    for stage in stages:
+        stage.config["versions"] = versions_now
+        prepare_directory(stage)
+    untrained = [stage.directory for stage in stages if not done(stage.directory)]
+    if not untrained:
+        return
+    answer = subprocess.run(module("recipes.check", *untrained), capture_output=True, text=True, check=False)
+    if answer.returncode == USER:
+        raise UserError(answer.stdout.strip().splitlines()[-1])
+    if answer.returncode:
+        raise UserError(f"the trainer's options cannot be checked: {answer.stderr.strip().splitlines()[-1]}")
+
+
+def keep(outcome: Outcome, directory: Path) -> None:
+    """Write job.json; a full disk must not hide the error that is being told."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / "job.json", asdict(outcome))
+    except OSError as error:
+        console.print(f"error: {directory}: {error.strerror}", style="red")

@@ -1,0 +1,166 @@
+"""Run one stage in processes of its own: claim it, show progress, and say in one line what went wrong."""
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from launch.command import module, tracking, training
+from launch.plan import Planned
+from recipes.config import UserError, done, read_config, write_config
+from recipes.process import die_with_parent
+
+console = Console(stderr=True, highlight=False)
+FINISHED = "record.partial.json"  # trained, but adapters not merged yet
+PATIENCE = 30  # seconds that a process gets to end by itself
+
+
+class StageFailed(Exception):
+    """A stage crashed; the message ends with the path of its log."""
+
+
+class Speed(ProgressColumn):
+    """Updates per second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate, once there is one."""
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
+def run_stage(planned: Planned, group: str) -> None:
+    """Train a stage unless it is done, going on where an earlier attempt stopped.
+
+    Raises:
+        UserError: the stage stopped for a reason that the user can mend, or was made by another version.
+        StageFailed: it crashed.
+        KeyboardInterrupt: the user stopped it; the same command resumes.
+    """
+    directory, config = planned.directory, planned.config
+    prepare_directory(planned)
+    with claim(directory):
+        if done(directory):
+            console.print(f"{config['stage']:>5}  {directory}  done before, skipped")
+            return
+        environment = tracking(directory, config["digest"], group, dict(os.environ))
+        if not (directory / FINISHED).exists():
+            command = training(config["stage"], directory, config["processes"])
+            run(command, directory, config["stage"], environment)
+        if (directory / "adapter").is_dir() and not (directory / "model").is_dir():
+            run(module("recipes.model", directory), directory, "merge", environment)
+        (directory / FINISHED).rename(directory / "record.json")
+        for checkpoint in directory.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+
+
+def prepare_directory(planned: Planned) -> None:
+    """Write config.yaml, or check that the one found can be resumed.
+
+    Raises:
+        UserError: the directory was made by another version, or begun with other libraries.
+    """
+    directory = planned.directory
+    if not (directory / "config.yaml").exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        write_config(directory, planned.config)
+        return
+    found = read_config(directory)
+    changed = [
+        f"{name} {then}" for name, then in found["versions"].items() if planned.config["versions"].get(name) != then
+    ]
+    if changed and not done(directory):
+        raise UserError(
+            f"{directory} was begun with {', '.join(changed)}: finish it with these, or remove it and run again"
+        )
+
+
+@contextmanager
+def claim(directory: Path) -> Iterator[None]:
+    """Hold a stage while it trains; whoever else wants it waits. The kernel lets go of a dead process's claim."""
+    with (directory / ".claim").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print(f"       {directory}  is being trained by another process: waiting")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def run(command: list[str], directory: Path, title: str, environment: dict[str, str]) -> None:
+    """Run a stage's process, its output going to log.txt, with a progress bar.
+
+    Raises:
+        UserError, StageFailed, KeyboardInterrupt: as `run_stage`.
+    """
+    log = directory / "log.txt"
+    for stale in ("error.txt", "progress"):
+        (directory / stale).unlink(missing_ok=True)
+    with log.open("a") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment, preexec_fn=die_with_parent
+        )
+        try:
+            watch(process, directory, title)
+        except KeyboardInterrupt:
+            stop(process)
+            raise
+    if process.returncode:
+        raise failure(process.returncode, directory, title)
+
+
+def watch(process: "subprocess.Popen[bytes]", directory: Path, title: str) -> None:
+    """Draw the progress that the stage writes to its `progress` file, until the process ends."""
+    columns = (
+        TextColumn(f"{title:>5}  {directory}"),
+        *(BarColumn(bar_width=24), MofNCompleteColumn(), Speed(), TimeRemainingColumn(elapsed_when_finished=True)),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=None)
+        while process.poll() is None:
+            show(progress, task, directory / "progress")
+            time.sleep(0.1)
+        if process.returncode == 0:
+            total = progress.tasks[0].total or 1
+            progress.update(task, completed=total, total=total)
+
+
+def show(progress: Progress, task: object, file: Path) -> None:
+    """Move the bar to what the stage last wrote."""
+    try:
+        step, total = map(int, file.read_text().split())
+    except (OSError, ValueError):
+        return
+    progress.update(task, completed=step, total=total)  # type: ignore[arg-type]
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a process kindly, then firmly: Ctrl-C reaches it by the terminal, a signal to the launcher alone does not."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def failure(status: int, directory: Path, title: str) -> Exception:
+    """Return what to tell the user about a stage that ended with `status`."""
+    try:
+        return UserError((directory / "error.txt").read_text())
+    except OSError:
+        pass
+    log = directory / "log.txt"
+    errors = re.findall(
+        r"^(?:\[rank\d+\]: ?)?(\w*(?:Error|Exception|Interrupt)\b.*)$", log.read_text(errors="replace"), re.M
+    )
+    ours = [line for line in errors if "ChildFailedError" not in line]
+    return StageFailed(f"{title} failed ({ours[-1] if ours else f'exit status {status}'}); its log is {log}")

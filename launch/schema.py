@@ -1,0 +1,189 @@
+"""The schema of `conf/`: our few dataclasses, and TRL's options mirrored under TRL's own names.
+
+TRL's dataclasses are the only source of trainer options. OmegaConf cannot hold all of their types,
+so each field keeps its name and default and its type where that is int, float, bool or an optional
+of these; the rest is `Any`. A typo and a wrong type are thereby errors at composition, and a TRL
+upgrade is followed without a list of options here.
+"""
+
+import dataclasses
+import enum
+import hashlib
+import json
+import logging
+import os
+import typing
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from launch.machine import detect
+from recipes.config import Dataset, Hardware, Model, UserError, write_json
+
+STAGES = ("sft", "dpo", "orpo")
+CACHE = Path(__file__).parent.parent / ".cache"
+TYPES: dict[str, Any] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "int?": int | None,
+    "float?": float | None,
+    "bool?": bool | None,
+    "any": Any,
+}
+sessions: list[Path] = []  # this invocation's directory, once Hydra has asked for it
+REQUIRED = "???"  # OmegaConf's marker for a value that must be given
+
+
+@dataclass
+class Config:
+    """The root of `conf/`."""
+
+    model: Any = MISSING  # `Model` and TRL's ModelConfig in one, see `register`
+    dataset: Dataset = MISSING
+    hardware: Hardware = MISSING
+    pipelines: dict[str, list[str]] = MISSING  # name -> the stages it trains, in order
+    batch_size: int = 32  # pairs per update, whatever the machine
+    seed: int = 0
+    sft: Any = None
+    dpo: Any = None
+    orpo: Any = None
+    evaluate: bool = False  # sample answers, score them and print the table when all is trained
+    eval_prompts: int = 400  # held-out prompts that are answered
+    runs: str = "runs"
+
+
+def kind(annotation: Any) -> str:
+    """Name the type of `TYPES` that stands for a field annotated so."""
+    members = set(typing.get_args(annotation) or [annotation])
+    plain = members - {type(None)}
+    if len(plain) == 1 and plain <= {int, float, bool}:
+        return plain.pop().__name__ + ("?" if type(None) in members else "")
+    return "any"
+
+
+def mirror(source: type) -> dict[str, list[Any]]:
+    """Return name -> [kind, default] of every option of one of TRL's dataclasses."""
+    hints = typing.get_type_hints(source)
+    options = {}
+    for option in dataclasses.fields(source):
+        if option.init:
+            options[option.name] = [kind(hints[option.name]), plain_default(option)]
+    return options
+
+
+def plain_default(option: "dataclasses.Field[Any]") -> Any:
+    """Return a field's default as YAML would write it."""
+    if option.default_factory is not dataclasses.MISSING:
+        return option.default_factory()
+    value = REQUIRED if option.default is dataclasses.MISSING else option.default
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+def import_trl_options() -> dict[str, dict[str, list[Any]]]:
+    """Mirror TRL's four dataclasses; importing TRL takes 5-15 seconds."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses a GPU kernel that nobody asked for
+    from trl import ModelConfig
+
+    from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
+
+    sources = {"model": ModelConfig, "sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
+    return {name: mirror(source) for name, source in sources.items()}
+
+
+def trl_options() -> dict[str, dict[str, list[Any]]]:
+    """Return TRL's options, from a file named after the installed versions when there is one."""
+    versions = [version(name) for name in ("trl", "transformers", "accelerate", "torch")]
+    key = hashlib.sha256(" ".join(versions).encode() + Path(__file__).read_bytes()).hexdigest()[:12]
+    path = CACHE / f"trl-options-{key}.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        options = import_trl_options()
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, options)
+    except OSError:
+        pass  # a read-only checkout: slower, not wrong
+    return options
+
+
+def node(name: str, options: dict[str, list[Any]], base: type = object) -> type:
+    """Build the dataclass that adds `options`, their names, types and defaults, to those of `base`."""
+    ours = {option.name for option in dataclasses.fields(base)} if base is not object else set()
+    fields = [
+        (key, TYPES[of], field(default_factory=lambda value=default: value))
+        for key, (of, default) in options.items()
+        if key not in ours
+    ]
+    return dataclasses.make_dataclass(name, fields, bases=(base,))
+
+
+def session(runs: str) -> str:
+    """Name the directory of this invocation of the launcher; the same one for all its jobs."""
+    if not sessions:
+        sessions.append(Path(runs, "_sessions", f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"))
+    return str(sessions[0])
+
+
+def accumulate(batch_size: int, per_device: int, processes: int) -> int:
+    """Return how many micro-batches make one update.
+
+    Raises:
+        UserError: `batch_size` is no multiple of what the machine takes at once.
+    """
+    at_once = per_device * processes
+    if batch_size < 1 or per_device < 1 or processes < 1:
+        raise UserError("batch_size, hardware.per_device_batch and hardware.processes must be at least 1")
+    if batch_size % at_once:
+        nearest = at_once * max(1, round(batch_size / at_once))
+        raise UserError(
+            f"batch_size={batch_size} is no multiple of {at_once} (hardware.per_device_batch={per_device} pairs "
+            f"x hardware.processes={processes}): use batch_size={nearest}, or a per_device_batch that divides it"
+        )
+    return batch_size // at_once
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """Return a composed configuration as plain values, interpolations resolved.
+
+    Raises:
+        UserError: `+` added a key that no part of the project would read.
+        OmegaConfBaseException: a value is missing, or cannot be derived.
+    """
+    values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    options = trl_options()
+    known = {"": _names(Config), "dataset": _names(Dataset), "hardware": _names(Hardware)}
+    known |= {"model": _names(Model) | set(options["model"])} | {stage: set(options[stage]) for stage in STAGES}
+    for section, names in known.items():
+        for key in sorted(set(values[section] if section else values) - names):
+            path = f"{section}.{key}" if section else key
+            raise UserError(f"+{path}: there is no such option; `python -m launch --cfg job` lists all")
+    return values
+
+
+def _names(source: type) -> set[str]:
+    return {option.name for option in dataclasses.fields(source)}
+
+
+def register() -> None:
+    """Put the schema, TRL's options and the detected machine where `conf/` finds them."""
+    options = trl_options()
+    store = ConfigStore.instance()
+    model = node("Model", options["model"], Model)
+    root = dataclasses.make_dataclass("Config", [("model", model, MISSING)], bases=(Config,))
+    store.store(name="schema", node=root)
+    for stage in STAGES:
+        store.store(group="trl", name=stage, node=node(f"{stage.upper()}Config", options[stage]))
+    store.store(group="hardware", name="auto", node={"defaults": [detect()]})
+    OmegaConf.register_new_resolver("accumulate", accumulate, replace=True)
+    OmegaConf.register_new_resolver("session", session, use_cache=True, replace=True)
+
+
+if __name__ == "__main__":
+    trl_options()  # `make` runs this once after an install, so that the first command is as quick as the next

@@ -1,0 +1,152 @@
+"""The contract between the parts: a stage is a directory, `config.yaml` in, `model/` and `record.json` out."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# Raised by one whenever a stage directory written before could no longer be read or resumed.
+FORMAT = 1
+
+
+class UserError(Exception):
+    """What the user can mend: one line that says what is wrong, where, and what to do instead."""
+
+
+@dataclass
+class Model:
+    """What a model needs to be right, beside the options of `trl.ModelConfig` (which `model.` also takes)."""
+
+    name: str
+    model_name_or_path: str
+    model_revision: str = "main"
+    chat_template: str | None = None  # a name in conf/chat_template, a file, or null: the tokenizer's own
+    stop_tokens: list[str] = field(default_factory=list)  # the first one ends a turn
+    pad_token: str | None = None  # null: the tokenizer's own
+    parameters: int | None = None  # only used to refuse early what cannot fit the hardware
+    pocket_size: str | None = None  # small, medium or large: a model that pocket.base pretrains when missing
+
+
+@dataclass
+class Dataset:
+    """Where preference pairs come from, and which of them are trained on."""
+
+    name: str
+    path: str  # a hub id, or a JSON, JSONL (also .gz) or Parquet file, or "pocket"
+    test_path: str | None = None  # a second file; null: hold out `test_fraction` of the prompts
+    config: str | None = None
+    revision: str | None = None
+    train_split: str = "train"
+    test_split: str | None = None  # null: hold out `test_fraction` of the prompts
+    test_fraction: float = 0.05
+    max_length: int = 1024  # tokens of prompt and answer; longer pairs are dropped, for every method
+    train_rows: int | None = None  # null: all
+    test_rows: int | None = 500
+    max_new_tokens: int = 512  # per sampled answer, in evaluation
+    gold: bool = False  # whether pocket's gold reward scores answers to these prompts
+
+
+@dataclass
+class Hardware:
+    """A machine: how many processes train, and how many pairs fit on one device at once."""
+
+    name: str
+    processes: int
+    per_device_batch: int  # the experiment's `batch_size` is reached by accumulation
+    memory_gb: float | None = None  # of one device; null: not checked
+    use_cpu: bool = False
+    bf16: bool = True
+    fsdp: bool = False
+    activation_checkpointing: bool = (
+        True  # recompute the forward pass in the backward pass: less memory, a third slower
+    )
+
+
+@dataclass
+class Stage:
+    """One training: everything its process needs to know, as read back from `config.yaml`."""
+
+    directory: Path
+    stage: str
+    seed: int
+    batch_size: int
+    start: str  # the directory or hub id whose weights this stage starts from
+    start_revision: str | None
+    model: Model
+    model_options: dict[str, Any]  # trl.ModelConfig's: dtype, attention, LoRA, quantisation
+    pairs: Path  # the prepared rows, see recipes.data
+    processes: int
+    fsdp: bool
+    options: dict[str, Any]  # the trainer's, under TRL's names
+    digest: str
+
+    @classmethod
+    def load(cls, directory: Path) -> "Stage":
+        """Read `directory`/config.yaml.
+
+        Raises:
+            UserError: the file is missing, unreadable, or of another version of this project.
+        """
+        values = read_config(directory)
+        del values["format"], values["versions"]
+        model = Model(**values.pop("model"))
+        pairs = Path(values.pop("pairs"))
+        return cls(directory=directory, model=model, pairs=pairs, **values)
+
+    @property
+    def output(self) -> Path:
+        """Where the trained, merged model lies once the stage is done."""
+        return self.directory / "model"
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Return a stage directory's config.yaml as a dictionary.
+
+    Raises:
+        UserError: the file is missing, unreadable, or of another version of this project.
+    """
+    path = directory / "config.yaml"
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: give a stage directory that the launcher wrote") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is damaged ({reason}): remove {directory} and run again") from None
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != FORMAT:
+        raise UserError(
+            f"{directory} was made by another version of this project (format {found}, this one writes "
+            f"{FORMAT}): move it away or remove it, and run again"
+        )
+    return values
+
+
+def write_config(directory: Path, values: dict[str, Any]) -> None:
+    """Write a stage directory's config.yaml, plain values only."""
+    write_text(directory / "config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120))
+
+
+def done(directory: Path) -> bool:
+    """Whether the stage in `directory` is finished: its record is written last."""
+    return (directory / "record.json").is_file()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: to a temporary name of this process, then rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that this project wrote."""
+    return json.loads(path.read_text())

@@ -1,0 +1,159 @@
+"""What every recipe does with its trainer: check the machine, resume, train, save, record."""
+
+import errno
+import shutil
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from accelerate.utils import DistributedType
+from transformers import Trainer
+
+from recipes.config import Stage, UserError, read_json, write_json, write_text
+from recipes.meter import Guard, Meter
+from recipes.model import save_model
+from recipes.process import die_with_parent
+from recipes.record import record
+
+Options = TypeVar("Options")
+
+INTERRUPTED = 130
+OPTIMISERS = ("optimizer.pt", "optimizer.bin", "optimizer_0")  # plain, and the two of FSDP
+UNMERGED = "record.partial.json"  # renamed by the launcher once adapters are merged: then the stage is done
+
+
+def main(train: Callable[[Stage], None]) -> None:
+    """Run a recipe on the stage directory named on the command line.
+
+    Exit status: 0 done, 2 what the user can mend (its line is left in `error.txt`), 1 a crash,
+    130 interrupted. A W&B run is closed in every case.
+    """
+    die_with_parent()
+    directory = Path(sys.argv[1])
+    status = 0
+    try:
+        train(Stage.load(directory))
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except Exception as error:
+        traceback.print_exc()
+        message = in_words(error, directory)
+        status = 2 if message else 1
+        if message:
+            write_error(directory, message)
+    close_tracker(status)
+    sys.exit(status)
+
+
+def arguments(config: Callable[..., Options], stage: Stage) -> Options:
+    """Build a trainer's arguments; before the model, since they arm ZeRO-3 and FSDP for sharded loading.
+
+    Raises:
+        UserError: TRL or Transformers refuses the value of an option.
+    """
+    try:
+        return config(**stage.options)
+    except (ValueError, TypeError, ImportError) as error:
+        raise UserError(f"an option under `{stage.stage}.` is refused: {' '.join(str(error).split())}") from None
+
+
+def fit(trainer: Trainer, stage: Stage) -> None:
+    """Train to the end, from the newest whole checkpoint if there is one, and leave model and record."""
+    check_machine(trainer, stage)
+    train_adapters_in_float32(trainer)
+    meter = Meter(stage.directory, trainer.data_collator)
+    trainer.data_collator = meter
+    for callback in (meter.callback, Guard(trainer, meter)):
+        trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=newest_checkpoint(stage.directory))
+    save(trainer, stage)
+    cost = meter.total(trainer.accelerator)
+    if trainer.is_world_process_zero():
+        write_json(stage.directory / UNMERGED, record(trainer, stage, cost))
+
+
+def check_machine(trainer: Trainer, stage: Stage) -> None:
+    """Refuse to train on another machine than the hardware profile says; silently fewer GPUs are a wrong result.
+
+    Raises:
+        UserError: the number of processes or the kind of parallelism is not the profile's.
+    """
+    found = trainer.args.world_size
+    if found != stage.processes:
+        raise UserError(f"{found} processes train where the hardware profile says {stage.processes}")
+    sharded = trainer.accelerator.distributed_type == DistributedType.FSDP
+    if stage.fsdp and not sharded:
+        raise UserError(
+            f"FSDP was asked for, but {trainer.accelerator.distributed_type} would run: set hardware.fsdp=false"
+        )
+
+
+def train_adapters_in_float32(trainer: Trainer) -> None:
+    """Undo TRL's cast of QLoRA adapters to bf16, in which an update of 1e-6 rounds to nothing."""
+    assert trainer.model is not None
+    if hasattr(trainer.model, "peft_config"):
+        for weight in trainer.model.parameters():
+            if weight.requires_grad:
+                weight.data = weight.data.float()
+
+
+def newest_checkpoint(directory: Path) -> str | None:
+    """Return the newest checkpoint that was written to its end, or None to start from the beginning."""
+    steps = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
+    for checkpoint in steps:
+        if whole(checkpoint):
+            print(f"resuming from {checkpoint.name}", flush=True)
+            return str(checkpoint)
+        print(f"passing over {checkpoint.name}: it was not written to its end", flush=True)
+    return None
+
+
+def whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint has all that resuming needs; the trainer writes its state last."""
+    try:
+        read_json(checkpoint / "trainer_state.json")
+    except (OSError, ValueError):
+        return False
+    return (checkpoint / "scheduler.pt").exists() and any((checkpoint / name).exists() for name in OPTIMISERS)
+
+
+def save(trainer: Trainer, stage: Stage) -> None:
+    """Save the trained weights: `model/`, or `adapter/` for the merge that follows."""
+    if hasattr(trainer.model, "peft_config"):
+        trainer.save_model(str(stage.directory / "adapter"))
+    elif stage.fsdp:
+        trainer.save_model(str(stage.output))
+    elif trainer.is_world_process_zero():
+        shutil.rmtree(stage.output, ignore_errors=True)
+        save_model(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class, stage.output)  # type: ignore[arg-type]
+
+
+def in_words(error: Exception, directory: Path) -> str | None:
+    """Return the line a user is told, if the error is one that a user can mend."""
+    if isinstance(error, UserError):
+        return str(error)
+    no_space = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+    # torch.save reports a full disk as a failed write of its archive, without saying why
+    if no_space or ("PytorchStreamWriter" in str(error) and shutil.disk_usage(directory).free < 2**26):
+        return f"no space left where {directory} lies: make room and run again, it resumes"
+    if "out of memory" in str(error).lower():
+        return "out of memory: halve hardware.per_device_batch (batch_size stays), or use tuning=lora or tuning=qlora"
+    return None
+
+
+def write_error(directory: Path, message: str) -> None:
+    """Leave the one line for the launcher; on a full disk there may be no room even for that."""
+    try:
+        write_text(directory / "error.txt", message)
+    except OSError:
+        print(message, file=sys.stderr)
+
+
+def close_tracker(status: int) -> None:
+    """Close the W&B run with the exit status, if this process opened one."""
+    wandb: Any = sys.modules.get("wandb")
+    if wandb is not None and getattr(wandb, "run", None) is not None:
+        wandb.finish(exit_code=status)
+        wandb.teardown()

@@ -1,0 +1,114 @@
+"""Loading a model the same way for every method, and merging a trained adapter into its base."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from trl import ModelConfig, get_peft_config, get_quantization_config
+
+from recipes.config import Model, Stage, UserError
+from recipes.data import stop_ids
+
+
+def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Return the tokenizer at `path` with the profile's pad token and chat template.
+
+    Raises:
+        UserError: no tokenizer can be loaded, or there is no chat template to be had.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} has no tokenizer that can be loaded ({reason}): check model.model_name_or_path"
+        ) from None
+    if model.pad_token:
+        tokenizer.pad_token = model.pad_token
+    if model.chat_template:
+        tokenizer.chat_template = model.chat_template
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"{path} has no chat template: set model.chat_template to a name in conf/chat_template or a file"
+        )
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"{path} has no pad token: set model.pad_token to a token that is not its EOS")
+    return tokenizer
+
+
+def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Return the model a stage starts from; build the trainer's arguments first, they arm sharded loading."""
+    config = ModelConfig(**stage.model_options)
+    quantisation = get_quantization_config(config)
+    options: dict[str, Any] = {}
+    if quantisation:
+        options = {"quantization_config": quantisation, "device_map": {"": device()}}
+    model = AutoModelForCausalLM.from_pretrained(
+        stage.start,
+        revision=stage.start_revision,
+        dtype=config.dtype,
+        attn_implementation=config.attn_implementation,
+        **options,
+    )
+    return fit_to_tokenizer(model, stage.model, tokenizer)
+
+
+def fit_to_tokenizer(model: PreTrainedModel, profile: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Tell the model which ids pad and stop, so that whoever loads the result generates right."""
+    embeddings: Any = model.get_input_embeddings()
+    if len(tokenizer) > embeddings.weight.shape[0]:
+        model.resize_token_embeddings(len(tokenizer))
+    model.config.use_cache = False
+    model.config.pad_token_id = tokenizer.pad_token_id
+    assert model.generation_config is not None
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.eos_token_id = stop_ids(tokenizer, profile)
+    return model
+
+
+def peft_config(stage: Stage) -> PeftConfig | None:
+    """Return the adapter to train, or None for full fine-tuning."""
+    return get_peft_config(ModelConfig(**stage.model_options))
+
+
+def device() -> str:
+    """Return the device of this process: its own GPU, or the CPU."""
+    from accelerate import PartialState
+
+    return str(PartialState().device)
+
+
+def merge(directory: Path) -> None:
+    """Merge a stage's adapter into its base in the base's own dtype and save a plain model.
+
+    A process of its own: merging inside a sharded run is fragile, and a 4-bit base would stay 4-bit.
+    """
+    stage = Stage.load(directory)
+    tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
+    dtype = stage.model_options["dtype"]
+    base = AutoModelForCausalLM.from_pretrained(stage.start, revision=stage.start_revision, dtype=dtype)
+    base = fit_to_tokenizer(base, stage.model, tokenizer)
+    merged = PeftModel.from_pretrained(base, str(directory / "adapter")).merge_and_unload()
+    save_model(merged, tokenizer, stage.output)
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
+    """Write weights and tokenizer, whole or not at all.
+
+    Raises:
+        UserError: a weight is not finite; nothing is written.
+    """
+    bad = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
+    if bad:
+        raise UserError(f"{len(bad)} weights are not finite ({bad[0]}, …): nothing was saved; lower the learning rate")
+    temporary = directory.with_name(f".{directory.name}.partial")
+    model.save_pretrained(str(temporary))
+    tokenizer.save_pretrained(str(temporary))
+    temporary.rename(directory)
+
+
+if __name__ == "__main__":
+    merge(Path(sys.argv[1]))

@@ -1,0 +1,16 @@
+"""Processes that do not outlive the one that started them."""
+
+import ctypes
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to end this process when its parent dies, even by SIGKILL (Linux; elsewhere nothing is done).
+
+    Without it a killed launcher leaves a training behind, and the next one would write into the same stage.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,74 @@
+"""`record.json`: what was trained, with what, and what it cost. Tables are sums and joins over these files."""
+
+import platform
+import resource
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from transformers import Trainer
+
+from recipes.config import Stage, read_json
+from recipes.meter import Cost, finite_or_text
+from recipes.versions import provenance, versions
+
+# Forward passes for one pair and epoch, of the policy and of the reference (section 7.3 of the paper).
+FORWARD_PASSES = {"sft": (1, 0), "dpo": (2, 2), "orpo": (2, 0)}
+
+
+def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
+    """Return a finished stage's record; `seconds` is the time of the training loop, imports and loading left out."""
+    log = trainer.state.log_history
+    manifest = read_json(stage.pairs / "manifest.json")
+    policy, reference = FORWARD_PASSES[stage.stage]
+    epochs = trainer.state.epoch or 0.0
+    # With precomputed log-probs the reference reads every pair once, not once an epoch.
+    reference_epochs = min(1.0, epochs) if getattr(trainer.args, "precompute_ref_log_probs", False) else epochs
+    return {
+        "stage": stage.stage,
+        "digest": stage.digest,
+        "start": stage.start,
+        "seed": stage.seed,
+        "batch_size": stage.batch_size,
+        "updates": trainer.state.global_step,
+        "epochs": epochs,
+        "device": device_name(trainer),
+        "processes": stage.processes,
+        "device_seconds": cost.seconds * stage.processes,
+        "peak_memory_bytes": peak_memory(trainer),
+        **asdict(cost),
+        "forward_passes_per_pair": policy * epochs + reference * reference_epochs,
+        "flops": flops(trainer, cost.computed_tokens, reference / policy * reference_epochs / max(epochs, 1e-9)),
+        "first_loss": next((entry["loss"] for entry in log if "loss" in entry), None),
+        "metrics": finite_or_text(next((entry for entry in reversed(log) if "loss" in entry), {})),
+        "data_fingerprint": manifest["fingerprint"],
+        "versions": versions(),
+        **provenance(),
+    }
+
+
+def flops(trainer: Trainer, tokens: int, reference_share: float) -> float:
+    """Estimate floating-point operations of the training.
+
+    Two per weight and token for a forward pass, and the same again for each of the two gradients of the
+    backward pass: of the activations always, of the weights only where they train (Kaplan et al. 2020,
+    section 2.1). Attention scores are left out. The reference model only goes forward.
+    """
+    assert trainer.model is not None
+    weights = sum(weight.numel() for weight in trainer.model.parameters())
+    trained = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
+    return float(tokens * (4 * weights + 2 * trained + 2 * weights * reference_share))
+
+
+def peak_memory(trainer: Trainer) -> int:
+    """Return the most bytes this process held: allocated on its GPU, or resident on the CPU."""
+    if trainer.args.device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def device_name(trainer: Trainer) -> str:
+    """Return the GPU's name, or the CPU's architecture and threads."""
+    if trainer.args.device.type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

@@ -1,0 +1,31 @@
+"""SFT: imitate the chosen answers; the baseline, and the first of DPO's two stages."""
+
+from trl.trainer.utils import disable_dropout_in_model
+
+from recipes.config import Stage
+from recipes.data import demonstrations, load_pairs
+from recipes.fit import arguments, fit, main
+from recipes.model import load_model, load_tokenizer, peft_config
+from recipes.trainers import SFTConfig, SFTTrainer
+
+
+def train(stage: Stage) -> None:
+    """Train one SFT stage."""
+    args = arguments(SFTConfig, stage)
+    tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
+    rows = demonstrations(load_pairs(stage.pairs))
+    model = load_model(stage, tokenizer)
+    disable_dropout_in_model(model)  # as DPO and ORPO do by TRL's default
+    trainer = SFTTrainer(
+        model,
+        args=args,
+        train_dataset=rows["train"],
+        eval_dataset=rows["test"],
+        processing_class=tokenizer,
+        peft_config=peft_config(stage),
+    )
+    fit(trainer, stage)
+
+
+if __name__ == "__main__":
+    main(train)
