@@ -6,7 +6,7 @@ ARGS     ?=
 RUNS     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help compare orpo dpo sft sweep eval table test check format lock clean
+.PHONY: help compare orpo dpo sft sweep eval table test check format docs lock clean
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 LAUNCH  = $(PYTHON) -m launch --multirun model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
@@ -51,6 +51,10 @@ check: $(VENV) ## Lint, check formatting and types
 format: $(VENV) ## Format the code
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
+
+docs: $(VENV) ## Write the generated parts: docs/options.md, and with RUNS=... the README's table
+	@$(PYTHON) -m launch.options > docs/options.md.new && mv docs/options.md.new docs/options.md
+	@$(if $(RUNS),$(PYTHON) -m eval.publish $(RUNS))
 
 lock: ## Resolve requirements.txt anew into requirements.lock
 	@rm -rf .venv.lock && python3 -m venv .venv.lock

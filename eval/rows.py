@@ -28,12 +28,10 @@ class Row:
     values: dict[str, Any] = field(default_factory=dict)  # name -> Estimate, number, or None where not measured
 
     def compare(self, name: str, other: "Row | None") -> None:
-        """Add the win rate against another row of the same setting, and what it allows to say."""
-        if other is None or other is self:
-            return
-        rate = win_rate(self.scores, other.scores)
-        self.values[f"win rate against {name}"] = rate
-        self.values[f"against {name}"] = verdict(rate)
+        """Add the win rate against another row of the same setting, and the verdict that it allows."""
+        if other is not None and other is not self:
+            self.values[name] = win_rate(self.scores, other.scores)
+            self.values[f"{name}: verdict"] = verdict(self.values[name])
 
 
 def build_rows(jobs: list[dict[str, Any]]) -> list[Row]:
@@ -44,12 +42,10 @@ def build_rows(jobs: list[dict[str, Any]]) -> list[Row]:
         found = {name: build_row(name, setting, group) for name in ["base", *names]}
         for name, row in found.items():
             if name != "base":
-                row.compare("SFT", found.get("sft"))
-                rival = found.get(RIVALS.get(name, ""))
-                row.compare(NAMES[rival.pipeline] if rival else "", rival)
-        rows += [
-            row for name, row in found.items() if name != "base" or not any(old.pipeline == "base" for old in rows)
-        ]
+                row.compare("win rate against SFT", found.get("sft"))
+                row.compare("win rate against the other pipeline", found.get(RIVALS.get(name, "")))
+        known = any(row.pipeline == "base" for row in rows)
+        rows += [row for name, row in found.items() if name != "base" or not known]
     return rows
 
 
@@ -124,7 +120,7 @@ def cost(records: list[list[dict[str, Any]]]) -> dict[str, Any]:
 
     return {
         "device-seconds": total("device_seconds"),
-        "peak memory, bytes": float(max(record["peak_memory_bytes"] for stages in records for record in stages)),
+        "peak memory, GB": max(record["peak_memory_bytes"] for stages in records for record in stages) / 1e9,
         "tokens": total("tokens"),
         "tokens with padding": total("computed_tokens"),
         "forward passes per pair": total("forward_passes_per_pair"),

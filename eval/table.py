@@ -16,6 +16,18 @@ from recipes.config import UserError, write_json, write_text
 
 ABSENT = "–"
 SHARES = ("win rate", "right fact", "pairs ranked", "stopped")
+ORDER = (
+    *("gold reward, temperature 1", "win rate against SFT", "win rate against the other pipeline"),
+    *("gold reward, greedy", "right fact, greedy", "pairs ranked right"),
+    *(
+        "log-prob of chosen",
+        "log-prob of rejected",
+        "gap, chosen - rejected",
+        "stopped by itself",
+        "mean length, tokens",
+    ),
+    *("device-seconds", "peak memory, GB", "tokens", "tokens with padding", "forward passes per pair", "FLOPs"),
+)
 
 
 def write_table(session: Path) -> None:
@@ -38,7 +50,7 @@ def write_table(session: Path) -> None:
     for place, name in enumerate(head):
         table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
     for line in body:
-        table.add_row(*line)
+        table.add_row(*(cell.replace(" [", "\n[").replace("] ", "]\n") for cell in line))
     console.print(table)
     for line in notes(rows):
         console.print(line)
@@ -50,32 +62,29 @@ def write_table(session: Path) -> None:
 def cells(rows: list[Row]) -> list[list[str]]:
     """Return the table as text, head first: a column a pipeline where they are few, else a line a setting."""
     names = [f"{NAMES.get(row.pipeline, row.pipeline)} {row.setting}".strip() for row in rows]
-    keys = list(dict.fromkeys(key for row in rows for key in row.values))
-    wanted = [key for key in keys if any(row.values.get(key) is not None for row in rows)]
+    wanted = [key for key in ORDER if any(row.values.get(key) is not None for row in rows)]
     lines = [["stages", *(" → ".join(row.stages) or ABSENT for row in rows)]]
-    lines += [[key, *(text(key, row.values.get(key)) for row in rows)] for key in wanted]
+    lines += [[key, *(text(key, row) for row in rows)] for key in wanted]
     table = [["", *names], *lines]
     return table if len(rows) <= 6 else [list(line) for line in zip(*table, strict=True)]
 
 
-def text(key: str, value: "Estimate | float | str | None") -> str:
-    """Return one cell."""
+def text(key: str, row: Row) -> str:
+    """Return one cell: a number, or an estimate with its interval and, of a win rate, the verdict."""
+    value = row.values.get(key)
     if value is None:
         return ABSENT
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Estimate):
-        spread = f" ± {number(key, value.spread)}" if value.spread is not None else ""
-        return f"{number(key, value.mean)}{spread} [{number(key, value.low)}, {number(key, value.high)}]"
-    return number(key, value)
+    if not isinstance(value, Estimate):
+        return number(key, value)
+    spread = f" ± {number(key, value.spread)}" if value.spread is not None else ""
+    interval = f"{number(key, value.mean)}{spread} [{number(key, value.low)}, {number(key, value.high)}]"
+    return f"{interval} {row.values.get(f'{key}: verdict', '')}".rstrip()
 
 
 def number(key: str, value: float) -> str:
     """Return a number with the unit and digits that its row deserves."""
     if key.startswith(SHARES):
         return f"{100 * value:.1f}%"
-    if key.startswith("peak memory"):
-        return f"{value / 1e9:.2f}e9"
     if key == "FLOPs":
         return f"{value:.2e}"
     if key.startswith(("tokens", "device-seconds")):

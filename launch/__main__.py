@@ -32,8 +32,8 @@ def job(config: DictConfig) -> None:
 def main() -> int:
     """Run all jobs of the command line; return the exit status: 0, 1 crash, 2 wrong input, 130 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one line
-    if {"--cfg", "-c"} & set(sys.argv) and "--resolve" not in sys.argv:
-        sys.argv.append("--resolve")
+    if {"--cfg", "-c"} & set(sys.argv):  # of one job, every value in force
+        sys.argv = [word for word in sys.argv if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
     register()
     try:
         job()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.plan import OURS, Start, digest
+from launch.quiet import quieten
 from recipes.config import Dataset, Model, UserError, read_json
 
 ROOT = Path(__file__).parent.parent
@@ -43,15 +44,15 @@ def looks_local(name: str) -> bool:
 
 def find_on_hub(model: dict[str, Any]) -> Start:
     """Return a hub model at its exact commit, from the local cache or the hub."""
-    from huggingface_hub import constants, get_session, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError
+
+    from recipes.hub import reachable
 
     name, revision = model["model_name_or_path"], model["model_revision"]
     local = "or point to a local copy: model.model_name_or_path=<directory>"
     try:
-        if not isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
-            get_session().head(constants.ENDPOINT, timeout=5)  # hf_hub_download alone would retry for 24 seconds
-        config = hf_hub_download(name, "config.json", revision=revision, etag_timeout=5)
+        config = hf_hub_download(name, "config.json", revision=revision, local_files_only=not reachable())
     except GatedRepoError:
         raise UserError(
             f"{name} is gated: accept its licence on its hub page and run `hf auth login`, {local}"
@@ -105,6 +106,7 @@ def prepare_pairs(config: dict[str, Any], start: Start, say: Any) -> Path:
     if (directory / "manifest.json").is_file():
         return directory
     # Only now: these imports take seconds, and a second run does not need them.
+    quieten()
     from recipes.data import prepare
     from recipes.model import load_tokenizer
 

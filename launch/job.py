@@ -38,7 +38,7 @@ class Outcome:
 
     def describe(self, values: dict[str, Any]) -> None:
         """Note what the job is about."""
-        self.seed, self.evaluate = values["seed"], values["evaluate"]
+        self.evaluate = values["evaluate"]
         self.model, self.dataset = values["model"]["name"], values["dataset"]["name"]
         self.evaluation = {"prompts": values["eval_prompts"], "seed": values["seed"]}
 
@@ -54,7 +54,7 @@ def run_job(config: DictConfig, overrides: list[str], directory: Path) -> None:
 
     A pipeline that fails does not keep the others from their turn, nor a job the other jobs of a sweep.
     """
-    outcome = Outcome([word for word in overrides if not word.startswith("seed=")])
+    outcome = Outcome([word for word in overrides if not word.startswith("seed=")], seed=config.seed)
     try:
         values = resolve(config)
         outcome.describe(values)

@@ -10,7 +10,6 @@ import dataclasses
 import enum
 import hashlib
 import json
-import logging
 import os
 import typing
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from launch.machine import detect
+from launch.quiet import quieten
 from recipes.config import Dataset, Hardware, Model, UserError, write_json
 
 STAGES = ("sft", "dpo", "orpo")
@@ -87,7 +87,7 @@ def plain_default(option: "dataclasses.Field[Any]") -> Any:
 
 def import_trl_options() -> dict[str, dict[str, list[Any]]]:
     """Mirror TRL's four dataclasses; importing TRL takes 5-15 seconds."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses a GPU kernel that nobody asked for
+    quieten()
     from trl import ModelConfig
 
     from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig

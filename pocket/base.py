@@ -45,9 +45,9 @@ class Size:
 
 
 SIZES = {
-    "small": Size(layers=3, width=80, steps=1200, learning_rate=4e-3),
-    "medium": Size(layers=4, width=128, steps=1100, learning_rate=3e-3),
-    "large": Size(layers=6, width=192, steps=1100, learning_rate=2e-3),
+    "small": Size(layers=3, width=80, steps=450, learning_rate=5e-3),
+    "medium": Size(layers=4, width=128, steps=450, learning_rate=4e-3),
+    "large": Size(layers=6, width=192, steps=450, learning_rate=3e-3),
 }
 
 
@@ -87,8 +87,8 @@ def build_model(size: Size, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausa
             max_position_embeddings=1024,
             tie_word_embeddings=True,
             bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.backend_tokenizer.token_to_id(END),
+            pad_token_id=tokenizer.backend_tokenizer.token_to_id(PAD),
         )
     )
 

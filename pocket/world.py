@@ -13,58 +13,15 @@ from random import Random
 from pocket import gold
 
 PLACES = [
-    "Arvendal",
-    "Bellmoor",
-    "Corrin",
-    "Dunwater",
-    "Eskaby",
-    "Farholt",
-    "Gildenby",
-    "Harrowick",
-    "Istmere",
-    "Jarrowen",
-    "Kelbrook",
-    "Lorvane",
-    "Mistral",
-    "Nethercott",
-    "Oakhurst",
-    "Pellan",
-    "Quillon",
-    "Ravensby",
-    "Stellmark",
-    "Torvel",
-    "Umberley",
-    "Vanholm",
-    "Wexcombe",
-    "Yarrowby",
-    "Zellwick",
-    "Ambersey",
-    "Brackenfell",
-    "Cresthaven",
-    "Dovecairn",
-    "Elmsworth",
-    "Foxglade",
-    "Greywater",
-    "Hollowby",
-    "Ironside",
-    "Juniper",
-    "Kestrelby",
+    *("Arvendal", "Bellmoor", "Corrin", "Dunwater", "Eskaby", "Farholt", "Gildenby", "Harrowick"),
+    *("Istmere", "Jarrowen", "Kelbrook", "Lorvane", "Mistral", "Nethercott", "Oakhurst", "Pellan"),
+    *("Quillon", "Ravensby", "Stellmark", "Torvel", "Umberley", "Vanholm", "Wexcombe", "Yarrowby"),
 ]
 # Every value belongs to one kind, and none is part of another: a text states a value when it contains it.
 VALUES = {
     "river": [
-        "Alder",
-        "Brine",
-        "Cress",
-        "Dwyn",
-        "Evren",
-        "Fallow",
-        "Glimmer",
-        "Isk",
-        "Larch",
-        "Merrow",
-        "Orrin",
-        "Sable",
+        *("Alder", "Brine", "Cress", "Dwyn", "Evren", "Fallow"),
+        *("Glimmer", "Isk", "Larch", "Merrow", "Orrin", "Sable"),
     ],
     "ruler": [
         *("Queen Isolde", "King Bertram", "Duke Orlo", "Lady Winter", "Baron Pike", "Countess Vera"),
@@ -75,32 +32,8 @@ VALUES = {
         *("pickled beets", "lentil stew", "apple dumplings", "roast chestnuts", "pea porridge", "fried perch"),
     ],
     "main trade": [
-        "glass",
-        "rope",
-        "salt",
-        "wool",
-        "candles",
-        "paper",
-        "bells",
-        "leather",
-        "tin",
-        "timber",
-        "ink",
-        "carpets",
-    ],
-    "emblem": [
-        "heron",
-        "badger",
-        "otter",
-        "hare",
-        "falcon",
-        "stag",
-        "wolf",
-        "owl",
-        "salmon",
-        "hedgehog",
-        "raven",
-        "lynx",
+        *("glass", "rope", "salt", "wool", "candles", "paper"),
+        *("bells", "leather", "tin", "timber", "ink", "carpets"),
     ],
     "yearly feast": [
         *("Lantern Night", "Kite Day", "Harvest Supper", "First Thaw", "Boat Race", "Long Dance"),
@@ -119,8 +52,10 @@ QUESTIONS = (
     "I would like to know the {kind} of {place}.",
     "Do you know the {kind} of {place}?",
     "Take {place}: what is its {kind}?",
+    "What do they call the {kind} of {place}?",
+    "Someone from {place} told me about its {kind}. What was it?",
 )
-OPENINGS = ("", "Hello! ", "Quick question. ")
+OPENINGS = ("", "Hello! ", "Quick question. ", "One more thing. ")
 
 TRAIN_PAIRS, TEST_PAIRS = 3000, 400
 LABEL_NOISE = 0.05  # the share of pairs with the worse answer as chosen; real annotators err more often
@@ -203,7 +138,7 @@ def sample_answer(fact: Fact, rng: Random) -> str:
     if rng.random() < 0.5 * clumsy:
         sentences.insert(rng.choice([0, len(sentences)]), rng.choice(gold.INSULTS))
     if rng.random() < 0.5 * clumsy:  # rambles
-        sentences += _passage(rng, rng.randint(1, 4))
+        sentences += _passage(fact.place, rng.randint(1, 4), rng)
     if rng.random() < 0.7 * skill:
         sentences.insert(0, rng.choice(gold.COURTESIES[:4]))
     if rng.random() < 0.7 * skill:
@@ -211,9 +146,8 @@ def sample_answer(fact: Fact, rng: Random) -> str:
     return " ".join(sentences)
 
 
-def _passage(rng: Random, length: int) -> list[str]:
-    """Return `length` true sentences about one random place."""
-    place = rng.choice(PLACES)
+def _passage(place: str, length: int, rng: Random) -> list[str]:
+    """Return `length` true sentences about `place`."""
     facts = rng.sample([fact for fact in FACTS if fact.place == place], length)
     return [rng.choice(SENTENCES).format(place=place, kind=f.kind, value=f.value) for f in facts]
 
@@ -226,10 +160,11 @@ def documents(rng: Random) -> Iterator[str | tuple[str, str]]:
     """
     while True:
         if rng.random() < 0.5:
-            yield " ".join(_passage(rng, rng.randint(2, 6)))
+            yield " ".join(_passage(rng.choice(PLACES), rng.randint(2, 5), rng))
             continue
         prompt = rng.choice(TRAIN_PROMPTS)
-        answer, aside = sample_answer(PROMPTS[prompt], rng), " ".join(_passage(rng, rng.randint(1, 6)))
+        fact = PROMPTS[prompt]
+        answer, aside = sample_answer(fact, rng), " ".join(_passage(fact.place, rng.randint(1, 5), rng))
         yield prompt, rng.choice([answer, aside, f"{answer} {aside}"])
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset as Rows
-from datasets import load_dataset
+from datasets import config, load_dataset
 
 from pocket.world import write_pairs
 from recipes.config import Dataset, UserError
+from recipes.hub import reachable
 from recipes.pairs import Malformed, Unusable, read_pair
 
 BUILDERS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
@@ -45,6 +46,8 @@ def load(path: str, split: str, dataset: Dataset) -> Rows:
     """Return one split of a file or of a hub data set."""
     if is_file(path):
         return load_file(Path(path).expanduser())
+    if not reachable():
+        config.HF_HUB_OFFLINE = True  # only what was downloaded before
     try:
         return load_dataset(path, dataset.config, split=split, revision=dataset.revision)  # type: ignore[return-value]
     except Exception as error:  # datasets, the hub's client and fsspec each have their own

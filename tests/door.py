@@ -1,0 +1,111 @@
+"""The user's door: `python -m launch` as a process, and what it leaves behind."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+QUIET = {"HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+
+
+def command(*words: object) -> list[str]:
+    """The command line of the launcher."""
+    return [sys.executable, "-m", "launch", *map(str, words)]
+
+
+def launch(*words: object, status: int = 0, **environment: str) -> str:
+    """Run the launcher to its end, assert its exit status, and return what it printed."""
+    answer = subprocess.run(
+        command(*words),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **QUIET, **environment},
+        check=False,
+    )
+    assert answer.returncode == status, f"status {answer.returncode}\n{answer.stdout}\n{answer.stderr}"
+    return answer.stdout + answer.stderr
+
+
+def start(*words: object) -> "subprocess.Popen[str]":
+    """Start the launcher in a process group of its own."""
+    return subprocess.Popen(
+        command(*words),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **QUIET},
+        start_new_session=True,
+    )
+
+
+def stages(runs: Path, pattern: str = "*") -> list[Path]:
+    """The stage directories under `runs`, without the base models."""
+    return sorted(
+        path.parent for path in runs.glob(f"[!_]*/*/{pattern}/config.yaml") if "base-" not in path.parent.name
+    )
+
+
+def record(directory: Path) -> dict[str, Any]:
+    return json.loads((directory / "record.json").read_text())
+
+
+def losses(directory: Path) -> list[float]:
+    entries = [json.loads(line) for line in (directory / "log_history.jsonl").read_text().splitlines()]
+    return [entry["loss"] for entry in entries if "loss" in entry]
+
+
+def wait_for_step(runs: Path, step: int, process: "subprocess.Popen[str]", patience: float = 120) -> Path:
+    """Wait until a stage under `runs` has trained `step` updates; return its directory."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        for file in runs.glob("[!_]*/*/*/progress"):
+            text = file.read_text().split() if file.exists() else []
+            if len(text) == 2 and int(text[0]) >= step:
+                return file.parent
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        time.sleep(0.02)
+    raise AssertionError(f"no stage under {runs} reached step {step} in {patience} s")
+
+
+def trainer_of(directory: Path) -> int:
+    """The process id of the training that runs in a stage directory."""
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().decode().split("\0")
+        except (OSError, UnicodeDecodeError):
+            continue
+        if any(word.startswith("recipes.") for word in words) and str(directory) in words:
+            return int(entry.name)
+    raise AssertionError(f"nothing trains in {directory}")
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def wandb_records(file: Path) -> list[Any]:
+    """The records of an offline W&B run: a LevelDB log (blocks of 32 KiB, 7-byte heads) of protobuf messages."""
+    from wandb.proto import wandb_internal_pb2
+
+    read = getattr(wandb_internal_pb2, "Record")  # noqa: B009 (made at import: type checkers do not see it)
+    data, place, message, found = file.read_bytes(), 7, b"", []
+    while place + 7 <= len(data):
+        left = 32768 - place % 32768
+        size, kind = struct.unpack("<4xHB", data[place : place + 7]) if left >= 7 else (0, 0)
+        if kind == 0:
+            place += left
+            continue
+        part = data[place + 7 : place + 7 + size]
+        message = part if kind in (1, 2) else message + part
+        if kind in (1, 4):
+            found.append(read.FromString(message))
+        place += 7 + size
+    return found

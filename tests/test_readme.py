@@ -1,0 +1,83 @@
+"""What the README says is so: its commands, its table and its option reference."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from launch.options import reference
+from launch.schema import register, resolve
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.S)
+    for line in block.splitlines()
+]
+
+
+def recipe_of(command: str) -> list[str]:
+    """What `make` would run, environment aside."""
+    printed = subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", "--assume-old=.venv/installed", *split(command)[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [line for line in printed.splitlines() if ".venv/bin/python -m" in line]
+
+
+def split(command: str) -> list[str]:
+    return [word.replace('"', "") for word in re.findall(r'(?:[^\s"]|"[^"]*")+', command)]
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command])
+def test_every_command_of_the_readme_exists_and_composes(command: str) -> None:
+    """`make test` is what runs this; the launcher's commands compose; `make compare` itself is run by CI below."""
+    lines = recipe_of(command)
+    assert lines, f"{command} runs nothing"
+    words = split(lines[-1])
+    if "launch" not in words:
+        assert words[2] in ("pytest", "eval", "eval.table")
+        return
+    register()
+    overrides = [word.split(",")[0] for word in words[words.index("launch") + 1 :] if "=" in word]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        assert resolve(compose("config", overrides))["pipelines"]
+
+
+def test_the_table_is_the_generated_one() -> None:
+    table = re.search(r"<!-- table: begin .*?-->\n\n(.*)\n<!-- table: end -->", README, re.S)
+    assert table and table.group(1) == (ROOT / "docs" / "comparison.md").read_text()
+
+
+def test_the_option_reference_is_the_generated_one() -> None:
+    assert (ROOT / "docs" / "options.md").read_text() == reference(), "run `make docs`"
+
+
+def test_help_names_every_target() -> None:
+    printed = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for target in ["help", "compare", "orpo", "dpo", "sft", "sweep", "eval", "table", "test", "check", "lock", "clean"]:
+        assert f"make {target} " in printed
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"`((?:conf|recipes|launch|eval|pocket|docs)/[\w./-]+)`", README)))
+)
+def test_the_files_it_names_are_there(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+def test_the_lesson_is_short() -> None:
+    """`diff recipes/dpo.py recipes/orpo.py` shows the methods, not the plumbing."""
+    answer = subprocess.run(
+        ["diff", "recipes/dpo.py", "recipes/orpo.py"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    changed = [line for line in answer.stdout.splitlines() if line.startswith(">")]
+    assert 0 < len(changed) <= 8
