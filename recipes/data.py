@@ -98,20 +98,23 @@ def read_source(dataset: Dataset) -> dict[str, Rows]:
         UserError: the data cannot be read, or a row is malformed.
     """
     disable_progress_bars()
-    return {
-        split: source.map(as_columns, with_indices=True, remove_columns=source.column_names, fn_kwargs={"split": split})
-        for split, source in load_source(dataset).items()
-    }
+    rows = {}
+    for split, source in load_source(dataset).items():
+        place = f"{dataset.test_path or dataset.path if split == 'test' else dataset.path}, {split} row"
+        rows[split] = source.map(
+            as_columns, with_indices=True, remove_columns=source.column_names, fn_kwargs={"place": place}
+        )
+    return rows
 
 
-def as_columns(row: dict[str, Any], number: int, split: str) -> dict[str, Any]:
+def as_columns(row: dict[str, Any], number: int, place: str) -> dict[str, Any]:
     """Return a source row as a pair's columns; `problem` is empty for a row that can be trained on."""
     try:
         pair = read_pair(row)
     except Unusable as reason:
         return {"row": number, "prompt": [], "chosen": "", "rejected": "", "problem": str(reason)}
     except Malformed as error:
-        raise UserError(f"{split} row {number + 1} {error}") from None
+        raise UserError(f"{place} {number + 1} {error}") from None
     return {"row": number, "prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "problem": ""}
 
 

@@ -1,0 +1,73 @@
+"""A tiny model, its tokenizer and a file of pairs, made here: the tests download nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from launch.schema import register, resolve
+
+ROOT = Path(__file__).parent.parent
+PLACES = [f"{first}{last}" for first in ("Ash", "Birch", "Clay", "Dale") for last in ("ford", "ham", "wick", "by")]
+QUESTIONS = ("Where is {}?", "What is {} known for?", "Who lives in {}?", "How old is {}, would you say?")
+
+
+@pytest.fixture(scope="session")
+def compose() -> Callable[..., dict[str, Any]]:
+    """Compose a configuration as the launcher does."""
+    register()
+
+    def make(*overrides: str) -> dict[str, Any]:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return resolve(hydra_compose("config", list(overrides)))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 pairs with distinct prompts and answers of varied length."""
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    with path.open("w") as file:
+        for number, (place, question) in enumerate((place, question) for place in PLACES for question in QUESTIONS):
+            chosen = f"{place} lies by the river." + " It is old and quiet." * (number % 5)
+            rejected = "No idea." + " Ask somebody else." * (number % 3)
+            row = {
+                "prompt": [{"role": "user", "content": question.format(place)}],
+                "chosen": [{"role": "assistant", "content": chosen}],
+                "rejected": [{"role": "assistant", "content": rejected}],
+            }
+            file.write(json.dumps(row) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs_file: Path) -> Path:
+    """A random 2-layer Llama whose ChatML turns end in `<|im_end|>` and a newline, as Qwen's do."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train([str(pairs_file)], trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|im_end|>")
+    fast.chat_template = (ROOT / "conf" / "chat_template" / "chatml.jinja").read_text()
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    heads: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": len(fast)}
+    path = tmp_path_factory.mktemp("tiny") / "model"
+    LlamaForCausalLM(LlamaConfig(**shape, **heads, eos_token_id=2, pad_token_id=0, bos_token_id=None)).save_pretrained(
+        path
+    )
+    fast.save_pretrained(path)
+    return path

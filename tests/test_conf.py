@@ -1,0 +1,107 @@
+"""Every profile composes with every other, and gives the real trainers arguments that they take."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jinja2 import Environment
+
+from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
+
+CONF = Path(__file__).parent.parent / "conf"
+CONFIGS = {"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
+# This machine's part of the arguments: no GPU, no other process.
+HERE = {"use_cpu": True, "bf16": False, "fsdp": None}
+Compose = Callable[..., dict[str, Any]]
+
+
+def profiles(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+MODELS = profiles("model")
+GIVEN = {"file": ["dataset.path=pairs.jsonl"]}
+
+
+def test_every_file_of_conf_is_met_by_a_test() -> None:
+    groups = {"model", "tuning", "dataset", "hardware", "stage", "pipeline", "sweep"}
+    found = {path.relative_to(CONF).parts[0] for path in CONF.rglob("*.yaml")}
+    assert found == groups | {"config.yaml"}
+    assert len(MODELS) >= 10 and len(profiles("dataset")) >= 7 and len(profiles("hardware")) >= 4
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("hardware", profiles("hardware"))
+def test_models_tunings_and_machines_compose(compose: Compose, model: str, hardware: str) -> None:
+    for tuning in profiles("tuning"):
+        config = compose(f"model={model}", f"hardware={hardware}", f"tuning={tuning}", "pipeline=compare")
+        assert config["model"]["name"] == model and config["hardware"]["name"] == hardware
+        assert config["model"]["use_peft"] == (tuning != "full")
+        for stage, build in CONFIGS.items():
+            args = build(**config[stage] | HERE)
+            at_once = args.per_device_train_batch_size * config["hardware"]["processes"]
+            assert args.gradient_accumulation_steps * at_once == config["batch_size"]
+
+
+@pytest.mark.parametrize("dataset", profiles("dataset"))
+@pytest.mark.parametrize("pipeline", profiles("pipeline"))
+def test_data_sets_and_pipelines_compose(compose: Compose, dataset: str, pipeline: str) -> None:
+    config = compose(f"dataset={dataset}", f"pipeline={pipeline}", *GIVEN.get(dataset, []))
+    assert {config[stage]["max_length"] for stage in CONFIGS} == {config["dataset"]["max_length"]}
+    assert all(stages[-1] == name for name, stages in config["pipelines"].items())
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if not name.startswith("pocket")])
+def test_hub_models_are_pinned_and_train_on_ultrafeedback_by_default(compose: Compose, model: str) -> None:
+    config = compose(f"model={model}")
+    assert len(config["model"]["model_revision"]) == 40 and int(config["model"]["model_revision"], 16)
+    assert config["dataset"]["name"] == "ultrafeedback"
+    assert config["model"]["lora_target_modules"] and config["model"]["parameters"] > 1e8
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_pad_token_is_not_a_stop_token(compose: Compose, model: str) -> None:
+    profile = compose(f"model={model}")["model"]
+    assert profile["stop_tokens"] and profile["pad_token"] not in (None, *profile["stop_tokens"])
+
+
+def test_phi_3_stops_at_both_of_its_tokens(compose: Compose) -> None:
+    assert compose("model=phi-3-mini")["model"]["stop_tokens"] == ["<|end|>", "<|endoftext|>"]
+
+
+@pytest.mark.parametrize(
+    "model", [name for name in MODELS if "chat_template" in (CONF / f"model/{name}.yaml").read_text()]
+)
+def test_a_template_ends_a_turn_with_the_profiles_stop_token(compose: Compose, model: str) -> None:
+    profile = compose(f"model={model}")["model"]
+    template = Environment().from_string((CONF / f"chat_template/{profile['chat_template']}.jinja").read_text())
+    stop = profile["stop_tokens"][0]
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    tokens = {"eos_token": stop, "bos_token": "<s>"}
+    asked = template.render(messages=prompt, add_generation_prompt=True, **tokens)
+    answered = template.render(messages=[*prompt, {"role": "assistant", "content": "Hello"}], **tokens)
+    assert answered.startswith(asked) and answered[len(asked) :].rstrip() == f"Hello{stop}"
+    assert "Be brief." in asked
+
+
+@pytest.mark.parametrize("sweep", profiles("sweep"))
+def test_sweeps_compose(compose: Compose, sweep: str) -> None:
+    values = yaml.safe_load((CONF / "sweep" / f"{sweep}.yaml").read_text())
+    params = values["hydra"]["sweeper"]["params"]
+    assert values["hydra"]["mode"] == "MULTIRUN"
+    for name, choices in params.items():
+        for choice in str(choices).split(","):
+            compose(f"{name}={choice.strip()}")
+
+
+def test_the_sweeps_give_every_method_the_same_budget() -> None:
+    sizes = []
+    for sweep in profiles("sweep"):
+        params = yaml.safe_load((CONF / "sweep" / f"{sweep}.yaml").read_text())["hydra"]["sweeper"]["params"]
+        size = 1
+        for choices in params.values():
+            size *= len(str(choices).split(","))
+        sizes.append(size)
+    assert len(sizes) == 3 and len(set(sizes)) == 1

@@ -1,0 +1,75 @@
+"""One pair out of every schema that people have."""
+
+from typing import Any
+
+import pytest
+
+from recipes.pairs import Malformed, Pair, Unusable, read_pair
+
+USER, YES, NO = (
+    {"role": "user", "content": "Is it?"},
+    {"role": "assistant", "content": "Yes."},
+    {"role": "assistant", "content": "No."},
+)
+PAIR = Pair([USER], "Yes.", "No.")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Is it?", "chosen": "Yes.", "rejected": "No."},
+        {"prompt": [USER], "chosen": [YES], "rejected": [NO]},
+        {"prompt": "Is it?", "chosen": [YES], "rejected": [NO]},
+        {"chosen": [USER, YES], "rejected": [USER, NO]},
+        {"prompt": "Is it?", "chosen": [USER, YES], "rejected": [USER, NO]},
+        {"chosen": "\n\nHuman: Is it?\n\nAssistant: Yes.", "rejected": "\n\nHuman: Is it?\n\nAssistant: No."},
+        {"prompt": "\n\nHuman: Is it?\n\nAssistant:", "chosen": "Yes.", "rejected": "No."},
+    ],
+    ids=["texts", "messages", "ultrafeedback-short", "dialogues", "ultrafeedback", "hh-rlhf", "open-turn"],
+)
+def test_all_shapes_are_the_same_pair(row: dict[str, Any]) -> None:
+    assert read_pair(row) == PAIR
+
+
+def test_earlier_turns_and_system_turns_belong_to_the_prompt() -> None:
+    system = {"role": "system", "content": "Be brief."}
+    history = [system, USER, NO, {"role": "user", "content": "Sure?"}]
+    assert read_pair({"chosen": [*history, YES], "rejected": [*history, NO]}).prompt == history
+    raw = "\n\nHuman: Is it?\n\nAssistant: No.\n\nHuman: Sure?\n\nAssistant:"
+    assert read_pair({"chosen": f"{raw} Yes.", "rejected": f"{raw} No."}).prompt == history[1:]
+
+
+@pytest.mark.parametrize(
+    "row, reason",
+    [
+        ({"prompt": "Is it?", "chosen": "Yes.", "rejected": "Yes."}, "identical"),
+        ({"prompt": "Is it?", "chosen": "Yes.", "rejected": " \n"}, "empty"),
+        ({"chosen": [USER, YES], "rejected": [{"role": "user", "content": "What?"}, NO]}, "different prompts"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_told_apart(row: dict[str, Any], reason: str) -> None:
+    with pytest.raises(Unusable, match=reason):
+        read_pair(row)
+
+
+@pytest.mark.parametrize(
+    "row, reason",
+    [
+        ({"prompt": "Is it?", "chosen": "Yes."}, "no column 'rejected'"),
+        ({"prompt": "Is it?", "chosen": None, "rejected": "No."}, "'chosen' holds nothing"),
+        ({"prompt": "Is it?", "chosen": 5, "rejected": "No."}, "'chosen' holds int '5'"),
+        ({"prompt": "Is it?", "chosen": [], "rejected": "No."}, "an empty list"),
+        ({"chosen": "Yes.", "rejected": "No."}, "answers but no prompt"),
+        ({"prompt": "Is it?", "chosen": [{"role": "robot", "content": "Yes."}], "rejected": [NO]}, "role 'robot'"),
+        (
+            {"prompt": "Is it?", "chosen": [{"role": "assistant", "content": [{"text": "Yes."}]}], "rejected": [NO]},
+            "not text",
+        ),
+        ({"prompt": "Is it?", "chosen": ["Yes."], "rejected": [NO]}, "where a message"),
+        ({"chosen": [USER], "rejected": [USER]}, "ends with a turn of the user"),
+        ({"prompt": [YES], "chosen": "Yes.", "rejected": "No."}, "does not end with a turn of the user"),
+    ],
+)
+def test_what_is_malformed_is_said(row: dict[str, Any], reason: str) -> None:
+    with pytest.raises(Malformed, match=reason):
+        read_pair(row)

@@ -1,0 +1,74 @@
+"""TRL's dataclasses are the only source of trainer options; what is wrong is said in one line."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from trl import ModelConfig
+
+from launch.errors import explain
+from launch.schema import accumulate, import_trl_options, register, trl_options
+from recipes.config import UserError
+from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
+
+HERE = {"use_cpu": True, "bf16": False, "output_dir": "out"}
+
+
+@pytest.mark.parametrize("stage, config", [("sft", SFTConfig), ("dpo", DPOConfig), ("orpo", ORPOConfig)])
+def test_the_mirror_is_trls_own_defaults(stage: str, config: Any) -> None:
+    mirrored = {name: default for name, (_, default) in trl_options()[stage].items()}
+    assert config(**mirrored | HERE).to_dict() == config(**HERE).to_dict()
+
+
+def test_the_model_mirror_is_trls_own_defaults() -> None:
+    mirrored = {name: default for name, (_, default) in trl_options()["model"].items()}
+    assert ModelConfig(**mirrored) == ModelConfig()
+
+
+def test_the_cached_options_are_the_imported_ones() -> None:
+    assert trl_options() == import_trl_options()
+
+
+@pytest.mark.parametrize(
+    "word, said",
+    [
+        ("orpo.lerning_rate=1", "orpo.lerning_rate: there is no such option; did you mean learning_rate?"),
+        ("dpo.beta=strong", "dpo.beta: Value 'strong' of type 'str' could not be converted to Float"),
+        ("batch_size=many", "batch_size: Value 'many' of type 'str' could not be converted to Integer"),
+        ("model.lora_rr=3", "did you mean lora_r?"),
+        ("pipeline=opro", "did you mean orpo?"),
+        ("model=/a/directory", "add model.model_name_or_path=/a/directory"),
+    ],
+)
+def test_a_wrong_word_is_explained_in_one_line(word: str, said: str) -> None:
+    register()
+    with (
+        initialize_config_dir(str(Path(__file__).parent.parent / "conf"), version_base="1.3"),
+        pytest.raises(Exception) as error,
+    ):
+        hydra_compose("config", [word])
+    assert said in explain(error.value) and "\n" not in explain(error.value)
+
+
+@pytest.mark.parametrize("word", ["+orpo.bta=1", "+foo=1", "+model.foo=1", "+dataset.foo=1"])
+def test_a_plus_does_not_smuggle_an_option_in(compose: Callable[..., Any], word: str) -> None:
+    with pytest.raises(UserError, match="there is no such option"):
+        compose(word)
+
+
+@pytest.mark.parametrize("batch_size, per_device, processes", [(32, 8, 1), (32, 4, 8), (7, 7, 1)])
+def test_accumulation_makes_the_batch(batch_size: int, per_device: int, processes: int) -> None:
+    assert accumulate(batch_size, per_device, processes) * per_device * processes == batch_size
+
+
+@pytest.mark.parametrize("batch_size, per_device, processes", [(17, 8, 1), (3, 8, 1), (100, 8, 3)])
+def test_a_batch_that_does_not_divide_is_refused_with_one_that_does(
+    batch_size: int, per_device: int, processes: int
+) -> None:
+    with pytest.raises(UserError) as error:
+        accumulate(batch_size, per_device, processes)
+    suggestion = int(str(error.value).split("use batch_size=")[1].split(",")[0])
+    assert accumulate(suggestion, per_device, processes) >= 1

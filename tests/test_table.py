@@ -1,0 +1,95 @@
+"""Tables are sums and joins over files: made here by hand, so that every figure is known."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.rows import build_rows
+from eval.session import jobs_of, measured, sessions
+from eval.table import write_table
+from recipes.config import UserError
+
+SETTINGS = {"prompts": 2, "seed": 0, "pairs": "p", "max_new_tokens": 4, "gold": True}
+COST = {"tokens": 10, "computed_tokens": 20, "forward_passes_per_pair": 1.0, "flops": 1e3}
+
+
+def answer(gold: float) -> dict[str, Any]:
+    return {"prompt": "?", "text": "!", "tokens": 3, "stopped": True, "gold": gold, "right": gold > 0}
+
+
+def stage(directory: Path, name: str, seconds: float, memory: int, golds: list[float] | None, seed: int) -> str:
+    directory.mkdir(parents=True)
+    record = {"stage": name, "device_seconds": seconds, "peak_memory_bytes": memory, **COST}
+    (directory / "record.json").write_text(json.dumps(record))
+    if golds is not None:
+        kept = [answer(gold) for gold in golds]
+        result = {"chosen": [-1.0, -2.0], "rejected": [-2.0, -1.0], "sampled": kept, "greedy": kept}
+        path = measured(directory, SETTINGS | {"seed": seed})
+        path.parent.mkdir()
+        path.write_text(json.dumps(result))
+    return str(directory)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Path:
+    """Two seeds of a comparison whose costs and rewards are whole numbers."""
+    for seed in (0, 1):
+        home = tmp_path / f"seed-{seed}"
+        sft = stage(home / "sft", "sft", 10, 5_000_000_000, [1.0, 1.0], seed)
+        dpo = stage(home / "dpo", "dpo", 30, 8_000_000_000, [2.0, 2.0 + seed], seed)
+        orpo = stage(home / "orpo", "orpo", 25, 6_000_000_000, [0.0, 1.0], seed)
+        base = stage(home / "base", "base", 0, 0, [-1.0, -1.0], seed)
+        job = {"overrides": [], "seed": seed, "model": "m", "dataset": "d", "evaluate": True, "base": base}
+        job |= {"evaluation": SETTINGS | {"seed": seed}, "errors": [], "status": 0}
+        job |= {"pipelines": {"sft": [sft], "dpo": [sft, dpo], "orpo": [orpo]}}
+        (tmp_path / "session" / str(seed)).mkdir(parents=True)
+        (tmp_path / "session" / str(seed) / "job.json").write_text(json.dumps(job))
+    return tmp_path / "session"
+
+
+def test_costs_are_summed_over_stages_and_memory_is_the_largest(session: Path) -> None:
+    rows = {row.pipeline: row.values for row in build_rows(jobs_of(session))}
+    assert rows["dpo"]["device-seconds"] == 40 and rows["orpo"]["device-seconds"] == 25
+    assert rows["dpo"]["peak memory, GB"] == 8 and rows["dpo"]["tokens"] == 20
+    assert rows["dpo"]["forward passes per pair"] == 2
+    assert "device-seconds" not in rows["base"]
+
+
+def test_means_spreads_and_win_rates_are_over_seeds(session: Path) -> None:
+    rows = {row.pipeline: row.values for row in build_rows(jobs_of(session))}
+    reward = rows["dpo"]["gold reward, temperature 1"]
+    assert reward.mean == pytest.approx((2 + 2 + 2 + 3) / 4)
+    assert reward.spread == pytest.approx(abs(2.0 - 2.5) / 2**0.5)
+    assert rows["dpo"]["win rate against SFT"].mean == 1.0
+    assert rows["dpo"]["win rate against SFT: verdict"] == "better"
+    assert rows["orpo"]["win rate against SFT"].mean == pytest.approx(0.25)
+    assert rows["orpo"]["win rate against the other pipeline"].mean == 0
+    assert rows["base"]["pairs ranked right"].mean == 0.5
+
+
+def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_table(session)
+    lines = (session / "table.md").read_text().splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    (seconds,) = [line for line in table if line.startswith("| device-seconds")]
+    assert seconds == "| device-seconds | – | 10 | 40 | 25 |"
+    assert [row["pipeline"] for row in json.loads((session / "table.json").read_text())][1:] == [
+        "SFT",
+        "SFT → DPO",
+        "ORPO",
+    ]
+    assert "table.md" in capsys.readouterr().out
+
+
+def test_what_was_not_evaluated_is_said(session: Path, tmp_path: Path) -> None:
+    measured(tmp_path / "seed-0" / "orpo", SETTINGS).unlink()
+    with pytest.raises(UserError, match="has not been evaluated"):
+        write_table(session)
+
+
+def test_a_directory_that_is_no_session_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no session"):
+        sessions([str(tmp_path)])

@@ -1,0 +1,172 @@
+"""The three real TRL trainers on our rows: the same ids, the documented losses, the paper's equations."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import DatasetDict
+from torch.nn.functional import log_softmax, logsigmoid
+from transformers import AutoModelForCausalLM
+
+from recipes.config import Dataset, Model, UserError
+from recipes.data import demonstrations, dialogues, load_pairs, prepare
+from recipes.meter import Guard, Meter
+from recipes.model import load_tokenizer
+from recipes.trainers import DPOConfig, DPOTrainer, ORPOConfig, ORPOTrainer, SFTConfig, SFTTrainer
+
+KINDS = {"sft": (SFTTrainer, SFTConfig), "dpo": (DPOTrainer, DPOConfig), "orpo": (ORPOTrainer, ORPOConfig)}
+VIEWS: dict[str, Callable[[DatasetDict], DatasetDict]] = {
+    "sft": demonstrations,
+    "dpo": lambda rows: rows,
+    "orpo": dialogues,
+}
+Make = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def rows(tiny_model: Path, pairs_file: Path, tmp_path_factory: pytest.TempPathFactory) -> DatasetDict:
+    directory = tmp_path_factory.mktemp("rows") / "pairs"
+    model = Model("tiny", str(tiny_model), stop_tokens=["<|im_end|>"], pad_token="<|pad|>")
+    dataset = Dataset("file", str(pairs_file), test_fraction=0.2)
+    prepare(dataset, model, load_tokenizer(model, str(tiny_model)), directory, say=lambda _: None)
+    return load_pairs(directory)
+
+
+@pytest.fixture
+def make(tiny_model: Path, rows: DatasetDict, tmp_path: Path) -> Make:
+    """Build a recipe's trainer on the tiny model, in order and without dropout."""
+    profile = Model("tiny", str(tiny_model), stop_tokens=["<|im_end|>"], pad_token="<|pad|>")
+
+    def build(stage: str, some: DatasetDict = rows, **options: Any) -> Any:
+        trainer, config = KINDS[stage]
+        quiet: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "disable_tqdm": True}
+        fixed: dict[str, Any] = {"save_strategy": "no", "remove_unused_columns": False, "logging_steps": 1}
+        plain: dict[str, Any] = {"logging_nan_inf_filter": False, "activation_checkpointing": False}
+        args = config(**{"output_dir": str(tmp_path / stage), "max_steps": 2, **quiet, **fixed, **plain, **options})
+        model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+        train = VIEWS[stage](some)["train"]
+        tokenizer = load_tokenizer(profile, str(tiny_model))
+        return trainer(model, args=args, train_dataset=train, processing_class=tokenizer)
+
+    return build
+
+
+def collated(trainer: Any, count: int = 4) -> dict[str, Any]:
+    return trainer.data_collator([trainer.train_dataset[index] for index in range(count)])
+
+
+def unpadded(ids: torch.Tensor, mask: torch.Tensor) -> list[list[int]]:
+    return [row[keep.bool()].tolist() for row, keep in zip(ids, mask, strict=True)]
+
+
+def test_all_three_train_on_the_prepared_ids(make: Make, rows: DatasetDict) -> None:
+    pairs = [rows["train"][index] for index in range(4)]
+    chosen = [pair["prompt_ids"] + pair["chosen_ids"] for pair in pairs]
+    rejected = [pair["prompt_ids"] + pair["rejected_ids"] for pair in pairs]
+    sft, dpo, orpo = (collated(make(stage)) for stage in KINDS)
+    assert unpadded(sft["input_ids"], sft["attention_mask"]) == chosen
+    assert unpadded(dpo["input_ids"], dpo["attention_mask"]) == chosen + rejected
+    assert unpadded(orpo["chosen_input_ids"], orpo["chosen_attention_mask"]) == chosen
+    assert unpadded(orpo["rejected_input_ids"], orpo["rejected_attention_mask"]) == rejected
+
+
+def test_the_masks_cover_the_answers(make: Make, rows: DatasetDict) -> None:
+    answers = [rows["train"][index]["chosen_ids"] for index in range(4)]
+    sft, dpo, orpo = (collated(make(stage)) for stage in KINDS)
+    assert unpadded(sft["labels"], sft["labels"] != -100) == answers
+    assert unpadded(dpo["input_ids"][:4], dpo["completion_mask"][:4]) == answers
+    assert unpadded(orpo["chosen_labels"], orpo["chosen_labels"] != -100) == answers
+
+
+def paper_loss(model: Any, batch: dict[str, Any], weight: float) -> torch.Tensor:
+    """Equations 3 to 7, with the likelihood over prompt and answer as the authors' code and TRL have it."""
+    means, likelihood = [], []
+    for answer in ("chosen", "rejected"):
+        ids, mask = batch[f"{answer}_input_ids"], batch[f"{answer}_attention_mask"]
+        logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+        tokens = log_softmax(logits, -1).gather(-1, ids[:, 1:, None])[..., 0]
+        scored = (batch[f"{answer}_labels"][:, 1:] != -100).float()
+        means.append((tokens * scored).sum(1) / scored.sum(1))  # equation 3
+        likelihood.append(-(tokens * mask[:, 1:]).sum() / mask[:, 1:].sum())
+    log_odds = [mean - torch.log(1 - mean.exp()) for mean in means]  # equation 4
+    return likelihood[0] - weight * logsigmoid(log_odds[0] - log_odds[1]).mean()  # equations 6 and 7
+
+
+def test_orpos_loss_and_gradient_are_the_papers(make: Make) -> None:
+    trainer = make("orpo", beta=0.7)
+    batch = collated(trainer)
+    model = trainer.model
+    loss, _ = trainer.get_batch_loss_metrics(model, batch)
+    ours = torch.autograd.grad(loss, list(model.parameters()))
+    expected = paper_loss(model, batch, 0.7)
+    theirs = torch.autograd.grad(expected, list(model.parameters()))
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_without_lambda_orpo_is_sft_on_prompt_and_answer(make: Make) -> None:
+    orpo, sft = make("orpo", beta=0.0), make("sft", completion_only_loss=False)
+    loss, _ = orpo.get_batch_loss_metrics(orpo.model, collated(orpo, 1))
+    batch = collated(sft, 1)
+    assert loss.item() == pytest.approx(sft.model(**batch).loss.item(), abs=1e-5)
+
+
+def test_dpo_starts_at_ln_2(make: Make) -> None:
+    trainer = make("dpo")
+    trainer.train()
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
+def test_one_micro_batch_of_four_is_four_of_one(make: Make, stage: str) -> None:
+    """Not so in stock ORPO, which averages its likelihood term per micro-batch."""
+    found = []
+    for size in (4, 1):
+        trainer = make(
+            stage, per_device_train_batch_size=size, gradient_accumulation_steps=4 // size, learning_rate=1e-3
+        )
+        trainer.train()
+        found.append({name: weight.detach().clone() for name, weight in trainer.model.named_parameters()})
+    assert all(torch.allclose(weight, found[1][name], atol=2e-5) for name, weight in found[0].items())
+
+
+def metered(trainer: Any, directory: Path) -> Meter:
+    meter = Meter(directory, trainer.data_collator)
+    trainer.data_collator = meter
+    trainer.add_callback(meter.callback)
+    trainer.add_callback(Guard(trainer, meter))
+    return meter
+
+
+@pytest.mark.parametrize("stage", KINDS)
+def test_the_meter_counts_what_was_trained_on(make: Make, rows: DatasetDict, tmp_path: Path, stage: str) -> None:
+    """One epoch sees every pair once, whatever was collated ahead of its use."""
+    trainer = make(
+        stage, max_steps=-1, num_train_epochs=1, per_device_train_batch_size=4, gradient_accumulation_steps=2
+    )
+    meter = metered(trainer, tmp_path)
+    trainer.train()
+    prompt, chosen, rejected = (
+        sum(map(len, rows["train"][f"{part}_ids"])) for part in ("prompt", "chosen", "rejected")
+    )
+    assert meter.cost.pairs == len(rows["train"])
+    assert meter.cost.tokens == (prompt + chosen if stage == "sft" else 2 * prompt + chosen + rejected)
+    assert meter.cost.computed_tokens >= meter.cost.tokens
+    assert not meter.waiting
+
+
+def test_the_guard_stops_before_the_update_and_names_its_rows(make: Make, tmp_path: Path) -> None:
+    trainer = make("orpo", per_device_train_batch_size=4)
+    meter = metered(trainer, tmp_path)
+    before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
+    trainer.model.lm_head.weight.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(UserError, match="not finite, in train rows") as error:
+        trainer.train()
+    named = {int(word) for word in str(error.value).split("train rows ")[1].split(";")[0].split(", ")}
+    assert len(named) == 4 and named <= {number + 1 for number in trainer.train_dataset["row"]}
+    assert named == set(meter.rows_of_update())
+    assert all(torch.equal(weight, before[name]) for name, weight in trainer.model.named_parameters())
