@@ -71,3 +71,22 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs_file: Path) -> Pa
     )
     fast.save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def words(tiny_model: Path, pairs_file: Path) -> Callable[..., list[str]]:
+    """The options of a short training of the tiny model; the given ones are added."""
+
+    def make(runs: Path, *more: str) -> list[str]:
+        return [
+            *(f"runs={runs}", "hardware=cpu", "hardware.per_device_batch=4", "batch_size=4", "model=qwen2.5-0.5b"),
+            *(
+                f"model.model_name_or_path={tiny_model}",
+                "model.stop_tokens=['<|im_end|>']",
+                "model.pad_token='<|pad|>'",
+            ),
+            *("dataset=file", f"dataset.path={pairs_file}", "dataset.test_fraction=0.2", "dataset.max_new_tokens=8"),
+            *more,
+        ]
+
+    return make

@@ -109,3 +109,12 @@ def wandb_records(file: Path) -> list[Any]:
             found.append(read.FromString(message))
         place += 7 + size
     return found
+
+
+def short(*names: str, steps: int = 3) -> list[str]:
+    """The options that train these stages for a few updates."""
+    return [f"{stage}.{option}" for stage in names for option in (f"max_steps={steps}", "learning_rate=1e-3")]
+
+
+def weights(directory: Path) -> bytes:
+    return (directory / "model" / "model.safetensors").read_bytes()

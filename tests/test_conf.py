@@ -36,7 +36,9 @@ def test_every_file_of_conf_is_met_by_a_test() -> None:
 @pytest.mark.parametrize("hardware", profiles("hardware"))
 def test_models_tunings_and_machines_compose(compose: Compose, model: str, hardware: str) -> None:
     for tuning in profiles("tuning"):
-        config = compose(f"model={model}", f"hardware={hardware}", f"tuning={tuning}", "pipeline=compare")
+        config = compose(
+            f"model={model}", f"hardware={hardware}", f"tuning={tuning}", "pipeline=compare", "batch_size=256"
+        )
         assert config["model"]["name"] == model and config["hardware"]["name"] == hardware
         assert config["model"]["use_peft"] == (tuning != "full")
         for stage, build in CONFIGS.items():

@@ -75,7 +75,7 @@ def test_all_three_train_on_the_prepared_ids(make: Make, rows: DatasetDict) -> N
 
 def test_the_masks_cover_the_answers(make: Make, rows: DatasetDict) -> None:
     answers = [rows["train"][index]["chosen_ids"] for index in range(4)]
-    sft, dpo, orpo = (collated(make(stage)) for stage in KINDS)
+    sft, dpo, orpo = collated(make("sft", completion_only_loss=True)), collated(make("dpo")), collated(make("orpo"))
     assert unpadded(sft["labels"], sft["labels"] != -100) == answers
     assert unpadded(dpo["input_ids"][:4], dpo["completion_mask"][:4]) == answers
     assert unpadded(orpo["chosen_labels"], orpo["chosen_labels"] != -100) == answers

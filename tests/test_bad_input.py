@@ -1,0 +1,77 @@
+"""What a user can get wrong is one line, exit status 2, and nothing trained or overwritten."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from door import launch, short, stages, wandb_records
+
+Words = Callable[..., list[str]]
+
+
+def test_a_failed_job_does_not_hide_the_others(words: Words, tmp_path: Path) -> None:
+    printed = launch("-m", *words(tmp_path, "pipeline=orpo", *short("orpo"), "seed=0,1", "batch_size=4,6"), status=2)
+    assert len(stages(tmp_path)) == 2
+    assert printed.count("batch_size=6 is no multiple of 4") >= 2 and "job 0: done" in printed
+
+
+def test_a_non_finite_loss_stops_the_run_and_names_its_rows(words: Words, tmp_path: Path) -> None:
+    printed = launch(*words(tmp_path, "pipeline=orpo", "orpo.max_steps=9", "orpo.learning_rate=1e30"), status=2)
+    assert "not finite, in train rows" in printed
+    assert not (stages(tmp_path)[0] / "model").exists() and not (stages(tmp_path)[0] / "record.json").exists()
+
+
+def test_a_stage_of_another_version_is_left_alone(words: Words, tmp_path: Path) -> None:
+    options = words(tmp_path, "pipeline=orpo", *short("orpo", steps=2))
+    launch(*options)
+    config = stages(tmp_path)[0] / "config.yaml"
+    config.write_text(config.read_text().replace("format: 1", "format: 0"))
+    assert "was made by another version" in launch(*options, status=2)
+
+
+def test_a_failed_stage_closes_its_wandb_run(words: Words, tmp_path: Path) -> None:
+    options = ["pipeline=orpo", "orpo.max_steps=9", "orpo.learning_rate=1e30", "orpo.report_to=wandb"]
+    launch(*words(tmp_path, *options), status=2, WANDB_MODE="offline")
+    (file,) = stages(tmp_path)[0].glob("wandb/offline-run-*/*.wandb")
+    assert [found.exit.exit_code for found in wandb_records(file) if found.HasField("exit")] == [2]
+
+
+BAD = {
+    "model=phi3-mini": "did you mean phi-3-mini?",
+    "dataset=ultrafedback": "did you mean ultrafeedback?",
+    "orpo.lerning_rate=1": "orpo.lerning_rate: there is no such option",
+    "orpo.learning_rate=fast": "could not be converted to Float",
+    "+orpo.bta=1": "+orpo.bta: there is no such option",
+    "dpo.beta=0.2": "would do nothing",
+    "batch_size=5": "no multiple of 4",
+    "orpo.lr_scheduler_type=nonsense": "nonsense",
+    "dataset.path=/no/such.jsonl": "/no/such.jsonl does not exist",
+    "model.model_name_or_path=./no/such/model": "does not exist: check model.model_name_or_path",
+    "model.model_name_or_path=somebody/some-model": "is not in the local cache",
+    "model.chat_template=nonsense": "is neither a file nor one of",
+    "model.stop_tokens=['<|nothing|>']": "is no token of",
+}
+
+
+@pytest.mark.parametrize("word", BAD)
+def test_bad_input_is_one_line_and_nothing_is_trained(words: Words, tmp_path: Path, word: str) -> None:
+    printed = launch(*words(tmp_path, "pipeline=orpo", *short("orpo"), word), status=2)
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and BAD[word] in errors[0], printed
+    assert "Traceback" not in printed
+    assert not list(tmp_path.glob("**/log.txt"))
+
+
+def test_a_full_disk_is_told_before_anything_trains(words: Words, tmp_path: Path) -> None:
+    runs = tmp_path / "small"
+    runs.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", runs], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        printed = launch(*words(runs, "pipeline=orpo", *short("orpo")), status=2)
+    finally:
+        subprocess.run(["umount", runs], check=True)
+    assert "no space left" in printed and "Traceback" not in printed

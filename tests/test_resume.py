@@ -1,0 +1,86 @@
+"""Killed, interrupted or started twice: the same command goes on, and the weights are those of an undisturbed run."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from door import (
+    kill,
+    launch,
+    losses,
+    stages,
+    start,
+    trainer_of,
+    wait_for_step,
+    weights,
+)
+
+Words = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(words: Words, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], bytes]:
+    """Options of an ORPO stage with checkpoints, and its weights when nothing happens to it."""
+    runs = tmp_path_factory.mktemp("undisturbed")
+    options = ["pipeline=orpo", "orpo.max_steps=60", "orpo.save_steps=5", "orpo.learning_rate=1e-3"]
+    launch(*words(runs, *options))
+    return options, weights(stages(runs)[0])
+
+
+@pytest.mark.parametrize("victim", ["trainer", "launcher", "both"])
+def test_a_killed_stage_resumes_bit_for_bit(
+    words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path, victim: str
+) -> None:
+    options, expected = undisturbed
+    process = start(*words(tmp_path, *options))
+    directory = wait_for_step(tmp_path, 12, process)
+    trainer = trainer_of(directory)
+    if victim in ("launcher", "both"):
+        kill(process.pid)
+    if victim in ("trainer", "both"):
+        kill(trainer)
+    process.wait(30)
+    assert not (directory / "model").exists()
+    launch(*words(tmp_path, *options))
+    assert "resuming from checkpoint-" in (directory / "log.txt").read_text()
+    assert weights(directory) == expected
+    assert len(losses(directory)) == 1 + 60 // 10  # the first update and every tenth, none twice
+
+
+def test_a_half_written_checkpoint_is_passed_over(
+    words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path
+) -> None:
+    options, expected = undisturbed
+    process = start(*words(tmp_path, *options))
+    directory = wait_for_step(tmp_path, 17, process)
+    kill(trainer_of(directory))
+    process.wait(30)
+    newest = max(directory.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    (newest / "trainer_state.json").write_text('{"epoch": 0.')
+    launch(*words(tmp_path, *options))
+    assert f"passing over {newest.name}" in (directory / "log.txt").read_text()
+    assert weights(directory) == expected
+
+
+def test_ctrl_c_leaves_a_resumable_stage(words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path) -> None:
+    options, expected = undisturbed
+    process = start(*words(tmp_path, *options))
+    directory = wait_for_step(tmp_path, 12, process)
+    os.killpg(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in printed and "Traceback" not in printed
+    launch(*words(tmp_path, *options))
+    assert weights(directory) == expected
+
+
+def test_two_launches_at_once_train_once(words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path) -> None:
+    options, expected = undisturbed
+    both = [start(*words(tmp_path, *options)) for _ in range(2)]
+    printed = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], printed
+    (directory,) = stages(tmp_path)
+    assert (directory / "log.txt").read_text().count("train_runtime") == 1
+    assert any("waiting" in text or "done before" in text for text in printed)
+    assert weights(directory) == expected
