@@ -37,12 +37,12 @@ def main() -> int:
     register()
     try:
         job()
+        return report(sessions[0]) if sessions else 0
     except (HydraException, OmegaConfBaseException, UserError) as error:
         console.print(f"error: {explain(error)}", style="red", soft_wrap=True, markup=False)
         return USER
     except KeyboardInterrupt:
         return INTERRUPTED
-    return report(sessions[0]) if sessions else 0
 
 
 def report(directory: Path) -> int:

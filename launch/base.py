@@ -11,7 +11,7 @@ from launch.run import claim, run
 from recipes.config import FORMAT, Dataset, done, read_json, write_config, write_json
 from recipes.versions import versions
 
-POCKET = ("world.py", "base.py")
+POCKET = ("world.py", "gold.py", "base.py")
 
 
 def find_base(config: dict[str, Any]) -> Start:

@@ -12,8 +12,8 @@ CONF = Path(__file__).parent.parent / "conf"
 def explain(error: BaseException) -> str:
     """Return one line that says what is wrong and what to do, whatever chain of exceptions led here."""
     chain = [error]
-    while chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(chain[-1].__cause__ or chain[-1].__context__)  # type: ignore[arg-type]
+    while cause := chain[-1].__cause__ or (None if chain[-1].__suppress_context__ else chain[-1].__context__):
+        chain.append(cause)
     text = "\n".join(str(link) for link in chain)
     return unknown_profile(text) or unknown_key(text) or missing_value(text) or wrong_type(text) or short(chain)
 

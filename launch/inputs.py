@@ -123,8 +123,8 @@ def source_identity(dataset: Dataset) -> list[str]:
 
 def code_identity() -> str:
     """Return a digest of the code that makes the rows: when it changes, they are made anew."""
-    files = [ROOT / "recipes" / name for name in ("data.py", "pairs.py", "sources.py")] + [ROOT / "pocket" / "world.py"]
-    return digest([path.read_text() for path in files])
+    files = ("recipes/data.py", "recipes/pairs.py", "recipes/sources.py", "pocket/world.py", "pocket/gold.py")
+    return digest([(ROOT / name).read_text() for name in files])
 
 
 def describe_pairs(directory: Path) -> str:

@@ -33,6 +33,7 @@ class Outcome:
     evaluation: dict[str, Any] = field(default_factory=dict)
     base: str = ""
     pipelines: dict[str, list[str]] = field(default_factory=dict)  # finished ones: their stage directories in order
+    failed: list[str] = field(default_factory=list)  # stage directories
     errors: list[str] = field(default_factory=list)
     status: int = 0
 
@@ -67,6 +68,8 @@ def run_job(config: DictConfig, overrides: list[str], directory: Path) -> None:
         outcome.fail(USER, str(error))
     except OmegaConfBaseException as error:
         outcome.fail(USER, explain(error))
+    except StageFailed as error:
+        outcome.fail(CRASH, str(error))
     except OSError as error:
         outcome.fail(USER, f"{error.strerror or error}: {error.filename or config.runs}")
     finally:
@@ -96,16 +99,20 @@ def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
 
 
 def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcome) -> None:
-    """Train one pipeline's stages in order, and note its directories or what stopped it."""
-    try:
-        for stage in stages:
+    """Train one pipeline's stages in order, and note its directories or what stopped it.
+
+    A stage that failed for another pipeline of this job is not tried again.
+    """
+    for stage in stages:
+        if str(stage.directory) in outcome.failed:
+            return
+        try:
             run_stage(stage, group)
-    except UserError as error:
-        outcome.fail(USER, str(error))
-    except StageFailed as error:
-        outcome.fail(CRASH, str(error))
-    else:
-        outcome.pipelines[name] = [str(stage.directory) for stage in stages]
+        except (UserError, StageFailed) as error:
+            outcome.failed.append(str(stage.directory))
+            outcome.fail(USER if isinstance(error, UserError) else CRASH, str(error))
+            return
+    outcome.pipelines[name] = [str(stage.directory) for stage in stages]
 
 
 def refuse_unused(config: dict[str, Any], overrides: list[str]) -> None:

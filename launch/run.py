@@ -63,24 +63,23 @@ def run_stage(planned: Planned, group: str) -> None:
 
 
 def prepare_directory(planned: Planned) -> None:
-    """Write config.yaml, or check that the one found can be resumed.
+    """Write config.yaml, unless the stage is done; options that change no weight, such as loggers, may be new.
 
     Raises:
         UserError: the directory was made by another version, or begun with other libraries.
     """
     directory = planned.directory
-    if not (directory / "config.yaml").exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        write_config(directory, planned.config)
+    directory.mkdir(parents=True, exist_ok=True)
+    found = read_config(directory) if (directory / "config.yaml").exists() else planned.config
+    if done(directory):
         return
-    found = read_config(directory)
-    changed = [
-        f"{name} {then}" for name, then in found["versions"].items() if planned.config["versions"].get(name) != then
-    ]
-    if changed and not done(directory):
+    then, now = found.get("versions", {}), planned.config["versions"]
+    changed = [f"{name} {version}" for name, version in then.items() if now.get(name) != version]
+    if changed:
         raise UserError(
             f"{directory} was begun with {', '.join(changed)}: finish it with these, or remove it and run again"
         )
+    write_config(directory, planned.config)
 
 
 @contextmanager

@@ -148,5 +148,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file that this project wrote."""
-    return json.loads(path.read_text())
+    """Read a JSON file that this project wrote.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is missing or damaged ({error}): remove {path.parent} and run again") from None

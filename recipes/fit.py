@@ -114,7 +114,7 @@ def whole(checkpoint: Path) -> bool:
     """Whether a checkpoint has all that resuming needs; the trainer writes its state last."""
     try:
         read_json(checkpoint / "trainer_state.json")
-    except (OSError, ValueError):
+    except UserError:
         return False
     return (checkpoint / "scheduler.pt").exists() and any((checkpoint / name).exists() for name in OPTIMISERS)
 
