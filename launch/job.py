@@ -1,6 +1,5 @@
 """One job: the pipelines of one configuration, from the base model to trained stages."""
 
-import subprocess
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from launch.base import base_row, find_base
-from launch.command import module
 from launch.errors import explain
 from launch.inputs import chat_template, check_room, describe_pairs, prepare_pairs
 from launch.plan import Planned, digest, plan
+from launch.quiet import quieten
 from launch.run import StageFailed, console, prepare_directory, run_stage
 from launch.schema import resolve
 from recipes.config import UserError, done, read_json, write_json
@@ -129,7 +128,7 @@ def refuse_unused(config: dict[str, Any], overrides: list[str]) -> None:
 
 
 def check_options(stages: list[Planned]) -> None:
-    """Write the stage directories, and build every trainer's arguments in a process of their own.
+    """Write the stage directories, and build the arguments of every trainer.
 
     Raises:
         UserError: TRL or Transformers refuses a value, or a directory is another version's.
@@ -139,13 +138,12 @@ def check_options(stages: list[Planned]) -> None:
         stage.config["versions"] = versions_now
         prepare_directory(stage)
     untrained = [stage.directory for stage in stages if not done(stage.directory)]
-    if not untrained:
-        return
-    answer = subprocess.run(module("recipes.check", *untrained), capture_output=True, text=True, check=False)
-    if answer.returncode == USER:
-        raise UserError(answer.stdout.strip().splitlines()[-1])
-    if answer.returncode:
-        raise UserError(f"the trainer's options cannot be checked: {answer.stderr.strip().splitlines()[-1]}")
+    if untrained:
+        quieten()
+        from recipes.check import check  # imports that take seconds, and a second run does not need
+
+        for directory in untrained:
+            check(directory)
 
 
 def keep(outcome: Outcome, directory: Path) -> None:

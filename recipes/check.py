@@ -1,18 +1,14 @@
-"""Build the trainer's arguments of several stages and leave: a wrong value is told before anything trains.
+"""Whether TRL takes a stage's options: asked before anything trains, not when the stage's turn comes."""
 
-`python -m recipes.check DIRECTORY …`; prints the first error in one line and exits with status 2.
-"""
-
-import sys
 from pathlib import Path
 
-from recipes.config import Stage, UserError
+from recipes.config import Stage
 from recipes.fit import arguments
 from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
 
 CONFIGS = {"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
-# What starts or expects other processes, which this one does not have.
-SINGLE = {"fsdp": None, "fsdp_config": None, "deepspeed": None}
+# The launcher asks, and must neither open a GPU nor wait for other processes.
+ALONE = {"use_cpu": True, "fsdp": None, "fsdp_config": None, "deepspeed": None}
 
 
 def check(directory: Path) -> None:
@@ -22,14 +18,5 @@ def check(directory: Path) -> None:
         UserError: TRL or Transformers refuses an option's value.
     """
     stage = Stage.load(directory)
-    stage.options |= SINGLE
+    stage.options |= ALONE
     arguments(CONFIGS[stage.stage], stage)
-
-
-if __name__ == "__main__":
-    try:
-        for name in sys.argv[1:]:
-            check(Path(name))
-    except UserError as error:
-        print(error)
-        sys.exit(2)

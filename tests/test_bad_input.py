@@ -16,10 +16,14 @@ def test_a_failed_job_does_not_hide_the_others(words: Words, tmp_path: Path) -> 
     assert printed.count("batch_size=6 is no multiple of 4") >= 2 and "job 0: done" in printed
 
 
-def test_a_non_finite_loss_stops_the_run_and_names_its_rows(words: Words, tmp_path: Path) -> None:
-    printed = launch(*words(tmp_path, "pipeline=orpo", "orpo.max_steps=9", "orpo.learning_rate=1e30"), status=2)
+def test_a_non_finite_loss_stops_the_run_names_its_rows_and_closes_the_tracker(words: Words, tmp_path: Path) -> None:
+    options = ["pipeline=orpo", "orpo.max_steps=9", "orpo.learning_rate=1e30", "orpo.report_to=wandb"]
+    printed = launch(*words(tmp_path, *options), status=2, WANDB_MODE="offline")
     assert "not finite, in train rows" in printed
-    assert not (stages(tmp_path)[0] / "model").exists() and not (stages(tmp_path)[0] / "record.json").exists()
+    (directory,) = stages(tmp_path)
+    assert not (directory / "model").exists() and not (directory / "record.json").exists()
+    (file,) = directory.glob("wandb/offline-run-*/*.wandb")
+    assert [found.exit.exit_code for found in wandb_records(file) if found.HasField("exit")] == [2]
 
 
 def test_a_stage_of_another_version_is_left_alone(words: Words, tmp_path: Path) -> None:
@@ -28,13 +32,6 @@ def test_a_stage_of_another_version_is_left_alone(words: Words, tmp_path: Path) 
     config = stages(tmp_path)[0] / "config.yaml"
     config.write_text(config.read_text().replace("format: 1", "format: 0"))
     assert "was made by another version" in launch(*options, status=2)
-
-
-def test_a_failed_stage_closes_its_wandb_run(words: Words, tmp_path: Path) -> None:
-    options = ["pipeline=orpo", "orpo.max_steps=9", "orpo.learning_rate=1e30", "orpo.report_to=wandb"]
-    launch(*words(tmp_path, *options), status=2, WANDB_MODE="offline")
-    (file,) = stages(tmp_path)[0].glob("wandb/offline-run-*/*.wandb")
-    assert [found.exit.exit_code for found in wandb_records(file) if found.HasField("exit")] == [2]
 
 
 BAD = {

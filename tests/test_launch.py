@@ -88,14 +88,17 @@ def test_two_processes_give_the_weights_of_one(words: Words, tmp_path: Path) -> 
             assert (weight - theirs[name]).abs().max() < 1e-4, name
 
 
-@pytest.mark.parametrize("tuning", ["lora", "qlora"])
-def test_adapters_are_merged_and_dpo_starts_from_the_merged_model(words: Words, tmp_path: Path, tuning: str) -> None:
-    launch(*words(tmp_path, "pipeline=dpo", f"tuning={tuning}", *short("sft", "dpo")))
+@pytest.mark.parametrize("tuning, pipeline", [("lora", "dpo"), ("qlora", "orpo")])
+def test_adapters_are_merged_into_plain_models(words: Words, tmp_path: Path, tuning: str, pipeline: str) -> None:
+    names = ["sft", "dpo"] if pipeline == "dpo" else ["orpo"]
+    launch(*words(tmp_path, f"pipeline={pipeline}", f"tuning={tuning}", *short(*names)))
+    assert len(stages(tmp_path)) == len(names)
     for directory in stages(tmp_path):
         assert (directory / "adapter" / "adapter_model.safetensors").exists()
         assert not list((directory / "model").glob("adapter*"))
         AutoModelForCausalLM.from_pretrained(directory / "model")
-    assert record(stages(tmp_path, "dpo-*")[0])["first_loss"] == pytest.approx(LN2, abs=1e-3)
+    for directory in stages(tmp_path, "dpo-*"):
+        assert record(directory)["first_loss"] == pytest.approx(LN2, abs=1e-3), "its reference is the merged SFT model"
 
 
 def test_wandb_offline_has_one_closed_run_a_stage_in_one_group(words: Words, tmp_path: Path) -> None:
