@@ -14,6 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from launch.schema import register, resolve
 
+torch.set_num_threads(1)  # as tests/door.py says
+
 ROOT = Path(__file__).parent.parent
 PLACES = [f"{first}{last}" for first in ("Ash", "Birch", "Clay", "Dale") for last in ("ford", "ham", "wick", "by")]
 QUESTIONS = ("Where is {}?", "What is {} known for?", "Who lives in {}?", "How old is {}, would you say?")
