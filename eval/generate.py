@@ -36,11 +36,16 @@ def answers(
     many prompts were answered.
     """
     torch.manual_seed(seed)
+    model.generation_config = GenerationConfig()  # generate() fills what we leave open from the model's own settings
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         eos_token_id=stops,
         pad_token_id=tokenizer.pad_token_id,
-        **({"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}),
+        **(
+            {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+            if temperature
+            else {"do_sample": False}
+        ),
     )
     result: list[Answer | None] = [None] * len(prompts)
     for batch in by_length([len(ids) + max_new_tokens for ids in prompts], TOKENS):

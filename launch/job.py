@@ -1,5 +1,6 @@
 """One job: the pipelines of one configuration, from the base model to trained stages."""
 
+import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,19 @@ from launch.inputs import chat_template, check_room, describe_pairs, prepare_pai
 from launch.plan import Planned, digest, plan
 from launch.quiet import quieten
 from launch.run import StageFailed, console, prepare_directory, run_stage
-from launch.schema import resolve
+from launch.schema import STAGES, resolve
 from recipes.config import UserError, done, read_json, write_json
 from recipes.versions import versions
 
 USER, CRASH, INTERRUPTED = 2, 1, 130
+# Trainer options that belong to the experiment or the machine, and where they are set.
+OWNED = {
+    "per_device_train_batch_size": "batch_size and hardware.per_device_batch",
+    "gradient_accumulation_steps": "batch_size and hardware.per_device_batch",
+    "max_length": "dataset.max_length",
+    "seed": "seed",
+    "output_dir": "runs and the stage's digest",
+}
 
 
 @dataclass
@@ -71,6 +80,10 @@ def run_job(config: DictConfig, overrides: list[str], directory: Path) -> None:
         outcome.fail(CRASH, str(error))
     except OSError as error:
         outcome.fail(USER, f"{error.strerror or error}: {error.filename or config.runs}")
+    except Exception as error:  # a defect of ours must not take the other jobs of a sweep with it
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "traceback.txt").write_text(traceback.format_exc())
+        outcome.fail(CRASH, f"{type(error).__name__}: {error}; see {directory / 'traceback.txt'}")
     finally:
         keep(outcome, directory)
 
@@ -122,8 +135,10 @@ def refuse_unused(config: dict[str, Any], overrides: list[str]) -> None:
     """
     stages = {stage for stages in config["pipelines"].values() for stage in stages}
     for word in overrides:
-        stage = word.lstrip("+~").split(".")[0]
-        if stage in {"sft", "dpo", "orpo"} - stages:
+        stage, _, option = word.lstrip("+~").split("=")[0].partition(".")
+        if stage in STAGES and option in OWNED:
+            raise UserError(f"{word}: this option follows from {OWNED[option]}, alike for every method; set that")
+        if stage in set(STAGES) - stages:
             raise UserError(f"{word} would do nothing: this pipeline trains {', '.join(sorted(stages))}; leave it out")
 
 

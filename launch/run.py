@@ -52,6 +52,8 @@ def run_stage(planned: Planned, group: str) -> None:
             console.print(f"{config['stage']:>5}  {directory}  done before, skipped")
             return
         environment = tracking(directory, config["digest"], group, dict(os.environ))
+        if config["processes"] == 1:  # or the trainer would spread every batch over all GPUs it sees
+            environment.setdefault("CUDA_VISIBLE_DEVICES", "0")
         if not (directory / FINISHED).exists():
             command = training(config["stage"], directory, config["processes"])
             run(command, directory, config["stage"], environment)
@@ -101,6 +103,7 @@ def run(command: list[str], directory: Path, title: str, environment: dict[str, 
         UserError, StageFailed, KeyboardInterrupt: as `run_stage`.
     """
     log = directory / "log.txt"
+    before = log.stat().st_size if log.exists() else 0
     for stale in ("error.txt", "progress"):
         (directory / stale).unlink(missing_ok=True)
     with log.open("a") as output:
@@ -113,7 +116,7 @@ def run(command: list[str], directory: Path, title: str, environment: dict[str, 
             stop(process)
             raise
     if process.returncode:
-        raise failure(process.returncode, directory, title)
+        raise failure(process.returncode, directory, title, before)
 
 
 def watch(process: "subprocess.Popen[bytes]", directory: Path, title: str) -> None:
@@ -151,15 +154,15 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def failure(status: int, directory: Path, title: str) -> Exception:
-    """Return what to tell the user about a stage that ended with `status`."""
+def failure(status: int, directory: Path, title: str, before: int) -> Exception:
+    """Return what to tell the user about a stage that ended with `status`; its log began at byte `before`."""
     try:
         return UserError((directory / "error.txt").read_text())
     except OSError:
         pass
     log = directory / "log.txt"
-    errors = re.findall(
-        r"^(?:\[rank\d+\]: ?)?(\w*(?:Error|Exception|Interrupt)\b.*)$", log.read_text(errors="replace"), re.M
-    )
+    written = log.read_bytes()[before:].decode(errors="replace")
+    errors = re.findall(r"^(?:\[rank\d+\]: ?)?([\w.]*(?:Error|Exception|Interrupt)\b.*)$", written, re.M)
     ours = [line for line in errors if "ChildFailedError" not in line]
-    return StageFailed(f"{title} failed ({ours[-1] if ours else f'exit status {status}'}); its log is {log}")
+    killed = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+    return StageFailed(f"{title} failed ({ours[-1] if ours else killed}); its log is {log}")

@@ -85,9 +85,13 @@ def prepare(
     kept["train"], leaked = drop(kept["train"], leaks)
     dropped["train"] |= leaked
     for split, limit in (("train", dataset.train_rows), ("test", dataset.test_rows)):
-        kept[split] = kept[split].select(range(min(len(kept[split]), limit or len(kept[split]))))
-        if not len(kept[split]):
-            raise UserError(f"{dataset.path}: no pair is left in the {split} split; {reasons(dropped)}")
+        count = len(kept[split]) if limit is None else min(len(kept[split]), limit)
+        kept[split] = kept[split].select(range(count))
+        if count < 2:
+            raise UserError(
+                f"{dataset.path}: {count} pairs are left in the {split} split, two are the least; {reasons(dropped)} "
+                "(see dataset.test_fraction, train_rows, test_rows)"
+            )
     store({split: rows.remove_columns("problem").flatten_indices() for split, rows in kept.items()}, dropped, directory)
 
 

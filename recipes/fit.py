@@ -53,6 +53,10 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
     Raises:
         UserError: TRL or Transformers refuses the value of an option.
     """
+    if stage.options.get("packing") or stage.options.get("dataloader_num_workers"):
+        raise UserError(
+            f"{stage.stage}.packing and dataloader_num_workers hide rows from the meter of costs: leave them off"
+        )
     try:
         return config(**stage.options)
     except (ValueError, TypeError, ImportError) as error:

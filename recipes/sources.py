@@ -3,7 +3,9 @@
 import gzip
 import json
 import tempfile
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,8 @@ def load_file(path: Path) -> Rows:
         rows = load_dataset(builder, data_files=str(path), split="train")
     except Exception as error:
         if builder == "json":
-            find_broken_line(path)
+            with suppress(OSError, EOFError, zlib.error):  # a damaged archive has no lines to name
+                find_broken_line(path)
         raise UserError(f"{path} cannot be read as {builder} ({first_line(error.__cause__ or error)})") from None
     assert isinstance(rows, Rows)
     if not len(rows):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from eval import likelihood
 from eval.generate import answers, cut
@@ -61,3 +61,11 @@ def test_batches_hold_everything_once_within_the_budget() -> None:
     batches = list(by_length(lengths, 12))
     assert sorted(index for batch in batches for index in batch) == [0, 1, 2, 3, 4]
     assert all(len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= 12 for batch in batches)
+
+
+def test_a_models_own_generation_settings_do_not_leak_in(model: Any, tiny_model: Path) -> None:
+    """Llama's checkpoints ask for sampling at temperature 0.6: a greedy answer must stay greedy."""
+    prompts = [pair["prompt_ids"] for pair in PAIRS]
+    plain = ask(model, tiny_model, prompts, 0.0)
+    model.generation_config = GenerationConfig(do_sample=True, temperature=5.0, repetition_penalty=9.0)
+    assert ask(model, tiny_model, prompts, 0.0, seed=1) == plain
