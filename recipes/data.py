@@ -45,20 +45,16 @@ def demonstrations(rows: DatasetDict) -> DatasetDict:
     return rows.map(view, remove_columns=list(IDS))
 
 
-def dialogues(rows: DatasetDict) -> DatasetDict:
-    """Return ORPO's view of the pairs: both whole dialogues under TRL's names; its labels cover the answers."""
-
-    def view(row: dict[str, Any]) -> dict[str, Any]:
-        prompt = row["prompt_ids"]
-        columns = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
-        for answer in ("chosen", "rejected"):
-            ids = row[f"{answer}_ids"]
-            columns[f"{answer}_input_ids"] = prompt + ids
-            columns[f"{answer}_attention_mask"] = [1] * len(prompt + ids)
-            columns[f"{answer}_labels"] = [-100] * len(prompt) + ids
-        return columns
-
-    return rows.map(view, remove_columns=list(IDS))
+def dialogues(row: dict[str, Any]) -> dict[str, Any]:
+    """Return stock ORPO's view of a pair: both whole dialogues under TRL's names; its labels cover the answers."""
+    prompt = row["prompt_ids"]
+    columns = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
+    for answer in ("chosen", "rejected"):
+        ids = row[f"{answer}_ids"]
+        columns[f"{answer}_input_ids"] = prompt + ids
+        columns[f"{answer}_attention_mask"] = [1] * len(prompt + ids)
+        columns[f"{answer}_labels"] = [-100] * len(prompt) + ids
+    return columns
 
 
 def prepare(

@@ -24,8 +24,8 @@ class Cost:
     """Totals of one stage, over all its epochs and across interruptions."""
 
     pairs: int = 0
-    tokens: int = 0  # that carry content, as the policy sees them
-    computed_tokens: int = 0  # with padding
+    tokens: int = 0  # that carry content: of whole dialogues, whether a prompt is computed for each or shared
+    computed_tokens: int = 0  # that pass through the model: with padding, a shared prompt once
     seconds: float = 0.0
 
     def add(self, other: "Cost") -> None:
@@ -76,7 +76,9 @@ class Meter:
 
 
 def count_tokens(batch: dict[str, Any]) -> tuple[int, int]:
-    """Return the tokens with content and all tokens of one batch, as the policy's forward pass sees them."""
+    """Return the tokens of one batch's dialogues, and those that the policy's forward pass computes."""
+    if "pairs" in batch:  # packed ORPO: no padding, and each prompt once
+        return sum(pair.dialogue_tokens for pair in batch["pairs"]), sum(pair.tokens for pair in batch["pairs"])
     if "chosen_input_ids" in batch:  # ORPO pads both answers to the longer of the two before one forward pass
         masks = [batch["chosen_attention_mask"], batch["rejected_attention_mask"]]
         width = max(mask.shape[1] for mask in masks)

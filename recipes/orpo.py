@@ -1,18 +1,19 @@
 """ORPO: imitate the chosen answers and prefer them to the rejected, at once; one stage, no reference model."""
 
 from recipes.config import Stage
-from recipes.data import dialogues, load_pairs
+from recipes.data import load_pairs
 from recipes.fit import arguments, fit, main
 from recipes.model import load_model, load_tokenizer, peft_config
-from recipes.trainers import ORPOConfig, ORPOTrainer
+from recipes.packed import ENGINES
+from recipes.trainers import ORPOConfig
 
 
 def train(stage: Stage) -> None:
     """Train one ORPO stage."""
     args = arguments(ORPOConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
-    rows = dialogues(load_pairs(stage.pairs))
-    trainer = ORPOTrainer(
+    rows = load_pairs(stage.pairs)
+    trainer = ENGINES[args.engine](
         load_model(stage, tokenizer),
         args=args,
         train_dataset=rows["train"],

@@ -2,20 +2,25 @@
 
 Stock TRL 1.16 renders and tokenises the same row differently for ORPO (a BOS and a second EOS) than
 for SFT and DPO, and drops other rows. Here the one tokenisation of `recipes.data` is what all three
-train on: SFT takes ids as they are, DPO and ORPO each need one method overridden.
+train on: SFT takes ids as they are, DPO and ORPO each need one method overridden. `recipes.packed` has
+the ORPO trainer that is used by default; the one here computes its loss as TRL does.
 """
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
+from torch.nn.functional import cross_entropy
 from trl import DPOConfig, SFTConfig, SFTTrainer
 from trl import DPOTrainer as StockDPOTrainer
 
 with warnings.catch_warnings():
     # TRL keeps ORPO in `experimental` and says so on every import; the pin in requirements.txt is our answer.
     warnings.filterwarnings("ignore", message="You are importing from 'trl.experimental'")
-    from trl.experimental.orpo import ORPOConfig
+    from trl.experimental.orpo import ORPOConfig as StockORPOConfig
     from trl.experimental.orpo import ORPOTrainer as StockORPOTrainer
+
+from recipes.data import dialogues
 
 __all__ = ["DPOConfig", "DPOTrainer", "ORPOConfig", "ORPOTrainer", "SFTConfig", "SFTTrainer"]
 
@@ -27,9 +32,52 @@ class DPOTrainer(StockDPOTrainer):
         return dataset
 
 
+@dataclass
+class ORPOConfig(StockORPOConfig):
+    """TRL's options for ORPO, and which of two equal ways computes its loss."""
+
+    engine: str = "packed"  # or "stock": TRL's own forward pass
+    nll_span: str = "full"  # prompt and answer, as in TRL and the authors' code; or "completion": the answer only
+    # What the likelihood term is averaged over: "update", all tokens of an update, however it is split into
+    # micro-batches and over devices; "micro_batch", as in TRL; null: "update" where the engine is packed.
+    nll_mean: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check our options; TRL checks its own.
+
+        Raises:
+            ValueError: an option has a value that it does not take, or one that the engine cannot honour.
+        """
+        super().__post_init__()
+        self.nll_mean = self.nll_mean or ("update" if self.engine == "packed" else "micro_batch")
+        choices = {
+            "engine": ("packed", "stock"),
+            "nll_span": ("full", "completion"),
+            "nll_mean": ("update", "micro_batch"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}: use {' or '.join(allowed)}")
+        if self.engine == "stock" and self.nll_mean == "update":
+            raise ValueError("nll_mean=update needs engine=packed: TRL averages over each micro-batch by itself")
+        if self.engine == "packed" and self.generate_during_eval:
+            raise ValueError("generate_during_eval needs engine=stock: packed rows hold no padded prompts")
+
+
 class ORPOTrainer(StockORPOTrainer):
-    """TRL's ORPO trainer on rows that already have the columns its own tokenisation would make."""
+    """TRL's ORPO trainer on rows with `prompt_ids`, `chosen_ids` and `rejected_ids`."""
+
+    args: ORPOConfig
 
     def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
-        """Leave a row as it is."""
-        return feature
+        """Return the columns that TRL's own tokenisation would make."""
+        return dialogues(feature)
+
+    def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
+        """Return TRL's log-probs, logits and likelihood term, the last over the span that `nll_span` names."""
+        outputs = super().concatenated_forward(model, batch)
+        if self.args.nll_span == "full":
+            return outputs
+        labels = batch["chosen_labels"][:, 1:]
+        logits = outputs[2][:, : labels.shape[1]]
+        return (*outputs[:4], cross_entropy(logits.flatten(0, 1), labels.flatten()), *outputs[5:])

@@ -1,0 +1,109 @@
+"""Attention over packed pairs: each answer sees its prompt and itself, and no mask of the whole row is ever made."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from recipes.packing import Packing
+
+PAIRS = "packed_pairs"  # the name under which Transformers' models find it
+
+
+@torch.compiler.disable  # the lengths differ from row to row: compiled, each would be a program of its own
+def pair_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    packing: Packing | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attend within each dialogue of a row; without `packing` (when generating) this is Transformers' own SDPA.
+
+    On GPUs in half precision one call of a variable-length flash kernel over all dialogues: it needs no block
+    mask and no compilation, as FlexAttention would, and pads nothing. Elsewhere one SDPA call for each dialogue.
+
+    Args:
+        module: the layer, asked for its grouped-query heads.
+        query: (1, heads, T, size).
+        key: (1, key heads, T, size); `value` too.
+        attention_mask: Transformers', ignored with `packing`.
+        packing: where the dialogues lie on the row.
+        options: Transformers' `scaling`, `dropout` and `sliding_window`.
+
+    Returns:
+        (1, T, heads, size).
+
+    Raises:
+        NotImplementedError: the model softcaps its attention scores, or adds a bias to them.
+    """
+    if packing is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    for name in ("softcap", "position_bias", "s_aux"):
+        if options.get(name) is not None:
+            raise NotImplementedError(f"its attention has a {name}")
+    window = options.get("sliding_window")
+    half = value.dtype in (torch.bfloat16, torch.float16)
+    if value.is_cuda and half and not options.get("dropout"):
+        return varlen_attention(query, key, value, packing, options.get("scaling"), window), None
+    parts = []
+    for queries, keys in packing.sequences:
+        own = (key[:, :, keys[0]], value[:, :, keys[0]])
+        if len(keys) > 1:
+            own = tuple(torch.cat([states[:, :, piece] for piece in keys], dim=2) for states in (key, value))
+        mask = visible(queries.stop - queries.start, own[0].shape[2], window, query.device)
+        part, _ = sdpa_attention_forward(
+            module,
+            query[:, :, queries],
+            *own,
+            mask,
+            options.get("dropout", 0.0),
+            options.get("scaling"),
+            is_causal=True,
+        )
+        parts.append(part)
+    return torch.cat(parts, dim=1), None
+
+
+def visible(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:
+    """Return which keys each query sees (bool, (1, 1, queries, keys)); None where plain causal attention will do.
+
+    The last query is at the last key's place; True is seen.
+    """
+    if queries == keys and (window is None or keys <= window):
+        return None
+    mask = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+    return mask if window is None else mask.triu(keys - queries - window + 1)
+
+
+def varlen_attention(
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None, window: int | None
+) -> Tensor:
+    """Attend within all dialogues by one flash kernel, whose causal mask is aligned to the last query and key."""
+    places, query_starts, key_starts, longest_query, longest_key = packing.varlen(query.device)
+    key, value = (states[0].transpose(0, 1).index_select(0, places) for states in (key, value))
+    query = query[0].transpose(0, 1).to(value.dtype)  # rotary embeddings leave float32 under autocast
+    result = varlen_attn(
+        query,
+        key.to(value.dtype),
+        value,
+        query_starts,
+        key_starts,
+        longest_query,
+        longest_key,
+        scale=scaling,
+        window_size=(-1 if window is None else window - 1, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    assert isinstance(result, Tensor)
+    return result[None]
+
+
+AttentionInterface.register(PAIRS, pair_attention)
+AttentionMaskInterface.register(PAIRS, sdpa_mask)

@@ -1,0 +1,156 @@
+"""Preference pairs on one row without padding: every prompt once, then both answers to it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The ids of a prompt and of the two answers to it, each answer with its stop token."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that a forward pass computes: the prompt is shared."""
+        return len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+    @property
+    def dialogue_tokens(self) -> int:
+        """Tokens of the two whole dialogues: the prompt counts in both."""
+        return self.tokens + len(self.prompt)
+
+
+def collate(rows: Rows) -> dict[str, list[Pair]]:
+    """Return a micro-batch that is packed later, once it is known which pairs share an update."""
+    return {"pairs": [Pair(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]) for row in rows]}
+
+
+def balance(batches: list[list[Pair]]) -> list[list[Pair]]:
+    """Deal an update's pairs out to as many micro-batches so that these have about equally many tokens.
+
+    The longest pair first, always to the micro-batch with the fewest tokens (Graham's LPT rule); the result
+    depends on nothing but the pairs and their order.
+    """
+    dealt: list[list[Pair]] = [[] for _ in batches]
+    tokens = [0] * len(batches)
+    for pair in sorted(chain.from_iterable(batches), key=lambda pair: -pair.tokens):
+        least = tokens.index(min(tokens))
+        dealt[least].append(pair)
+        tokens[least] += pair.tokens
+    return dealt
+
+
+class Packing:
+    """Where the dialogues lie on a row `[prompt chosen | prompt chosen | … | rejected | rejected | …]`.
+
+    The rejected answers come last, so that the queries of every dialogue are neighbours: a row of P pairs is
+    2 P sequences for an attention kernel, of which the last P find their prompts among the keys of the first P.
+    """
+
+    def __init__(self, pairs: list[Pair]) -> None:
+        self.lengths = [(len(pair.prompt), len(pair.chosen), len(pair.rejected)) for pair in pairs]
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Where each prompt begins, and after these where each rejected answer does; the row's length is last."""
+        first = [prompt + chosen for prompt, chosen, _ in self.lengths]
+        return [0, *accumulate(first + [rejected for *_, rejected in self.lengths])]
+
+    @cached_property
+    def sequences(self) -> list[tuple[slice, list[slice]]]:
+        """The queries of every sequence, and its keys in one or two pieces."""
+        spans = [slice(start, end) for start, end in zip(self.starts, self.starts[1:], strict=False)]
+        count = len(self.lengths)
+        prompts = [
+            slice(span.start, span.start + prompt)
+            for span, (prompt, *_) in zip(spans[:count], self.lengths, strict=True)
+        ]
+        own = [(span, [span]) for span in spans[:count]]
+        return own + [(span, [prompt, span]) for prompt, span in zip(prompts, spans[count:], strict=True)]
+
+    def varlen(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, int, int]:
+        """Return what a variable-length kernel takes, made once a row.
+
+        Returns:
+            The keys' places on the row (each sequence's keys are neighbours, so prompts occur twice), where the
+            queries and the keys of each sequence begin (int32, the end last), and the longest of both.
+        """
+        if not hasattr(self, "_varlen"):
+            keys = [
+                [place for piece in pieces for place in range(piece.start, piece.stop)] for _, pieces in self.sequences
+            ]
+            ends = [0, *accumulate(map(len, keys))]
+            queries = [span.stop - span.start for span, _ in self.sequences]
+            int32 = {"dtype": torch.int32, "device": device}
+            self._varlen = (
+                torch.tensor(list(chain.from_iterable(keys)), device=device),
+                torch.tensor(self.starts, **int32),
+                torch.tensor(ends, **int32),
+                max(queries),
+                max(map(len, keys)),
+            )
+        return self._varlen
+
+
+def pack(pairs: list[Pair], nll_span: str) -> dict[str, Any]:
+    """Return the inputs of one forward pass over `pairs`.
+
+    Args:
+        pairs: the pairs of one micro-batch.
+        nll_span: "full" scores the prompts' tokens too, "completion" the answers' only.
+
+    Returns:
+        `input_ids` and `position_ids` (1, T); `packing`; `scored` (S,), the places on the row whose next token is
+        scored, of prompts first, then of chosen, then of rejected answers; `targets` (S,), the tokens there;
+        `counts` (3, pairs), how many of each a pair has. Where a prompt ends both answers begin: it is scored twice.
+    """
+    packing = Packing(pairs)
+    ids = list(chain.from_iterable([*pair.prompt, *pair.chosen] for pair in pairs))
+    ids += chain.from_iterable(pair.rejected for pair in pairs)
+    positions = list(chain.from_iterable(range(prompt + chosen) for prompt, chosen, _ in packing.lengths))
+    positions += chain.from_iterable(range(prompt, prompt + rejected) for prompt, _, rejected in packing.lengths)
+    scored, targets = scored_places(packing, nll_span == "full")
+    places = torch.tensor(list(chain.from_iterable(chain.from_iterable(scored))))
+    row = torch.tensor(ids)
+    return {
+        "input_ids": row[None],
+        "position_ids": torch.tensor(positions)[None],
+        "packing": packing,
+        "scored": places,
+        "targets": row[torch.tensor(list(chain.from_iterable(chain.from_iterable(targets))))],
+        "counts": torch.tensor([[len(part) for part in parts] for parts in scored]),
+    }
+
+
+Places = tuple[list[list[int]], list[list[int]], list[list[int]]]
+
+
+def scored_places(packing: Packing, prompts: bool) -> tuple[Places, Places]:
+    """Return, for prompts, chosen and rejected answers, pair by pair: the places that predict, and those predicted.
+
+    A dialogue's first token is predicted by nothing: where a prompt is empty that is the answer's first.
+    """
+    scored: Places = ([], [], [])
+    targets: Places = ([], [], [])
+    tails = packing.starts[len(packing.lengths) :]
+    for start, tail, (prompt, chosen, rejected) in zip(packing.starts, tails, packing.lengths, strict=False):
+        border = start + prompt
+        dialogues = (
+            list(range(start, border)) if prompts else [],
+            list(range(max(border - 1, start), border + chosen)),
+            [*range(max(border - 1, start), border), *range(tail, tail + rejected)],
+        )
+        for places, predicted, dialogue in zip(scored, targets, dialogues, strict=True):
+            places.append(dialogue[:-1])
+            predicted.append(dialogue[1:])
+    return scored, targets

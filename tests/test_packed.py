@@ -1,0 +1,303 @@
+"""Packed ORPO is stock TRL's ORPO: loss, gradients, steps and metrics, for every family of models; only cheaper."""
+
+import copy
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from datasets import Dataset
+from peft import LoraConfig
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from trl.trainer.utils import disable_dropout_in_model
+
+from recipes.attention import varlen_attention, visible
+from recipes.config import UserError
+from recipes.packed import PackedORPOTrainer
+from recipes.packing import Packing, Pair, balance, pack
+from recipes.trainers import ORPOConfig, ORPOTrainer
+
+Make = Callable[..., Any]
+VOCABULARY = 61
+SHAPE = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+IDS = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.2}
+GROUPED = {**SHAPE, **IDS, "num_key_value_heads": 2, "max_position_embeddings": 128}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "Llama": GROUPED,
+    "Mistral": {**GROUPED, "sliding_window": 7},
+    "Phi3": GROUPED,
+    "Phi": {**GROUPED, "num_key_value_heads": 4},
+    "Qwen2": {**GROUPED, "use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
+    "Qwen3": {**GROUPED, "head_dim": 16},
+    "Gemma": {**GROUPED, "head_dim": 16},
+    "OPT": {
+        **{"vocab_size": VOCABULARY, "pad_token_id": 0, "hidden_size": 64, "ffn_dim": 96, "num_hidden_layers": 2},
+        **{"num_attention_heads": 4, "max_position_embeddings": 128, "dropout": 0.0, "word_embed_proj_dim": 32},
+        "init_std": 0.2,
+    },
+}
+
+
+def model_of(family: str, dtype: torch.dtype = torch.float64, **changes: Any) -> Any:
+    """A random model of a family, with biases and norms that are not at their start."""
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**{**FAMILIES.get(family, GROUPED), **changes})
+    model = AutoModelForCausalLM.from_config(config)
+    for weight in model.parameters():
+        weight.data += 0.05 * torch.randn_like(weight)
+    return model.to(dtype)
+
+
+def rows_of(count: int, seed: int = 0) -> Dataset:
+    """Pairs of uneven lengths; the first has answers of one token."""
+    draw = random.Random(seed)
+    lengths = [(3, 1, 1)] + [(draw.randint(1, 20), draw.randint(1, 20), draw.randint(1, 20)) for _ in range(count - 1)]
+    names = ("prompt_ids", "chosen_ids", "rejected_ids")
+    ids = [[[draw.randrange(3, VOCABULARY) for _ in range(length)] for length in three] for three in lengths]
+    return Dataset.from_list([dict(zip(names, three, strict=True)) for three in ids])
+
+
+@pytest.fixture
+def make(tiny_model: Path, tmp_path: Path) -> Make:
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny_model)
+
+    def build(engine: str, model: Any, rows: Dataset, peft: Any = None, **options: Any) -> Any:
+        quiet: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "disable_tqdm": True}
+        fixed: dict[str, Any] = {"save_strategy": "no", "remove_unused_columns": False, "logging_steps": 1}
+        given = {"output_dir": str(tmp_path), "max_steps": 1, "engine": engine, "activation_checkpointing": False}
+        args = ORPOConfig(**{**quiet, **fixed, **given, **options})
+        trainer = PackedORPOTrainer if engine == "packed" else ORPOTrainer
+        return trainer(model, args=args, train_dataset=rows, processing_class=tokenizer, peft_config=peft)
+
+    return build
+
+
+def loss_of(trainer: Any) -> Tensor:
+    """The loss of all the trainer's rows as one micro-batch."""
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    if trainer.args.engine == "packed":
+        return trainer.compute_loss(trainer.model, pack(batch["pairs"], trainer.args.nll_span))
+    return trainer.get_batch_loss_metrics(trainer.model, batch)[0]
+
+
+def gradients(trainer: Any) -> dict[str, Tensor]:
+    named = {name: weight for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+    return dict(zip(named, torch.autograd.grad(loss_of(trainer), list(named.values())), strict=True))
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], relative: float) -> None:
+    """Each within a share of its own size; below a millionth of the largest it is rounding (a key's bias has none)."""
+    floor = 1e-6 * max(value.abs().max().item() for value in expected.values())
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        difference = (found[name].double() - value.double()).abs().max().item()
+        assert difference <= relative * value.abs().max().item() + floor, name
+
+
+@pytest.mark.parametrize(
+    "family, count, adapters",
+    [*zip(FAMILIES, (16, 5, 8, 3, 9, 4, 2, 7), (False,) * 8, strict=True), ("Llama", 1, True), ("Phi", 6, True)],
+)
+def test_loss_and_gradients_are_stock_trls(make: Make, family: str, count: int, adapters: bool) -> None:
+    rows = rows_of(count)
+    targets = ["q_proj", "v_proj", "lm_head"]
+    peft = [LoraConfig(r=4, target_modules=targets, init_lora_weights=False) if adapters else None for _ in range(2)]
+    stock, packed = (
+        make(engine, model_of(family), rows, one) for engine, one in zip(("stock", "packed"), peft, strict=True)
+    )
+    packed.model.load_state_dict(stock.model.state_dict())
+    for beta in (0.0, 0.1, 1.0):
+        for span in ("full", "completion"):
+            for trainer in (stock, packed):
+                trainer.beta, trainer.args.nll_span = beta, span
+            assert loss_of(packed).item() == pytest.approx(loss_of(stock).item(), rel=1e-5)
+            assert_same(gradients(packed), gradients(stock), 1e-4)
+
+
+def test_five_steps_give_stock_trls_weights_and_metrics(make: Make) -> None:
+    rows, steps = rows_of(20), {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 1e-3}
+    stock, packed = (make(engine, model_of("Llama"), rows, **steps) for engine in ("stock", "packed"))
+    for trainer in (stock, packed):
+        trainer.train()
+    theirs = dict(stock.model.named_parameters())
+    for name, weight in packed.model.named_parameters():
+        assert (weight - theirs[name]).abs().max() < 1e-5, name
+    for found, expected in zip(packed.state.log_history[:5], stock.state.log_history[:5], strict=True):
+        assert found.keys() == {name for name in expected if not name.startswith("logits/")}
+        assert found == {
+            name: pytest.approx(value, rel=1e-4, abs=1e-6) for name, value in expected.items() if name in found
+        }
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_bf16_is_nearer_to_the_truth_than_stock_trl(make: Make, autocast: bool) -> None:
+    """Stock TRL takes the softmax of a bf16 model in bf16."""
+    rows, dtype = rows_of(8), torch.float32 if autocast else torch.bfloat16
+    exact = model_of("Llama", dtype).double()
+    truth = gradients(make("stock", exact, rows))
+    errors = {}
+    for engine in ("stock", "packed"):
+        trainer = make(engine, model_of("Llama", dtype), rows)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            found = gradients(trainer)
+        errors[engine] = sum((found[name].double() - value).square().sum().item() for name, value in truth.items())
+    assert errors["packed"] < (1.1 if autocast else 1.0) * errors["stock"]
+
+
+@pytest.mark.parametrize("size", [8, 4, 1])
+def test_an_updates_gradient_does_not_depend_on_its_split(make: Make, size: int) -> None:
+    """Nor does that of the last, smaller update: 11 pairs are updates of 8 and of 3."""
+    rows, common = rows_of(11), {"max_steps": -1, "num_train_epochs": 2, "learning_rate": 1e-2, "optim": "sgd"}
+    found = []
+    for split in (8, size):
+        parts = {"per_device_train_batch_size": split, "gradient_accumulation_steps": 8 // split}
+        trainer = make("packed", model_of("Llama"), rows, **common, **parts)
+        trainer.train()
+        assert trainer.state.global_step == 4
+        found.append(
+            (
+                dict(trainer.model.named_parameters()),
+                [log["loss"] for log in trainer.state.log_history if "loss" in log],
+            )
+        )
+    for name, weight in found[0][0].items():
+        assert torch.allclose(weight, found[1][0][name], rtol=0, atol=1e-9), name
+    assert found[0][1] == pytest.approx(found[1][1], rel=1e-6)
+
+
+def test_nll_mean_micro_batch_is_stock_trls_accumulation(make: Make) -> None:
+    rows, options = (
+        rows_of(8),
+        {"gradient_accumulation_steps": 4, "per_device_train_batch_size": 2, "learning_rate": 1e-3},
+    )
+    stock = make("stock", model_of("Llama"), rows, **options)
+    packed = make("packed", model_of("Llama"), rows, nll_mean="micro_batch", **options)
+    for trainer in (stock, packed):
+        trainer.train()
+    assert_same(dict(packed.model.named_parameters()), dict(stock.model.named_parameters()), 1e-6)
+
+
+def test_evaluation_does_not_depend_on_the_batch_size(make: Make) -> None:
+    rows, found = rows_of(7), []
+    for size in (1, 3, 7):
+        trainer = make("packed", model_of("Llama"), rows, per_device_eval_batch_size=size)
+        metrics = trainer.evaluate(rows)
+        assert metrics["eval_loss"] == pytest.approx(loss_of(trainer).item(), rel=1e-6)
+        found.append({name: value for name, value in metrics.items() if "/" in name or "loss" in name})
+    assert found[1] == pytest.approx(found[0]) and found[2] == pytest.approx(found[0])
+
+
+def test_activation_checkpointing_changes_no_gradient(make: Make) -> None:
+    rows = rows_of(4)
+    plain, saving = (
+        make("packed", model_of("Mistral"), rows, activation_checkpointing=saved) for saved in (False, True)
+    )
+    for trainer in (plain, saving):
+        trainer.model.train()
+        if trainer is saving:
+            trainer.model.gradient_checkpointing_enable()
+        disable_dropout_in_model(trainer.model)
+    assert_same(gradients(saving), gradients(plain), 1e-9)
+
+
+REFUSED = {
+    "Bloom": ({"hidden_size": 64, "n_layer": 2, "n_head": 4}, "use orpo.engine=stock"),  # ALiBi: positions by mask
+    "Mamba": ({"hidden_size": 64, "num_hidden_layers": 2}, "use orpo.engine=stock"),  # a state over the row
+    "Gemma2": ({**GROUPED, "head_dim": 16}, "softcap"),
+    "Granite": ({**GROUPED, "logits_scaling": 3.0}, "off by"),
+    "Mixtral": ({**GROUPED, "num_local_experts": 4, "output_router_logits": True}, "auxiliary loss"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", REFUSED)
+def test_what_cannot_be_packed_is_refused_with_a_reason(make: Make, family: str) -> None:
+    shape, reason = REFUSED[family]
+    config = getattr(transformers, f"{family}Config")(**{"vocab_size": VOCABULARY, **shape})
+    model = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(UserError, match=reason) as error:
+        make("packed", model, rows_of(2))
+    assert "\n" not in str(error.value) and config.model_type in str(error.value)
+
+
+def test_attention_softcaps_can_be_switched_off_and_logit_softcaps_count(make: Make) -> None:
+    model = model_of("Gemma2", head_dim=16, sliding_window=64, attn_logit_softcapping=None, final_logit_softcapping=2.0)
+    rows = rows_of(5)
+    stock, packed = make("stock", copy.deepcopy(model), rows), make("packed", model, rows)
+    assert_same(gradients(packed), gradients(stock), 1e-4)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_the_variable_length_kernel_gets_the_same_dialogues(
+    monkeypatch: pytest.MonkeyPatch, window: int | None
+) -> None:
+    """The kernel itself needs a GPU: here its documented meaning, one causal attention a sequence, stands for it."""
+    pairs = [Pair([1] * prompt, [1] * chosen, [1] * rejected) for prompt, chosen, rejected in [(5, 3, 9), (2, 8, 1)]]
+    packing = Packing(pairs)
+    query, key, value = (torch.randn(1, heads, packing.starts[-1], 8) for heads in (4, 2, 2))
+
+    def kernel(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        query_starts: Tensor,
+        key_starts: Tensor,
+        *longest: int,
+        **options: Any,
+    ) -> Tensor:
+        parts, repeat = [], query.shape[1] // key.shape[1]
+        spans = zip(
+            *(starts.tolist() for starts in (query_starts, query_starts[1:], key_starts, key_starts[1:])), strict=False
+        )
+        for first, last, key_first, key_last in spans:
+            assert last - first <= longest[0] and key_last - key_first <= longest[1]
+            scores = torch.einsum(
+                "qhd,khd->hqk", query[first:last], key[key_first:key_last].repeat_interleave(repeat, 1)
+            )
+            distance = torch.arange(last - first)[:, None] + (key_last - key_first - (last - first))
+            distance = distance - torch.arange(key_last - key_first)
+            left = options["window_size"][0]
+            hidden = (distance < 0) | ((distance > left) if left >= 0 else False)
+            weights = (options["scale"] * scores).masked_fill(hidden, -torch.inf).softmax(-1)
+            parts.append(torch.einsum("hqk,khd->qhd", weights, value[key_first:key_last].repeat_interleave(repeat, 1)))
+        return torch.cat(parts)
+
+    monkeypatch.setattr("recipes.attention.varlen_attn", kernel)
+    found = varlen_attention(query, key, value, packing, 0.3, window)
+    for queries, keys in packing.sequences:
+        own_key, own_value = (
+            torch.cat([states[:, :, piece] for piece in keys], 2).repeat_interleave(2, 1) for states in (key, value)
+        )
+        count, total = queries.stop - queries.start, own_key.shape[2]
+        mask = visible(count, total, window, query.device)
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            query[:, :, queries], own_key, own_value, mask, is_causal=mask is None, scale=0.3
+        )
+        assert torch.allclose(found[:, queries].transpose(1, 2), expected, atol=1e-6)
+
+
+def test_balancing_keeps_every_pair_once_and_evens_the_tokens() -> None:
+    draw = random.Random(0)
+    pairs = [Pair([n] * draw.randint(1, 99), [n] * draw.randint(1, 99), [n]) for n in range(12)]
+    dealt = balance([pairs[:4], pairs[4:8], pairs[8:]])
+    assert sorted(pair.prompt[0] for part in dealt for pair in part) == list(range(12))
+    totals = [sum(pair.tokens for pair in part) for part in dealt]
+    assert max(totals) - min(totals) <= max(pair.tokens for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"engine": "fast"}, "use packed or stock"),
+        ({"nll_span": "answer"}, "use full or completion"),
+        ({"engine": "stock", "nll_mean": "update"}, "needs engine=packed"),
+        ({"generate_during_eval": True}, "needs engine=stock"),
+    ],
+)
+def test_options_that_cannot_be_honoured_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ORPOConfig(output_dir="out", use_cpu=True, bf16=False, **options)
