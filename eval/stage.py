@@ -14,7 +14,7 @@ from eval.generate import Answer, answers
 from eval.likelihood import mean_log_probs
 from pocket.world import gold_reward, states_right_fact
 from recipes.config import Model, read_config, write_json
-from recipes.data import stop_ids
+from recipes.render import stop_ids
 
 TEMPERATURES = {"sampled": 1.0, "greedy": 0.0}
 

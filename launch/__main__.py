@@ -34,6 +34,7 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one line
     if {"--cfg", "-c"} & set(sys.argv):  # of one job, every value in force
         sys.argv = [word for word in sys.argv if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
+    sys.argv = [part for word in sys.argv for part in mixture(word)]
     register()
     try:
         job()
@@ -43,6 +44,14 @@ def main() -> int:
         return USER
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def mixture(word: str) -> list[str]:
+    """Spell `dataset=[a,b]` as the options it stands for; a list is no profile, and Hydra would look for one."""
+    name, _, value = word.partition("=")
+    if name == "dataset" and value.startswith("["):
+        return ["dataset=mixture", f"dataset.sources={value}"]
+    return [word]
 
 
 def report(directory: Path) -> int:

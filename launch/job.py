@@ -10,7 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.base import base_row, find_base
 from launch.errors import explain
-from launch.inputs import chat_template, check_room, describe_pairs, prepare_pairs
+from launch.inputs import chat_template, check_room
+from launch.pairs import describe_pairs, prepare_pairs
 from launch.plan import Planned, digest, plan
 from launch.quiet import quieten
 from launch.run import StageFailed, console, prepare_directory, run_stage

@@ -14,7 +14,9 @@ import os
 import typing
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import reduce
 from importlib.metadata import version
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from launch.machine import detect
 from launch.quiet import quieten
-from recipes.config import Dataset, Hardware, Model, UserError, write_json
+from recipes.config import Dataset, Hardware, Model, Policies, UserError, write_json
 
 STAGES = ("sft", "dpo", "orpo")
 CACHE = Path(__file__).parent.parent / ".cache"
@@ -159,9 +161,10 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     options = trl_options()
     known = {"": _names(Config), "dataset": _names(Dataset), "hardware": _names(Hardware)}
+    known |= {"dataset.policies": _names(Policies)}
     known |= {"model": _names(Model) | set(options["model"])} | {stage: set(options[stage]) for stage in STAGES}
     for section, names in known.items():
-        for key in sorted(set(values[section] if section else values) - names):
+        for key in sorted(set(reduce(getitem, filter(None, section.split(".")), values)) - names):
             path = f"{section}.{key}" if section else key
             raise UserError(f"+{path}: there is no such option; `python -m launch --cfg job` lists all")
     return values

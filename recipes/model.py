@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from recipes.config import Model, Stage, UserError
-from recipes.data import stop_ids
+from recipes.render import stop_ids
 
 
 def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
