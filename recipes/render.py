@@ -88,9 +88,15 @@ class Renderer:
         return self.end(self.continuation(text[len(prompt) :]))
 
     def continuation(self, text: str) -> list[int]:
-        """Return the ids of a text that goes on from another, without the blank some tokenizers put before a text."""
-        anchor, anchored, alone = self.encode(["\n", "\n" + text, text])
-        return anchored[len(anchor) :] if anchored[: len(anchor)] == anchor else alone
+        """Return the ids of a text that goes on from another, without the blank some tokenizers put before a text.
+
+        Written after an anchor that it does not merge with, the text keeps its own ids.
+        """
+        for anchor in ("\n", "x", "."):
+            before, both = self.encode([anchor, anchor + text])
+            if both[: len(before)] == before:
+                return both[len(before) :]
+        return self.encode([text])[0]
 
     def end(self, ids: list[int]) -> list[int]:
         """Cut after the first stop token (only the template can have written it), or add the one that is lacking."""
@@ -126,9 +132,7 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase, stops: list[int]) -> list
     for stop in stops:
         if stop not in added:
             token = tokenizer.convert_ids_to_tokens(stop)
-            raise UserError(
-                f"{token!r} is an ordinary word of the vocabulary: model.stop_tokens must be special tokens"
-            )
+            raise UserError(f"{token!r} is a word that any text may contain: model.stop_tokens must be special tokens")
     named = {*tokenizer.all_special_ids, *stops}
     return [token.content for number, token in added.items() if token.special or number in named]
 
