@@ -101,7 +101,8 @@ def import_trl_options() -> dict[str, dict[str, list[Any]]]:
 def trl_options() -> dict[str, dict[str, list[Any]]]:
     """Return TRL's options, from a file named after the installed versions when there is one."""
     versions = [version(name) for name in ("trl", "transformers", "accelerate", "torch")]
-    key = hashlib.sha256(" ".join(versions).encode() + Path(__file__).read_bytes()).hexdigest()[:12]
+    code = [Path(__file__), Path(__file__).parent.parent / "recipes" / "trainers.py"]  # ours add a few options
+    key = hashlib.sha256(" ".join(versions).encode() + b"".join(path.read_bytes() for path in code)).hexdigest()[:12]
     path = CACHE / f"trl-options-{key}.json"
     try:
         return json.loads(path.read_text())

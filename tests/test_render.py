@@ -52,7 +52,7 @@ def spelled(render: Renderer, kind: str, ids: list[int]) -> str:
         if token is not None and token not in control:
             stretch.append(token)
             continue
-        text = render.tokenizer.decode(stretch)
+        text = str(render.tokenizer.decode(stretch))
         blank = kind == "sentencepiece" or (kind == "metaspace" and not texts)
         texts += [text.removeprefix(" ") if blank else text, "" if token is None else control[token]]
         stretch = []
@@ -61,7 +61,7 @@ def spelled(render: Renderer, kind: str, ids: list[int]) -> str:
 
 def controls(render: Renderer, ids: list[int]) -> list[int]:
     known = {render.twin.token_to_id(spelling) for spelling in render.spelling.values()}
-    known -= {render.tokenizer.unk_token_id}  # what a vocabulary without bytes has for a strange character
+    known -= {render.twin.token_to_id(render.spelling["<unk>"])}  # what stands for a strange character
     return [token for token in ids if token in known]
 
 
