@@ -25,7 +25,6 @@ from recipes.pairs import Malformed, Unusable, read_pair
 from recipes.render import Refused, Renderer
 from recipes.sources import load_source
 
-PAIR = ("prompt", "chosen", "rejected", "problem")
 IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
 ROWS_PER_PROCESS = 5000  # fewer are tokenised sooner than another process has started
 
@@ -93,8 +92,15 @@ def read_rows(parts: Sequence[Dataset]) -> dict[str, Rows]:
     for part in parts:
         for split, source in load_source(part, train_only=len(parts) > 1).items():
             columns = {"remove_columns": source.column_names, "fn_kwargs": {"source": part.name}}
-            found.setdefault(split, []).append(source.map(as_columns, with_indices=True, **columns))
+            found.setdefault(split, []).append(source.map(as_pairs, batched=True, with_indices=True, **columns))
     return {split: concatenate_datasets(rows) for split, rows in found.items()}
+
+
+def as_pairs(columns: dict[str, list[Any]], numbers: list[int], source: str) -> dict[str, list[Any]]:
+    """Return a batch of source rows as pairs' columns."""
+    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    pairs = [as_columns(row, number, source) for row, number in zip(rows, numbers, strict=True)]
+    return {name: [pair[name] for pair in pairs] for name in pairs[0]} if pairs else {}
 
 
 def as_columns(row: dict[str, Any], number: int, source: str) -> dict[str, Any]:
@@ -120,43 +126,46 @@ class Tokenise:
 
     def __call__(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Return the columns added: ids, `problem` and `detail` anew, `lost` (a system turn), `long`."""
-        texts = [self.texts(*pair) for pair in zip(*(columns[name] for name in PAIR), strict=True)]
-        encoded = [self.render.encode([text[place] for text in texts]) for place in range(3)]
-        rows = zip(
-            columns["problem"], columns["detail"], columns["prompt"], texts, zip(*encoded, strict=True), strict=True
-        )
-        found = [self.row(*row) for row in rows]
-        return {name: [row[name] for row in found] for name in found[0]} if found else {}
+        count = len(columns["problem"])
+        texts, refused = self.texts(columns, [index for index in range(count) if not columns["problem"][index]])
+        prompt_ids = self.render.encode([prompt for prompt, *_ in texts.values()])
+        prompts, *answered = zip(*texts.values(), strict=True) if texts else ([], [], [])
+        answers = [self.render.answers(list(answer), list(prompts)) for answer in answered]
+        blank = {"lost": False, "long": 0, **{name: [] for name in IDS}}
+        rows = [
+            blank | {"problem": problem, "detail": columns["detail"][index]}
+            for index, problem in enumerate(columns["problem"])
+        ]
+        for index, reason in refused.items():
+            rows[index] |= {"problem": "unrendered", "detail": reason}
+        for index, prompt, *ids in zip(texts, prompts, prompt_ids, *answers, strict=True):
+            ids[0] = self.render.begin(ids[0])
+            rows[index]["lost"] = lost(columns["prompt"][index], prompt)
+            rows[index]["long"] = len(ids[0]) + max(len(ids[1]), len(ids[2]))
+            rows[index] |= zip(IDS, self.fit(*ids), strict=True)
+        return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
-    def row(
-        self, problem: str, detail: str, prompt: list[Any], texts: tuple[str, ...], ids: tuple[list[int], ...]
-    ) -> dict[str, Any]:
-        """Return one row's columns."""
-        *spelled, refused = texts
-        if problem or refused:
-            columns = {"problem": problem or "unrendered", "detail": refused or detail, "lost": False, "long": 0}
-            return columns | {name: [] for name in IDS}
-        parts = self.ids(spelled, list(ids))
-        columns = {"problem": "", "detail": "", "lost": lost(prompt, spelled[0])}
-        columns["long"] = len(parts[0]) + max(len(parts[1]), len(parts[2]))
-        return columns | dict(zip(IDS, self.fit(*parts), strict=True))
-
-    def texts(self, prompt: list[dict[str, str]], chosen: str, rejected: str, problem: str) -> tuple[str, ...]:
-        """Return the texts of the prompt and of the dialogue with each answer, and why they cannot be rendered."""
-        if problem:
-            return "", "", "", ""
-        turns = ([*prompt, {"role": "assistant", "content": content}] for content in (chosen, rejected))
+    def texts(
+        self, columns: dict[str, list[Any]], indices: list[int]
+    ) -> tuple[dict[int, tuple[str, str, str]], dict[int, str]]:
+        """Return row -> the texts of its prompt and of the dialogue with each answer, and row -> why there are none."""
+        dialogues = [
+            [columns["prompt"][index] for index in indices],
+            *([answered(columns, index, name) for index in indices] for name in ("chosen", "rejected")),
+        ]
         try:
-            return self.render.text(prompt), *(self.render.text(turn, answer=True) for turn in turns), ""
+            texts = [self.render.texts(part, answer=place > 0) for place, part in enumerate(dialogues)]
+            return dict(zip(indices, zip(*texts, strict=True), strict=True)), {}
         except Refused as error:
-            return "", "", "", str(error)
-
-    def ids(self, texts: list[str], ids: list[list[int]]) -> tuple[list[int], list[int], list[int]]:
-        """Return the ids of the prompt and of what each answer adds to them."""
-        answers = (
-            self.render.answer(text, texts[0], ids[0], full) for text, full in zip(texts[1:], ids[1:], strict=True)
-        )
-        return self.render.begin(ids[0]), *answers  # type: ignore[return-value]
+            if len(indices) == 1:
+                return {}, {indices[0]: str(error)}
+        found: dict[int, tuple[str, str, str]] = {}
+        refused: dict[int, str] = {}
+        for index in indices:  # one of many is refused: find which
+            one, why = self.texts(columns, [index])
+            found |= one
+            refused |= why
+        return found, refused
 
     def fit(self, prompt: list[int], chosen: list[int], rejected: list[int]) -> tuple[list[int], ...]:
         """Cut a pair to the limit by the policy: the prompt's beginning, or each answer's end but for its stop."""
@@ -172,6 +181,11 @@ class Tokenise:
                     ids if len(ids) <= room else ids[: room - 1] + ids[-1:] for ids in (chosen, rejected)
                 )
         return prompt, chosen, rejected
+
+
+def answered(columns: dict[str, list[Any]], index: int, name: str) -> list[dict[str, str]]:
+    """Return one row's dialogue with one of its answers."""
+    return [*columns["prompt"][index], {"role": "assistant", "content": columns[name][index]}]
 
 
 def lost(prompt: list[dict[str, str]], text: str) -> bool:

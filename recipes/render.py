@@ -37,7 +37,8 @@ class Renderer:
         self.stops = stop_ids(tokenizer, model)
         controls = control_tokens(tokenizer, self.stops)
         secret = secrets.token_hex(8)  # nobody can write it into a data set
-        self.spelling = {token: f"\ufdd0{secret}:{number}\ufdd1" for number, token in enumerate(controls)}
+        self.opening = f"\ufdd0{secret}:"
+        self.spelling = {token: f"{self.opening}{number}\ufdd1" for number, token in enumerate(controls)}
         self.quoted = {token: f"\ufdd2{secret}:{number}\ufdd3" for number, token in enumerate(controls)}
         self.literal = {quoted: token for token, quoted in self.quoted.items()}
         self.control = any_of(controls)
@@ -51,12 +52,21 @@ class Renderer:
         Raises:
             Refused: the template does not take these messages.
         """
-        quoted = [message | {"content": self.quote(message["content"])} for message in messages]
+        return self.texts([messages], answer)[0]
+
+    def texts(self, dialogues: list[list[Message]], answer: bool = False) -> list[str]:
+        """Return many dialogues' texts, as `text` does."""
+        quoted = [
+            [message | {"content": self.quote(message["content"])} for message in messages] for messages in dialogues
+        ]
         try:
-            text = self.tokenizer.apply_chat_template(quoted, tokenize=False, add_generation_prompt=not answer)
+            texts: Any = self.tokenizer.apply_chat_template(quoted, tokenize=False, add_generation_prompt=not answer)
         except Exception as error:  # jinja raises what the template's author chose
             raise Refused(" ".join(str(error).split())) from None
-        assert isinstance(text, str)
+        return [self.spell(text) for text in texts]
+
+    def spell(self, text: str) -> str:
+        """Return a rendered text with the template's control tokens in the twin's spelling, and quotations undone."""
         spelled = self.control.sub(lambda found: self.spelling[found[0]], text)
         return self.quotation.sub(lambda found: self.literal[found[0]], spelled)
 
@@ -72,20 +82,30 @@ class Renderer:
         """Put one BOS before a prompt whose template prints none, where the tokenizer would."""
         return ids if self.bos is None or ids[:1] == [self.bos] else [self.bos, *ids]
 
-    def answer(self, text: str, prompt: str, prompt_ids: list[int], full_ids: list[int]) -> list[int]:
-        """Return the ids after the prompt, up to and with one stop token.
+    def answers(self, texts: list[str], prompts: list[str]) -> list[list[int]]:
+        """Return the ids that answered dialogues add to their prompts, up to and with one stop token each.
 
         Where tokens would merge across the border the answer is tokenised by itself: the model must
         be trained on the very prompt ids that it will be given when it answers.
 
         Raises:
-            UserError: the template renders the prompt differently once it is answered.
+            UserError: the template renders a prompt differently once it is answered.
         """
-        if not text.startswith(prompt):
-            raise UserError(f"the chat template of {self.name} renders a prompt differently once it is answered")
-        if full_ids[: len(prompt_ids)] == prompt_ids:
-            return self.end(full_ids[len(prompt_ids) :])
-        return self.end(self.continuation(text[len(prompt) :]))
+        starts = [self.last_control(prompt) for prompt in prompts]
+        for text, prompt in zip(texts, prompts, strict=True):
+            if not text.startswith(prompt):
+                raise UserError(f"the chat template of {self.name} renders a prompt differently once it is answered")
+        # A tokenizer never merges across a control token: what lies before the prompt's last one is not encoded again.
+        tails = self.encode([text[start:] for text, start in zip(texts, starts, strict=True)])
+        ends = self.encode([prompt[start:] for prompt, start in zip(prompts, starts, strict=True)])
+        return [
+            self.end(tail[len(end) :] if tail[: len(end)] == end else self.continuation(text[len(prompt) :]))
+            for tail, end, text, prompt in zip(tails, ends, texts, prompts, strict=True)
+        ]
+
+    def last_control(self, text: str) -> int:
+        """Return where the last control token of a text in the twin's spelling begins; 0 where there is none."""
+        return max(0, text.rfind(self.opening))
 
     def continuation(self, text: str) -> list[int]:
         """Return the ids of a text that goes on from another, without the blank some tokenizers put before a text.
