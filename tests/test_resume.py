@@ -81,3 +81,17 @@ def test_two_launches_at_once_train_once(words: Words, undisturbed: tuple[list[s
     assert (directory / "log.txt").read_text().count("train_runtime") == 1
     assert any("waiting" in text or "done before" in text for text in printed)
     assert weights(directory) == expected
+
+
+def test_a_changed_learning_rate_is_not_swallowed_by_a_resume(words: Words, tmp_path: Path) -> None:
+    """Stock TRL resumes with the checkpoint's rate, whatever is asked for; here another rate is another stage."""
+    slow, fast = ["pipeline=orpo", "orpo.max_steps=40", "orpo.save_steps=5", "orpo.learning_rate=1e-4"], "1e-3"
+    process = start(*words(tmp_path / "interrupted", *slow))
+    directory = wait_for_step(tmp_path / "interrupted", 12, process)
+    kill(trainer_of(directory))
+    process.communicate(timeout=30)
+    for runs in ("interrupted", "fresh"):
+        launch(*words(tmp_path / runs, *slow[:-1], f"orpo.learning_rate={fast}"))
+    (fresh,) = stages(tmp_path / "fresh")
+    (changed,) = [path for path in stages(tmp_path / "interrupted") if path.name == fresh.name]
+    assert changed != directory and weights(changed) == weights(fresh)
