@@ -22,7 +22,7 @@ def main(words: list[str]) -> int:
             evaluate_session(session)
             write_table(session)
     except UserError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True, markup=False)
+        console.print(f"error: {error}", style="red", soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         console.print("interrupted: the same command goes on")
@@ -42,7 +42,8 @@ def evaluate_session(session: Path) -> None:
         return
     from eval.stage import evaluate  # torch takes seconds that a table of old results need not wait for
 
-    columns = TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn()
+    description = TextColumn("{task.description}", markup=False)
+    columns = description, BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
         for result, (directory, settings) in missing.items():
             task = progress.add_task(f" eval  {directory}", total=2 * settings["prompts"])

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from recipes.config import UserError, read_json
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)  # a path or an option may hold brackets
 RUNS = Path("runs")
 
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from eval.rows import NAMES, Row, as_json, build_rows
@@ -49,9 +48,9 @@ def write_table(session: Path) -> None:
     title = f"{jobs[0]['model']} on {jobs[0]['dataset']}"
     table = Table(title=title, title_justify="left")
     for place, name in enumerate(head):
-        table.add_column(escape(name), justify="left" if place == 0 else "right", overflow="fold")
+        table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
     for line in body:
-        table.add_row(*(escape(cell.replace(" [", "\n[").replace("] ", "]\n")) for cell in line))
+        table.add_row(*(cell.replace(" [", "\n[").replace("] ", "]\n") for cell in line))
     console.print(table)
     for line in notes(rows):
         console.print(line)
@@ -116,5 +115,5 @@ if __name__ == "__main__":
         for name in sessions(sys.argv[1:]):
             write_table(name)
     except UserError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True, markup=False)
+        console.print(f"error: {error}", style="red", soft_wrap=True)
         sys.exit(2)

@@ -39,7 +39,7 @@ def main() -> int:
         job()
         return report(sessions[0]) if sessions else 0
     except (HydraException, OmegaConfBaseException, UserError) as error:
-        console.print(f"error: {explain(error)}", style="red", soft_wrap=True, markup=False)
+        console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
         return USER
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -51,9 +51,7 @@ def report(directory: Path) -> int:
     if len(jobs) > 1:
         for number, found in enumerate(jobs):
             words = " ".join([*found["overrides"], f"seed={found['seed']}"])
-            console.print(
-                f"job {number}: {'; '.join(found['errors']) or 'done'}  ({words})", soft_wrap=True, markup=False
-            )
+            console.print(f"job {number}: {'; '.join(found['errors']) or 'done'}  ({words})", soft_wrap=True)
     status = max((found["status"] for found in jobs), default=CRASH)
     if any(found["evaluate"] and found["pipelines"] for found in jobs):
         status = max(status, subprocess.run(module("eval", directory), check=False).returncode)

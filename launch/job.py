@@ -55,7 +55,7 @@ class Outcome:
         """Note what went wrong, and tell it."""
         self.status = max(self.status, status)
         self.errors.append(message)
-        console.print(f"error: {message}", style="red", soft_wrap=True, markup=False)
+        console.print(f"error: {message}", style="red", soft_wrap=True)
 
 
 def run_job(config: DictConfig, overrides: list[str], directory: Path) -> None:

@@ -20,7 +20,7 @@ from launch.plan import Planned
 from recipes.config import UserError, done, read_config, write_config
 from recipes.process import die_with_parent
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False)  # a path may hold brackets
 FINISHED = "record.partial.json"  # trained, but adapters not merged yet
 PATIENCE = 30  # seconds that a process gets to end by itself
 
@@ -122,11 +122,11 @@ def run(command: list[str], directory: Path, title: str, environment: dict[str, 
 def watch(process: "subprocess.Popen[bytes]", directory: Path, title: str) -> None:
     """Draw the progress that the stage writes to its `progress` file, until the process ends."""
     columns = (
-        TextColumn(f"{title:>5}  {directory}"),
+        TextColumn("{task.description}", markup=False),
         *(BarColumn(bar_width=24), MofNCompleteColumn(), Speed(), TimeRemainingColumn(elapsed_when_finished=True)),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=None)
+        task = progress.add_task(f"{title:>5}  {directory}", total=None)
         while process.poll() is None:
             show(progress, task, directory / "progress")
             time.sleep(0.1)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from door import launch, short, stages, wandb_records
 
+from launch import run
+
 Words = Callable[..., list[str]]
 
 
@@ -72,3 +74,15 @@ def test_a_full_disk_is_told_before_anything_trains(words: Words, tmp_path: Path
     finally:
         subprocess.run(["umount", runs], check=True)
     assert "no space left" in printed and "Traceback" not in printed
+
+
+def test_any_path_is_shown_verbatim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "{task} [red]a[/b]"
+    directory.mkdir(parents=True)
+    monkeypatch.setattr(run.console, "width", 300)
+    with subprocess.Popen(["true"]) as process:
+        run.watch(process, directory, "orpo")
+    run.console.print(f"{directory}", soft_wrap=True)
+    assert capsys.readouterr().err.count(str(directory)) == 2
