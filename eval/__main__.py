@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eval.session import console, jobs_of, measured, sessions
+from eval.session import console, jobs_of, measured, models_of, sessions
 from eval.table import write_table
 from recipes.config import UserError
 
@@ -34,10 +34,10 @@ def evaluate_session(session: Path) -> None:
     """Evaluate every model of a session that has not been: the untuned one, and the last stage of each pipeline."""
     missing: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for job in jobs_of(session):
-        for directory in [job["base"], *(stages[-1] for stages in job["pipelines"].values())]:
-            result = measured(Path(directory), job["evaluation"])
+        for directory in models_of(job):
+            result = measured(directory, job["evaluation"])
             if not result.exists():
-                missing[result] = (Path(directory), job["evaluation"])
+                missing[result] = (directory, job["evaluation"])
     if not missing:
         return
     from eval.stage import evaluate  # torch takes seconds that a table of old results need not wait for

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from eval.rows import NAMES, Row, as_json, build_rows
-from eval.session import console, jobs_of, measured, sessions
+from eval.session import console, jobs_of, measured, models_of, sessions
 from eval.statistics import Estimate
 from recipes.config import UserError, write_json, write_text
 
@@ -37,15 +37,15 @@ def write_table(session: Path) -> None:
         UserError: no job has trained anything, or nothing was evaluated yet.
     """
     jobs = jobs_of(session)
-    if not jobs:
+    if not any(job["pipelines"] for job in jobs):
         raise UserError(f"{session}: no job has finished a pipeline; its errors are in */job.json")
     for job in jobs:
-        for directory in [job["base"], *(stages[-1] for stages in job["pipelines"].values())]:
-            if not measured(Path(directory), job["evaluation"]).exists():
+        for directory in models_of(job):
+            if not measured(directory, job["evaluation"]).exists():
                 raise UserError(f"{directory} has not been evaluated: run `make eval RUNS={session}`")
     rows = build_rows(jobs)
     head, *body = cells(rows)
-    title = f"{jobs[0]['model']} on {jobs[0]['dataset']}"
+    title = ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
     table = Table(title=title, title_justify="left")
     for place, name in enumerate(head):
         table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")

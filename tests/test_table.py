@@ -20,27 +20,27 @@ def answer(gold: float) -> dict[str, Any]:
 
 
 def stage(directory: Path, name: str, seconds: float, memory: int, golds: list[float] | None, seed: int) -> str:
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     record = {"stage": name, "device_seconds": seconds, "peak_memory_bytes": memory, **COST}
     (directory / "record.json").write_text(json.dumps(record))
     if golds is not None:
         kept = [answer(gold) for gold in golds]
         result = {"chosen": [-1.0, -2.0], "rejected": [-2.0, -1.0], "sampled": kept, "greedy": kept}
         path = measured(directory, SETTINGS | {"seed": seed})
-        path.parent.mkdir()
+        path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(result))
     return str(directory)
 
 
 @pytest.fixture
 def session(tmp_path: Path) -> Path:
-    """Two seeds of a comparison whose costs and rewards are whole numbers."""
+    """Two seeds of a comparison whose costs and rewards are whole numbers; they share the untuned model, as always."""
     for seed in (0, 1):
         home = tmp_path / f"seed-{seed}"
         sft = stage(home / "sft", "sft", 10, 5_000_000_000, [1.0, 1.0], seed)
         dpo = stage(home / "dpo", "dpo", 30, 8_000_000_000, [2.0, 2.0 + seed], seed)
         orpo = stage(home / "orpo", "orpo", 25, 6_000_000_000, [0.0, 1.0], seed)
-        base = stage(home / "base", "base", 0, 0, [-1.0, -1.0], seed)
+        base = stage(tmp_path / "base", "base", 0, 0, [-1.0, -1.0], seed)
         job = {"overrides": [], "seed": seed, "model": "m", "dataset": "d", "evaluate": True, "base": base}
         job |= {"evaluation": SETTINGS | {"seed": seed}, "errors": [], "status": 0}
         job |= {"pipelines": {"sft": [sft], "dpo": [sft, dpo], "orpo": [orpo]}}
@@ -82,6 +82,28 @@ def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsy
         "ORPO",
     ]
     assert "table.md" in capsys.readouterr().out
+
+
+def edit(session: Path, job: int, **values: Any) -> None:
+    path = session / str(job) / "job.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_every_base_model_of_a_sweep_has_its_row(session: Path, tmp_path: Path) -> None:
+    other = stage(tmp_path / "other", "base", 0, 0, [5.0, 5.0], 1)
+    edit(session, 0, overrides=["model=m", "x=1"])
+    edit(session, 1, overrides=["model=n", "x=1"], model="n", base=other)
+    bases = {row.setting: row.values for row in build_rows(jobs_of(session)) if row.pipeline == "base"}
+    rewards = {setting: values["gold reward, temperature 1"].mean for setting, values in bases.items()}
+    assert rewards == {"model=m": -1, "model=n": 5}
+
+
+def test_settings_share_the_row_of_their_base_over_all_seeds(session: Path) -> None:
+    edit(session, 0, overrides=["orpo.beta=1"])
+    edit(session, 1, overrides=["orpo.beta=2"])
+    rows = build_rows(jobs_of(session))
+    assert [(row.setting, row.seeds) for row in rows if row.pipeline == "base"] == [("", [0, 1])]
+    assert len(rows) == 1 + 2 * 3
 
 
 def test_what_was_not_evaluated_is_said(session: Path, tmp_path: Path) -> None:
