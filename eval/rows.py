@@ -41,7 +41,7 @@ def build_rows(jobs: list[dict[str, Any]]) -> list[Row]:
     rows: list[Row] = []
     bases = by_base(jobs)
     for setting, group in by_setting(jobs):
-        for base in dict.fromkeys(job["base"] for job in group):
+        for base in dict.fromkeys(job["base"] for job in group):  # of a job that failed altogether there is none
             if base in bases:
                 rows.append(build_row("base", *bases.pop(base)))
         names = dict.fromkeys(name for job in group for name in job["pipelines"])
@@ -51,6 +51,18 @@ def build_rows(jobs: list[dict[str, Any]]) -> list[Row]:
             row.compare("win rate against the other pipeline", found.get(RIVALS.get(name, "")))
         rows += found.values()
     return rows
+
+
+def missing(jobs: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each job that did not finish all of its pipelines: which, and why."""
+    lines = []
+    for setting, group in by_setting(jobs):
+        for job in group:
+            names: list[str] = [NAMES.get(name, name) for name in job["wanted"] if name not in job["pipelines"]]
+            if job["errors"]:
+                place = f"{setting} seed={job['seed']}".strip()
+                lines.append(f"Missing at {place}: {', '.join(names) or 'all'} ({'; '.join(job['errors'])}).")
+    return lines
 
 
 def by_base(jobs: list[dict[str, Any]]) -> dict[str, tuple[str, list[dict[str, Any]]]]:

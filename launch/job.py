@@ -40,6 +40,7 @@ class Outcome:
     evaluate: bool = False
     evaluation: dict[str, Any] = field(default_factory=dict)
     base: str = ""
+    wanted: list[str] = field(default_factory=list)  # names of pipelines
     pipelines: dict[str, list[str]] = field(default_factory=dict)  # finished ones: their stage directories in order
     failed: list[str] = field(default_factory=list)  # stage directories
     errors: list[str] = field(default_factory=list)
@@ -47,7 +48,7 @@ class Outcome:
 
     def describe(self, values: dict[str, Any]) -> None:
         """Note what the job is about."""
-        self.evaluate = values["evaluate"]
+        self.evaluate, self.wanted = values["evaluate"], list(values["pipelines"])
         self.model, self.dataset = values["model"]["name"], values["dataset"]["name"]
         self.evaluation = {"prompts": values["eval_prompts"], "seed": values["seed"]}
 

@@ -43,6 +43,7 @@ def session(tmp_path: Path) -> Path:
         base = stage(tmp_path / "base", "base", 0, 0, [-1.0, -1.0], seed)
         job = {"overrides": [], "seed": seed, "model": "m", "dataset": "d", "evaluate": True, "base": base}
         job |= {"evaluation": SETTINGS | {"seed": seed}, "errors": [], "status": 0}
+        job |= {"wanted": ["sft", "dpo", "orpo"]}
         job |= {"pipelines": {"sft": [sft], "dpo": [sft, dpo], "orpo": [orpo]}}
         (tmp_path / "session" / str(seed)).mkdir(parents=True)
         (tmp_path / "session" / str(seed) / "job.json").write_text(json.dumps(job))
@@ -76,7 +77,7 @@ def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsy
     assert len({line.count("|") for line in table}) == 1
     (seconds,) = [line for line in table if line.startswith("| device-seconds")]
     assert seconds == "| device-seconds | – | 10 | 40 | 25 |"
-    assert [row["pipeline"] for row in json.loads((session / "table.json").read_text())][1:] == [
+    assert [row["pipeline"] for row in json.loads((session / "table.json").read_text())["rows"]][1:] == [
         "SFT",
         "SFT → DPO",
         "ORPO",
@@ -104,6 +105,28 @@ def test_settings_share_the_row_of_their_base_over_all_seeds(session: Path) -> N
     rows = build_rows(jobs_of(session))
     assert [(row.setting, row.seeds) for row in rows if row.pipeline == "base"] == [("", [0, 1])]
     assert len(rows) == 1 + 2 * 3
+
+
+def test_what_failed_is_named_and_compared_over_common_seeds(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finished = json.loads((session / "1" / "job.json").read_text())["pipelines"]
+    del finished["orpo"]
+    edit(session, 1, pipelines=finished, errors=["orpo failed (reason); its log is [x]/log.txt"])
+    write_table(session)
+    table = json.loads((session / "table.json").read_text())
+    rows = {row["pipeline"]: row for row in table["rows"]}
+    assert rows["ORPO"]["seeds"] == [0] and rows["SFT → DPO"]["seeds"] == [0, 1]
+    assert rows["ORPO"]["win rate against SFT"]["mean"] == 0.25
+    assert rows["SFT → DPO"]["win rate against the other pipeline"]["spread"] is None, "one seed is common"
+    line = "Missing at seed=1: ORPO (orpo failed (reason); its log is [x]/log.txt)."
+    assert table["missing"] == [line]
+    for text in ((session / "table.md").read_text(), capsys.readouterr().out):
+        assert line in text and "ORPO (seed 0)" in text
+
+
+def test_a_job_that_failed_altogether_is_named(session: Path) -> None:
+    edit(session, 1, pipelines={}, base="", evaluation={}, wanted=[], errors=["no space left"])
+    write_table(session)
+    assert "Missing at seed=1: all (no space left)." in (session / "table.md").read_text()
 
 
 def test_what_was_not_evaluated_is_said(session: Path, tmp_path: Path) -> None:
