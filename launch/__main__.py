@@ -4,6 +4,7 @@ Hydra is the parent and composes once; torchrun is the child and never sees Hydr
 """
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from launch.job import CRASH, INTERRUPTED, USER, run_job
 from launch.run import console
 from launch.schema import register, sessions
 from recipes.config import UserError, read_json
+from recipes.process import die_with_parent
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -34,6 +36,8 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one line
     if {"--cfg", "-c"} & set(sys.argv):  # of one job, every value in force
         sys.argv = [word for word in sys.argv if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
+    for number in (signal.SIGINT, signal.SIGTERM):  # what clusters send ends like Ctrl-C, which a script's `&` ignores
+        signal.signal(number, signal.default_int_handler)
     register()
     try:
         job()
@@ -54,7 +58,9 @@ def report(directory: Path) -> int:
             console.print(f"job {number}: {'; '.join(found['errors']) or 'done'}  ({words})", soft_wrap=True)
     status = max((found["status"] for found in jobs), default=CRASH)
     if any(found["evaluate"] and found["pipelines"] for found in jobs):
-        status = max(status, subprocess.run(module("eval", directory), check=False).returncode)
+        status = max(
+            status, subprocess.run(module("eval", directory), check=False, preexec_fn=die_with_parent).returncode
+        )
     elif not status:
         stages = dict.fromkeys(stage for found in jobs for stages in found["pipelines"].values() for stage in stages)
         console.print(f"trained: {' '.join(stages)}", soft_wrap=True)

@@ -61,13 +61,18 @@ def test_a_half_written_checkpoint_is_passed_over(
     assert weights(directory) == expected
 
 
-def test_ctrl_c_leaves_a_resumable_stage(words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [lambda pid: os.killpg(pid, signal.SIGINT), lambda pid: os.kill(pid, signal.SIGTERM)])
+def test_ctrl_c_and_sigterm_leave_a_resumable_stage(
+    words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path, end: Callable[[int], None]
+) -> None:
     options, expected = undisturbed
     process = start(*words(tmp_path, *options))
     directory = wait_for_step(tmp_path, 12, process)
-    os.killpg(process.pid, signal.SIGINT)
+    end(process.pid)
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "interrupted" in printed and "Traceback" not in printed
+    assert process.returncode == 130 and "interrupted" in printed and "Traceback" not in printed, printed
+    with pytest.raises(AssertionError, match="nothing trains"):
+        trainer_of(directory)
     launch(*words(tmp_path, *options))
     assert weights(directory) == expected
 
