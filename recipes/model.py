@@ -2,10 +2,12 @@
 
 import sys
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
@@ -21,10 +23,10 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a missing or damaged file raises whatever its reader does
         raise UserError(
-            f"{path} has no tokenizer that can be loaded ({reason}): check model.model_name_or_path"
+            f"{path} has no tokenizer that can be loaded ({reason(error)}): copy or download it anew, "
+            "or check model.model_name_or_path"
         ) from None
     if model.pad_token:
         tokenizer.pad_token = model.pad_token
@@ -40,20 +42,38 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
 
 
 def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Return the model a stage starts from; build the trainer's arguments first, they arm sharded loading."""
+    """Return the model a stage starts from; build the trainer's arguments first, they arm sharded loading.
+
+    Raises:
+        UserError: see `pretrained`.
+    """
     config = ModelConfig(**stage.model_options)
     quantisation = get_quantization_config(config)
     options: dict[str, Any] = {}
     if quantisation:
         options = {"quantization_config": quantisation, "device_map": {"": device()}}
-    model = AutoModelForCausalLM.from_pretrained(
-        stage.start,
-        revision=stage.start_revision,
-        dtype=config.dtype,
-        attn_implementation=config.attn_implementation,
-        **options,
-    )
+    model = pretrained(stage, dtype=config.dtype, attn_implementation=config.attn_implementation, **options)
     return fit_to_tokenizer(model, stage.model, tokenizer)
+
+
+def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:
+    """Return the weights a stage starts from, as they are stored.
+
+    Raises:
+        UserError: a file is missing or damaged, or the architecture is unknown.
+    """
+    try:
+        return AutoModelForCausalLM.from_pretrained(stage.start, revision=stage.start_revision, **options)
+    except (OSError, ValueError, SafetensorError, UnpicklingError) as error:
+        raise UserError(
+            f"{stage.start} holds no model that can be loaded ({reason(error)}): copy or download it anew, "
+            "or check model.model_name_or_path"
+        ) from None
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of what a library says, or the error's kind where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def fit_to_tokenizer(model: PreTrainedModel, profile: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -89,8 +109,7 @@ def merge(directory: Path) -> None:
     stage = Stage.load(directory)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
     dtype = stage.model_options["dtype"]
-    base = AutoModelForCausalLM.from_pretrained(stage.start, revision=stage.start_revision, dtype=dtype)
-    base = fit_to_tokenizer(base, stage.model, tokenizer)
+    base = fit_to_tokenizer(pretrained(stage, dtype=dtype), stage.model, tokenizer)
     merged = PeftModel.from_pretrained(base, str(directory / "adapter")).merge_and_unload()
     save_model(merged, tokenizer, stage.output)
 

@@ -1,5 +1,6 @@
 """What a user can get wrong is one line, exit status 2, and nothing trained or overwritten."""
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,31 @@ def test_a_full_disk_is_told_before_anything_trains(words: Words, tmp_path: Path
     finally:
         subprocess.run(["umount", runs], check=True)
     assert "no space left" in printed and "Traceback" not in printed
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_model_is_one_line_before_anything_is_trained(
+    words: Words, tiny_model: Path, tmp_path: Path, file: str
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_model, damaged)
+    whole = (damaged / file).read_bytes()
+    (damaged / file).write_bytes(whole[: len(whole) // 2])
+    options = words(tmp_path, "pipeline=orpo", *short("orpo"), f"model.model_name_or_path={damaged}")
+    printed = launch(*options, status=2)
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and str(damaged) in errors[0] and "Traceback" not in printed, printed
+    assert not list(tmp_path.glob("**/log.txt"))
+
+
+def test_weights_that_only_loading_finds_damaged_are_one_line(words: Words, tiny_model: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_model, damaged)
+    (damaged / "model.safetensors").unlink()
+    (damaged / "pytorch_model.bin").write_bytes(b"no weights")
+    options = words(tmp_path, "pipeline=orpo", *short("orpo"), f"model.model_name_or_path={damaged}")
+    printed = launch(*options, status=2)
+    assert f"error: {damaged} holds no model that can be loaded" in printed and "Traceback" not in printed
 
 
 def test_any_path_is_shown_verbatim(
