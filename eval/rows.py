@@ -58,7 +58,7 @@ def missing(jobs: list[dict[str, Any]]) -> list[str]:
     lines = []
     for setting, group in by_setting(jobs):
         for job in group:
-            names: list[str] = [NAMES.get(name, name) for name in job["wanted"] if name not in job["pipelines"]]
+            names = [NAMES.get(name, str(name)) for name in job["wanted"] if name not in job["pipelines"]]
             if job["errors"]:
                 place = f"{setting} seed={job['seed']}".strip()
                 lines.append(f"Missing at {place}: {', '.join(names) or 'all'} ({'; '.join(job['errors'])}).")
