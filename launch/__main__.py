@@ -4,7 +4,6 @@ Hydra is the parent and composes once; torchrun is the child and never sees Hydr
 """
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from launch.command import module
 from launch.errors import explain
 from launch.job import CRASH, INTERRUPTED, USER, run_job
-from launch.run import console
+from launch.run import console, interrupt_on_signals
 from launch.schema import register, sessions
 from recipes.config import UserError, read_json
 from recipes.process import die_with_parent
@@ -36,8 +35,7 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one line
     if {"--cfg", "-c"} & set(sys.argv):  # of one job, every value in force
         sys.argv = [word for word in sys.argv if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
-    for number in (signal.SIGINT, signal.SIGTERM):  # what clusters send ends like Ctrl-C, which a script's `&` ignores
-        signal.signal(number, signal.default_int_handler)
+    interrupt_on_signals()
     register()
     try:
         job()

@@ -22,8 +22,13 @@ def command(*words: object) -> list[str]:
 
 def launch(*words: object, status: int = 0, **environment: str) -> str:
     """Run the launcher to its end, assert its exit status, and return what it printed."""
+    return run(command(*words), status, **environment)
+
+
+def run(words: list[str], status: int = 0, **environment: str) -> str:
+    """Run a command to its end, assert its exit status, and return what it printed."""
     answer = subprocess.run(
-        command(*words),
+        words,
         cwd=ROOT,
         capture_output=True,
         text=True,

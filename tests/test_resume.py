@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from door import (
     kill,
     launch,
     losses,
+    run,
     stages,
     start,
     trainer_of,
@@ -75,6 +77,24 @@ def test_ctrl_c_and_sigterm_leave_a_resumable_stage(
         trainer_of(directory)
     launch(*words(tmp_path, *options))
     assert weights(directory) == expected
+
+
+def test_a_stage_is_finished_by_hand_as_by_the_launcher(
+    words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path
+) -> None:
+    options, expected = undisturbed
+    process = start(*words(tmp_path, *options))
+    directory = wait_for_step(tmp_path, 12, process)
+    kill(trainer_of(directory))
+    process.communicate(timeout=30)
+    by_hand = [sys.executable, "-m", "launch.run"]
+    run([*by_hand, str(directory)])
+    assert weights(directory) == expected and not list(directory.glob("checkpoint-*"))
+    assert "done before" in launch(*words(tmp_path, *options))
+    (base,) = tmp_path.glob("*/*/base-*")
+    for wrong, reason in ((tmp_path, "does not exist"), (base, "holds a base model")):
+        printed = run([*by_hand, str(wrong)], status=2)
+        assert reason in printed and len(printed.splitlines()) == 1
 
 
 def test_two_launches_at_once_train_once(words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path) -> None:
