@@ -21,6 +21,7 @@ from rich.text import Text
 
 from launch.command import module, tracking, training
 from launch.plan import Planned
+from launch.tracker import unreachable_tracker
 from recipes.config import UserError, done, read_config, write_config
 from recipes.process import die_with_parent
 from recipes.versions import versions
@@ -66,6 +67,7 @@ def run_stage(planned: Planned, group: str) -> None:
         if config["processes"] == 1:  # or the trainer would spread every batch over all GPUs it sees
             environment.setdefault("CUDA_VISIBLE_DEVICES", "0")
         if not (directory / FINISHED).exists():
+            log_offline_where_needed(config["options"]["report_to"], environment)
             command = training(config["stage"], directory, config["processes"])
             run(command, directory, config["stage"], environment)
         if (directory / "adapter").is_dir() and not (directory / "model").is_dir():
@@ -73,6 +75,17 @@ def run_stage(planned: Planned, group: str) -> None:
         (directory / FINISHED).rename(directory / "record.json")
         for checkpoint in directory.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
+
+
+def log_offline_where_needed(report_to: str | list[str] | None, environment: dict[str, str]) -> None:
+    """Let a stage log to files where the W&B server cannot be reached, and say how to send it later."""
+    if address := unreachable_tracker(report_to):
+        environment["WANDB_MODE"] = "offline"
+        console.print(
+            f"       W&B at {address} cannot be reached: logging offline; send it later by "
+            f"`wandb sync {environment['WANDB_DIR']}/wandb/offline-run-*`",
+            soft_wrap=True,
+        )
 
 
 def prepare_directory(planned: Planned) -> None:
