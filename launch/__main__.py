@@ -56,14 +56,25 @@ def report(directory: Path) -> int:
             console.print(f"job {number}: {'; '.join(found['errors']) or 'done'}  ({words})", soft_wrap=True)
     status = max((found["status"] for found in jobs), default=CRASH)
     if any(found["evaluate"] and found["pipelines"] for found in jobs):
-        status = max(
-            status, subprocess.run(module("eval", directory), check=False, preexec_fn=die_with_parent).returncode
-        )
+        status = max(status, evaluate(directory))
     elif not status:
         stages = dict.fromkeys(stage for found in jobs for stages in found["pipelines"].values() for stage in stages)
         console.print(f"trained: {' '.join(stages)}", soft_wrap=True)
         console.print(f"see what came of it: make eval RUNS={directory}", soft_wrap=True)
     return status
+
+
+def evaluate(directory: Path) -> int:
+    """Evaluate a session in a process of its own, which prints the table; return its exit status."""
+    status = subprocess.run(module("eval", directory), check=False, preexec_fn=die_with_parent).returncode
+    if status >= 0:
+        return status
+    console.print(
+        f"error: the evaluation was killed by signal {-status}; go on with: make eval RUNS={directory}",
+        style="red",
+        soft_wrap=True,
+    )
+    return CRASH
 
 
 if __name__ == "__main__":

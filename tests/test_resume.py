@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from door import (
     kill,
     launch,
     losses,
+    process_of,
     run,
     stages,
     start,
@@ -73,10 +76,25 @@ def test_ctrl_c_and_sigterm_leave_a_resumable_stage(
     end(process.pid)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in printed and "Traceback" not in printed, printed
-    with pytest.raises(AssertionError, match="nothing trains"):
+    with pytest.raises(AssertionError, match="nothing runs"):
         trainer_of(directory)
     launch(*words(tmp_path, *options))
     assert weights(directory) == expected
+
+
+def test_a_killed_evaluation_is_no_success(words: Words, tmp_path: Path) -> None:
+    more = ["orpo.max_steps=2", "evaluate=true", "dataset.max_new_tokens=400", "eval_prompts=10"]
+    process = start(*words(tmp_path, "pipeline=orpo", *more))
+    while process.poll() is None and not list(tmp_path.glob("*/*/orpo-*/record.json")):
+        time.sleep(0.05)
+    evaluation = None
+    while process.poll() is None and evaluation is None:
+        with suppress(AssertionError):
+            evaluation = process_of("eval", tmp_path / "_sessions")
+    assert evaluation, "it has ended before it could be killed"
+    kill(evaluation)
+    printed, _ = process.communicate(timeout=30)
+    assert process.returncode == 1 and "the evaluation was killed by signal 9" in printed
 
 
 def test_a_stage_is_finished_by_hand_as_by_the_launcher(
