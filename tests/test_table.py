@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from eval.__main__ import evaluate_session
 from eval.rows import build_rows
 from eval.session import jobs_of, measured, sessions
+from eval.stage import load
 from eval.table import write_table
-from recipes.config import UserError
+from recipes.config import FORMAT, UserError, write_config
 
 SETTINGS = {"prompts": 2, "seed": 0, "pairs": "p", "max_new_tokens": 4, "gold": True}
 COST = {"tokens": 10, "computed_tokens": 20, "forward_passes_per_pair": 1.0, "flops": 1e3}
@@ -133,6 +135,15 @@ def test_what_was_not_evaluated_is_said(session: Path, tmp_path: Path) -> None:
     measured(tmp_path / "seed-0" / "orpo", SETTINGS).unlink()
     with pytest.raises(UserError, match="has not been evaluated"):
         write_table(session)
+
+
+def test_pairs_and_models_that_were_removed_are_named(session: Path, tmp_path: Path) -> None:
+    measured(tmp_path / "seed-0" / "orpo", SETTINGS).unlink()
+    with pytest.raises(UserError, match="p was removed"):
+        evaluate_session(session)
+    write_config(tmp_path / "seed-0" / "orpo", {"format": FORMAT, "stage": "orpo"})
+    with pytest.raises(UserError, match="orpo/model was removed"):
+        load(tmp_path / "seed-0" / "orpo")
 
 
 def test_a_directory_that_is_no_session_is_refused(tmp_path: Path) -> None:
