@@ -1,11 +1,12 @@
 """What must be there before anything trains: the model's files, the prepared pairs, memory and disk."""
 
 import hashlib
-import json
 import math
 import shutil
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from launch.plan import Start, digest
 from recipes.config import UserError
@@ -127,12 +128,17 @@ def check_room(config: dict[str, Any], start: Start) -> None:
 
 
 def count_parameters(path: str) -> int | None:
-    """Count a local model's weights from the headers of its safetensors files; None where there are none."""
+    """Count a local model's weights from the headers of its safetensors files; None where there are none.
+
+    Raises:
+        UserError: a file is damaged.
+    """
     files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
     total = 0
     for file in files:
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        header.pop("__metadata__", None)
-        total += sum(math.prod(tensor["shape"]) for tensor in header.values())
+        try:
+            with safe_open(file, "numpy") as tensors:
+                total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file} is damaged ({error}): copy or download the model in {path} anew") from None
     return total or None
