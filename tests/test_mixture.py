@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from datasets import load_from_disk
@@ -26,7 +27,7 @@ def mixed(words: Words, runs: Path, one: Path, two: Path, *more: str) -> Path:
 
 def pairs_of(directory: Path) -> list[tuple[str, int]]:
     path = yaml.safe_load((directory / "config.yaml").read_text())["pairs"]
-    rows = load_from_disk(path)["train"]
+    rows: Any = load_from_disk(path)["train"]
     return list(zip(rows["source"], rows["row"], strict=True))
 
 
