@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eval.session import console, jobs_of, measured, sessions
+from eval.session import console, jobs_of, measured, models_of, sessions
 from eval.table import write_table
 from recipes.config import UserError
 
@@ -22,7 +22,7 @@ def main(words: list[str]) -> int:
             evaluate_session(session)
             write_table(session)
     except UserError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True, markup=False)
+        console.print(f"error: {error}", style="red", soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         console.print("interrupted: the same command goes on")
@@ -34,15 +34,16 @@ def evaluate_session(session: Path) -> None:
     """Evaluate every model of a session that has not been: the untuned one, and the last stage of each pipeline."""
     missing: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for job in jobs_of(session):
-        for directory in [job["base"], *(stages[-1] for stages in job["pipelines"].values())]:
-            result = measured(Path(directory), job["evaluation"])
+        for directory in models_of(job):
+            result = measured(directory, job["evaluation"])
             if not result.exists():
-                missing[result] = (Path(directory), job["evaluation"])
+                missing[result] = (directory, job["evaluation"])
     if not missing:
         return
     from eval.stage import evaluate  # torch takes seconds that a table of old results need not wait for
 
-    columns = TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn()
+    description = TextColumn("{task.description}", markup=False)
+    columns = description, BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
         for result, (directory, settings) in missing.items():
             task = progress.add_task(f" eval  {directory}", total=2 * settings["prompts"])

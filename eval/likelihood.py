@@ -10,6 +10,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 TOKENS = 16_384  # of one batch, with padding
+LOGITS = 10**9  # bytes of one batch's logits in float32; a vocabulary of 152k tokens leaves 1,644 tokens
 
 
 @torch.inference_mode()
@@ -21,7 +22,8 @@ def mean_log_probs(model: PreTrainedModel, pairs: Dataset, answer: str, pad: int
     """
     values = [0.0] * len(pairs)
     rows = [(row["prompt_ids"], row[answer]) for row in pairs]  # type: ignore[index]
-    for batch in by_length([len(prompt) + len(ids) for prompt, ids in rows], TOKENS):
+    budget = min(TOKENS, LOGITS // (4 * model.config.get_text_config().vocab_size))
+    for batch in by_length([len(prompt) + len(ids) for prompt, ids in rows], budget):
         width = max(len(rows[index][0]) + len(rows[index][1]) for index in batch)
         ids = torch.full((len(batch), width), pad)
         labels = torch.full((len(batch), width), -100)
@@ -39,8 +41,10 @@ def score(model: PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) -> li
     """Return the mean log-prob of the labelled tokens of each row; `ids` and `labels` have shape (rows, tokens)."""
     ids, labels = ids.to(model.device), labels.to(model.device)
     seen = torch.arange(ids.shape[1], device=ids.device) <= (labels != -100).long().cumsum(1).argmax(1, keepdim=True)
-    logits = model(input_ids=ids, attention_mask=seen.long()).logits[:, :-1].float()
     targets = labels[:, 1:]
+    answered = (targets != -100).any(0).nonzero().squeeze(1)  # no logits where every row has prompt or padding
+    logits = model(input_ids=ids, attention_mask=seen.long(), logits_to_keep=answered).logits.float()
+    targets = targets[:, answered]
     scored = targets != -100
     log_probs = logits.log_softmax(-1).gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     return ((log_probs * scored).sum(1) / scored.sum(1)).tolist()

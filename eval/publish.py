@@ -32,5 +32,5 @@ if __name__ == "__main__":
     try:
         publish(sessions(sys.argv[1:])[0])
     except UserError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True, markup=False)
+        console.print(f"error: {error}", style="red", soft_wrap=True)
         sys.exit(2)

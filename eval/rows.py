@@ -28,25 +28,56 @@ class Row:
     values: dict[str, Any] = field(default_factory=dict)  # name -> Estimate, number, or None where not measured
 
     def compare(self, name: str, other: "Row | None") -> None:
-        """Add the win rate against another row of the same setting, and the verdict that it allows."""
-        if other is not None and other is not self:
-            self.values[name] = win_rate(self.scores, other.scores)
+        """Add the win rate against another row of the same setting, over the seeds of both, and its verdict."""
+        common = [seed for seed in self.seeds if other is not None and seed in other.seeds]
+        if other is not None and other is not self and common:
+            ours, theirs = (row.scores[[row.seeds.index(seed) for seed in common]] for row in (self, other))
+            self.values[name] = win_rate(ours, theirs)
             self.values[f"{name}: verdict"] = verdict(self.values[name])
 
 
 def build_rows(jobs: list[dict[str, Any]]) -> list[Row]:
-    """Return the rows of a session: for each setting (all overrides but the seed) the base model and every pipeline."""
+    """Return a session's rows: every base model, and under each setting (all overrides but the seed) its pipelines."""
     rows: list[Row] = []
+    bases = by_base(jobs)
     for setting, group in by_setting(jobs):
-        names = [name for name in group[0]["pipelines"] if all(name in job["pipelines"] for job in group)]
-        found = {name: build_row(name, setting, group) for name in ["base", *names]}
+        for base in dict.fromkeys(job["base"] for job in group):  # of a job that failed altogether there is none
+            if base in bases:
+                rows.append(build_row("base", *bases.pop(base)))
+        names = dict.fromkeys(name for job in group for name in job["pipelines"])
+        found = {name: build_row(name, setting, [job for job in group if name in job["pipelines"]]) for name in names}
         for name, row in found.items():
-            if name != "base":
-                row.compare("win rate against SFT", found.get("sft"))
-                row.compare("win rate against the other pipeline", found.get(RIVALS.get(name, "")))
-        known = any(row.pipeline == "base" for row in rows)
-        rows += [row for name, row in found.items() if name != "base" or not known]
+            row.compare("win rate against SFT", found.get("sft"))
+            row.compare("win rate against the other pipeline", found.get(RIVALS.get(name, "")))
+        rows += found.values()
     return rows
+
+
+def missing(jobs: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each job that did not finish all of its pipelines: which, and why."""
+    lines = []
+    for setting, group in by_setting(jobs):
+        for job in group:
+            names = [NAMES.get(name, str(name)) for name in job["wanted"] if name not in job["pipelines"]]
+            if job["errors"]:
+                place = f"{setting} seed={job['seed']}".strip()
+                lines.append(f"Missing at {place}: {', '.join(names) or 'all'} ({'; '.join(job['errors'])}).")
+    return lines
+
+
+def by_base(jobs: list[dict[str, Any]]) -> dict[str, tuple[str, list[dict[str, Any]]]]:
+    """Return base directory -> the overrides that its jobs have in common and others lack, and one job a seed."""
+    finished = [job for job in jobs if job["pipelines"]]
+    result: dict[str, tuple[str, list[dict[str, Any]]]] = {}
+    for base in dict.fromkeys(job["base"] for job in finished):
+        group = [job for job in finished if job["base"] == base]
+        common = [word for word in group[0]["overrides"] if all(word in job["overrides"] for job in group)]
+        setting = " ".join(word for word in common if any(word not in job["overrides"] for job in finished))
+        seeds: dict[int, dict[str, Any]] = {}
+        for job in group:
+            seeds.setdefault(job["seed"], job)
+        result[base] = setting, list(seeds.values())
+    return result
 
 
 def by_setting(jobs: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from recipes.config import UserError, read_json
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)  # a path or an option may hold brackets
 RUNS = Path("runs")
 
 
@@ -31,10 +31,15 @@ def sessions(words: list[str]) -> list[Path]:
 
 
 def jobs_of(session: Path) -> list[dict[str, Any]]:
-    """Return a session's jobs that trained something, in order."""
-    paths = sorted(session.glob("*/job.json"), key=lambda path: int(path.parent.name))
-    jobs = [read_json(path) for path in paths]
-    return [job for job in jobs if job["pipelines"]]
+    """Return a session's jobs in order, those that failed too."""
+    return [read_json(path) for path in sorted(session.glob("*/job.json"), key=lambda path: int(path.parent.name))]
+
+
+def models_of(job: dict[str, Any]) -> list[Path]:
+    """Return the stage directories whose models are evaluated: the untuned one, and the last of each pipeline."""
+    if not job["pipelines"]:
+        return []
+    return [Path(job["base"]), *(Path(stages[-1]) for stages in job["pipelines"].values())]
 
 
 def measured(directory: Path, settings: dict[str, Any]) -> Path:

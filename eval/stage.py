@@ -13,15 +13,21 @@ from transformers.utils.logging import disable_progress_bar
 from eval.generate import Answer, answers
 from eval.likelihood import mean_log_probs
 from pocket.world import gold_reward, states_right_fact
-from recipes.config import Model, read_config, write_json
-from recipes.data import stop_ids
+from recipes.config import Model, UserError, read_config, write_json
+from recipes.render import stop_ids
 
 TEMPERATURES = {"sampled": 1.0, "greedy": 0.0}
 
 
 def evaluate(directory: Path, settings: dict[str, Any], result: Path, advance: Callable[[int], None]) -> None:
-    """Write everything measured of a stage's model to `result`; `advance` is told how many prompts were answered."""
+    """Write everything measured of a stage's model to `result`; `advance` is told how many prompts were answered.
+
+    Raises:
+        UserError: the pairs or the model were removed.
+    """
     disable_progress_bar()
+    if not Path(settings["pairs"]).is_dir():
+        raise UserError(f"{settings['pairs']} was removed: the command that trained {directory} makes it anew")
     model, tokenizer, stops = load(directory)
     pairs: Any = load_from_disk(settings["pairs"])["test"]
     asked = pairs.select(range(min(len(pairs), settings["prompts"])))
@@ -39,8 +45,14 @@ def evaluate(directory: Path, settings: dict[str, Any], result: Path, advance: C
 
 
 def load(directory: Path) -> tuple[Any, PreTrainedTokenizerBase, list[int]]:
-    """Return a stage's model, or the untuned one, with its tokenizer and the ids that end an answer."""
+    """Return a stage's model, or the untuned one, with its tokenizer and the ids that end an answer.
+
+    Raises:
+        UserError: the model was removed.
+    """
     config = read_config(directory)
+    if config["stage"] != "base" and not (directory / "model").is_dir():
+        raise UserError(f"{directory}/model was removed: remove {directory} too, and train it again")
     path, revision = (
         (config["start"], config["start_revision"]) if config["stage"] == "base" else (directory / "model", None)
     )

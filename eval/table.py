@@ -7,11 +7,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
-from eval.rows import NAMES, Row, as_json, build_rows
-from eval.session import console, jobs_of, measured, sessions
+from eval.rows import NAMES, Row, as_json, build_rows, missing
+from eval.session import console, jobs_of, measured, models_of, sessions
 from eval.statistics import Estimate
 from recipes.config import UserError, write_json, write_text
 
@@ -38,36 +37,42 @@ def write_table(session: Path) -> None:
         UserError: no job has trained anything, or nothing was evaluated yet.
     """
     jobs = jobs_of(session)
-    if not jobs:
+    if not any(job["pipelines"] for job in jobs):
         raise UserError(f"{session}: no job has finished a pipeline; its errors are in */job.json")
     for job in jobs:
-        for directory in [job["base"], *(stages[-1] for stages in job["pipelines"].values())]:
-            if not measured(Path(directory), job["evaluation"]).exists():
+        for directory in models_of(job):
+            if not measured(directory, job["evaluation"]).exists():
                 raise UserError(f"{directory} has not been evaluated: run `make eval RUNS={session}`")
     rows = build_rows(jobs)
     head, *body = cells(rows)
-    title = f"{jobs[0]['model']} on {jobs[0]['dataset']}"
-    table = Table(title=title, title_justify="left")
+    models = ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
+    table = Table(title=models, title_justify="left")
     for place, name in enumerate(head):
-        table.add_column(escape(name), justify="left" if place == 0 else "right", overflow="fold")
+        table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
     for line in body:
-        table.add_row(*(escape(cell.replace(" [", "\n[").replace("] ", "]\n")) for cell in line))
+        table.add_row(*(cell.replace(" [", "\n[").replace("] ", "]\n") for cell in line))
     console.print(table)
-    for line in notes(rows):
-        console.print(line)
-    write_text(session / "table.md", "\n".join([*markdown(head, body), "", *notes(rows), ""]))
-    write_json(session / "table.json", [as_json(row) for row in rows])
+    absent = missing(jobs)
+    for line in [*notes(rows), *absent]:
+        console.print(line, soft_wrap=True)
+    write_text(session / "table.md", "\n".join([*markdown(head, body), "", *notes(rows), *absent, ""]))
+    write_json(session / "table.json", {"rows": [as_json(row) for row in rows], "missing": absent})
     console.print(f"table: {session}/table.md and table.json; answers: eval/ in each stage directory", soft_wrap=True)
 
 
 def cells(rows: list[Row]) -> list[list[str]]:
     """Return the table as text, head first: a column a pipeline where they are few, else a line a setting."""
-    names = [f"{NAMES.get(row.pipeline, row.pipeline)} {row.setting}".strip() for row in rows]
+    names = [title(row) for row in rows]
     wanted = [key for key in ORDER if any(row.values.get(key) is not None for row in rows)]
     lines = [["stages", *(" → ".join(row.stages) or ABSENT for row in rows)]]
     lines += [[key, *(text(key, row) for row in rows)] for key in wanted]
     table = [["", *names], *lines]
     return table if len(rows) <= 6 else [list(line) for line in zip(*table, strict=True)]
+
+
+def title(row: Row) -> str:
+    """Return the head of a row's column."""
+    return f"{NAMES.get(row.pipeline, row.pipeline)} {row.setting}".strip()
 
 
 def text(key: str, row: Row) -> str:
@@ -101,13 +106,16 @@ def markdown(head: list[str], body: list[list[str]]) -> list[str]:
 
 def notes(rows: list[Row]) -> Iterable[str]:
     """Say how to read the table."""
-    seeds = rows[0].seeds
+    seeds = sorted({seed for row in rows for seed in row.seeds})
     prompts = rows[0].scores.shape[1]
     spread = f"; mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
+    few = [f"{title(row)} (seed {', '.join(map(str, row.seeds))})" for row in rows if sorted(row.seeds) != seeds]
+    partial = [f"Over fewer seeds, win rates over those of both rows: {'; '.join(few)}."] if few else []
     return [
         f"Brackets: 95% interval, bootstrap over {prompts} held-out prompts{spread}. Win rates: {rows[0].scored_by}; "
         "a tie counts half.",
         "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages.",
+        *partial,
     ]
 
 
@@ -116,5 +124,5 @@ if __name__ == "__main__":
         for name in sessions(sys.argv[1:]):
             write_table(name)
     except UserError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True, markup=False)
+        console.print(f"error: {error}", style="red", soft_wrap=True)
         sys.exit(2)

@@ -17,9 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from launch.command import module
 from launch.errors import explain
 from launch.job import CRASH, INTERRUPTED, USER, run_job
-from launch.run import console
+from launch.run import console, interrupt_on_signals
 from launch.schema import register, sessions
 from recipes.config import UserError, read_json
+from recipes.process import die_with_parent
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -34,15 +35,25 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one line
     if {"--cfg", "-c"} & set(sys.argv):  # of one job, every value in force
         sys.argv = [word for word in sys.argv if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
+    sys.argv = [part for word in sys.argv for part in mixture(word)]
+    interrupt_on_signals()
     register()
     try:
         job()
         return report(sessions[0]) if sessions else 0
     except (HydraException, OmegaConfBaseException, UserError) as error:
-        console.print(f"error: {explain(error)}", style="red", soft_wrap=True, markup=False)
+        console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
         return USER
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def mixture(word: str) -> list[str]:
+    """Spell `dataset=[a,b]` as the options it stands for; a list is no profile, and Hydra would look for one."""
+    name, _, value = word.partition("=")
+    if name == "dataset" and value.startswith("["):
+        return ["dataset=mixture", f"dataset.sources={value}"]
+    return [word]
 
 
 def report(directory: Path) -> int:
@@ -51,17 +62,28 @@ def report(directory: Path) -> int:
     if len(jobs) > 1:
         for number, found in enumerate(jobs):
             words = " ".join([*found["overrides"], f"seed={found['seed']}"])
-            console.print(
-                f"job {number}: {'; '.join(found['errors']) or 'done'}  ({words})", soft_wrap=True, markup=False
-            )
+            console.print(f"job {number}: {'; '.join(found['errors']) or 'done'}  ({words})", soft_wrap=True)
     status = max((found["status"] for found in jobs), default=CRASH)
     if any(found["evaluate"] and found["pipelines"] for found in jobs):
-        status = max(status, subprocess.run(module("eval", directory), check=False).returncode)
+        status = max(status, evaluate(directory))
     elif not status:
         stages = dict.fromkeys(stage for found in jobs for stages in found["pipelines"].values() for stage in stages)
         console.print(f"trained: {' '.join(stages)}", soft_wrap=True)
         console.print(f"see what came of it: make eval RUNS={directory}", soft_wrap=True)
     return status
+
+
+def evaluate(directory: Path) -> int:
+    """Evaluate a session in a process of its own, which prints the table; return its exit status."""
+    status = subprocess.run(module("eval", directory), check=False, preexec_fn=die_with_parent).returncode
+    if status >= 0:
+        return status
+    console.print(
+        f"error: the evaluation was killed by signal {-status}; go on with: make eval RUNS={directory}",
+        style="red",
+        soft_wrap=True,
+    )
+    return CRASH
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ from typing import Any
 
 from launch.command import module
 from launch.inputs import ROOT, Start, find_model
+from launch.pairs import sources
 from launch.plan import OURS, digest, home
 from launch.run import claim, run
-from recipes.config import FORMAT, Dataset, done, read_json, write_config, write_json
+from recipes.config import FORMAT, done, read_json, write_config, write_json
 from recipes.versions import versions
 
 POCKET = ("world.py", "gold.py", "base.py")
@@ -46,11 +47,12 @@ def check_source(config: dict[str, Any]) -> None:
     """Read the pairs before two minutes of pretraining: bad data should be told at once.
 
     Raises:
-        UserError: see `recipes.data`.
+        UserError: see `recipes.examine`.
     """
-    from recipes.data import read_source  # imports that take seconds
+    from recipes.examine import read_rows  # imports that take seconds
 
-    read_source(Dataset(**config["dataset"]))
+    dataset, parts = sources(config)
+    read_rows(parts or [dataset])
 
 
 def base_row(config: dict[str, Any], start: Start, pairs: Path, fingerprint: str) -> Path:

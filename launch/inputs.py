@@ -1,15 +1,15 @@
 """What must be there before anything trains: the model's files, the prepared pairs, memory and disk."""
 
 import hashlib
-import json
 import math
 import shutil
 from pathlib import Path
 from typing import Any
 
-from launch.plan import OURS, Start, digest
-from launch.quiet import quieten
-from recipes.config import Dataset, Model, UserError, read_json
+from safetensors import SafetensorError, safe_open
+
+from launch.plan import Start, digest
+from recipes.config import UserError
 
 ROOT = Path(__file__).parent.parent
 SMALL = 2**26  # bytes; larger files are known by name, size and time
@@ -92,53 +92,6 @@ def chat_template(name: str | None) -> str | None:
     raise UserError(f"model.chat_template={name} is neither a file nor one of {names}")
 
 
-def prepare_pairs(config: dict[str, Any], start: Start, say: Any) -> Path:
-    """Return the directory of the tokenised pairs, made when there is none for these inputs.
-
-    Raises:
-        UserError: the data or the tokenizer cannot be used; see `recipes.data`.
-    """
-    dataset = Dataset(**config["dataset"])
-    model = Model(**{key: value for key, value in config["model"].items() if key in OURS})
-    inputs = [config["dataset"], source_identity(dataset), start.identity, code_identity()]
-    inputs += [model.chat_template, model.stop_tokens, model.pad_token]
-    directory = Path(config["runs"], "_pairs", digest(inputs))
-    if (directory / "manifest.json").is_file():
-        return directory
-    # Only now: these imports take seconds, and a second run does not need them.
-    quieten()
-    from recipes.data import prepare
-    from recipes.model import load_tokenizer
-
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    prepare(dataset, model, load_tokenizer(model, start.path, start.revision), directory, say)
-    return directory
-
-
-def source_identity(dataset: Dataset) -> list[str]:
-    """Return what changes when a data set's files do; hub sets are known by id and revision alone."""
-    files = [Path(path).expanduser() for path in (dataset.path, dataset.test_path) if path]
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()]
-
-
-def code_identity() -> str:
-    """Return a digest of the code that makes the rows: when it changes, they are made anew."""
-    files = ("recipes/data.py", "recipes/pairs.py", "recipes/sources.py", "pocket/world.py", "pocket/gold.py")
-    return digest([(ROOT / name).read_text() for name in files])
-
-
-def describe_pairs(directory: Path) -> str:
-    """Say in one line how many pairs there are, and what was dropped."""
-    manifest = read_json(directory / "manifest.json")
-    counts = " and ".join(f"{count:,} {split}" for split, count in manifest["pairs"].items())
-    dropped = [
-        f"{found['count']} {split} ({problem}, rows {', '.join(map(str, found['rows']))}{', …' * (found['count'] > 3)})"
-        for split, problems in manifest["dropped"].items()
-        for problem, found in problems.items()
-    ]
-    return f"{counts} pairs" + (f"; dropped {'; '.join(dropped)}" if dropped else "")
-
-
 def tuning(model: dict[str, Any]) -> str:
     """Name how much of a model trains."""
     if not model["use_peft"]:
@@ -175,12 +128,17 @@ def check_room(config: dict[str, Any], start: Start) -> None:
 
 
 def count_parameters(path: str) -> int | None:
-    """Count a local model's weights from the headers of its safetensors files; None where there are none."""
+    """Count a local model's weights from the headers of its safetensors files; None where there are none.
+
+    Raises:
+        UserError: a file is damaged.
+    """
     files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
     total = 0
     for file in files:
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        header.pop("__metadata__", None)
-        total += sum(math.prod(tensor["shape"]) for tensor in header.values())
+        try:
+            with safe_open(file, "numpy") as tensors:
+                total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file} is damaged ({error}): copy or download the model in {path} anew") from None
     return total or None

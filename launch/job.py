@@ -10,7 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.base import base_row, find_base
 from launch.errors import explain
-from launch.inputs import chat_template, check_room, describe_pairs, prepare_pairs
+from launch.inputs import chat_template, check_room
+from launch.pairs import describe_pairs, prepare_pairs
 from launch.plan import Planned, digest, plan
 from launch.quiet import quieten
 from launch.run import StageFailed, console, prepare_directory, run_stage
@@ -40,6 +41,7 @@ class Outcome:
     evaluate: bool = False
     evaluation: dict[str, Any] = field(default_factory=dict)
     base: str = ""
+    wanted: list[str] = field(default_factory=list)  # names of pipelines
     pipelines: dict[str, list[str]] = field(default_factory=dict)  # finished ones: their stage directories in order
     failed: list[str] = field(default_factory=list)  # stage directories
     errors: list[str] = field(default_factory=list)
@@ -47,7 +49,7 @@ class Outcome:
 
     def describe(self, values: dict[str, Any]) -> None:
         """Note what the job is about."""
-        self.evaluate = values["evaluate"]
+        self.evaluate, self.wanted = values["evaluate"], list(values["pipelines"])
         self.model, self.dataset = values["model"]["name"], values["dataset"]["name"]
         self.evaluation = {"prompts": values["eval_prompts"], "seed": values["seed"]}
 
@@ -55,7 +57,7 @@ class Outcome:
         """Note what went wrong, and tell it."""
         self.status = max(self.status, status)
         self.errors.append(message)
-        console.print(f"error: {message}", style="red", soft_wrap=True, markup=False)
+        console.print(f"error: {message}", style="red", soft_wrap=True)
 
 
 def run_job(config: DictConfig, overrides: list[str], directory: Path) -> None:
@@ -67,6 +69,7 @@ def run_job(config: DictConfig, overrides: list[str], directory: Path) -> None:
     try:
         values = resolve(config)
         outcome.describe(values)
+        refuse_useless(values)
         refuse_unused(values, overrides)
         train_pipelines(values, outcome)
     except KeyboardInterrupt:
@@ -125,6 +128,23 @@ def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcom
             outcome.fail(USER if isinstance(error, UserError) else CRASH, str(error))
             return
     outcome.pipelines[name] = [str(stage.directory) for stage in stages]
+
+
+def refuse_useless(config: dict[str, Any]) -> None:
+    """Refuse values of the right type that would only fail when their turn comes, hours later.
+
+    Raises:
+        UserError: naming the value and what may stand there.
+    """
+    for name, stages in config["pipelines"].items():
+        if not stages or not set(stages) <= set(STAGES):
+            raise UserError(f"pipelines.{name}={stages}: a pipeline is a list of at least one of {', '.join(STAGES)}")
+    if not config["pipelines"]:
+        raise UserError("pipelines is empty: choose pipeline=sft, dpo, orpo or compare")
+    if config["eval_prompts"] < 2:
+        raise UserError(f"eval_prompts={config['eval_prompts']}: two are the least that have an interval")
+    if not 0 <= config["seed"] < 2**32:
+        raise UserError(f"seed={config['seed']}: a seed is between 0 and 2**32 - 1")
 
 
 def refuse_unused(config: dict[str, Any], overrides: list[str]) -> None:

@@ -1,4 +1,7 @@
-"""Run one stage in processes of its own: claim it, show progress, and say in one line what went wrong."""
+"""Run one stage in processes of its own: claim it, show progress, and say in one line what went wrong.
+
+`python -m launch.run DIRECTORY` does so for a stage directory that is there, with the options in its config.yaml.
+"""
 
 import fcntl
 import os
@@ -6,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +21,12 @@ from rich.text import Text
 
 from launch.command import module, tracking, training
 from launch.plan import Planned
+from launch.tracker import unreachable_tracker
 from recipes.config import UserError, done, read_config, write_config
 from recipes.process import die_with_parent
+from recipes.versions import versions
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False)  # a path may hold brackets
 FINISHED = "record.partial.json"  # trained, but adapters not merged yet
 PATIENCE = 30  # seconds that a process gets to end by itself
 
@@ -35,6 +41,12 @@ class Speed(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Return the rate, once there is one."""
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
+def interrupt_on_signals() -> None:
+    """End like Ctrl-C on SIGTERM, which clusters and `kill` send, and on SIGINT where a script's `&` ignores it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def run_stage(planned: Planned, group: str) -> None:
@@ -55,6 +67,7 @@ def run_stage(planned: Planned, group: str) -> None:
         if config["processes"] == 1:  # or the trainer would spread every batch over all GPUs it sees
             environment.setdefault("CUDA_VISIBLE_DEVICES", "0")
         if not (directory / FINISHED).exists():
+            log_offline_where_needed(config["options"]["report_to"], environment)
             command = training(config["stage"], directory, config["processes"])
             run(command, directory, config["stage"], environment)
         if (directory / "adapter").is_dir() and not (directory / "model").is_dir():
@@ -62,6 +75,17 @@ def run_stage(planned: Planned, group: str) -> None:
         (directory / FINISHED).rename(directory / "record.json")
         for checkpoint in directory.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
+
+
+def log_offline_where_needed(report_to: str | list[str] | None, environment: dict[str, str]) -> None:
+    """Let a stage log to files where the W&B server cannot be reached, and say how to send it later."""
+    if address := unreachable_tracker(report_to):
+        environment["WANDB_MODE"] = "offline"
+        console.print(
+            f"       W&B at {address} cannot be reached: logging offline; send it later by "
+            f"`wandb sync {environment['WANDB_DIR']}/wandb/offline-run-*`",
+            soft_wrap=True,
+        )
 
 
 def prepare_directory(planned: Planned) -> None:
@@ -122,11 +146,11 @@ def run(command: list[str], directory: Path, title: str, environment: dict[str, 
 def watch(process: "subprocess.Popen[bytes]", directory: Path, title: str) -> None:
     """Draw the progress that the stage writes to its `progress` file, until the process ends."""
     columns = (
-        TextColumn(f"{title:>5}  {directory}"),
+        TextColumn("{task.description}", markup=False),
         *(BarColumn(bar_width=24), MofNCompleteColumn(), Speed(), TimeRemainingColumn(elapsed_when_finished=True)),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=None)
+        task = progress.add_task(f"{title:>5}  {directory}", total=None)
         while process.poll() is None:
             show(progress, task, directory / "progress")
             time.sleep(0.1)
@@ -166,3 +190,27 @@ def failure(status: int, directory: Path, title: str, before: int) -> Exception:
     ours = [line for line in errors if "ChildFailedError" not in line]
     killed = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
     return StageFailed(f"{title} failed ({ours[-1] if ours else killed}); its log is {log}")
+
+
+def main(words: list[str]) -> int:
+    """Finish the stage in the directory named; return the exit status: 0, 1 crash, 2 wrong input, 130 interrupted."""
+    interrupt_on_signals()
+    try:
+        if len(words) != 1:
+            raise UserError("give one stage directory: python -m launch.run runs/<model>/<dataset>/<stage>-<digest>")
+        directory = Path(words[0])
+        config = read_config(directory)
+        if "digest" not in config:
+            raise UserError(f"{directory} holds a base model: give the directory of an SFT, DPO or ORPO stage")
+        run_stage(Planned(directory, config | {"versions": versions()}), directory.name)
+    except (UserError, StageFailed, OSError) as error:
+        console.print(f"error: {error}", style="red", soft_wrap=True)
+        return 1 if isinstance(error, StageFailed) else 2
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on from the last checkpoint")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

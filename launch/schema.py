@@ -14,7 +14,9 @@ import os
 import typing
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import reduce
 from importlib.metadata import version
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from launch.machine import detect
 from launch.quiet import quieten
-from recipes.config import Dataset, Hardware, Model, UserError, write_json
+from recipes.config import Dataset, Hardware, Model, Policies, UserError, write_json
 
 STAGES = ("sft", "dpo", "orpo")
 CACHE = Path(__file__).parent.parent / ".cache"
@@ -99,8 +101,8 @@ def import_trl_options() -> dict[str, dict[str, list[Any]]]:
 def trl_options() -> dict[str, dict[str, list[Any]]]:
     """Return TRL's options, from a file named after the installed versions when there is one."""
     versions = [version(name) for name in ("trl", "transformers", "accelerate", "torch")]
-    ours = [Path(__file__), Path(__file__).parent.parent / "recipes" / "trainers.py"]
-    key = hashlib.sha256(" ".join(versions).encode() + b"".join(path.read_bytes() for path in ours)).hexdigest()[:12]
+    code = [Path(__file__), Path(__file__).parent.parent / "recipes" / "trainers.py"]  # ours add a few options
+    key = hashlib.sha256(" ".join(versions).encode() + b"".join(path.read_bytes() for path in code)).hexdigest()[:12]
     path = CACHE / f"trl-options-{key}.json"
     try:
         return json.loads(path.read_text())
@@ -160,9 +162,10 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     options = trl_options()
     known = {"": _names(Config), "dataset": _names(Dataset), "hardware": _names(Hardware)}
+    known |= {"dataset.policies": _names(Policies)}
     known |= {"model": _names(Model) | set(options["model"])} | {stage: set(options[stage]) for stage in STAGES}
     for section, names in known.items():
-        for key in sorted(set(values[section] if section else values) - names):
+        for key in sorted(set(reduce(getitem, filter(None, section.split(".")), values)) - names):
             path = f"{section}.{key}" if section else key
             raise UserError(f"+{path}: there is no such option; `python -m launch --cfg job` lists all")
     return values

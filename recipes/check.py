@@ -4,6 +4,7 @@ from pathlib import Path
 
 from recipes.config import Stage
 from recipes.fit import arguments
+from recipes.model import peft_config
 from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
 
 CONFIGS = {"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
@@ -20,3 +21,4 @@ def check(directory: Path) -> None:
     stage = Stage.load(directory)
     stage.options |= ALONE
     arguments(CONFIGS[stage.stage], stage)
+    peft_config(stage)

@@ -30,23 +30,76 @@ class Model:
     pocket_size: str | None = None  # small, medium or large: a model that pocket.base pretrains when missing
 
 
+KEEP, DROP, REFUSE = "keep", "drop", "refuse"
+TRUNCATE = ("truncate_prompt", "truncate_answer")
+
+
+@dataclass
+class Policies:
+    """What becomes of a row with a finding (see recipes.findings): keep, drop, or refuse the whole data set."""
+
+    malformed: str = REFUSE  # a column is missing, null, or neither text nor messages
+    unrendered: str = REFUSE  # the chat template does not take the dialogue
+    diverging: str = DROP  # the two answers belong to different prompts
+    empty: str = DROP  # an answer without text
+    identical: str = DROP  # twice the same answer
+    tied: str = KEEP  # two answers with the same score
+    overlong: str = DROP  # beyond max_length; also truncate_prompt (its beginning) or truncate_answer (its end)
+    unfit: str = DROP  # beyond max_length even when truncated
+    duplicate: str = DROP  # the same prompt and answers as an earlier row
+    conflict: str = DROP  # another row prefers the answer that this one rejects
+    near_duplicate: str = KEEP  # nearly the same prompt and answers as an earlier row
+    leak: str = DROP  # the prompt is in the test split too
+    contaminated: str = DROP  # the prompt is in an evaluation set
+    role_order: str = KEEP  # two turns of one role in a row, or a system turn that is not the first
+    system_lost: str = KEEP  # the chat template leaves the system turn out
+    unfinished: str = KEEP  # an answer that ends without a stop, in the middle of a sentence
+
+    def check(self) -> None:
+        """Check the values.
+
+        Raises:
+            UserError: one is none of those that its finding can have.
+        """
+        for finding, policy in vars(self).items():
+            known = (KEEP, DROP, REFUSE)
+            if finding == "overlong":  # no trainer could keep it: one would cut it, another drop it
+                known = (DROP, REFUSE, *TRUNCATE)
+            elif finding in ("malformed", "unrendered", "empty", "unfit"):  # there is nothing to train on
+                known = (DROP, REFUSE)
+            if policy not in known:
+                raise UserError(f"dataset.policies.{finding}={policy}: it can be {', '.join(known)}")
+
+
 @dataclass
 class Dataset:
     """Where preference pairs come from, and which of them are trained on."""
 
     name: str
-    path: str  # a hub id, or a JSON, JSONL (also .gz) or Parquet file, or "pocket"
+    path: str  # a hub id, or a JSON, JSONL (also .gz), CSV or Parquet file, or "pocket"
     test_path: str | None = None  # a second file; null: hold out `test_fraction` of the prompts
     config: str | None = None
     revision: str | None = None
     train_split: str = "train"
     test_split: str | None = None  # null: hold out `test_fraction` of the prompts
     test_fraction: float = 0.05
-    max_length: int = 1024  # tokens of prompt and answer; longer pairs are dropped, for every method
+    max_length: int = 1024  # tokens of prompt and answer; policies.overlong says what becomes of longer pairs
     train_rows: int | None = None  # null: all
     test_rows: int | None = 500
     max_new_tokens: int = 512  # per sampled answer, in evaluation
     gold: bool = False  # whether pocket's gold reward scores answers to these prompts
+    streaming: bool = False  # read the first `train_rows` rows of a hub data set without downloading the rest
+    policies: Policies = field(default_factory=Policies)
+    evaluation_prompts: list[str] = field(default_factory=list)  # files of prompts that must not be trained on
+    sources: list[str] = field(default_factory=list)  # of a mixture: profiles of conf/dataset, or files
+    weights: list[float] = field(default_factory=list)  # of a mixture: the sources' shares; none: all rows of each
+    counts: list[int] = field(default_factory=list)  # of a mixture: the sources' rows, instead of shares
+    seed: int = 0  # of the choice of rows in a mixture; the same for all methods and for every `seed`
+
+    def __post_init__(self) -> None:
+        """Build the policies where they come as plain values."""
+        if isinstance(self.policies, dict):
+            self.policies = Policies(**self.policies)
 
 
 @dataclass

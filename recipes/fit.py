@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -31,6 +32,7 @@ def main(train: Callable[[Stage], None]) -> None:
     130 interrupted. A W&B run is closed in every case.
     """
     die_with_parent()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's `&` ignores it
     directory = Path(sys.argv[1])
     status = 0
     try:

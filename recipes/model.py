@@ -1,16 +1,21 @@
 """Loading a model the same way for every method, and merging a trained adapter into its base."""
 
+import re
 import sys
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from recipes.config import Model, Stage, UserError
-from recipes.data import stop_ids
+from recipes.render import stop_ids
+
+DROPOUT = re.compile("dropout|pdrop$")
 
 
 def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -21,10 +26,10 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a missing or damaged file raises whatever its reader does
         raise UserError(
-            f"{path} has no tokenizer that can be loaded ({reason}): check model.model_name_or_path"
+            f"{path} has no tokenizer that can be loaded ({reason(error)}): copy or download it anew, "
+            "or check model.model_name_or_path"
         ) from None
     if model.pad_token:
         tokenizer.pad_token = model.pad_token
@@ -40,20 +45,46 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
 
 
 def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Return the model a stage starts from; build the trainer's arguments first, they arm sharded loading."""
+    """Return the model a stage starts from; build the trainer's arguments first, they arm sharded loading.
+
+    Raises:
+        UserError: see `pretrained`.
+    """
     config = ModelConfig(**stage.model_options)
     quantisation = get_quantization_config(config)
     options: dict[str, Any] = {}
     if quantisation:
         options = {"quantization_config": quantisation, "device_map": {"": device()}}
-    model = AutoModelForCausalLM.from_pretrained(
-        stage.start,
-        revision=stage.start_revision,
-        dtype=config.dtype,
-        attn_implementation=config.attn_implementation,
-        **options,
-    )
+    model = pretrained(stage, dtype=config.dtype, attn_implementation=config.attn_implementation, **options)
     return fit_to_tokenizer(model, stage.model, tokenizer)
+
+
+def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:
+    """Return the weights a stage starts from, as they are stored; without dropout where the stage has none.
+
+    TRL looks for dropout modules and misses the functional kind: OPT would train with a tenth of its
+    activations dropped, and DPO's first loss would not be ln 2.
+
+    Raises:
+        UserError: a file is missing or damaged, or the architecture is unknown.
+    """
+    try:
+        config = AutoConfig.from_pretrained(stage.start, revision=stage.start_revision)
+        for name, value in config.to_dict().items():
+            if stage.options["disable_dropout"] and isinstance(value, float) and DROPOUT.search(name):
+                setattr(config, name, 0.0)
+        found = {"config": config, "revision": stage.start_revision}
+        return AutoModelForCausalLM.from_pretrained(stage.start, **found, **options)
+    except (OSError, ValueError, SafetensorError, UnpicklingError) as error:
+        raise UserError(
+            f"{stage.start} holds no model that can be loaded ({reason(error)}): copy or download it anew, "
+            "or check model.model_name_or_path"
+        ) from None
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of what a library says, or the error's kind where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def fit_to_tokenizer(model: PreTrainedModel, profile: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -70,7 +101,16 @@ def fit_to_tokenizer(model: PreTrainedModel, profile: Model, tokenizer: PreTrain
 
 
 def peft_config(stage: Stage) -> PeftConfig | None:
-    """Return the adapter to train, or None for full fine-tuning."""
+    """Return the adapter to train, or None for full fine-tuning.
+
+    Raises:
+        UserError: it has a dropout, and dropout is off.
+    """
+    if stage.model_options["use_peft"] and stage.model_options["lora_dropout"] and stage.options["disable_dropout"]:
+        raise UserError(
+            f"model.lora_dropout={stage.model_options['lora_dropout']} would do nothing, dropout is off everywhere: "
+            "set it to 0, or sft.disable_dropout, dpo.disable_dropout and orpo.disable_dropout to false"
+        )
     return get_peft_config(ModelConfig(**stage.model_options))
 
 
@@ -89,8 +129,7 @@ def merge(directory: Path) -> None:
     stage = Stage.load(directory)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
     dtype = stage.model_options["dtype"]
-    base = AutoModelForCausalLM.from_pretrained(stage.start, revision=stage.start_revision, dtype=dtype)
-    base = fit_to_tokenizer(base, stage.model, tokenizer)
+    base = fit_to_tokenizer(pretrained(stage, dtype=dtype), stage.model, tokenizer)
     merged = PeftModel.from_pretrained(base, str(directory / "adapter")).merge_and_unload()
     save_model(merged, tokenizer, stage.output)
 

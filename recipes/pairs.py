@@ -7,6 +7,14 @@ from typing import Any
 Message = dict[str, str]
 ROLES = ("system", "user", "assistant")
 TURN = re.compile(r"\n\n(Human|Assistant):")  # how Anthropic's HH-RLHF writes a dialogue
+SHP = {"history", "human_ref_A", "human_ref_B", "labels"}  # Stanford Human Preferences: two answers and a label
+# How UltraFeedback (binarized), Argilla's cleaned version and capybara-dpo-7k name the scores of a pair.
+SCORES = [
+    ("score_chosen", "score_rejected"),
+    ("chosen-rating", "rejected-rating"),
+    ("rating_chosen", "rating_rejected"),
+]
+COLUMNS = {"prompt", "chosen", "rejected", *SHP, "score_A", "score_B", *(name for pair in SCORES for name in pair)}
 TURN_ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
@@ -17,6 +25,7 @@ class Pair:
     prompt: list[Message]
     chosen: str
     rejected: str
+    tied: bool = False  # the source gives both answers the same score
 
 
 class Malformed(ValueError):
@@ -24,7 +33,7 @@ class Malformed(ValueError):
 
 
 class Unusable(ValueError):
-    """A well-formed row that cannot be trained on; the message is the reason, counted in the report."""
+    """A well-formed row that cannot be trained on; the message is its finding, see recipes.findings."""
 
 
 def read_pair(row: dict[str, Any]) -> Pair:
@@ -32,26 +41,46 @@ def read_pair(row: dict[str, Any]) -> Pair:
 
     Each may be text, a raw `\\n\\nHuman: … \\n\\nAssistant: …` dialogue, or a list of messages
     (`{"role": …, "content": …}`). Answers given as whole dialogues carry their own prompt, as in
-    UltraFeedback; a `prompt` column beside them is then redundant and not used.
+    UltraFeedback; a `prompt` column beside them is then redundant and not used. Score pairs as in SHP
+    (`history`, `human_ref_A`, `human_ref_B`, `labels`) are ordered by their label.
 
     Raises:
         Malformed: a column is missing or holds something else.
-        Unusable: the two answers belong to different prompts, are identical, or one is empty.
+        Unusable: the two answers belong to different prompts, are identical, or one is empty or missing.
     """
+    if row.keys() >= SHP:
+        row = ordered_by_label(row)
     prompts, answers = [], []
     for column in ("chosen", "rejected"):
         messages = as_messages(row, column, "assistant")
         if messages[-1]["role"] != "assistant":
-            raise Malformed(f"column {column!r} ends with a turn of the {messages[-1]['role']}, not with an answer")
+            raise Unusable("empty")
         answers.append(messages[-1]["content"])
         prompts.append(messages[:-1] or as_prompt(row))
     if prompts[0] != prompts[1]:
-        raise Unusable("the answers belong to different prompts")
+        raise Unusable("diverging")
     if not all(answer.strip() for answer in answers):
-        raise Unusable("an answer is empty")
-    if answers[0] == answers[1]:
-        raise Unusable("the answers are identical")
-    return Pair(prompts[0], *answers)
+        raise Unusable("empty")
+    if answers[0].strip() == answers[1].strip():
+        raise Unusable("identical")
+    return Pair(prompts[0], *answers, tied=tied(row))
+
+
+def ordered_by_label(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of SHP's schema under our names; `labels` is 1 where A is preferred, 0 where B is."""
+    if row["labels"] not in (0, 1):
+        raise Malformed(f"column 'labels' holds {describe(row['labels'])}: 1 prefers human_ref_A, 0 human_ref_B")
+    better, worse = ("A", "B") if row["labels"] == 1 else ("B", "A")
+    return {
+        **{"prompt": row["history"], "chosen": row[f"human_ref_{better}"], "rejected": row[f"human_ref_{worse}"]},
+        **{"score_chosen": row.get(f"score_{better}"), "score_rejected": row.get(f"score_{worse}")},
+    }
+
+
+def tied(row: dict[str, Any]) -> bool:
+    """Whether the source scores both answers alike."""
+    scores = [(row[chosen], row[rejected]) for chosen, rejected in SCORES if row.get(chosen) is not None]
+    return any(chosen == rejected for chosen, rejected in scores)
 
 
 def as_prompt(row: dict[str, Any]) -> list[Message]:

@@ -42,6 +42,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
         "first_loss": next((entry["loss"] for entry in log if "loss" in entry), None),
         "metrics": finite_or_text(next((entry for entry in reversed(log) if "loss" in entry), {})),
         "data_fingerprint": manifest["fingerprint"],
+        "data": {key: manifest[key] for key in ("pairs", "sources", "dropped", "truncated")},
         "versions": versions(),
         **provenance(),
     }

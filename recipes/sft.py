@@ -1,7 +1,5 @@
 """SFT: imitate the chosen answers; the baseline, and the first of DPO's two stages."""
 
-from trl.trainer.utils import disable_dropout_in_model
-
 from recipes.config import Stage
 from recipes.data import demonstrations, load_pairs
 from recipes.fit import arguments, fit, main
@@ -14,10 +12,8 @@ def train(stage: Stage) -> None:
     args = arguments(SFTConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
     rows = demonstrations(load_pairs(stage.pairs))
-    model = load_model(stage, tokenizer)
-    disable_dropout_in_model(model)  # as DPO and ORPO do by TRL's default
     trainer = SFTTrainer(
-        model,
+        load_model(stage, tokenizer),
         args=args,
         train_dataset=rows["train"],
         eval_dataset=rows["test"],

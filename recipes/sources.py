@@ -15,22 +15,21 @@ from datasets import config, load_dataset
 from pocket.world import write_pairs
 from recipes.config import Dataset, UserError
 from recipes.hub import reachable
-from recipes.pairs import Malformed, Unusable, read_pair
+from recipes.pairs import COLUMNS, SHP, Malformed, Unusable, read_pair
 
-BUILDERS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
-COLUMNS = {"prompt", "chosen", "rejected"}
+BUILDERS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
 
 
-def load_source(dataset: Dataset) -> dict[str, Rows]:
-    """Return the source's rows, split `train` and, where the profile names one, `test`.
+def load_source(dataset: Dataset, train_only: bool = False) -> dict[str, Rows]:
+    """Return the source's rows, split `train` and, where the profile names one and it is wanted, `test`.
 
     Raises:
         UserError: a file is missing, empty or unreadable, or the hub is out of reach.
     """
     if dataset.path == "pocket":
-        return load_pocket()
+        return {split: rows for split, rows in load_pocket().items() if split == "train" or not train_only}
     splits = {"train": (dataset.path, dataset.train_split)}
-    if dataset.test_path or dataset.test_split:
+    if (dataset.test_path or dataset.test_split) and not train_only:
         splits["test"] = (dataset.test_path or dataset.path, dataset.test_split or "train")
     return {name: only_pairs(load(path, split, dataset), path) for name, (path, split) in splits.items()}
 
@@ -46,18 +45,42 @@ def load_pocket() -> dict[str, Rows]:
 
 def load(path: str, split: str, dataset: Dataset) -> Rows:
     """Return one split of a file or of a hub data set."""
+    length = stream_length(dataset) if dataset.streaming else None
     if is_file(path):
-        return load_file(Path(path).expanduser())
+        return load_file(Path(path).expanduser(), length)
     if not reachable():
         config.HF_HUB_OFFLINE = True  # only what was downloaded before
+    options: Any = {"name": dataset.config, "split": split, "revision": dataset.revision}
+    options["streaming"] = bool(length)
     try:
-        return load_dataset(path, dataset.config, split=split, revision=dataset.revision)  # type: ignore[return-value]
+        return take(load_dataset(path, **options), length)
     except Exception as error:  # datasets, the hub's client and fsspec each have their own
         raise UserError(
             f"dataset {path} is not in the local cache and the hub did not give it ({first_line(error)}): fetch it "
             f"where there is a network (hf download --repo-type dataset {path}), or use dataset=file "
             "dataset.path=<local file>"
         ) from None
+
+
+def stream_length(dataset: Dataset) -> int:
+    """Return how many rows are read of a data set that is streamed.
+
+    Raises:
+        UserError: there is no end to it.
+    """
+    if dataset.train_rows is None:
+        raise UserError(
+            "dataset.streaming=true needs dataset.train_rows=<rows to read>: the rows are tokenised once and kept, for "
+            "every method alike, so the whole of a stream without end would have to be kept"
+        )
+    return dataset.train_rows
+
+
+def take(rows: Any, count: int | None) -> Rows:
+    """Return all rows of a data set, or the first `count` of a stream; of these only the columns of a pair are kept."""
+    if count is None:
+        return rows
+    return Rows.from_list([{key: row[key] for key in row if key in COLUMNS} for row in rows.take(count)])
 
 
 def is_file(path: str) -> bool:
@@ -70,8 +93,8 @@ def file_ending(path: str) -> str:
     return Path(path.removesuffix(".gz")).suffix.lower()
 
 
-def load_file(path: Path) -> Rows:
-    """Read one local file.
+def load_file(path: Path, length: int | None = None) -> Rows:
+    """Read one local file; with `length`, as a stream and only so many rows.
 
     Raises:
         UserError: it is missing, empty, of an unknown kind, or cannot be parsed (with the line).
@@ -80,17 +103,17 @@ def load_file(path: Path) -> Rows:
     if not path.exists():
         raise UserError(f"{path} does not exist: check dataset.path (relative paths start at {Path.cwd()})")
     if builder is None or path.is_dir():
-        raise UserError(f"{path} is no file of a known kind: use {', '.join(BUILDERS)} (JSON also with .gz)")
+        raise UserError(f"{path} is no file of a known kind: use {', '.join(BUILDERS)} (JSON and CSV also with .gz)")
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty: give a file with one preference pair per row")
     try:
-        rows = load_dataset(builder, data_files=str(path), split="train")
+        options: Any = {"data_files": str(path), "split": "train", "streaming": bool(length)}
+        rows = take(load_dataset(builder, **options), length)
     except Exception as error:
         if builder == "json":
             with suppress(OSError, EOFError, zlib.error):  # a damaged archive has no lines to name
                 find_broken_line(path)
         raise UserError(f"{path} cannot be read as {builder} ({first_line(error.__cause__ or error)})") from None
-    assert isinstance(rows, Rows)
     if not len(rows):
         raise UserError(f"{path} holds no rows: give a file with one preference pair per row")
     return rows
@@ -103,7 +126,7 @@ def only_pairs(rows: Rows, path: str) -> Rows:
         UserError: `chosen` or `rejected` is missing.
     """
     missing = [column for column in ("chosen", "rejected") if column not in rows.column_names]
-    if missing:
+    if missing and not set(rows.column_names) >= SHP:
         raise UserError(
             f"{path} has no column {' and no column '.join(map(repr, missing))}; its columns are "
             f"{', '.join(rows.column_names)}: rename them to prompt, chosen, rejected"

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch.nn.functional import cross_entropy
-from trl import DPOConfig, SFTConfig, SFTTrainer
+from trl import DPOConfig, SFTTrainer
 from trl import DPOTrainer as StockDPOTrainer
+from trl import SFTConfig as StockSFTConfig
 
 with warnings.catch_warnings():
     # TRL keeps ORPO in `experimental` and says so on every import; the pin in requirements.txt is our answer.
@@ -25,8 +26,28 @@ from recipes.data import dialogues
 __all__ = ["DPOConfig", "DPOTrainer", "ORPOConfig", "ORPOTrainer", "SFTConfig", "SFTTrainer"]
 
 
+# TRL's DPO and ORPO log different quantities under one name; a chart would lay them over each other.
+DPO_NAMES = {
+    "logps/": "logps_sum/",  # of an answer's tokens
+    "rewards/": "rewards_reference/",  # beta times the log-ratio to the reference model
+}
+
+
+@dataclass
+class SFTConfig(StockSFTConfig):
+    """TRL's, with an option that DPO and ORPO have and SFT lacks: without it SFT alone would train with dropout."""
+
+    disable_dropout: bool = True
+
+
 class DPOTrainer(StockDPOTrainer):
     """TRL's DPO trainer on rows with `prompt_ids`, `chosen_ids` and `rejected_ids`, the columns it would make."""
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log under names that say what they are."""
+        for metrics in self._metrics.values():
+            rename(metrics, DPO_NAMES)
+        super().log(logs, start_time)
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset
@@ -81,3 +102,11 @@ class ORPOTrainer(StockORPOTrainer):
         labels = batch["chosen_labels"][:, 1:]
         logits = outputs[2][:, : labels.shape[1]]
         return (*outputs[:4], cross_entropy(logits.flatten(0, 1), labels.flatten()), *outputs[5:])
+
+
+def rename(metrics: dict[str, Any], names: dict[str, str]) -> None:
+    """Give the metrics that begin with a name of `names` the other one."""
+    for key in list(metrics):
+        for name, other in names.items():
+            if key.startswith(name):
+                metrics[key.replace(name, other, 1)] = metrics.pop(key)

@@ -22,8 +22,13 @@ def command(*words: object) -> list[str]:
 
 def launch(*words: object, status: int = 0, **environment: str) -> str:
     """Run the launcher to its end, assert its exit status, and return what it printed."""
+    return run(command(*words), status, **environment)
+
+
+def run(words: list[str], status: int = 0, **environment: str) -> str:
+    """Run a command to its end, assert its exit status, and return what it printed."""
     answer = subprocess.run(
-        command(*words),
+        words,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -78,14 +83,19 @@ def wait_for_step(runs: Path, step: int, process: "subprocess.Popen[str]", patie
 
 def trainer_of(directory: Path) -> int:
     """The process id of the training that runs in a stage directory."""
+    return process_of("recipes.", directory)
+
+
+def process_of(module: str, directory: Path) -> int:
+    """The process id of a module of ours that runs on a directory, or on one below it."""
     for entry in Path("/proc").iterdir():
         try:
             words = (entry / "cmdline").read_bytes().decode().split("\0")
         except (OSError, UnicodeDecodeError):
             continue
-        if any(word.startswith("recipes.") for word in words) and str(directory) in words:
+        if any(word.startswith(module) for word in words) and any(word.startswith(str(directory)) for word in words):
             return int(entry.name)
-    raise AssertionError(f"nothing trains in {directory}")
+    raise AssertionError(f"nothing runs in {directory}")
 
 
 def kill(pid: int) -> None:

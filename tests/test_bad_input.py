@@ -1,11 +1,14 @@
 """What a user can get wrong is one line, exit status 2, and nothing trained or overwritten."""
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from door import launch, short, stages, wandb_records
+
+from launch import run
 
 Words = Callable[..., list[str]]
 
@@ -43,6 +46,10 @@ BAD = {
     "dpo.beta=0.2": "would do nothing",
     "batch_size=5": "no multiple of 4",
     "orpo.lr_scheduler_type=nonsense": "nonsense",
+    "+pipelines.mine=[sft,ppo]": "a pipeline is a list of at least one of sft, dpo, orpo",
+    "pipelines.orpo=[]": "a pipeline is a list of at least one of sft, dpo, orpo",
+    "eval_prompts=1": "two are the least",
+    "seed=-1": "a seed is between 0",
     "dataset.path=/no/such.jsonl": "/no/such.jsonl does not exist",
     "model.model_name_or_path=./no/such/model": "does not exist: check model.model_name_or_path",
     "model.model_name_or_path=somebody/some-model": "is not in the local cache",
@@ -72,3 +79,40 @@ def test_a_full_disk_is_told_before_anything_trains(words: Words, tmp_path: Path
     finally:
         subprocess.run(["umount", runs], check=True)
     assert "no space left" in printed and "Traceback" not in printed
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_model_is_one_line_before_anything_is_trained(
+    words: Words, tiny_model: Path, tmp_path: Path, file: str
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_model, damaged)
+    whole = (damaged / file).read_bytes()
+    (damaged / file).write_bytes(whole[: len(whole) // 2])
+    options = words(tmp_path, "pipeline=orpo", *short("orpo"), f"model.model_name_or_path={damaged}")
+    printed = launch(*options, status=2)
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and str(damaged) in errors[0] and "Traceback" not in printed, printed
+    assert not list(tmp_path.glob("**/log.txt"))
+
+
+def test_weights_that_only_loading_finds_damaged_are_one_line(words: Words, tiny_model: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_model, damaged)
+    (damaged / "model.safetensors").unlink()
+    (damaged / "pytorch_model.bin").write_bytes(b"no weights")
+    options = words(tmp_path, "pipeline=orpo", *short("orpo"), f"model.model_name_or_path={damaged}")
+    printed = launch(*options, status=2)
+    assert f"error: {damaged} holds no model that can be loaded" in printed and "Traceback" not in printed
+
+
+def test_any_path_is_shown_verbatim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "{task} [red]a[/b]"
+    directory.mkdir(parents=True)
+    monkeypatch.setattr(run.console, "width", 300)
+    with subprocess.Popen(["true"]) as process:
+        run.watch(process, directory, "orpo")
+    run.console.print(f"{directory}", soft_wrap=True)
+    assert capsys.readouterr().err.count(str(directory)) == 2

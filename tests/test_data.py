@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 from datasets import Dataset as Rows
 from datasets import load_from_disk
@@ -43,8 +44,9 @@ def prepared(tiny_model: Path, tmp_path: Path) -> Callable[..., Any]:
 
 def write(path: Path, rows: list[Any]) -> Path:
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    if path.suffix == ".gz":
-        path.write_bytes(gzip.compress(text.encode()))
+    if path.suffix == ".gz" or path.suffix == ".csv":
+        plain = pandas.DataFrame(rows).to_csv(index=False) if ".csv" in path.name else text
+        path.write_bytes(gzip.compress(plain.encode()) if path.suffix == ".gz" else plain.encode())
     elif path.suffix == ".json":
         path.write_text(json.dumps(rows))
     elif path.suffix == ".parquet":
@@ -54,8 +56,12 @@ def write(path: Path, rows: list[Any]) -> Path:
     return path
 
 
+def asked(rows: Any) -> set[str]:
+    return {prompt[-1]["content"] for prompt in rows["prompt"]}
+
+
 def test_every_kind_of_file_gives_the_same_rows(prepared: Callable[..., Any], tmp_path: Path) -> None:
-    names = ("a.json", "a.jsonl", "a.jsonl.gz", "a.parquet")
+    names = ("a.json", "a.jsonl", "a.jsonl.gz", "a.csv", "a.csv.gz", "a.parquet")
     found = {prepared(write(tmp_path / name, ROWS))[1]["fingerprint"] for name in names}
     assert len(found) == 1
     other = [*ROWS[:-1], row("Question 19?", "Answer 19.", "Nothing 19?")]
@@ -100,9 +106,9 @@ def test_what_cannot_be_trained_on_is_dropped_counted_and_named(prepared: Callab
     bad = [row("Same?", "Yes.", "Yes."), row("Empty?", "", "No."), row("Long?", "word " * 400, "No.")]
     rows, manifest = prepared(write(tmp_path / "a.jsonl", [*ROWS, *bad]), max_length=64)
     assert manifest["dropped"]["train"] == {
-        "the answers are identical": {"count": 1, "rows": [21]},
-        "an answer is empty": {"count": 1, "rows": [22]},
-        "longer than dataset.max_length": {"count": 1, "rows": [23]},
+        "identical": {"reason": "the answers are identical", "count": 1, "rows": ["21"]},
+        "empty": {"reason": "an answer is empty or missing", "count": 1, "rows": ["22"]},
+        "overlong": {"reason": "longer than dataset.max_length", "count": 1, "rows": ["23"]},
     }
     assert sum(manifest["pairs"].values()) == 20
     assert all(len(r["prompt_ids"]) + len(r["chosen_ids"]) <= 64 for r in rows["train"])
@@ -112,17 +118,18 @@ def test_the_held_out_prompts_are_never_trained_on(prepared: Callable[..., Any],
     twice = [*ROWS, *(row(f"Question {number}?", "Another.", "Other.") for number in range(20))]
     rows, _ = prepared(write(tmp_path / "a.jsonl", twice))
     assert len(rows["train"]) + len(rows["test"]) == 40
-    assert not set(rows["train"]["prompt_text"]) & set(rows["test"]["prompt_text"])
+    held_out = asked(rows["test"])
+    assert not asked(rows["train"]) & held_out
     shuffled, _ = prepared(write(tmp_path / "b.jsonl", twice[::-1]))
-    assert set(shuffled["test"]["prompt_text"]) == set(rows["test"]["prompt_text"])
+    assert asked(shuffled["test"]) == held_out
 
 
 def test_a_prompt_in_both_files_is_dropped_from_training(prepared: Callable[..., Any], tmp_path: Path) -> None:
     test = write(tmp_path / "test.jsonl", ROWS[:4])
     rows, manifest = prepared(write(tmp_path / "a.jsonl", ROWS), test_path=str(test))
     assert len(rows["train"]) == 16 and len(rows["test"]) == 4
-    leaked = manifest["dropped"]["train"]["its prompt is in the test split too"]
-    assert leaked == {"count": 4, "rows": [1, 2, 3]}
+    leaked = manifest["dropped"]["train"]["leak"]
+    assert (leaked["count"], leaked["rows"]) == (4, ["1", "2", "3", "…"])
 
 
 GOOD = json.dumps(ROWS[0]) + "\n"

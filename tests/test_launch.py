@@ -115,6 +115,17 @@ def test_wandb_offline_has_one_closed_run_a_stage_in_one_group(words: Words, tmp
     assert len(groups) == 1 and groups != {""}
 
 
+def test_an_unreachable_tracker_stops_no_training(words: Words, tmp_path: Path) -> None:
+    address = "http://127.0.0.1:9"  # the discard port: nothing listens
+    options = words(tmp_path, "pipeline=orpo", *short("orpo"), "orpo.report_to=wandb")
+    printed = launch(*options, WANDB_MODE="online", WANDB_BASE_URL=address, WANDB_API_KEY="0" * 40)
+    assert f"W&B at {address} cannot be reached: logging offline" in printed
+    (directory,) = stages(tmp_path)
+    assert len(losses(directory)) >= 1
+    (file,) = directory.glob("wandb/offline-run-*/*.wandb")
+    assert [found.exit.exit_code for found in wandb_records(file) if found.HasField("exit")] == [0]
+
+
 def test_cfg_shows_the_resolved_configuration(words: Words, tmp_path: Path) -> None:
     shown = yaml.safe_load(launch("--cfg", "job", *words(tmp_path, "pipeline=orpo", "batch_size=8")))
     assert shown["orpo"]["gradient_accumulation_steps"] == 2

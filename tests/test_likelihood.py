@@ -31,6 +31,21 @@ def test_mean_log_probs_are_those_of_each_row_alone(model: Any, monkeypatch: pyt
         assert value == pytest.approx(float(torch.stack(each).mean()), abs=1e-5)
 
 
+def test_logits_are_bounded_for_large_vocabularies_and_cover_no_prompt(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = mean_log_probs(model, Dataset.from_list(PAIRS), "chosen_ids", pad=0)
+    shapes: list[torch.Size] = []
+    monkeypatch.setattr(likelihood, "LOGITS", 4 * model.config.vocab_size * 40)
+    hook = model.lm_head.register_forward_hook(lambda module, given, logits: shapes.append(logits.shape))
+    assert mean_log_probs(model, Dataset.from_list(PAIRS), "chosen_ids", pad=0) == pytest.approx(expected, abs=1e-5)
+    mean_log_probs(model, Dataset.from_list(PAIRS[-2:-1]), "chosen_ids", pad=0)
+    hook.remove()
+    assert sum(rows for rows, *_ in shapes[:-1]) == len(PAIRS)
+    assert all(rows * width <= 40 for rows, width, _ in shapes)
+    assert shapes[-1][:2] == (1, len(PAIRS[-2]["chosen_ids"]))
+
+
 def ask(model: Any, tiny_model: Path, prompts: list[list[int]], temperature: float, seed: int = 0) -> list[Any]:
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     return answers(model, tokenizer, [2], prompts, 12, temperature, seed, lambda count: None)

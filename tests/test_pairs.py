@@ -24,8 +24,10 @@ PAIR = Pair([USER], "Yes.", "No.")
         {"prompt": "Is it?", "chosen": [USER, YES], "rejected": [USER, NO]},
         {"chosen": "\n\nHuman: Is it?\n\nAssistant: Yes.", "rejected": "\n\nHuman: Is it?\n\nAssistant: No."},
         {"prompt": "\n\nHuman: Is it?\n\nAssistant:", "chosen": "Yes.", "rejected": "No."},
+        {"history": "Is it?", "human_ref_A": "Yes.", "human_ref_B": "No.", "labels": 1, "score_A": 9, "score_B": 2},
+        {"history": "Is it?", "human_ref_A": "No.", "human_ref_B": "Yes.", "labels": 0, "score_A": 2, "score_B": 9},
     ],
-    ids=["texts", "messages", "ultrafeedback-short", "dialogues", "ultrafeedback", "hh-rlhf", "open-turn"],
+    ids=["texts", "messages", "short", "dialogues", "ultrafeedback", "hh-rlhf", "open-turn", "shp-a", "shp-b"],
 )
 def test_all_shapes_are_the_same_pair(row: dict[str, Any]) -> None:
     assert read_pair(row) == PAIR
@@ -43,8 +45,10 @@ def test_earlier_turns_and_system_turns_belong_to_the_prompt() -> None:
     "row, reason",
     [
         ({"prompt": "Is it?", "chosen": "Yes.", "rejected": "Yes."}, "identical"),
+        ({"prompt": "Is it?", "chosen": "Yes.", "rejected": "Yes. \n"}, "identical"),
         ({"prompt": "Is it?", "chosen": "Yes.", "rejected": " \n"}, "empty"),
-        ({"chosen": [USER, YES], "rejected": [{"role": "user", "content": "What?"}, NO]}, "different prompts"),
+        ({"chosen": [USER], "rejected": [USER]}, "empty"),
+        ({"chosen": [USER, YES], "rejected": [{"role": "user", "content": "What?"}, NO]}, "diverging"),
     ],
 )
 def test_what_cannot_be_trained_on_is_told_apart(row: dict[str, Any], reason: str) -> None:
@@ -66,7 +70,6 @@ def test_what_cannot_be_trained_on_is_told_apart(row: dict[str, Any], reason: st
             "not text",
         ),
         ({"prompt": "Is it?", "chosen": ["Yes."], "rejected": [NO]}, "where a message"),
-        ({"chosen": [USER], "rejected": [USER]}, "ends with a turn of the user"),
         ({"prompt": [YES], "chosen": "Yes.", "rejected": "No."}, "does not end with a turn of the user"),
     ],
 )

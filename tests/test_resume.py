@@ -2,7 +2,10 @@
 
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ from door import (
     kill,
     launch,
     losses,
+    process_of,
+    run,
     stages,
     start,
     trainer_of,
@@ -61,15 +66,53 @@ def test_a_half_written_checkpoint_is_passed_over(
     assert weights(directory) == expected
 
 
-def test_ctrl_c_leaves_a_resumable_stage(words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [lambda pid: os.killpg(pid, signal.SIGINT), lambda pid: os.kill(pid, signal.SIGTERM)])
+def test_ctrl_c_and_sigterm_leave_a_resumable_stage(
+    words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path, end: Callable[[int], None]
+) -> None:
     options, expected = undisturbed
     process = start(*words(tmp_path, *options))
     directory = wait_for_step(tmp_path, 12, process)
-    os.killpg(process.pid, signal.SIGINT)
+    end(process.pid)
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "interrupted" in printed and "Traceback" not in printed
+    assert process.returncode == 130 and "interrupted" in printed and "Traceback" not in printed, printed
+    with pytest.raises(AssertionError, match="nothing runs"):
+        trainer_of(directory)
     launch(*words(tmp_path, *options))
     assert weights(directory) == expected
+
+
+def test_a_killed_evaluation_is_no_success(words: Words, tmp_path: Path) -> None:
+    more = ["orpo.max_steps=2", "evaluate=true", "dataset.max_new_tokens=400", "eval_prompts=10"]
+    process = start(*words(tmp_path, "pipeline=orpo", *more))
+    while process.poll() is None and not list(tmp_path.glob("*/*/orpo-*/record.json")):
+        time.sleep(0.05)
+    evaluation = None
+    while process.poll() is None and evaluation is None:
+        with suppress(AssertionError):
+            evaluation = process_of("eval", tmp_path / "_sessions")
+    assert evaluation, "it has ended before it could be killed"
+    kill(evaluation)
+    printed, _ = process.communicate(timeout=30)
+    assert process.returncode == 1 and "the evaluation was killed by signal 9" in printed
+
+
+def test_a_stage_is_finished_by_hand_as_by_the_launcher(
+    words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path
+) -> None:
+    options, expected = undisturbed
+    process = start(*words(tmp_path, *options))
+    directory = wait_for_step(tmp_path, 12, process)
+    kill(trainer_of(directory))
+    process.communicate(timeout=30)
+    by_hand = [sys.executable, "-m", "launch.run"]
+    run([*by_hand, str(directory)])
+    assert weights(directory) == expected and not list(directory.glob("checkpoint-*"))
+    assert "done before" in launch(*words(tmp_path, *options))
+    (base,) = tmp_path.glob("*/*/base-*")
+    for wrong, reason in ((tmp_path, "does not exist"), (base, "holds a base model")):
+        printed = run([*by_hand, str(wrong)], status=2)
+        assert reason in printed and len(printed.splitlines()) == 1
 
 
 def test_two_launches_at_once_train_once(words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path) -> None:
@@ -81,3 +124,17 @@ def test_two_launches_at_once_train_once(words: Words, undisturbed: tuple[list[s
     assert (directory / "log.txt").read_text().count("train_runtime") == 1
     assert any("waiting" in text or "done before" in text for text in printed)
     assert weights(directory) == expected
+
+
+def test_a_changed_learning_rate_is_not_swallowed_by_a_resume(words: Words, tmp_path: Path) -> None:
+    """Stock TRL resumes with the checkpoint's rate, whatever is asked for; here another rate is another stage."""
+    slow, fast = ["pipeline=orpo", "orpo.max_steps=40", "orpo.save_steps=5", "orpo.learning_rate=1e-4"], "1e-3"
+    process = start(*words(tmp_path / "interrupted", *slow))
+    directory = wait_for_step(tmp_path / "interrupted", 12, process)
+    kill(trainer_of(directory))
+    process.communicate(timeout=30)
+    for runs in ("interrupted", "fresh"):
+        launch(*words(tmp_path / runs, *slow[:-1], f"orpo.learning_rate={fast}"))
+    (fresh,) = stages(tmp_path / "fresh")
+    (changed,) = [path for path in stages(tmp_path / "interrupted") if path.name == fresh.name]
+    assert changed != directory and weights(changed) == weights(fresh)

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from eval.__main__ import evaluate_session
 from eval.rows import build_rows
 from eval.session import jobs_of, measured, sessions
+from eval.stage import load
 from eval.table import write_table
-from recipes.config import UserError
+from recipes.config import FORMAT, UserError, write_config
 
 SETTINGS = {"prompts": 2, "seed": 0, "pairs": "p", "max_new_tokens": 4, "gold": True}
 COST = {"tokens": 10, "computed_tokens": 20, "forward_passes_per_pair": 1.0, "flops": 1e3}
@@ -20,29 +22,30 @@ def answer(gold: float) -> dict[str, Any]:
 
 
 def stage(directory: Path, name: str, seconds: float, memory: int, golds: list[float] | None, seed: int) -> str:
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     record = {"stage": name, "device_seconds": seconds, "peak_memory_bytes": memory, **COST}
     (directory / "record.json").write_text(json.dumps(record))
     if golds is not None:
         kept = [answer(gold) for gold in golds]
         result = {"chosen": [-1.0, -2.0], "rejected": [-2.0, -1.0], "sampled": kept, "greedy": kept}
         path = measured(directory, SETTINGS | {"seed": seed})
-        path.parent.mkdir()
+        path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(result))
     return str(directory)
 
 
 @pytest.fixture
 def session(tmp_path: Path) -> Path:
-    """Two seeds of a comparison whose costs and rewards are whole numbers."""
+    """Two seeds of a comparison whose costs and rewards are whole numbers; they share the untuned model, as always."""
     for seed in (0, 1):
         home = tmp_path / f"seed-{seed}"
         sft = stage(home / "sft", "sft", 10, 5_000_000_000, [1.0, 1.0], seed)
         dpo = stage(home / "dpo", "dpo", 30, 8_000_000_000, [2.0, 2.0 + seed], seed)
         orpo = stage(home / "orpo", "orpo", 25, 6_000_000_000, [0.0, 1.0], seed)
-        base = stage(home / "base", "base", 0, 0, [-1.0, -1.0], seed)
+        base = stage(tmp_path / "base", "base", 0, 0, [-1.0, -1.0], seed)
         job = {"overrides": [], "seed": seed, "model": "m", "dataset": "d", "evaluate": True, "base": base}
         job |= {"evaluation": SETTINGS | {"seed": seed}, "errors": [], "status": 0}
+        job |= {"wanted": ["sft", "dpo", "orpo"]}
         job |= {"pipelines": {"sft": [sft], "dpo": [sft, dpo], "orpo": [orpo]}}
         (tmp_path / "session" / str(seed)).mkdir(parents=True)
         (tmp_path / "session" / str(seed) / "job.json").write_text(json.dumps(job))
@@ -76,7 +79,7 @@ def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsy
     assert len({line.count("|") for line in table}) == 1
     (seconds,) = [line for line in table if line.startswith("| device-seconds")]
     assert seconds == "| device-seconds | – | 10 | 40 | 25 |"
-    assert [row["pipeline"] for row in json.loads((session / "table.json").read_text())][1:] == [
+    assert [row["pipeline"] for row in json.loads((session / "table.json").read_text())["rows"]][1:] == [
         "SFT",
         "SFT → DPO",
         "ORPO",
@@ -84,10 +87,63 @@ def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsy
     assert "table.md" in capsys.readouterr().out
 
 
+def edit(session: Path, job: int, **values: Any) -> None:
+    path = session / str(job) / "job.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_every_base_model_of_a_sweep_has_its_row(session: Path, tmp_path: Path) -> None:
+    other = stage(tmp_path / "other", "base", 0, 0, [5.0, 5.0], 1)
+    edit(session, 0, overrides=["model=m", "x=1"])
+    edit(session, 1, overrides=["model=n", "x=1"], model="n", base=other)
+    bases = {row.setting: row.values for row in build_rows(jobs_of(session)) if row.pipeline == "base"}
+    rewards = {setting: values["gold reward, temperature 1"].mean for setting, values in bases.items()}
+    assert rewards == {"model=m": -1, "model=n": 5}
+
+
+def test_settings_share_the_row_of_their_base_over_all_seeds(session: Path) -> None:
+    edit(session, 0, overrides=["orpo.beta=1"])
+    edit(session, 1, overrides=["orpo.beta=2"])
+    rows = build_rows(jobs_of(session))
+    assert [(row.setting, row.seeds) for row in rows if row.pipeline == "base"] == [("", [0, 1])]
+    assert len(rows) == 1 + 2 * 3
+
+
+def test_what_failed_is_named_and_compared_over_common_seeds(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finished = json.loads((session / "1" / "job.json").read_text())["pipelines"]
+    del finished["orpo"]
+    edit(session, 1, pipelines=finished, errors=["orpo failed (reason); its log is [x]/log.txt"])
+    write_table(session)
+    table = json.loads((session / "table.json").read_text())
+    rows = {row["pipeline"]: row for row in table["rows"]}
+    assert rows["ORPO"]["seeds"] == [0] and rows["SFT → DPO"]["seeds"] == [0, 1]
+    assert rows["ORPO"]["win rate against SFT"]["mean"] == 0.25
+    assert rows["SFT → DPO"]["win rate against the other pipeline"]["spread"] is None, "one seed is common"
+    line = "Missing at seed=1: ORPO (orpo failed (reason); its log is [x]/log.txt)."
+    assert table["missing"] == [line]
+    for text in ((session / "table.md").read_text(), capsys.readouterr().out):
+        assert line in text and "ORPO (seed 0)" in text
+
+
+def test_a_job_that_failed_altogether_is_named(session: Path) -> None:
+    edit(session, 1, pipelines={}, base="", evaluation={}, wanted=[], errors=["no space left"])
+    write_table(session)
+    assert "Missing at seed=1: all (no space left)." in (session / "table.md").read_text()
+
+
 def test_what_was_not_evaluated_is_said(session: Path, tmp_path: Path) -> None:
     measured(tmp_path / "seed-0" / "orpo", SETTINGS).unlink()
     with pytest.raises(UserError, match="has not been evaluated"):
         write_table(session)
+
+
+def test_pairs_and_models_that_were_removed_are_named(session: Path, tmp_path: Path) -> None:
+    measured(tmp_path / "seed-0" / "orpo", SETTINGS).unlink()
+    with pytest.raises(UserError, match="p was removed"):
+        evaluate_session(session)
+    write_config(tmp_path / "seed-0" / "orpo", {"format": FORMAT, "stage": "orpo"})
+    with pytest.raises(UserError, match="orpo/model was removed"):
+        load(tmp_path / "seed-0" / "orpo")
 
 
 def test_a_directory_that_is_no_session_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Measurements: ours against stock TRL, interleaved in one run; medians and ratios."""

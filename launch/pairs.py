@@ -1,0 +1,110 @@
+"""The preference pairs of a configuration: from profiles to a directory of tokenised rows, made once for its inputs."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from launch.inputs import ROOT
+from launch.plan import OURS, Start, digest
+from launch.quiet import quieten
+from recipes.config import Dataset, Model, UserError, read_json
+
+# The code that makes the rows: when it changes, they are made anew.
+CODE = [
+    f"recipes/{name}.py" for name in ("data", "examine", "findings", "mixture", "pairs", "policy", "render", "sources")
+]
+CODE += ["pocket/world.py", "pocket/gold.py"]
+
+
+def prepare_pairs(config: dict[str, Any], start: Start, say: Callable[[str], None]) -> Path:
+    """Return the directory of the tokenised pairs, made when there is none for these inputs.
+
+    Raises:
+        UserError: the data or the tokenizer cannot be used; see `recipes.data`.
+    """
+    dataset, parts = sources(config)
+    model = profile(config)
+    inputs = [config["dataset"], *([vars(part) for part in parts]), *map(identity, parts or [dataset]), start.identity]
+    inputs += [model.chat_template, model.stop_tokens, model.pad_token, code_identity()]
+    inputs += [
+        Path(path).expanduser().read_text() for path in dataset.evaluation_prompts if Path(path).expanduser().is_file()
+    ]
+    directory = Path(config["runs"], "_pairs", digest(inputs))
+    if (directory / "manifest.json").exists():
+        return directory
+    quieten()
+    from recipes.data import prepare  # imports that take seconds
+    from recipes.model import load_tokenizer
+
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    prepare(dataset, model, load_tokenizer(model, start.path, start.revision), directory, say, parts)
+    return directory
+
+
+def profile(config: dict[str, Any]) -> Model:
+    """Return the model's profile."""
+    return Model(**{key: value for key, value in config["model"].items() if key in OURS})
+
+
+def sources(config: dict[str, Any]) -> tuple[Dataset, list[Dataset]]:
+    """Return the data set and, of a mixture, its sources under the mixture's lengths and policies.
+
+    Raises:
+        UserError: a source is neither a profile nor a file, or an option fits only a mixture.
+    """
+    dataset = Dataset(**config["dataset"])
+    dataset.policies.check()
+    if not dataset.sources and (dataset.weights or dataset.counts):
+        raise UserError("dataset.weights and dataset.counts are a mixture's: name its sources, dataset=[a,b]")
+    return dataset, [source(name, dataset) for name in dataset.sources]
+
+
+def source(name: str, mixture: Dataset) -> Dataset:
+    """Return one source of a mixture: a profile of conf/dataset, or a file."""
+    folder = ROOT / "conf" / "dataset"
+    path = folder / f"{name}.yaml"
+    if path.is_file() and name not in ("file", "mixture"):
+        values = yaml.safe_load(path.read_text())
+        known = {option.name for option in fields(Dataset)}
+        part = Dataset(**{key: value for key, value in values.items() if key in known})
+    elif Path(name).expanduser().is_file():
+        part = Dataset(name=Path(name).name, path=name)
+    else:
+        names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in ("file", "mixture")))
+        raise UserError(f"{name!r} in dataset=[…] is neither a file nor a profile of conf/dataset: {names}")
+    part.evaluation_prompts = mixture.evaluation_prompts
+    part.policies, part.streaming, part.train_rows = mixture.policies, mixture.streaming, mixture.train_rows
+    return part
+
+
+def identity(dataset: Dataset) -> list[str]:
+    """Return what changes when a data set's files do; hub sets are known by id and revision alone."""
+    paths = (dataset.path, dataset.test_path, *dataset.evaluation_prompts)
+    files = [Path(path).expanduser() for path in paths if path]
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()]
+
+
+def code_identity() -> str:
+    """Return a digest of the code that makes the rows."""
+    return digest([(ROOT / name).read_text() for name in CODE])
+
+
+def describe_pairs(directory: Path) -> str:
+    """Say in one line how many pairs there are, and what was dropped or cut."""
+    manifest = read_json(directory / "manifest.json")
+    parts = [" and ".join(f"{count:,} {split}" for split, count in manifest["pairs"].items()) + " pairs"]
+    if len(manifest["sources"]["train"]) > 1:
+        parts.append(
+            "train on " + " and ".join(f"{count:,} of {name}" for name, count in manifest["sources"]["train"].items())
+        )
+    parts += [f"{count:,} {split} cut to dataset.max_length" for split, count in manifest["truncated"].items() if count]
+    dropped = [
+        f"{found['count']} {split} ({found['reason']}, rows {', '.join(found['rows'])})"
+        for split, findings in manifest["dropped"].items()
+        for found in findings.values()
+    ]
+    return "; ".join([*parts, *(["dropped " + "; ".join(dropped)] if dropped else [])])

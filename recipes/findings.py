@@ -1,0 +1,182 @@
+"""What is wrong with preference pairs, found before any training: each finding by name, with the rows that have it.
+
+A row may have several findings. The policy of the data set says what each of them costs it; see
+`recipes.config.Policies`. Nothing here changes a row.
+"""
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recipes.config import KEEP, Policies, UserError
+
+REASONS = {
+    "malformed": "no preference pair",
+    "unrendered": "the chat template refuses the dialogue",
+    "diverging": "the answers belong to different prompts",
+    "empty": "an answer is empty or missing",
+    "identical": "the answers are identical",
+    "tied": "both answers have the same score",
+    "overlong": "longer than dataset.max_length",
+    "unfit": "longer than dataset.max_length even when truncated",
+    "duplicate": "an earlier row has the same prompt and answers",
+    "conflict": "another row prefers the answer that this one rejects",
+    "near_duplicate": "nearly the same prompt and answers as an earlier row",
+    "leak": "its prompt is in the test split too",
+    "contaminated": "its prompt is in an evaluation set",
+    "role_order": "two turns of one role in a row, or a late system turn",
+    "system_lost": "the chat template leaves the system turn out",
+    "unfinished": "an answer ends in the middle of a sentence",
+}
+NGRAM = 8  # words; the length that Tülu 3's decontamination uses
+OVERLAP = 0.5  # of an evaluation prompt's n-grams, for a training prompt to count as its copy
+ENDINGS = tuple(".!?…。！？।؟\"'”’»)]}>`*_:;~")
+WORD = re.compile(r"\w+")
+
+
+@dataclass
+class Findings:
+    """Finding -> the indices of the rows that have it, of one split."""
+
+    rows: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+
+    def add(self, finding: str, indices: Iterable[int]) -> None:
+        """Note rows with a finding."""
+        assert finding in REASONS
+        self.rows[finding].update(indices)
+
+    def of(self, finding: str) -> list[int]:
+        """Return the rows with a finding, in order."""
+        return sorted(self.rows.get(finding, ()))
+
+    def verdict(self, policies: Policies, policy: str) -> dict[int, str]:
+        """Return row -> the first finding that has `policy`."""
+        found: dict[int, str] = {}
+        for finding in REASONS:
+            if getattr(policies, finding) == policy:
+                for index in self.of(finding):
+                    found.setdefault(index, finding)
+        return found
+
+
+def prompt_key(prompt: list[dict[str, str]]) -> str:
+    """Return a digest that equal prompts share, whatever the model's template makes of them."""
+    turns = [[message["role"], message["content"].strip()] for message in prompt]
+    return hashlib.sha256(json.dumps(turns).encode()).hexdigest()
+
+
+def repeated(keys: Sequence[str], chosen: Sequence[str], rejected: Sequence[str]) -> dict[str, list[int]]:
+    """Find exact duplicates (of an earlier row) and conflicts (both rows of A over B and B over A)."""
+    first: dict[tuple[str, str, str], int] = {}
+    duplicates, conflicts = [], []
+    for index, pair in enumerate(zip(keys, chosen, rejected, strict=True)):
+        if first.setdefault(pair, index) != index:
+            duplicates.append(index)
+    for (key, better, worse), index in first.items():
+        if (key, worse, better) in first and better != worse:
+            conflicts.append(index)
+    opposed = {(keys[index], chosen[index], rejected[index]) for index in conflicts}
+    conflicts += [index for index in duplicates if (keys[index], chosen[index], rejected[index]) in opposed]
+    return {"duplicate": duplicates, "conflict": conflicts}
+
+
+def out_of_order(prompt: list[dict[str, str]]) -> bool:
+    """Whether a prompt's turns do not alternate between user and assistant after at most one system turn."""
+    roles = [message["role"] for message in prompt]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    return any(role != ("user", "assistant")[place % 2] for place, role in enumerate(turns))
+
+
+def unfinished(answer: str) -> bool:
+    """Whether an answer of more than one line's length ends in a letter or a comma: most likely it was cut off."""
+    text = answer.rstrip()
+    return len(text) > 80 and not text.endswith(ENDINGS) and (text[-1].isalpha() or text[-1] in ",-(")
+
+
+def near_duplicates(texts: Sequence[str], threshold: float = 0.9) -> list[int]:
+    """Return the texts whose word trigrams are (estimated) `threshold` alike, in Jaccard's sense, to an earlier one's.
+
+    MinHash with locality-sensitive hashing, from datasketch: the estimate may err near the threshold.
+    """
+    from datasketch import MinHash, MinHashLSH
+
+    index, found = MinHashLSH(threshold=threshold, num_perm=128), []
+    shingles = ([" ".join(gram).encode() for gram in ngrams(words(text), 3)] for text in texts)
+    for number, sketch in enumerate(MinHash.generator(shingles, num_perm=128)):
+        if index.query(sketch):
+            found.append(number)
+        else:
+            index.insert(number, sketch)
+    return found
+
+
+def words(text: str) -> list[str]:
+    """Return a text's words, without case and punctuation."""
+    return WORD.findall(text.lower())
+
+
+def ngrams(tokens: list[str], size: int) -> set[tuple[str, ...]]:
+    """Return a text's runs of `size` words; a shorter text is one run."""
+    return {tuple(tokens[place : place + size]) for place in range(max(1, len(tokens) - size + 1))}
+
+
+class Evaluated:
+    """The prompts of evaluation sets, to be found again in training prompts."""
+
+    def __init__(self, prompts: Iterable[str]) -> None:
+        self.sizes: dict[int, int] = {}
+        self.holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for number, prompt in enumerate(prompts):
+            grams = ngrams(words(prompt), NGRAM)
+            self.sizes[number] = len(grams)
+            for gram in grams:
+                self.holders[gram].append(number)
+
+    def has(self, prompt: str) -> bool:
+        """Whether a training prompt holds half of an evaluation prompt's 8-grams, or equals a shorter one."""
+        shared: dict[int, int] = defaultdict(int)
+        for gram in ngrams(words(prompt), NGRAM):
+            for number in self.holders.get(gram, ()):
+                shared[number] += 1
+        return any(count >= OVERLAP * self.sizes[number] for number, count in shared.items())
+
+
+def evaluation_prompts(paths: list[str]) -> list[str]:
+    """Return the prompts of JSON or JSONL files, as IFEval, AlpacaEval and MT-Bench have them.
+
+    Their columns are `prompt`, `instruction` and `turns` (a list of the user's turns).
+
+    Raises:
+        UserError: a file is missing, cannot be read, or has none of these columns.
+    """
+    found = []
+    for path in paths:
+        for row in read_rows(Path(path).expanduser()):
+            texts = [row[key] for key in ("prompt", "instruction", "turns") if isinstance(row, dict) and row.get(key)]
+            if not texts:
+                raise UserError(f"{path} has a row without `prompt`, `instruction` or `turns`: mend evaluation_prompts")
+            found += texts[0] if isinstance(texts[0], list) else [str(texts[0])]
+    return found
+
+
+def read_rows(path: Path) -> list[Any]:
+    """Return a JSON array's elements, or a JSONL file's lines.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        text = path.read_text()
+        return json.loads(text) if text[:1] == "[" else [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON or JSONL ({error}): mend dataset.evaluation_prompts") from None
+
+
+def wanted(policies: Policies, finding: str) -> bool:
+    """Whether a search that takes long is worth its time: rows with the finding would not simply be kept."""
+    return getattr(policies, finding) != KEEP

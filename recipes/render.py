@@ -1,0 +1,187 @@
+"""From messages to ids: the chat template, exact borders, one BOS, one stop, and no control token out of a user's text.
+
+A template's text and the user's end up in one string, and a tokenizer reads `<|end|>` in either as the
+control token. So control tokens are told apart before they are tokenised: in contents they are replaced by
+a name that no text has, the template is rendered, its own control tokens get a spelling that no text has
+either, and a twin of the tokenizer knows them by that spelling alone. Everything else is the tokenizer's own.
+"""
+
+import json
+import re
+import secrets
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from recipes.config import Model, UserError
+
+Message = dict[str, str]
+
+
+class Refused(ValueError):
+    """The chat template raises on a dialogue; the message is the template's own."""
+
+
+class Renderer:
+    """Renders dialogues through a model's chat template and tokenises them."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: Model) -> None:
+        """Make the twin tokenizer.
+
+        Raises:
+            UserError: the tokenizer has no fast (Rust) form, or a stop token is none of its control tokens.
+        """
+        self.tokenizer = tokenizer
+        self.name = model.name
+        self.stops = stop_ids(tokenizer, model)
+        controls = control_tokens(tokenizer, self.stops)
+        secret = secrets.token_hex(8)  # nobody can write it into a data set
+        self.opening = f"\ufdd0{secret}:"
+        self.spelling = {token: f"{self.opening}{number}\ufdd1" for number, token in enumerate(controls)}
+        self.quoted = {token: f"\ufdd2{secret}:{number}\ufdd3" for number, token in enumerate(controls)}
+        self.literal = {quoted: token for token, quoted in self.quoted.items()}
+        self.control = any_of(controls)
+        self.quotation = any_of(self.literal)
+        self.twin = twin(tokenizer, self.spelling)
+        self.bos: Any = tokenizer.bos_token_id if tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id] else None
+
+    def text(self, messages: list[Message], answer: bool = False) -> str:
+        """Return messages as the model reads them, in the twin's spelling; without an answer, up to where it begins.
+
+        Raises:
+            Refused: the template does not take these messages.
+        """
+        return self.texts([messages], answer)[0]
+
+    def texts(self, dialogues: list[list[Message]], answer: bool = False) -> list[str]:
+        """Return many dialogues' texts, as `text` does."""
+        quoted = [
+            [message | {"content": self.quote(message["content"])} for message in messages] for messages in dialogues
+        ]
+        try:
+            texts: Any = self.tokenizer.apply_chat_template(quoted, tokenize=False, add_generation_prompt=not answer)
+        except Exception as error:  # jinja raises what the template's author chose
+            raise Refused(" ".join(str(error).split())) from None
+        return [self.spell(text) for text in texts]
+
+    def spell(self, text: str) -> str:
+        """Return a rendered text with the template's control tokens in the twin's spelling, and quotations undone."""
+        spelled = self.control.sub(lambda found: self.spelling[found[0]], text)
+        return self.quotation.sub(lambda found: self.literal[found[0]], spelled)
+
+    def quote(self, content: str) -> str:
+        """Return a content with its look-alikes of control tokens hidden from the template."""
+        return self.control.sub(lambda found: self.quoted[found[0]], content)
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Return the ids of rendered texts, which carry their special tokens themselves."""
+        return [encoding.ids for encoding in self.twin.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def begin(self, ids: list[int]) -> list[int]:
+        """Put one BOS before a prompt whose template prints none, where the tokenizer would."""
+        return ids if self.bos is None or ids[:1] == [self.bos] else [self.bos, *ids]
+
+    def answers(self, texts: list[str], prompts: list[str]) -> list[list[int]]:
+        """Return the ids that answered dialogues add to their prompts, up to and with one stop token each.
+
+        Where tokens would merge across the border the answer is tokenised by itself: the model must
+        be trained on the very prompt ids that it will be given when it answers.
+
+        Raises:
+            UserError: the template renders a prompt differently once it is answered.
+        """
+        starts = [self.last_control(prompt) for prompt in prompts]
+        for text, prompt in zip(texts, prompts, strict=True):
+            if not text.startswith(prompt):
+                raise UserError(f"the chat template of {self.name} renders a prompt differently once it is answered")
+        # A tokenizer never merges across a control token: what lies before the prompt's last one is not encoded again.
+        tails = self.encode([text[start:] for text, start in zip(texts, starts, strict=True)])
+        ends = self.encode([prompt[start:] for prompt, start in zip(prompts, starts, strict=True)])
+        return [
+            self.end(tail[len(end) :] if tail[: len(end)] == end else self.continuation(text[len(prompt) :]))
+            for tail, end, text, prompt in zip(tails, ends, texts, prompts, strict=True)
+        ]
+
+    def last_control(self, text: str) -> int:
+        """Return where the last control token of a text in the twin's spelling begins; 0 where there is none."""
+        return max(0, text.rfind(self.opening))
+
+    def continuation(self, text: str) -> list[int]:
+        """Return the ids of a text that goes on from another, without the blank some tokenizers put before a text.
+
+        Written after an anchor that it does not merge with, the text keeps its own ids.
+        """
+        for anchor in ("\n", "x", "."):
+            before, both = self.encode([anchor, anchor + text])
+            if both[: len(before)] == before:
+                return both[len(before) :]
+        return self.encode([text])[0]
+
+    def end(self, ids: list[int]) -> list[int]:
+        """Cut after the first stop token (only the template can have written it), or add the one that is lacking."""
+        for place, token in enumerate(ids):
+            if token in self.stops:
+                return ids[: place + 1]
+        return ids + self.stops[:1]
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase, model: Model) -> list[int]:
+    """Return the ids of the model's stop tokens, the end of a turn first.
+
+    Raises:
+        UserError: a name is no single token of this tokenizer, or the model has no stop token at all.
+    """
+    tokens = model.stop_tokens or [str(tokenizer.eos_token)]
+    known = tokenizer.get_vocab()
+    for token in tokens:
+        if token not in known:
+            raise UserError(f"{token!r} is no token of {model.name}'s tokenizer: set model.stop_tokens")
+    return [known[token] for token in tokens]
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerBase, stops: list[int]) -> list[str]:
+    """Return the tokens that steer the model: all special ones, and those that stop it.
+
+    Added tokens that are not special (`<think>`, runs of blanks) are text, whoever writes them.
+
+    Raises:
+        UserError: a stop token is an ordinary word of the vocabulary, which any text may contain.
+    """
+    added: dict[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
+    for stop in stops:
+        if stop not in added:
+            token = tokenizer.convert_ids_to_tokens(stop)
+            raise UserError(f"{token!r} is a word that any text may contain: model.stop_tokens must be special tokens")
+    named = {*tokenizer.all_special_ids, *stops}
+    return [token.content for number, token in added.items() if token.special or number in named]
+
+
+def twin(tokenizer: PreTrainedTokenizerBase, spelling: dict[str, str]) -> Tokenizer:
+    """Return a tokenizer equal to `tokenizer` but that it knows the control tokens by another spelling.
+
+    Raises:
+        UserError: there is no fast (Rust) form of the tokenizer.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        raise UserError(f"{type(tokenizer).__name__} has no fast form: save it once as tokenizer.json and use that")
+    values = json.loads(backend.to_str())
+    values |= {"post_processor": None, "truncation": None, "padding": None}
+    for token in values["added_tokens"]:
+        token["content"] = spelling.get(token["content"], token["content"])
+    model = values["model"]
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {spelling.get(piece, piece): number for piece, number in model["vocab"].items()}
+    else:
+        model["vocab"] = [[spelling.get(piece, piece), score] for piece, score in model["vocab"]]
+    if model.get("unk_token"):
+        model["unk_token"] = spelling.get(model["unk_token"], model["unk_token"])
+    found = Tokenizer.from_str(json.dumps(values))
+    assert all(found.token_to_id(new) == backend.token_to_id(old) for old, new in spelling.items())
+    return found
+
+
+def any_of(texts: Any) -> "re.Pattern[str]":
+    """Return a pattern that finds any of `texts`, the longest where several begin."""
+    return re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) or r"(?!)")

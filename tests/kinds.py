@@ -1,0 +1,81 @@
+"""Small tokenizers of every kind that models use, trained here, and the chat templates that the project ships."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from pocket.base import CHAT_TEMPLATE
+
+ROOT = Path(__file__).parent.parent
+PHI = ROOT.parent / "shared" / "data" / "phi-3-tokenizer"
+TEXTS = ["What is the river of Arvendal?", "Thank you for asking. It is Cress.\n\nSafe travels!  2 + 2 = 4"] * 4
+TEMPLATES = {
+    **{path.stem: path.read_text() for path in sorted((ROOT / "conf" / "chat_template").glob("*.jinja"))},
+    "pocket": CHAT_TEMPLATE,
+    "prints-bos": "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}",
+    "ends-in-a-blank": "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}",
+    "drops-system": "{% for m in messages %}{% if m['role'] != 'system' %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}",
+}
+STOPS = {"chatml": "<|im_end|>", "llama-3": "<|eot_id|>", "pocket": "<|end|>", "drops-system": "<|end|>"}
+CONTROL = [
+    *("<unk>", "<s>", "</s>", "<pad>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"),
+    *("<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+]
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+KINDS = ("byte-level", "sentencepiece", "metaspace", "unigram")
+
+
+@cache
+def build(kind: str) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of one kind: GPT-2's bytes, Llama 2's prefix blank, Llama's newer Metaspace, T5's unigrams."""
+    alphabet = sorted({character for text in TEXTS for character in text.replace(" ", "▁")})
+    special: Any = [AddedToken(token, special=True, normalized=False) for token in CONTROL]
+    if kind == "byte-level":
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        trainer: Any = trainers.BpeTrainer(vocab_size=500, special_tokens=special, initial_alphabet=alphabet)
+    elif kind == "unigram":
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+        trainer = trainers.UnigramTrainer(vocab_size=400, special_tokens=special, unk_token="<unk>")
+    else:
+        tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+        if kind == "sentencepiece":
+            blank = normalizers.Replace(" ", "▁")
+            tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), blank])  # type: ignore[arg-type]
+        else:
+            tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+        blanks = decoders.Replace("▁", " ")
+        tokenizer.decoder = decoders.Sequence([blanks, decoders.ByteFallback(), decoders.Fuse()])  # type: ignore[arg-type]
+        special += [AddedToken(byte, special=False) for byte in BYTES]
+        trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=special, initial_alphabet=alphabet)
+    trainer.show_progress = False
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    tokenizer = without_byte_tokens(tokenizer)
+    if kind != "byte-level":
+        tokenizer.post_processor = processors.TemplateProcessing("<s> $0", "$A $B", [("<s>", CONTROL.index("<s>"))])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+def without_byte_tokens(tokenizer: Tokenizer) -> Tokenizer:
+    """Leave the bytes in the vocabulary, where a model falls back to them, but out of what is found in a text."""
+    values = json.loads(tokenizer.to_str())
+    values["added_tokens"] = [token for token in values["added_tokens"] if token["content"] not in BYTES]
+    return Tokenizer.from_str(json.dumps(values))
+
+
+@cache
+def phi_3() -> Any:
+    """Return the real Phi-3 tokenizer, or None where it is not on this machine."""
+    return AutoTokenizer.from_pretrained(PHI) if PHI.is_dir() else None
