@@ -52,22 +52,15 @@ def pair_attention(
     half = value.dtype in (torch.bfloat16, torch.float16)
     if value.is_cuda and half and not options.get("dropout"):
         return varlen_attention(query, key, value, packing, options.get("scaling"), window), None
+    plain = {"dropout": options.get("dropout", 0.0), "scaling": options.get("scaling"), "is_causal": True}
     parts = []
     for queries, keys in packing.sequences:
-        own = (key[:, :, keys[0]], value[:, :, keys[0]])
-        if len(keys) > 1:
-            own = tuple(torch.cat([states[:, :, piece] for piece in keys], dim=2) for states in (key, value))
-        mask = visible(queries.stop - queries.start, own[0].shape[2], window, query.device)
-        part, _ = sdpa_attention_forward(
-            module,
-            query[:, :, queries],
-            *own,
-            mask,
-            options.get("dropout", 0.0),
-            options.get("scaling"),
-            is_causal=True,
+        own_key, own_value = (
+            torch.cat([states[:, :, piece] for piece in keys], dim=2) if len(keys) > 1 else states[:, :, keys[0]]
+            for states in (key, value)
         )
-        parts.append(part)
+        mask = visible(queries.stop - queries.start, own_key.shape[2], window, query.device)
+        parts.append(sdpa_attention_forward(module, query[:, :, queries], own_key, own_value, mask, **plain)[0])
     return torch.cat(parts, dim=1), None
 
 

@@ -81,7 +81,7 @@ class PackedORPOTrainer(ORPOTrainer):
         return (loss, {}) if return_outputs else loss
 
     def terms(self, model: nn.Module, inputs: dict[str, Any], split: str) -> tuple[Tensor, Tensor]:
-        """Return a row's negative log-likelihood, summed over its tokens, and each pair's log sigmoid(log odds ratio)."""
+        """Return a row's negative log-likelihood, summed over tokens, and each pair's log sigmoid(log odds ratio)."""
         counts = inputs["counts"]
         device = inputs["input_ids"].device.type
         with torch.autocast(device) if self._peft_has_been_casted_to_bf16 else nullcontext():

@@ -1,7 +1,8 @@
-"""The three real TRL trainers on our rows: the same ids, the documented losses, the paper's equations."""
+"""The trainers on our rows: the same ids, the documented losses, the paper's equations; ORPO by both engines."""
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,18 @@ from torch.nn.functional import log_softmax, logsigmoid
 from transformers import AutoModelForCausalLM
 
 from recipes.config import Dataset, Model, UserError
-from recipes.data import demonstrations, dialogues, load_pairs, prepare
+from recipes.data import demonstrations, load_pairs, prepare
 from recipes.meter import Guard, Meter
 from recipes.model import load_tokenizer
+from recipes.packed import PackedORPOTrainer
+from recipes.packing import pack
 from recipes.trainers import DPOConfig, DPOTrainer, ORPOConfig, ORPOTrainer, SFTConfig, SFTTrainer
 
-KINDS = {"sft": (SFTTrainer, SFTConfig), "dpo": (DPOTrainer, DPOConfig), "orpo": (ORPOTrainer, ORPOConfig)}
-VIEWS: dict[str, Callable[[DatasetDict], DatasetDict]] = {
-    "sft": demonstrations,
-    "dpo": lambda rows: rows,
-    "orpo": dialogues,
+KINDS: dict[str, Any] = {
+    "sft": (SFTTrainer, SFTConfig),
+    "dpo": (DPOTrainer, DPOConfig),
+    "orpo": (PackedORPOTrainer, ORPOConfig),
+    "stock orpo": (ORPOTrainer, partial(ORPOConfig, engine="stock")),
 }
 Make = Callable[..., Any]
 
@@ -47,7 +50,7 @@ def make(tiny_model: Path, rows: DatasetDict, tmp_path: Path) -> Make:
         plain: dict[str, Any] = {"logging_nan_inf_filter": False, "activation_checkpointing": False}
         args = config(**{"output_dir": str(tmp_path / stage), "max_steps": 2, **quiet, **fixed, **plain, **options})
         model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-        train = VIEWS[stage](some)["train"]
+        train = (demonstrations(some) if stage == "sft" else some)["train"]
         tokenizer = load_tokenizer(profile, str(tiny_model))
         return trainer(model, args=args, train_dataset=train, processing_class=tokenizer)
 
@@ -66,19 +69,24 @@ def test_all_three_train_on_the_prepared_ids(make: Make, rows: DatasetDict) -> N
     pairs = [rows["train"][index] for index in range(4)]
     chosen = [pair["prompt_ids"] + pair["chosen_ids"] for pair in pairs]
     rejected = [pair["prompt_ids"] + pair["rejected_ids"] for pair in pairs]
-    sft, dpo, orpo = (collated(make(stage)) for stage in KINDS)
+    sft, dpo, orpo, stock = (collated(make(stage)) for stage in KINDS)
     assert unpadded(sft["input_ids"], sft["attention_mask"]) == chosen
     assert unpadded(dpo["input_ids"], dpo["attention_mask"]) == chosen + rejected
-    assert unpadded(orpo["chosen_input_ids"], orpo["chosen_attention_mask"]) == chosen
-    assert unpadded(orpo["rejected_input_ids"], orpo["rejected_attention_mask"]) == rejected
+    assert unpadded(stock["chosen_input_ids"], stock["chosen_attention_mask"]) == chosen
+    assert unpadded(stock["rejected_input_ids"], stock["rejected_attention_mask"]) == rejected
+    assert [pair.prompt + pair.chosen for pair in orpo["pairs"]] == chosen
+    row = pack(orpo["pairs"], "full")["input_ids"][0].tolist()
+    assert row == sum(chosen, []) + sum((pair["rejected_ids"] for pair in pairs), [])
 
 
 def test_the_masks_cover_the_answers(make: Make, rows: DatasetDict) -> None:
     answers = [rows["train"][index]["chosen_ids"] for index in range(4)]
-    sft, dpo, orpo = collated(make("sft", completion_only_loss=True)), collated(make("dpo")), collated(make("orpo"))
+    sft, dpo = collated(make("sft", completion_only_loss=True)), collated(make("dpo"))
+    orpo, stock = pack(collated(make("orpo"))["pairs"], "completion"), collated(make("stock orpo"))
     assert unpadded(sft["labels"], sft["labels"] != -100) == answers
     assert unpadded(dpo["input_ids"][:4], dpo["completion_mask"][:4]) == answers
-    assert unpadded(orpo["chosen_labels"], orpo["chosen_labels"] != -100) == answers
+    assert unpadded(stock["chosen_labels"], stock["chosen_labels"] != -100) == answers
+    assert [part.tolist() for part in orpo["targets"].split(orpo["counts"].flatten().tolist())][4:8] == answers
 
 
 def paper_loss(model: Any, batch: dict[str, Any], weight: float) -> torch.Tensor:
@@ -95,24 +103,39 @@ def paper_loss(model: Any, batch: dict[str, Any], weight: float) -> torch.Tensor
     return likelihood[0] - weight * logsigmoid(log_odds[0] - log_odds[1]).mean()  # equations 6 and 7
 
 
-def test_orpos_loss_and_gradient_are_the_papers(make: Make) -> None:
-    trainer = make("orpo", beta=0.7)
-    batch = collated(trainer)
+def orpo_loss(trainer: Any, count: int = 4) -> torch.Tensor:
+    batch = collated(trainer, count)
+    if trainer.args.engine == "stock":
+        return trainer.get_batch_loss_metrics(trainer.model, batch)[0]
+    return trainer.compute_loss(trainer.model, pack(batch["pairs"], "full"))
+
+
+@pytest.mark.parametrize("engine", ["orpo", "stock orpo"])
+def test_orpos_loss_and_gradient_are_the_papers(make: Make, engine: str) -> None:
+    trainer = make(engine, beta=0.7)
     model = trainer.model
-    loss, _ = trainer.get_batch_loss_metrics(model, batch)
+    loss = orpo_loss(trainer)
     ours = torch.autograd.grad(loss, list(model.parameters()))
-    expected = paper_loss(model, batch, 0.7)
-    theirs = torch.autograd.grad(expected, list(model.parameters()))
+    plain = make("stock orpo")
+    expected = paper_loss(plain.model, collated(plain), 0.7)
+    theirs = torch.autograd.grad(expected, list(plain.model.parameters()))
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
     for one, other in zip(ours, theirs, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_without_lambda_orpo_is_sft_on_prompt_and_answer(make: Make) -> None:
-    orpo, sft = make("orpo", beta=0.0), make("sft", completion_only_loss=False)
-    loss, _ = orpo.get_batch_loss_metrics(orpo.model, collated(orpo, 1))
-    batch = collated(sft, 1)
-    assert loss.item() == pytest.approx(sft.model(**batch).loss.item(), abs=1e-5)
+@pytest.mark.parametrize("span, completion_only", [("full", False), ("completion", True)])
+@pytest.mark.parametrize("engine", ["orpo", "stock orpo"])
+def test_without_lambda_orpo_is_sft(make: Make, engine: str, span: str, completion_only: bool) -> None:
+    """Step for step: on prompt and answer, or on the answer only."""
+    orpo, sft = (
+        make(engine, beta=0.0, nll_span=span, learning_rate=1e-3),
+        make("sft", completion_only_loss=completion_only, learning_rate=1e-3),
+    )
+    for trainer in (orpo, sft):
+        trainer.train()
+    found, expected = ([log["loss"] for log in trainer.state.log_history if "loss" in log] for trainer in (orpo, sft))
+    assert len(found) == 2 and found == pytest.approx(expected, abs=1e-5)
 
 
 def test_dpo_starts_at_ln_2(make: Make) -> None:
@@ -121,7 +144,7 @@ def test_dpo_starts_at_ln_2(make: Make) -> None:
     assert trainer.state.log_history[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
-@pytest.mark.parametrize("stage", ["sft", "dpo"])
+@pytest.mark.parametrize("stage", ["sft", "dpo", "orpo"])
 def test_one_micro_batch_of_four_is_four_of_one(make: Make, stage: str) -> None:
     """Not so in stock ORPO, which averages its likelihood term per micro-batch."""
     found = []
@@ -155,12 +178,16 @@ def test_the_meter_counts_what_was_trained_on(make: Make, rows: DatasetDict, tmp
     )
     assert meter.cost.pairs == len(rows["train"])
     assert meter.cost.tokens == (prompt + chosen if stage == "sft" else 2 * prompt + chosen + rejected)
-    assert meter.cost.computed_tokens >= meter.cost.tokens
+    if stage == "orpo":
+        assert meter.cost.computed_tokens == prompt + chosen + rejected, "each prompt once, and no padding"
+    else:
+        assert meter.cost.computed_tokens >= meter.cost.tokens
     assert not meter.waiting
 
 
-def test_the_guard_stops_before_the_update_and_names_its_rows(make: Make, tmp_path: Path) -> None:
-    trainer = make("orpo", per_device_train_batch_size=4)
+@pytest.mark.parametrize("engine", ["orpo", "stock orpo"])
+def test_the_guard_stops_before_the_update_and_names_its_rows(make: Make, tmp_path: Path, engine: str) -> None:
+    trainer = make(engine, per_device_train_batch_size=2, gradient_accumulation_steps=2)
     meter = metered(trainer, tmp_path)
     before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     trainer.model.lm_head.weight.register_hook(lambda gradient: gradient * float("nan"))
