@@ -36,13 +36,14 @@ def load_pairs(directory: Path) -> DatasetDict:
 
 
 def demonstrations(rows: DatasetDict) -> DatasetDict:
-    """Return SFT's view of the pairs: prompt and chosen answer, with TRL's mask of the completion."""
+    """Return SFT's view of all pairs."""
+    return rows.map(demonstration, remove_columns=list(IDS))
 
-    def view(row: dict[str, Any]) -> dict[str, Any]:
-        prompt, chosen = row["prompt_ids"], row["chosen_ids"]
-        return {"input_ids": prompt + chosen, "completion_mask": [0] * len(prompt) + [1] * len(chosen)}
 
-    return rows.map(view, remove_columns=list(IDS))
+def demonstration(row: dict[str, Any]) -> dict[str, Any]:
+    """Return SFT's view of a pair: prompt and chosen answer, with TRL's mask of the completion."""
+    prompt, chosen = row["prompt_ids"], row["chosen_ids"]
+    return {"input_ids": prompt + chosen, "completion_mask": [0] * len(prompt) + [1] * len(chosen)}
 
 
 def dialogues(row: dict[str, Any]) -> dict[str, Any]:

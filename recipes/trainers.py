@@ -31,6 +31,10 @@ DPO_NAMES = {
     "logps/": "logps_sum/",  # of an answer's tokens
     "rewards/": "rewards_reference/",  # beta times the log-ratio to the reference model
 }
+ORPO_NAMES = {
+    "logps/": "logps_mean/",  # of an answer's tokens
+    "rewards/": "rewards_scaled/",  # beta times that mean
+}
 
 
 @dataclass
@@ -94,6 +98,12 @@ class ORPOTrainer(StockORPOTrainer):
         """Return the columns that TRL's own tokenisation would make."""
         return dialogues(feature)
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log under names that say what they are."""
+        for metrics in (logs, *self._stored_metrics.values()):
+            rename(metrics, ORPO_NAMES)
+        super().log(logs, start_time)
+
     def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
         """Return TRL's log-probs, logits and likelihood term, the last over the span that `nll_span` names."""
         outputs = super().concatenated_forward(model, batch)
@@ -108,5 +118,5 @@ def rename(metrics: dict[str, Any], names: dict[str, str]) -> None:
     """Give the metrics that begin with a name of `names` the other one."""
     for key in list(metrics):
         for name, other in names.items():
-            if key.startswith(name):
+            if key.removeprefix("eval_").startswith(name):
                 metrics[key.replace(name, other, 1)] = metrics.pop(key)
