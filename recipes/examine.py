@@ -72,6 +72,8 @@ def examine(
             batched=True,
             num_proc=min(os.cpu_count() or 1, len(rows) // ROWS_PER_PROCESS) or None,
         )
+        if thorough:
+            say(f"searching {len(rows):,} {split} pairs for near-duplicates and evaluation prompts")
         splits[split] = Split(rendered, find(rendered, dataset, thorough))
     if "test" in splits:
         heard = set(splits["test"].rows["key"])
