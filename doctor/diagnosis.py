@@ -166,10 +166,12 @@ def compare(split: Split, readable: Any, ruling: Ruling, used: Any) -> list[Sour
     counts = [list(rows["source"]) for rows in (split.rows, ruling.kept.rows, used)]
     return [
         Source(
-            name,
-            *(rows.count(name) for rows in counts),
-            spread(whole[origins == name]),
-            bias(lengths[origins == name]),
+            name=name,
+            rows=counts[0].count(name),
+            kept=counts[1].count(name),
+            used=counts[2].count(name),
+            lengths=spread(whole[origins == name]),
+            bias=bias(lengths[origins == name]),
         )
         for name in names
         if len(names) > 1

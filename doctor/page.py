@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from doctor import figures
 from doctor.diagnosis import Diagnosis, Found, Report
+from doctor.examples import Originals, excerpts
 from doctor.lengths import PARTS
 from recipes.config import Dataset, write_text
-from recipes.sources import load_source
-
-BEGINNING, END = 240, 160  # characters that are shown of a text
 
 
 def write_page(report: Report, dataset: Dataset, parts: Sequence[Dataset], title: str, path: Path) -> None:
@@ -63,45 +60,8 @@ def drawn(split: Diagnosis, dataset: Dataset) -> list[tuple[str, str]]:
     ]
 
 
-class Originals:
-    """The sources' rows as they are written there; read again where a row could not be understood."""
-
-    def __init__(self, parts: Sequence[Dataset]) -> None:
-        self.parts = parts
-        self.loaded: dict[str, Any] = {}
-
-    def row(self, split: str, source: str, number: int) -> dict[str, Any]:
-        """Return one row."""
-        if source not in self.loaded:
-            (part,) = (part for part in self.parts if part.name == source)
-            self.loaded[source] = load_source(part, train_only=len(self.parts) > 1)
-        return self.loaded[source][split][number]
-
-
 def examples(split: Diagnosis, found: Found, read: Originals) -> list[tuple[str, dict[str, str]]]:
     """Return the rows named for a finding: number, and column -> the beginning and end of its text."""
-    shown = []
-    for index in found.indices:
-        row = split.split.rows[index]
-        name = f"{row['source']} {row['row'] + 1}" if split.sources else f"row {row['row'] + 1}"
-        if row["problem"] in ("", "unrendered"):
-            prompt = "\n".join(f"{turn['role']}: {turn['content']}" for turn in row["prompt"])
-            texts: dict[str, Any] = {"prompt": prompt, "chosen": row["chosen"], "rejected": row["rejected"]}
-        else:
-            texts = read.row(split.name, row["source"], row["row"])
-        detail = {"why": row["detail"]} if row["detail"] else {}
-        shown.append((name, detail | {column: excerpt(said(text)) for column, text in texts.items()}))
-    return shown
-
-
-def said(value: Any) -> str:
-    """Return a column's value as text: messages as `role: content`, anything else as it prints."""
-    if isinstance(value, list) and all(isinstance(turn, dict) for turn in value):
-        return "\n".join(f"{turn.get('role')}: {turn.get('content')}" for turn in value)
-    return str(value)
-
-
-def excerpt(text: str) -> str:
-    """Return a text's beginning and, of a long one, its end."""
-    text = text.strip()
-    return text if len(text) <= BEGINNING + END + 20 else f"{text[:BEGINNING]} […] {text[-END:]}"
+    rows = [split.split.rows[index] for index in found.indices]
+    names = [f"{row['source']} {row['row'] + 1}" if split.sources else f"row {row['row'] + 1}" for row in rows]
+    return [(name, excerpts(row, split.name, read)) for name, row in zip(names, rows, strict=True)]

@@ -14,20 +14,20 @@ WIDTH = 100
 
 def show(report: Report, title: str, page: Path, console: Console) -> None:
     """Print the report."""
-    console.print(title, style="bold", markup=False, soft_wrap=True)
+    console.print(title, style="bold", markup=False)
     for split in report.splits:
-        console.print(rows_line(split), markup=False, soft_wrap=True)
+        console.print(rows_line(split), markup=False)
         console.print(findings(split))
         console.print(spreads(split))
         if split.sources:
             console.print(sources(split))
         for line in sentences(split):
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(line, markup=False)
         console.print()
     console.print("tokens per epoch: pairs padded to the batch's longest answer (TRL's ORPO), or packed, prompt shared")
     console.print(paddings(report.paddings))
-    console.print(epoch_line(report), markup=False, soft_wrap=True)
-    console.print(report.verdict, style="green" if report.healthy else "red", markup=False, soft_wrap=True)
+    console.print(epoch_line(report), markup=False)
+    console.print(report.verdict, style="green" if report.healthy else "red", markup=False)
     console.print(f"page: {page}", markup=False, soft_wrap=True)
 
 
