@@ -33,7 +33,7 @@ def row(prompt: str, chosen: str, rejected: str) -> dict[str, str]:
 def rows() -> list[dict[str, str]]:
     """200 rows of which seven are bad; BAD says which."""
     made = [row(f"Question {number}?", f"Answer {number}.", f"Nothing {number}!") for number in range(1, 201)]
-    made[10]["prompt"] = "Ashford " * 260  # over 1,024 tokens, the limit of profiles and TRL alike
+    made[10]["prompt"] = "zq " * 500  # over 1,024 tokens, the limit of the profile and of TRL alike
     made[21]["chosen"] = ""
     made[32]["rejected"] = made[32]["chosen"]
     made[3]["prompt"] = f"Question 4? {EVIL}"
