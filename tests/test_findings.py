@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
+from launch.pairs import sources
 from recipes.config import Dataset, Model, Policies, UserError
 from recipes.data import divide, prepare
 from recipes.examine import Split, examine
@@ -64,6 +66,7 @@ def look(model: Model, tmp_path: Path) -> Examine:
 LONG = "This answer has well over eighty characters, as it must have before anybody asks whether it was cut "
 FINE = [row(f"Question {number}?", f"Answer {number}.", f"Nothing {number}!") for number in range(4)]
 SICK: dict[str, list[Any]] = {
+    "malformed": [row("Q?", None, "No.")],
     "diverging": [row(None, [said("A?"), said("Yes.", "assistant")], [said("B?"), said("No.", "assistant")])],
     "empty": [row("Q?", " \n", "No.")],
     "identical": [row("Q?", "Yes. ", "Yes.")],
@@ -176,12 +179,16 @@ def test_a_lost_system_turn_is_seen(look: Examine, model: Model) -> None:
     assert look(rows, tokenizer)["train"].findings.of("unrendered") == [0, 1]
 
 
-@pytest.mark.parametrize("bos", [False, True])
-def test_truncation_keeps_bos_stop_and_the_other_part(look: Examine, model: Model, bos: bool) -> None:
-    tokenizer = load_tokenizer(model, model.model_name_or_path)
-    if bos:
-        tokenizer.bos_token = "<|im_start|>"
-        tokenizer.chat_template = "<|im_start|>" + str(tokenizer.chat_template).replace("<|im_start|>", "")
+@pytest.mark.parametrize("bos", ["none", "template", "tokenizer"])
+def test_truncation_keeps_bos_stop_and_the_other_part(look: Examine, model: Model, bos: str) -> None:
+    tokenizer: Any = load_tokenizer(model, model.model_name_or_path)
+    if bos != "none":
+        tokenizer.add_special_tokens({"bos_token": "<|bos|>"})
+    if bos == "template":
+        tokenizer.chat_template = "{{ '<|bos|>' }}" + tokenizer.chat_template
+    if bos == "tokenizer":
+        first = TemplateProcessing(single="<|bos|> $A", special_tokens=[("<|bos|>", tokenizer.bos_token_id)])
+        tokenizer.backend_tokenizer.post_processor = first
     rows = [row("a b c d e f " * 20, "Yes.", "No, no, no!"), row("Q?", "x y z " * 50, "No."), FINE[0]]
     whole = look(rows, tokenizer, max_length=999)["train"].rows
     limit = 64
@@ -191,11 +198,11 @@ def test_truncation_keeps_bos_stop_and_the_other_part(look: Examine, model: Mode
     )
     stop = tokenizer.convert_tokens_to_ids(STOP)
     before, after = whole[0], prompt_cut.rows[0]
-    head = 1 if bos and before["prompt_ids"][0] == tokenizer.bos_token_id and tokenizer("a")["input_ids"][0] == 1 else 0
+    head = [] if bos == "none" else [tokenizer.bos_token_id]
     assert (after["chosen_ids"], after["rejected_ids"]) == (before["chosen_ids"], before["rejected_ids"])
     assert len(after["prompt_ids"]) + max(len(after["chosen_ids"]), len(after["rejected_ids"])) == limit
-    assert after["prompt_ids"][:head] == before["prompt_ids"][:head]
-    assert after["prompt_ids"][head:] == before["prompt_ids"][head - len(after["prompt_ids"]) or None :]
+    assert before["prompt_ids"][: len(head)] == head
+    assert after["prompt_ids"] == head + before["prompt_ids"][len(head) - len(after["prompt_ids"]) :]
     before, after = whole[1], answer_cut.rows[1]
     assert (after["prompt_ids"], after["rejected_ids"]) == (before["prompt_ids"], before["rejected_ids"])
     assert len(after["prompt_ids"] + after["chosen_ids"]) == limit and after["chosen_ids"][-1] == stop
@@ -277,6 +284,16 @@ def test_shares_that_do_not_fit_are_refused(options: dict[str, Any], said: str) 
 def test_more_rows_than_there_are_is_said() -> None:
     with pytest.raises(UserError, match="40 rows of b, which has 30"):
         choose(SOURCES, ["a", "b"], mixture(counts=[1, 40]))
+
+
+def test_two_sources_of_one_name_are_refused(compose: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """Their rows could not be told apart: each would be taken from both, twice."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "pairs.jsonl", FINE)
+    files = f"[{tmp_path}/one/pairs.jsonl,{tmp_path}/two/pairs.jsonl]"
+    with pytest.raises(UserError, match=r"two sources named pairs\.jsonl"):
+        sources(compose("model=qwen2.5-0.5b", "dataset=mixture", f"dataset.sources={files}"))
 
 
 def test_a_mixture_holds_out_prompts_over_all_sources(model: Model, tmp_path: Path) -> None:
