@@ -8,7 +8,7 @@ import numpy as np
 
 from doctor.lengths import PACKED, PARTS, Bias, Padding, Spread, beyond, bias, epoch, padding, sizes, spread
 from doctor.texts import Languages, Turns, languages, turns
-from recipes.config import KEEP, REFUSE, TRUNCATE, Dataset, Model
+from recipes.config import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Model
 from recipes.data import divide
 from recipes.examine import Split, examine
 from recipes.findings import REASONS
@@ -16,7 +16,7 @@ from recipes.mixture import check_shares
 from recipes.policy import Ruling, name_rows, rule_split
 
 SHOWN = 3  # rows named of each finding
-FATES = {"drop": "dropped", REFUSE: "refuses the data set"}
+FATES = {DROP: "dropped", REFUSE: "refuses the data set"}
 FATES |= {TRUNCATE[0]: "cut: the prompt's beginning", TRUNCATE[1]: "cut: the answers' ends"}
 
 
@@ -121,7 +121,9 @@ def judge(splits: list[Diagnosis], pairs: dict[str, int]) -> str:
         for found in split.findings
         if found.count and found.fate == FATES[REFUSE]
     ]
-    reasons += [f"{count} pairs are left in the {name} split" for name, count in pairs.items() if count < 2]
+    reasons += [
+        f"{count} pairs are left in the {name} split, two are the least" for name, count in pairs.items() if count < 2
+    ]
     return f"training would refuse this data set: {'; '.join(reasons)}" if reasons else ""
 
 
@@ -153,8 +155,11 @@ def find(name: str, split: Split, finding: str, dataset: Dataset) -> Found:
     """Describe one finding."""
     indices = split.findings.of(finding)
     policy = getattr(dataset.policies, finding)
-    kept = "trained on" if name == "train" else "evaluated on"
-    fate = kept if policy == KEEP else FATES[policy]
+    fate = FATES.get(policy, "trained on" if name == "train" else "evaluated on")
+    if policy == KEEP:
+        gone = {row for found in (DROP, REFUSE) for row in split.findings.verdict(dataset.policies, found)}
+        kept = len(set(split.findings.of(finding)) - gone)
+        fate = fate if kept == len(indices) else f"{kept:,} of {len(indices):,} {fate}"  # others: for another finding
     return Found(finding, REASONS[finding], len(indices), name_rows(split, indices, SHOWN), fate, indices[:SHOWN])
 
 

@@ -27,7 +27,7 @@ def legend() -> Text:
 
 def show(sequences: list[Masked], tokenizer: Any, console: Console) -> None:
     """Print the sequences under each other, each with the number of its tokens of every kind."""
-    console.print(legend())
+    console.print(legend(), soft_wrap=True)
     for sequence in sequences:
         flags = list(zip(sequence.likelihood, sequence.compared, strict=True))
         counts = ", ".join(f"{flags.count(mark)} {meaning}" for mark, (*_, meaning) in MARKS.items() if mark in flags)

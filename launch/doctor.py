@@ -38,7 +38,8 @@ def doctor(words: list[str]) -> None:
         report = diagnose(subject.dataset, subject.parts, subject.model, subject.tokenizer, hardware, say)
         say("drawing the page")
         page = page_path(subject)
-        title = f"{subject.dataset.name} as {subject.model.name} reads it"
+        names = ", ".join(part.name for part in subject.parts) or subject.dataset.path
+        title = f"{names} as {subject.model.name} reads it"
         write_page(report, subject.dataset, subject.parts, title, page)
     out = Console(highlight=False, width=WIDTH)
     show(report, title, page, out)

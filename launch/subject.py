@@ -41,8 +41,12 @@ def find_subject(words: list[str]) -> Subject:
         UserError, HydraException, OmegaConfBaseException: an option, the data set or the model is wrong.
     """
     register()
+    overrides = [part for word in words for part in mixture(word)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = resolve(compose("config", [part for word in words for part in mixture(word)]))
+        try:
+            config = resolve(compose("config", overrides))
+        except ValueError as error:  # Hydra's own, for `policy=null` and its like
+            raise UserError(f"{' '.join(words)}: {' '.join(str(error).split())}") from None
     home(config)  # names that cannot name a file are refused here
     config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
     dataset, parts = sources(config)

@@ -70,6 +70,7 @@ def test_the_doctor_names_every_bad_row_and_its_fate(visit: tuple[str, Path]) ->
     named = {name: (int(count), rows, fate) for name, count, rows, fate in found if fate == "dropped"}
     expected = {name: [str(number) for number, other in sorted(BAD.items()) if other == name] for name in BAD.values()}
     assert named == {name: (len(which), ", ".join(which), "dropped") for name, which in expected.items()}
+    assert re.search(r"^near_duplicate +1  44  +0 of 1 trained on", train, re.M)  # dropped as a duplicate
     assert "train: 200 rows, 193 kept, 7 dropped, 0 truncated" in train
     assert "training would begin" in printed and f"page: {page}" in printed
     assert max(map(len, printed[: printed.index("page: ")].splitlines())) <= 100

@@ -129,6 +129,11 @@ def test_the_question_of_orpo_dpo_mix_may_be_null(tmp_path: Path) -> None:
     assert read(write(rows, tmp_path / "rows.parquet")) == [expected(name)] * 2
 
 
+def test_a_path_is_no_pattern(tmp_path: Path) -> None:
+    name = "Anthropic/hh-rlhf"
+    assert read(write([PUBLISHED[name]], tmp_path / "pairs [v1] *?.jsonl")) == [expected(name)]
+
+
 def test_other_columns_are_named_in_the_refusal(tmp_path: Path) -> None:
     path = write([{"history": ASKED, "human_ref_A": BETTER, "human_ref_B": WORSE}], tmp_path / "rows.jsonl")
     with pytest.raises(UserError, match="no column 'chosen' and no column 'rejected'; its columns are history"):
