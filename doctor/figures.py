@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from doctor.diagnosis import FATES, Diagnosis
 from doctor.lengths import PARTS
@@ -72,16 +73,17 @@ def differences(split: Diagnosis) -> str:
 
 
 def findings(split: Diagnosis) -> str:
-    """Draw how many rows have each finding; hatched bars are rows that are trained on all the same."""
+    """Draw how many rows have each finding; hatched bars are those that the policy keeps."""
     found = [finding for finding in split.findings if finding.count][::-1]
 
     def draw(axes: Axes) -> None:
         for place, finding in enumerate(found):
             kept = finding.fate not in FATES.values()
             bar = axes.barh(place, finding.count, color=CHOSEN if kept else REJECTED, hatch="//" if kept else None)
-            axes.bar_label(bar, [f"{finding.count:,} {finding.fate}"], padding=4)
+            axes.bar_label(bar, [f"{finding.count:,}, {finding.fate}"], padding=4)
         axes.set_yticks(range(len(found)), [finding.name for finding in found])
         axes.set(xlabel="rows")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlim(right=max((finding.count for finding in found), default=1) * 1.6)
 
     return svg(draw, f"findings of {split.name}", height=0.9 + 0.38 * max(1, len(found)))

@@ -49,7 +49,7 @@ def drawn(split: Diagnosis, dataset: Dataset) -> list[tuple[str, str]]:
     most = max(rows, key=lambda found: found.count, default=None)
     found = (
         f"{most.name} is the most frequent finding, in {most.count:,} of {split.rows:,} rows ({most.reason}). Hatched "
-        "bars are rows that are used all the same."
+        "bars are findings that the policy keeps."
         if most
         else "No row has any finding."
     )

@@ -44,7 +44,8 @@ def epoch_line(report: Report) -> str:
         f"{count:,} {'to train' if name == 'train' else 'to evaluate'} on" for name, count in report.pairs.items()
     )
     tokens = ", ".join(f"{method} {count:,}" for method, count in report.tokens.items())
-    return f"pairs: {pairs}\ntokens per epoch, padding apart: {tokens} (DPO's reference model reads as many again)"
+    refused = " once the refused rows are dropped" if any(split.refused for split in report.splits) else ""
+    return f"pairs{refused}: {pairs}\ntokens per epoch, padding apart: {tokens} (DPO's reference model reads as many again)"
 
 
 def table(title: str, *columns: str) -> Table:
