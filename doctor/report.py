@@ -45,7 +45,8 @@ def epoch_line(report: Report) -> str:
     )
     tokens = ", ".join(f"{method} {count:,}" for method, count in report.tokens.items())
     refused = " once the refused rows are dropped" if any(split.refused for split in report.splits) else ""
-    return f"pairs{refused}: {pairs}\ntokens per epoch, padding apart: {tokens} (DPO's reference model reads as many again)"
+    again = "DPO's reference model reads as many again"
+    return f"pairs{refused}: {pairs}\ntokens per epoch, padding apart: {tokens} ({again})"
 
 
 def table(title: str, *columns: str) -> Table:
