@@ -4,12 +4,14 @@ DATASET  ?=
 HARDWARE ?=
 ARGS     ?=
 RUNS     ?=
+ROW      ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help compare orpo dpo sft sweep eval table test check format docs lock clean
+.PHONY: help doctor show compare orpo dpo sft sweep eval table test check format docs lock clean
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
-LAUNCH  = $(PYTHON) -m launch --multirun model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
+WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
+LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS)
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +20,12 @@ help: ## Print this list
 	@echo "  DATASET=  a file of conf/dataset   $(notdir $(basename $(wildcard conf/dataset/*.yaml)))"
 	@echo "  HARDWARE= a file of conf/hardware  $(notdir $(basename $(wildcard conf/hardware/*.yaml)))  (default: detected)"
 	@echo '  ARGS=     options, comma = sweep   ARGS="orpo.beta=0.1,0.2 seed=0,1,2"'
+
+doctor: $(VENV) ## Examine the pairs of DATASET as MODEL reads them: findings, lengths, bias; a page in runs/_doctor
+	@$(PYTHON) -m launch.doctor $(WORDS) $(ARGS)
+
+show: $(VENV) ## Print row ROW=1 token by token as SFT, DPO and ORPO train it; ROW=source:1 in a mixture
+	@$(PYTHON) -m launch.show $(WORDS) row=$(ROW) $(ARGS)
 
 compare: $(VENV) ## Train SFT, SFT -> DPO and ORPO, evaluate them, print one table
 	@$(LAUNCH) pipeline=compare $(ARGS)

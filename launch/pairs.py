@@ -54,13 +54,20 @@ def sources(config: dict[str, Any]) -> tuple[Dataset, list[Dataset]]:
     """Return the data set and, of a mixture, its sources under the mixture's lengths and policies.
 
     Raises:
-        UserError: a source is neither a profile nor a file, or an option fits only a mixture.
+        UserError: a source is neither a profile nor a file, two have one name, or an option fits only a mixture.
     """
     dataset = Dataset(**config["dataset"])
     dataset.policies.check()
     if not dataset.sources and (dataset.weights or dataset.counts):
         raise UserError("dataset.weights and dataset.counts are a mixture's: name its sources, dataset=[a,b]")
-    return dataset, [source(name, dataset) for name in dataset.sources]
+    parts = [source(name, dataset) for name in dataset.sources]
+    names = [part.name for part in parts]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(
+            f"dataset=[…] has two sources named {twice}, whose rows could not be told apart: rename one file"
+        )
+    return dataset, parts
 
 
 def source(name: str, mixture: Dataset) -> Dataset:

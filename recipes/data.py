@@ -76,20 +76,29 @@ def prepare(
     """
     check_shares(dataset)
     rulings = rule(examine(dataset, parts or [dataset], model, tokenizer, say), dataset)
+    kept = divide(rulings, dataset, parts)
+    for split, rows in kept.items():
+        if len(rows) < 2:
+            raise UserError(
+                f"{dataset.path}: {len(rows)} pairs are left in the {split} split, two are the least; "
+                f"{reasons(rulings)} (see dataset.policies, test_fraction, train_rows, test_rows)"
+            )
+    store({split: rows.select_columns([*KEPT]).flatten_indices() for split, rows in kept.items()}, rulings, directory)
+
+
+def divide(rulings: dict[str, Ruling], dataset: Dataset, parts: Sequence[Dataset]) -> dict[str, Rows]:
+    """Return the rows to train and to evaluate on: a mixture's choice, prompts held out, as many as are wanted.
+
+    Raises:
+        UserError: a mixture's source has fewer rows than its count.
+    """
     kept = {split: ruling.kept.rows for split, ruling in rulings.items()}
     if parts:
         names = [part.name for part in parts]
         kept["train"] = kept["train"].select(choose(kept["train"]["source"], names, dataset))
     kept = hold_out(kept, dataset.test_fraction)
-    for split, limit in (("train", dataset.train_rows), ("test", dataset.test_rows)):
-        count = len(kept[split]) if limit is None else min(len(kept[split]), limit)
-        kept[split] = kept[split].select(range(count))
-        if count < 2:
-            raise UserError(
-                f"{dataset.path}: {count} pairs are left in the {split} split, two are the least; {reasons(rulings)} "
-                "(see dataset.policies, test_fraction, train_rows, test_rows)"
-            )
-    store({split: rows.select_columns([*KEPT]).flatten_indices() for split, rows in kept.items()}, rulings, directory)
+    limits = {"train": dataset.train_rows, "test": dataset.test_rows}
+    return {split: rows.select(range(len(rows))[: limits[split]]) for split, rows in kept.items()}
 
 
 def hold_out(kept: dict[str, Rows], fraction: float) -> dict[str, Rows]:

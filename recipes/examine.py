@@ -71,6 +71,8 @@ def examine(
             batched=True,
             num_proc=min(os.cpu_count() or 1, len(rows) // ROWS_PER_PROCESS) or None,
         )
+        if thorough:
+            say(f"searching {len(rows):,} {split} pairs for near-duplicates and evaluation prompts")
         splits[split] = Split(rendered, find(rendered, dataset, thorough))
     if "test" in splits:
         heard = set(splits["test"].rows["key"])
@@ -171,7 +173,7 @@ class Tokenise:
         """Cut a pair to the limit by the policy: the prompt's beginning, or each answer's end but for its stop."""
         if self.overlong == TRUNCATE[0]:
             room = max(0, self.limit - max(len(chosen), len(rejected)))
-            bos = prompt[:1] if prompt[:1] == [self.render.bos] else []
+            bos = prompt[:1] if prompt[:1] == [self.render.tokenizer.bos_token_id] else []  # whoever put it there
             if len(prompt) > room > len(bos):
                 prompt = bos + prompt[len(prompt) - room + len(bos) :]
         elif self.overlong == TRUNCATE[1]:

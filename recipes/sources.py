@@ -1,5 +1,6 @@
 """Where pairs come from: a user's file, the hub, or the embedded world; read by one library, `datasets`."""
 
+import glob
 import gzip
 import json
 import tempfile
@@ -107,7 +108,7 @@ def load_file(path: Path, length: int | None = None) -> Rows:
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty: give a file with one preference pair per row")
     try:
-        options: Any = {"data_files": str(path), "split": "train", "streaming": bool(length)}
+        options: Any = {"data_files": glob.escape(str(path)), "split": "train", "streaming": bool(length)}
         rows = take(load_dataset(builder, **options), length)
     except Exception as error:
         if builder == "json":

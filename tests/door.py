@@ -39,6 +39,20 @@ def run(words: list[str], status: int = 0, **environment: str) -> str:
     return answer.stdout + answer.stderr
 
 
+def look(module: str, *words: object, status: int = 0) -> str:
+    """Run `launch.doctor` or `launch.show` to its end, assert its exit status, and return what it printed."""
+    answer = subprocess.run(
+        [sys.executable, "-m", module, *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **QUIET},
+        check=False,
+    )
+    assert answer.returncode == status, f"status {answer.returncode}\n{answer.stdout}\n{answer.stderr}"
+    return answer.stdout + answer.stderr
+
+
 def start(*words: object) -> "subprocess.Popen[str]":
     """Start the launcher in a process group of its own."""
     return subprocess.Popen(

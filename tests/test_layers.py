@@ -21,13 +21,21 @@ def packages(folder: str, top: bool = False) -> set[str]:
 
 
 def test_recipes_know_nothing_of_hydra() -> None:
-    assert not packages("recipes") & {"hydra", "omegaconf", "launch", "eval"}
+    assert not packages("recipes") & {"hydra", "omegaconf", "launch", "eval", "doctor"}
 
 
 def test_nothing_imports_launch_or_eval() -> None:
     for folder in ("recipes", "pocket"):
-        assert not packages(folder) & {"launch", "eval"}
+        assert not packages(folder) & {"launch", "eval", "doctor"}
     assert "eval" not in packages("launch") and "launch" not in packages("eval")
+
+
+def test_the_doctor_is_called_by_its_two_commands_alone() -> None:
+    assert not packages("doctor") & {"launch", "eval", "hydra", "omegaconf"} and "doctor" not in packages("eval")
+    callers = [
+        path.name for path in (ROOT / "launch").glob("*.py") if any(n.startswith("doctor") for n in imports(path))
+    ]
+    assert sorted(callers) == ["doctor.py", "show.py"] and "doctor" not in packages("launch", top=True)
 
 
 def test_the_launcher_starts_without_torch_or_trl() -> None:
@@ -37,7 +45,7 @@ def test_the_launcher_starts_without_torch_or_trl() -> None:
 def test_orpo_has_one_door() -> None:
     doors = [
         path.name
-        for folder in ("recipes", "launch", "eval", "pocket")
+        for folder in ("recipes", "launch", "eval", "doctor", "pocket")
         for path in (ROOT / folder).glob("*.py")
         if any(name.startswith("trl.experimental") for name in imports(path))
     ]

@@ -1,67 +1,96 @@
-"""Mixtures and streams through the user's door: the rows of each source, once, the same under the same seed."""
+"""A mixture's shares are exact, its rows the same under its seed, and its held-out prompts those of all sources."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-from datasets import load_from_disk
-from door import launch, record, short, stages
+import pytest
 
-Words = Callable[..., list[str]]
+from launch.pairs import sources
+from recipes.config import Dataset, Model, UserError
+from recipes.data import divide, prepare
+from recipes.examine import examine
+from recipes.mixture import check_shares, choose, sizes
+from recipes.model import load_tokenizer
+from recipes.policy import rule
 
 
-def write(path: Path, name: str, count: int) -> Path:
-    rows = [{"prompt": f"{name} {n}?", "chosen": f"Yes, {name} {n}.", "rejected": "No."} for n in range(count)]
+def write(path: Path, count: int, answer: str = "Yes.") -> Path:
+    rows = [{"prompt": f"Question {number}?", "chosen": answer, "rejected": f"No {number}."} for number in range(count)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
-def mixed(words: Words, runs: Path, one: Path, two: Path, *more: str) -> Path:
-    options = [word for word in words(runs, "pipeline=sft", *short("sft", steps=1)) if "dataset" not in word]
-    launch(*options, f"dataset=[{one},{two}]", "dataset.test_fraction=0.2", *more)
-    (directory,) = stages(runs)
-    return directory
+def mixture(**options: Any) -> Dataset:
+    return Dataset("mixture", "mixture", sources=["a", "b"], **options)
 
 
-def pairs_of(directory: Path) -> list[tuple[str, int]]:
-    path = yaml.safe_load((directory / "config.yaml").read_text())["pairs"]
-    rows: Any = load_from_disk(path)["train"]
-    return list(zip(rows["source"], rows["row"], strict=True))
+SOURCES = ["a"] * 60 + ["b"] * 30
 
 
-def test_a_mixture_has_its_shares_and_repeats_no_row(words: Words, tmp_path: Path) -> None:
-    one, two = write(tmp_path / "one.jsonl", "one", 60), write(tmp_path / "two.jsonl", "two", 40)
-    same = [mixed(words, tmp_path / name, one, two, "dataset.weights=[1,3]") for name in ("a", "b")]
-    found = pairs_of(same[0])
-    assert found == pairs_of(same[1]) and len(set(found)) == len(found)
-    data = record(same[0])["data"]
-    taken = {
-        name: sum(data["sources"][split].get(name, 0) for split in ("train", "test"))
-        for name in ("one.jsonl", "two.jsonl")
-    }
-    assert taken == {"one.jsonl": 13, "two.jsonl": 40}  # 40 is a share of 3; a third of it is 13.3
-    other = mixed(words, tmp_path / "c", one, two, "dataset.weights=[1,3]", "dataset.seed=1")
-    assert set(pairs_of(other)) != set(found)
+def test_a_mixtures_shares_are_exact_and_repeat_no_row() -> None:
+    for options, expected in (
+        ({}, {"a": 60, "b": 30}),
+        ({"weights": [1, 1]}, {"a": 30, "b": 30}),
+        ({"weights": [3, 1]}, {"a": 60, "b": 20}),
+        ({"weights": [0.3, 0.1]}, {"a": 60, "b": 20}),
+        ({"counts": [7, 30]}, {"a": 7, "b": 30}),
+    ):
+        chosen = choose(SOURCES, ["a", "b"], mixture(**options))
+        assert Counter(SOURCES[index] for index in chosen) == expected
+        assert len(set(chosen)) == len(chosen)
+    assert sizes([9, 0], mixture(weights=[1, 1])) == [0, 0]
 
 
-def test_a_stream_is_read_to_where_it_is_asked_for(words: Words, tmp_path: Path) -> None:
-    path = write(tmp_path / "one.jsonl", "one", 60)
-    options = words(
-        tmp_path / "runs", "pipeline=sft", *short("sft", steps=1), f"dataset.path={path}", "dataset.streaming=true"
-    )
-    assert "dataset.streaming=true needs dataset.train_rows" in launch(*options, status=2)
-    launch(*options, "dataset.train_rows=30")
-    (directory,) = stages(tmp_path / "runs")
-    assert sum(record(directory)["data"]["pairs"].values()) == 30
+def test_a_mixture_is_the_same_under_its_seed() -> None:
+    first, again, other = (choose(SOURCES, ["a", "b"], mixture(counts=[20, 20], seed=seed)) for seed in (0, 0, 1))
+    assert first == again != other
+    assert [SOURCES[index] for index in first] != sorted(SOURCES[index] for index in first)  # mixed, not in blocks
 
 
-def test_what_is_wrong_with_a_mixture_is_one_line(words: Words, tmp_path: Path) -> None:
-    one = write(tmp_path / "one.jsonl", "one", 60)
-    options = [word for word in words(tmp_path / "runs", "pipeline=sft") if "dataset" not in word]
-    assert "neither a file nor a profile" in launch(*options, f"dataset=[{one},ultrafedback]", status=2)
-    assert "weights has 1 values for 2 sources" in launch(
-        *options, f"dataset=[{one},{one}]", "dataset.weights=[1]", status=2
-    )
-    assert "asks for 900 rows" in launch(*options, f"dataset=[{one},{one}]", "dataset.counts=[900,1]", status=2)
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"weights": [1]}, "has 1 values for 2 sources"),
+        ({"counts": [1, 2, 3]}, "has 3 values for 2 sources"),
+        ({"weights": [1, -1]}, "above 0"),
+        ({"weights": [1, 1], "counts": [1, 1]}, "twice"),
+    ],
+)
+def test_shares_that_do_not_fit_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check_shares(mixture(**options))
+
+
+def test_more_rows_than_there_are_is_said() -> None:
+    with pytest.raises(UserError, match="40 rows of b, which has 30"):
+        choose(SOURCES, ["a", "b"], mixture(counts=[1, 40]))
+
+
+def test_two_sources_of_one_name_are_refused(compose: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """Their rows could not be told apart: each would be taken from both, twice."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "pairs.jsonl", 4)
+    files = f"[{tmp_path}/one/pairs.jsonl,{tmp_path}/two/pairs.jsonl]"
+    with pytest.raises(UserError, match=r"two sources named pairs\.jsonl"):
+        sources(compose("model=qwen2.5-0.5b", "dataset=mixture", f"dataset.sources={files}"))
+
+
+def test_a_mixture_holds_out_prompts_over_all_sources(tiny_model: Path, tmp_path: Path) -> None:
+    model = Model("tiny", str(tiny_model), stop_tokens=["<|im_end|>"], pad_token="<|pad|>")
+    parts = []
+    for name, answer in (("a", "Yes."), ("b", "Surely.")):  # the same prompts in both
+        parts.append(Dataset(name, str(write(tmp_path / f"{name}.jsonl", 60, answer))))
+    dataset = mixture(test_fraction=0.3)
+    tokenizer = load_tokenizer(model, model.model_name_or_path)
+    rulings = rule(examine(dataset, parts, model, tokenizer, lambda _: None), dataset)
+    split = divide(rulings, dataset, parts)
+    keys = {name: set(rows["key"]) for name, rows in split.items()}
+    assert not keys["train"] & keys["test"] and len(keys["train"] | keys["test"]) == 60
+    assert all(Counter(rows["source"]) == {"a": len(rows) / 2, "b": len(rows) / 2} for rows in split.values())
+    prepare(dataset, model, tokenizer, tmp_path / "out", lambda _: None, parts)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["sources"]["train"] == dict(Counter(split["train"]["source"]))

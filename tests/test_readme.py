@@ -41,11 +41,13 @@ def test_every_command_of_the_readme_exists_and_composes(command: str) -> None:
     lines = recipe_of(command)
     assert lines, f"{command} runs nothing"
     words = split(lines[-1])
-    if "launch" not in words:
+    module = next((word for word in words if word in ("launch", "launch.doctor", "launch.show")), None)
+    if module is None:
         assert words[2] in ("pytest", "eval", "eval.table")
         return
     register()
-    overrides = [word.split(",")[0] for word in words[words.index("launch") + 1 :] if "=" in word]
+    overrides = [word.split(",")[0] for word in words[words.index(module) + 1 :] if "=" in word]
+    overrides = [word for word in overrides if not word.startswith("row=")]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         assert resolve(compose("config", overrides))["pipelines"]
 
@@ -63,12 +65,14 @@ def test_help_names_every_target() -> None:
     printed = subprocess.run(
         ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    for target in ["help", "compare", "orpo", "dpo", "sft", "sweep", "eval", "table", "test", "check", "lock", "clean"]:
+    targets = ["help", "compare", "orpo", "dpo", "sft", "sweep", "eval", "table", "test", "check"]
+    targets += ["doctor", "show", "lock", "clean"]
+    for target in targets:
         assert f"make {target} " in printed
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"`((?:conf|recipes|launch|eval|pocket|docs)/[\w./-]+)`", README)))
+    "path", sorted(set(re.findall(r"`((?:conf|recipes|launch|eval|doctor|pocket|docs)/[\w./-]+)`", README)))
 )
 def test_the_files_it_names_are_there(path: str) -> None:
     assert (ROOT / path).exists()

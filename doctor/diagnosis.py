@@ -1,0 +1,183 @@
+"""A data set's diagnosis: every finding with its rows and fate, and the statistics of each split."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from doctor.lengths import PACKED, PARTS, Bias, Padding, Spread, beyond, bias, epoch, padding, sizes, spread
+from doctor.texts import Languages, Turns, languages, turns
+from recipes.config import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Model
+from recipes.data import divide
+from recipes.examine import Split, examine
+from recipes.findings import REASONS
+from recipes.mixture import check_shares
+from recipes.policy import Ruling, name_rows, rule_split
+
+SHOWN = 3  # rows named of each finding
+FATES = {DROP: "dropped", REFUSE: "refuses the data set"}
+FATES |= {TRUNCATE[0]: "cut: the prompt's beginning", TRUNCATE[1]: "cut: the answers' ends"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """One finding in one split."""
+
+    name: str
+    reason: str
+    count: int
+    rows: str  # the first three, by the source's numbers
+    fate: str  # what the policy makes of them
+    indices: list[int]  # of the three
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source of a mixture."""
+
+    name: str
+    rows: int
+    kept: int
+    used: int  # after the mixture's shares and the held-out prompts
+    lengths: Spread  # of whole pairs, in tokens
+    bias: Bias
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One split as it was read."""
+
+    name: str
+    split: Split
+    rows: int
+    kept: int
+    truncated: int
+    refused: int
+    findings: list[Found]
+    sizes: np.ndarray  # of the readable rows, (rows, 3)
+    spreads: dict[str, Spread]
+    beyond: dict[int, float]
+    bias: Bias
+    languages: Languages
+    turns: Turns
+    sources: list[Source]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the doctor says."""
+
+    splits: list[Diagnosis]
+    pairs: dict[str, int]  # to train and to evaluate on
+    tokens: dict[str, int]  # method -> per epoch
+    paddings: list[Padding]  # the first is the hardware's
+    verdict: str
+    healthy: bool  # whether training would begin
+
+
+def diagnose(
+    dataset: Dataset,
+    parts: Sequence[Dataset],
+    model: Model,
+    tokenizer: Any,
+    per_device: int,
+    say: Callable[[str], None],
+) -> Report:
+    """Examine a data set thoroughly, whatever its policies would refuse.
+
+    Raises:
+        UserError: the data cannot be read at all, or a mixture's shares cannot be had.
+    """
+    check_shares(dataset)
+    splits = examine(dataset, parts or [dataset], model, tokenizer, say, thorough=True)
+    say("measuring")
+    rulings = {name: forgive(split, dataset) for name, split in splits.items()}
+    used = divide(rulings, dataset, parts)
+    lengths = sizes(used["train"])
+    found = [describe(name, split, rulings[name], dataset, used[name]) for name, split in splits.items()]
+    verdict = judge(found, {name: len(rows) for name, rows in used.items()})
+    return Report(
+        splits=found,
+        pairs={name: len(rows) for name, rows in used.items()},
+        tokens=epoch(lengths),
+        paddings=[padding(lengths, pairs) for pairs in dict.fromkeys((per_device, *PACKED))],
+        verdict=verdict or "training would begin: no policy refuses the data set",
+        healthy=not verdict,
+    )
+
+
+def forgive(split: Split, dataset: Dataset) -> Ruling:
+    """Rule on the rows that no policy refuses: what would be trained on once the others are mended or dropped."""
+    refused = split.findings.verdict(dataset.policies, REFUSE)
+    return rule_split(split.select([row for row in range(len(split.rows)) if row not in refused]), dataset)
+
+
+def judge(splits: list[Diagnosis], pairs: dict[str, int]) -> str:
+    """Say why training would refuse the data set, or nothing."""
+    reasons = [
+        f"{split.name} row {found.rows}: {found.reason} [policies.{found.name}={REFUSE}]"
+        for split in splits
+        for found in split.findings
+        if found.count and found.fate == FATES[REFUSE]
+    ]
+    reasons += [
+        f"{count} pairs are left in the {name} split, two are the least" for name, count in pairs.items() if count < 2
+    ]
+    return f"training would refuse this data set: {'; '.join(reasons)}" if reasons else ""
+
+
+def describe(name: str, split: Split, ruling: Ruling, dataset: Dataset, used: Any) -> Diagnosis:
+    """Describe one split; statistics are of its readable rows, cut where the policy cuts."""
+    readable = split.rows.select([row for row, problem in enumerate(split.rows["problem"]) if not problem])
+    lengths = sizes(readable)
+    whole = lengths[:, 0] + lengths[:, 1:].max(axis=1, initial=0)
+    columns = {part: lengths[:, place] for place, part in enumerate(PARTS)} | {"pair": whole}
+    return Diagnosis(
+        name=name,
+        split=split,
+        rows=len(split.rows),
+        kept=len(ruling.kept.rows),
+        truncated=ruling.truncated,
+        refused=len(split.findings.verdict(dataset.policies, REFUSE)),
+        findings=[find(name, split, finding, dataset) for finding in REASONS],
+        sizes=lengths,
+        spreads={part: spread(column) for part, column in columns.items()},
+        beyond=beyond(readable["long"]),
+        bias=bias(lengths),
+        languages=languages(readable),
+        turns=turns(readable),
+        sources=compare(split, readable, ruling, used),
+    )
+
+
+def find(name: str, split: Split, finding: str, dataset: Dataset) -> Found:
+    """Describe one finding."""
+    indices = split.findings.of(finding)
+    policy = getattr(dataset.policies, finding)
+    fate = FATES.get(policy, "trained on" if name == "train" else "evaluated on")
+    if policy == KEEP:
+        gone = {row for found in (DROP, REFUSE) for row in split.findings.verdict(dataset.policies, found)}
+        kept = len(set(split.findings.of(finding)) - gone)
+        fate = fate if kept == len(indices) else f"{kept:,} of {len(indices):,} {fate}"  # others: for another finding
+    return Found(finding, REASONS[finding], len(indices), name_rows(split, indices, SHOWN), fate, indices[:SHOWN])
+
+
+def compare(split: Split, readable: Any, ruling: Ruling, used: Any) -> list[Source]:
+    """Describe the sources of a mixture; of a single source there is nothing to compare."""
+    names = list(dict.fromkeys(split.rows["source"]))
+    lengths, origins = sizes(readable), np.asarray(readable["source"])
+    whole = lengths[:, 0] + lengths[:, 1:].max(axis=1, initial=0)
+    counts = [list(rows["source"]) for rows in (split.rows, ruling.kept.rows, used)]
+    return [
+        Source(
+            name=name,
+            rows=counts[0].count(name),
+            kept=counts[1].count(name),
+            used=counts[2].count(name),
+            lengths=spread(whole[origins == name]),
+            bias=bias(lengths[origins == name]),
+        )
+        for name in names
+        if len(names) > 1
+    ]

@@ -1,0 +1,47 @@
+"""Rows as their sources have them, shortened for reading."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from recipes.config import Dataset
+from recipes.sources import load_source
+
+BEGINNING, END = 240, 160  # characters that are shown of a text
+
+
+class Originals:
+    """The sources' rows as they are written there; read again where a row could not be understood."""
+
+    def __init__(self, parts: Sequence[Dataset]) -> None:
+        self.parts = parts
+        self.loaded: dict[str, Any] = {}
+
+    def row(self, split: str, source: str, number: int) -> dict[str, Any]:
+        """Return one row."""
+        if source not in self.loaded:
+            (part,) = (part for part in self.parts if part.name == source)
+            self.loaded[source] = load_source(part, train_only=len(self.parts) > 1)
+        return self.loaded[source][split][number]
+
+
+def excerpts(row: dict[str, Any], split: str, read: Originals) -> dict[str, str]:
+    """Return column -> the beginning and end of its text, of an examined row; `why` where it has a detail."""
+    if row["problem"] in ("", "unrendered"):
+        columns = {name: row[name] for name in ("prompt", "chosen", "rejected")}
+    else:  # its texts were not understood
+        columns = read.row(split, row["source"], row["row"])
+    why = {"why": row["detail"]} if row["detail"] else {}
+    return why | {column: excerpt(said(value)) for column, value in columns.items()}
+
+
+def said(value: Any) -> str:
+    """Return a column's value as text: messages as `role: content`, anything else as it prints."""
+    if isinstance(value, list) and all(isinstance(turn, dict) for turn in value):
+        return "\n".join(f"{turn.get('role')}: {turn.get('content')}" for turn in value)
+    return str(value)
+
+
+def excerpt(text: str) -> str:
+    """Return a text's beginning and, of a long one, its end."""
+    text = text.strip()
+    return text if len(text) <= BEGINNING + END + 20 else f"{text[:BEGINNING]} […] {text[-END:]}"

@@ -1,0 +1,100 @@
+"""Lengths in tokens: how they are spread, what a limit would cost, and what padding costs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from recipes.examine import IDS
+
+PARTS = ("prompt", "chosen", "rejected")
+LIMITS = (256, 512, 1024, 2048, 4096)
+PACKED = (4, 8, 16)  # pairs on one device, for which packing is compared with padding
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where the lengths of a column lie."""
+
+    median: int
+    most: int  # 90%
+    nearly_all: int  # 99%
+    longest: int
+
+
+@dataclass(frozen=True)
+class Bias:
+    """How often the longer answer is the chosen one, answers of equal length apart."""
+
+    longer: int
+    unequal: int
+    low: float  # 95% interval of the share, exact binomial (Clopper-Pearson)
+    high: float
+
+    @property
+    def words(self) -> str:
+        """Say what the interval shows."""
+        if not self.unequal:
+            return "no answers of different lengths to compare"
+        share = f"in {self.longer / self.unequal:.1%} of {self.unequal:,} pairs [{self.low:.1%}, {self.high:.1%}]"
+        if self.low > 0.5:
+            return f"the longer answer is preferred: it is chosen {share}"
+        if self.high < 0.5:
+            return f"the shorter answer is preferred: the longer one is chosen {share}"
+        return f"no bias shown: the longer answer is chosen {share}"
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Tokens of an epoch at so many pairs on a device."""
+
+    pairs: int
+    padded: int  # computed: both answers of every pair padded to the longest of the batch, as TRL's ORPO does
+    needed: int  # by the two dialogues of every pair
+    packed: int  # by the same with the prompt computed once and nothing padded
+
+
+def sizes(rows: Any) -> np.ndarray:
+    """Return the lengths of prompt, chosen and rejected, shape (rows, 3), int64."""
+    columns = [np.fromiter(map(len, rows[name]), dtype=np.int64) for name in IDS]
+    return np.stack(columns, axis=1)
+
+
+def spread(lengths: np.ndarray) -> Spread:
+    """Return the quantiles of some lengths; each is a length that occurs."""
+    if not len(lengths):
+        return Spread(0, 0, 0, 0)
+    found = np.quantile(lengths, [0.5, 0.9, 0.99, 1.0], method="higher")
+    return Spread(*map(int, found))
+
+
+def beyond(lengths: Sequence[int]) -> dict[int, float]:
+    """Return limit -> the share of the pairs that are longer, of `lengths` before any cut."""
+    return {limit: float(np.mean(np.asarray(lengths) > limit)) if len(lengths) else 0.0 for limit in LIMITS}
+
+
+def bias(lengths: np.ndarray) -> Bias:
+    """Return how often the longer answer is chosen."""
+    longer, shorter = (int(np.sum(sign * (lengths[:, 1] - lengths[:, 2]) > 0)) for sign in (1, -1))
+    if not longer + shorter:
+        return Bias(0, 0, 0.0, 1.0)
+    interval = binomtest(longer, longer + shorter).proportion_ci(0.95)
+    return Bias(longer, longer + shorter, float(interval.low), float(interval.high))
+
+
+def epoch(lengths: np.ndarray) -> dict[str, int]:
+    """Return method -> tokens that the policy reads in one epoch, padding apart; DPO's reference reads as many."""
+    prompt, chosen, rejected = (int(column) for column in lengths.sum(axis=0))
+    both = 2 * prompt + chosen + rejected
+    return {"SFT": prompt + chosen, "DPO": both, "ORPO": both}
+
+
+def padding(lengths: np.ndarray, pairs: int) -> Padding:
+    """Return what one epoch costs in batches of `pairs`, in an order shuffled by a fixed seed."""
+    longest = lengths[:, 0] + lengths[:, 1:].max(axis=1)
+    longest = np.random.default_rng(0).permutation(longest)
+    batches = [longest[start : start + pairs] for start in range(0, len(longest), pairs)]
+    padded = sum(2 * len(batch) * int(batch.max()) for batch in batches)
+    return Padding(pairs, padded, epoch(lengths)["ORPO"], int(lengths.sum()))

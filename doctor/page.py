@@ -1,0 +1,67 @@
+"""The doctor's report as one HTML page that needs nothing beside it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from doctor import figures
+from doctor.diagnosis import Diagnosis, Found, Report
+from doctor.examples import Originals, excerpts
+from doctor.lengths import PARTS
+from recipes.config import Dataset, write_text
+
+
+def write_page(report: Report, dataset: Dataset, parts: Sequence[Dataset], title: str, path: Path) -> None:
+    """Write the page; whatever comes from the data is escaped by the template engine."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    read = Originals(parts or [dataset])
+    splits = [
+        {
+            "found": split,
+            "figures": [
+                (Markup(figure), caption)
+                for figure, caption in drawn(split, dataset)  # ours, not the data's
+            ],
+            "examples": [(found, examples(split, found, read)) for found in split.findings if found.count],
+        }
+        for split in report.splits
+    ]
+    template = environment.get_template("page.html.jinja")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, template.render(title=title, report=report, splits=splits, parts=(*PARTS, "pair")))
+
+
+def drawn(split: Diagnosis, dataset: Dataset) -> list[tuple[str, str]]:
+    """Return the figures of a split, each with a sentence that says what to see."""
+    limit, prompt, pair = dataset.max_length, split.spreads["prompt"], split.spreads["pair"]
+    longer = f"{split.beyond.get(limit, 0):.1%}" if limit in split.beyond else None
+    lengths = (
+        f"Half of the prompts have at most {prompt.median:,} tokens, and 99 in 100 at most {prompt.nearly_all:,}. A "
+        f"prompt with its longer answer has {pair.median:,} in the middle and {pair.longest:,} at most; the line is "
+        f"dataset.max_length{f', which {longer} of the pairs exceed' if longer else ''}."
+    )
+    bias = split.bias.words
+    rows = [found for found in split.findings if found.count]
+    most = max(rows, key=lambda found: found.count, default=None)
+    found = (
+        f"{most.name} is the most frequent finding, in {most.count:,} of {split.rows:,} rows ({most.reason}). Hatched "
+        "bars are findings that the policy keeps."
+        if most
+        else "No row has any finding."
+    )
+    return [
+        (figures.findings(split), found),
+        (figures.lengths(split, limit), lengths),
+        (figures.differences(split), f"{bias[0].upper()}{bias[1:]}. Balanced data would be symmetric about zero."),
+    ]
+
+
+def examples(split: Diagnosis, found: Found, read: Originals) -> list[tuple[str, dict[str, str]]]:
+    """Return the rows named for a finding: number, and column -> the beginning and end of its text."""
+    rows = [split.split.rows[index] for index in found.indices]
+    names = [f"{row['source']} {row['row'] + 1}" if split.sources else f"row {row['row'] + 1}" for row in rows]
+    return [(name, excerpts(row, split.name, read)) for name, row in zip(names, rows, strict=True)]

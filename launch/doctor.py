@@ -1,0 +1,57 @@
+"""`python -m launch.doctor`: examine a data set as a model would read it; nothing is trained.
+
+Exit status: 0 when the data set was examined, whatever was found (the last line says whether training would
+refuse it); 2 when it could not be read or an option is wrong.
+"""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from launch.pairs import identity
+from launch.plan import digest
+from launch.run import console
+from launch.subject import Subject, find_subject, run
+
+WIDTH = 100
+
+
+def doctor(words: list[str]) -> None:
+    """Examine, print the report, and write it as a page.
+
+    Raises:
+        UserError: the data set or the model cannot be read, or an option is wrong.
+    """
+    subject = find_subject(words)
+    from doctor.diagnosis import diagnose  # imports that take seconds
+    from doctor.page import write_page
+    from doctor.report import show
+
+    hardware = subject.config["hardware"]["per_device_batch"]
+    with console.status("reading") as status:
+
+        def say(line: str) -> None:
+            status.update(line)
+            console.print(f"       {line}", markup=False)
+
+        report = diagnose(subject.dataset, subject.parts, subject.model, subject.tokenizer, hardware, say)
+        say("drawing the page")
+        page = page_path(subject)
+        names = ", ".join(part.name for part in subject.parts) or subject.dataset.path
+        title = f"{names} as {subject.model.name} reads it"
+        write_page(report, subject.dataset, subject.parts, title, page)
+    out = Console(highlight=False, width=WIDTH)
+    show(report, title, page, out)
+
+
+def page_path(subject: Subject) -> Path:
+    """Return where the page of these inputs lies: the same inputs have the same page."""
+    files = [identity(part) for part in (subject.parts or [subject.dataset])]
+    inputs = [subject.config["dataset"], subject.config["model"], files, subject.identity]
+    name = f"{subject.dataset.name}-{subject.model.name}-{digest(inputs)}.html"
+    return Path(subject.config["runs"], "_doctor", name)
+
+
+if __name__ == "__main__":
+    sys.exit(run(doctor))

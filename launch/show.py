@@ -1,0 +1,97 @@
+"""`python -m launch.show … row=N`: one row, token by token, as SFT, DPO and ORPO train it; nothing is trained."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from launch.run import console
+from launch.schema import STAGES
+from launch.subject import Subject, find_subject, run
+from recipes.config import DROP, REFUSE, UserError
+
+if TYPE_CHECKING:
+    from recipes.examine import Split
+
+
+def show(words: list[str]) -> None:
+    """Print a row's fate and its tokens, or the beginning of its texts where no method reads it.
+
+    Raises:
+        UserError: there is no such row, the data cannot be read, or an option is wrong.
+    """
+    rows = [word.removeprefix("row=") for word in words if word.startswith("row=")]
+    if len(rows) != 1 or not rows[0]:
+        raise UserError("say which row: ROW=1 (row=1) is the source's first; in a mixture ROW=<source>:1")
+    subject = find_subject([word for word in words if not word.startswith("row=")])
+    from doctor import tokens  # imports that take seconds
+    from doctor.examples import Originals, excerpts
+    from doctor.masks import masks
+    from recipes.examine import examine
+
+    parts = subject.parts or [subject.dataset]
+    splits = examine(subject.dataset, parts, subject.model, subject.tokenizer, say=console.print)
+    index = find_row(splits["train"], rows[0], subject)
+    row = splits["train"].rows[index]
+    words_of_fate, trained = fate(splits, index, subject)
+    out = Console(highlight=False)
+    out.print(f"{row['source']} row {row['row'] + 1}: {words_of_fate}", markup=False, soft_wrap=True)
+    if trained:
+        options = {stage: subject.config[stage] for stage in STAGES}
+        tokens.show(masks(row, options, subject.tokenizer.pad_token_id), subject.tokenizer, out)
+    else:
+        for column, text in excerpts(row, "train", Originals(parts)).items():
+            out.print(f"\n{column}:\n{text}", markup=False, soft_wrap=True)
+
+
+def find_row(split: "Split", name: str, subject: Subject) -> int:
+    """Return the index of `number`, or in a mixture `source:number`.
+
+    Raises:
+        UserError: there is no such row.
+    """
+    names = list(dict.fromkeys(split.rows["source"]))
+    source, _, number = name.rpartition(":")
+    source = source or (names[0] if len(names) == 1 else "")
+    if source not in names:
+        raise UserError(f"row={name}: say of which source, row=<source>:<number>; there are {', '.join(names)}")
+    places = [index for index, found in enumerate(split.rows["source"]) if found == source]
+    if not number.isdecimal() or not 1 <= int(number) <= len(places):
+        raise UserError(f"row={name}: {source} has the rows 1 to {len(places)}")
+    return places[int(number) - 1]
+
+
+def fate(splits: dict[str, "Split"], index: int, subject: Subject) -> tuple[str, bool]:
+    """Say what becomes of a training row, with its findings, and whether a policy lets it through."""
+    from recipes.findings import REASONS
+
+    findings = splits["train"].findings
+    found = [f"{REASONS[name]} ({name})" for name in REASONS if index in findings.of(name)]
+    detail = splits["train"].rows[index]["detail"]
+    noted = "; ".join([*found, *([detail] if detail else [])])
+    for policy, words in ((REFUSE, "refuses the data set"), (DROP, "dropped")):
+        verdict = findings.verdict(subject.dataset.policies, policy)
+        if index in verdict:
+            return f"{words} [policies.{verdict[index]}={policy}]: {noted}", False
+    return f"{use(splits, index, subject)}{f'; {noted}' if noted else ''}", True
+
+
+def use(splits: dict[str, Any], index: int, subject: Subject) -> str:
+    """Say which split a row that no policy drops ends up in."""
+    from doctor.diagnosis import forgive
+    from recipes.data import divide
+
+    row = splits["train"].rows[index]
+    used = divide(
+        {name: forgive(split, subject.dataset) for name, split in splits.items()}, subject.dataset, subject.parts
+    )
+    places = {name: set(zip(rows["source"], rows["row"], strict=True)) for name, rows in used.items()}
+    if (row["source"], row["row"]) in places["train"]:
+        return "trained on"
+    if "test" not in splits and (row["source"], row["row"]) in places["test"]:
+        return "held out for evaluation"
+    return "left out (train_rows, test_rows, or the mixture's shares)"
+
+
+if __name__ == "__main__":
+    sys.exit(run(show))

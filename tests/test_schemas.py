@@ -1,0 +1,140 @@
+"""The published data sets' own columns, as files, through the code path that reads the hub's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset as Rows
+
+from recipes.config import Dataset, UserError
+from recipes.pairs import Pair, read_pair
+from recipes.sources import load_source
+
+
+def user(text: str) -> dict[str, str]:
+    return {"content": text, "role": "user"}
+
+
+def assistant(text: str) -> dict[str, str]:
+    return {"content": text, "role": "assistant"}
+
+
+ASKED, BETTER, WORSE = "Where is Ashford?", "By the river.", "No idea."
+WHOLE = {"chosen": [user(ASKED), assistant(BETTER)], "rejected": [user(ASKED), assistant(WORSE)]}
+EARLIER = [user("Hello."), assistant("Hello!")]
+SHP: dict[str, Any] = {
+    **{"post_id": "qt3nxl", "domain": "askculinary_train", "upvote_ratio": 0.98, "history": ASKED},
+    **{
+        "c_root_id_A": "hkh25sc",
+        "c_root_id_B": "hkh25lp",
+        "created_at_utc_A": 1636822112,
+        "created_at_utc_B": 1636822110,
+    },
+    **{"score_A": 340, "score_B": 166, "human_ref_A": BETTER, "human_ref_B": WORSE, "labels": 1},
+    **{"seconds_difference": 2.0, "score_ratio": 2.0481927711},
+}
+# Data set -> a row with exactly its columns.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "Anthropic/hh-rlhf": {
+        "chosen": f"\n\nHuman: {ASKED}\n\nAssistant: {BETTER}",
+        "rejected": f"\n\nHuman: {ASKED}\n\nAssistant: {WORSE}",
+    },
+    "HuggingFaceH4/ultrafeedback_binarized": {
+        **{"prompt": ASKED, "prompt_id": "0" * 64, **WHOLE, "messages": WHOLE["chosen"]},
+        **{"score_chosen": 8.5, "score_rejected": 7.0},
+    },
+    "argilla/ultrafeedback-binarized-preferences-cleaned": {
+        **{"source": "sharegpt", "prompt": ASKED, "chosen": WHOLE["chosen"], "chosen-rating": 4.5},
+        **{"chosen-model": "gpt-4", "rejected": WHOLE["rejected"], "rejected-rating": 3.75, "rejected-model": "llama"},
+    },
+    "argilla/distilabel-capybara-dpo-7k-binarized": {
+        **{
+            "source": "Dove",
+            "conversation": [{"input": "Hello.", "output": "Hello!"}, {"input": ASKED, "output": BETTER}],
+        },
+        **{"original_response": BETTER, "generation_prompt": ["p"], "raw_generation_responses": ["r"]},
+        **{"new_generations": [WORSE], "prompt": f"Hello.\nHello!\n{ASKED}"},
+        **{"chosen": [*EARLIER, *WHOLE["chosen"]], "rejected": [*EARLIER, *WHOLE["rejected"]]},
+        **{"rating_chosen": 5, "rating_rejected": 4, "chosen_model": "a", "rejected_model": "b"},
+    },
+    "mlabonne/orpo-dpo-mix-40k": {"source": "Airoboros", **WHOLE, "prompt": ASKED, "question": ASKED},
+    "stanfordnlp/SHP": SHP,
+}
+SCORED = {
+    "HuggingFaceH4/ultrafeedback_binarized": ("score_chosen", "score_rejected"),
+    "argilla/ultrafeedback-binarized-preferences-cleaned": ("chosen-rating", "rejected-rating"),
+    "argilla/distilabel-capybara-dpo-7k-binarized": ("rating_chosen", "rating_rejected"),
+    "stanfordnlp/SHP": ("score_A", "score_B"),
+}
+
+
+def write(rows: list[dict[str, Any]], path: Path) -> Path:
+    made = Rows.from_list(rows)
+    if path.suffix == ".parquet":
+        made.to_parquet(str(path))
+    elif path.suffix == ".csv":
+        made.to_csv(str(path))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    else:
+        made.to_json(str(path), compression="gzip" if path.suffix == ".gz" else None)
+    return path
+
+
+def read(path: Path) -> list[Pair]:
+    return [read_pair(row) for row in load_source(Dataset("file", str(path)))["train"]]  # type: ignore[arg-type]
+
+
+def expected(name: str) -> Pair:
+    prompt = [{"role": "user", "content": ASKED}]
+    if "capybara" in name:
+        prompt = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello!"}, *prompt]
+    return Pair(prompt, BETTER, WORSE)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "json", "parquet"])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_columns_are_read(tmp_path: Path, name: str, ending: str) -> None:
+    path = write([PUBLISHED[name]] * 2, tmp_path / f"rows.{ending}")
+    assert read(path) == [expected(name)] * 2
+
+
+@pytest.mark.parametrize("name", ["Anthropic/hh-rlhf", "stanfordnlp/SHP"])
+def test_columns_of_plain_text_are_read_from_csv(tmp_path: Path, name: str) -> None:
+    assert read(write([PUBLISHED[name]], tmp_path / "rows.csv")) == [expected(name)]
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_a_tie_is_seen_in_the_scores(tmp_path: Path, name: str) -> None:
+    better, worse = SCORED[name]
+    row = PUBLISHED[name]
+    tied = row | {worse: row[better]}
+    assert [pair.tied for pair in read(write([row, tied], tmp_path / "rows.parquet"))] == [False, True]
+
+
+def test_shps_label_says_which_answer_is_better(tmp_path: Path) -> None:
+    (pair,) = read(write([SHP | {"labels": 0}], tmp_path / "rows.jsonl"))
+    assert (pair.chosen, pair.rejected) == (WORSE, BETTER)
+
+
+def test_shp_without_scores_is_no_tie(tmp_path: Path) -> None:
+    bare = {key: SHP[key] for key in ("history", "human_ref_A", "human_ref_B", "labels")}
+    assert read(write([bare], tmp_path / "rows.jsonl")) == [Pair([{"role": "user", "content": ASKED}], BETTER, WORSE)]
+
+
+def test_the_question_of_orpo_dpo_mix_may_be_null(tmp_path: Path) -> None:
+    name = "mlabonne/orpo-dpo-mix-40k"
+    rows = [PUBLISHED[name], PUBLISHED[name] | {"question": None}]
+    assert read(write(rows, tmp_path / "rows.parquet")) == [expected(name)] * 2
+
+
+def test_a_path_is_no_pattern(tmp_path: Path) -> None:
+    name = "Anthropic/hh-rlhf"
+    assert read(write([PUBLISHED[name]], tmp_path / "pairs [v1] *?.jsonl")) == [expected(name)]
+
+
+def test_other_columns_are_named_in_the_refusal(tmp_path: Path) -> None:
+    path = write([{"history": ASKED, "human_ref_A": BETTER, "human_ref_B": WORSE}], tmp_path / "rows.jsonl")
+    with pytest.raises(UserError, match="no column 'chosen' and no column 'rejected'; its columns are history"):
+        read(path)
