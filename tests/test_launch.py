@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 Words = Callable[..., list[str]]
 LN2 = 0.6931471805599453
+PLAIN = ["orpo.optim=sgd", "orpo.learning_rate=0.1", "orpo.warmup_steps=0"]
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,18 @@ def test_two_processes_give_the_weights_of_one(words: Words, tmp_path: Path) -> 
         ours, theirs = (load_file(path / "model" / "model.safetensors") for path in (first, second))
         for name, weight in ours.items():
             assert (weight - theirs[name]).abs().max() < 1e-4, name
+
+
+def test_orpos_update_is_the_same_on_one_process_and_on_two(words: Words, tmp_path: Path) -> None:
+    """Plain gradient descent, so that weights differ as gradients do: one micro-batch of 8, 8 of one, 2 x 4."""
+    found = []
+    for split in (["hardware.per_device_batch=8"], ["hardware.per_device_batch=1"], ["hardware.processes=2"]):
+        runs = tmp_path / str(len(found))
+        launch(*words(runs, "pipeline=orpo", "batch_size=8", *short("orpo"), *PLAIN, *split))
+        found.append(load_file(stages(runs, "orpo-*")[0] / "model" / "model.safetensors"))
+    for other in found[1:]:
+        for name, weight in found[0].items():
+            assert (weight - other[name]).abs().max() < 1e-6, name
 
 
 @pytest.mark.parametrize("tuning, pipeline", [("lora", "dpo"), ("qlora", "orpo")])
