@@ -38,7 +38,7 @@ def test_every_stage_leaves_a_model_and_a_whole_record(compared: Path) -> None:
         AutoModelForCausalLM.from_pretrained(directory / "model")
         found = record(directory)
         assert found["updates"] == 3 and found["pairs"] == 12 and found["processes"] == 1
-        assert 0 < found["tokens"] and 0 < found["computed_tokens"]
+        assert min(found["tokens"], found["computed_tokens"]) > 0
         assert (found["computed_tokens"] < found["tokens"]) == (found["stage"] == "orpo"), "ORPO shares its prompts"
         assert 0 < found["device_seconds"] < 600 and found["peak_memory_bytes"] > 0 and found["flops"] > 0
         assert found["versions"]["trl"] and found["data_fingerprint"] and found["digest"] in directory.name

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_all_three_train_on_the_prepared_ids(make: Make, rows: DatasetDict) -> N
     assert unpadded(stock["rejected_input_ids"], stock["rejected_attention_mask"]) == rejected
     assert [pair.prompt + pair.chosen for pair in orpo["pairs"]] == chosen
     row = pack(orpo["pairs"], "full")["input_ids"][0].tolist()
-    assert row == sum(chosen, []) + sum((pair["rejected_ids"] for pair in pairs), [])
+    assert row == [*chain(*chosen), *chain(*(pair["rejected_ids"] for pair in pairs))]
 
 
 def test_the_masks_cover_the_answers(make: Make, rows: DatasetDict) -> None:
