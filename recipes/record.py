@@ -12,7 +12,8 @@ from recipes.config import Stage, read_json
 from recipes.meter import Cost, finite_or_text
 from recipes.versions import provenance, versions
 
-# Forward passes for one pair and epoch, of the policy and of the reference (section 7.3 of the paper).
+# Answers that pass forward for one pair and epoch, through the policy and the reference (section 7.3 of the paper);
+# what sharing prompts saves shows in the computed tokens, and so in the FLOPs.
 FORWARD_PASSES = {"sft": (1, 0), "dpo": (2, 2), "orpo": (2, 0)}
 
 
