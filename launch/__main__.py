@@ -4,7 +4,6 @@ Hydra is the parent and composes once; torchrun is the child and never sees Hydr
 """
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,10 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 from launch.command import module
 from launch.errors import explain
 from launch.job import CRASH, INTERRUPTED, USER, run_job
+from launch.machine import gpu_memories
 from launch.run import console, interrupt_on_signals
 from launch.schema import register, sessions
+from launch.warm import start, stop, warm_up
 from recipes.config import UserError, read_json
-from recipes.process import die_with_parent
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -35,6 +35,8 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one line
     if {"--cfg", "-c"} & set(sys.argv):  # of one job, every value in force
         sys.argv = [word for word in sys.argv if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
+    else:
+        warm_up()
     sys.argv = [part for word in sys.argv for part in mixture(word)]
     interrupt_on_signals()
     register()
@@ -75,7 +77,12 @@ def report(directory: Path) -> int:
 
 def evaluate(directory: Path) -> int:
     """Evaluate a session in a process of its own, which prints the table; return its exit status."""
-    status = subprocess.run(module("eval", directory), check=False, preexec_fn=die_with_parent).returncode
+    process = start(module("eval", directory), None, dict(os.environ), warm=not gpu_memories())
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        stop(process)
+        raise
     if status >= 0:
         return status
     console.print(

@@ -9,6 +9,7 @@ from launch.inputs import ROOT, Start, find_model
 from launch.pairs import sources
 from launch.plan import OURS, digest, home
 from launch.run import claim, run
+from launch.warm import call
 from recipes.config import FORMAT, done, read_json, write_config, write_json
 from recipes.versions import versions
 
@@ -36,9 +37,9 @@ def pretrain(config: dict[str, Any]) -> Start:
     directory.mkdir(parents=True, exist_ok=True)
     with claim(directory):
         if not done(directory):
-            check_source(config)
+            call(check_source, config)
             write_config(directory, {"format": FORMAT, "size": size, "seed": 0})
-            run(module("pocket.base", directory), directory, "base", dict(os.environ))
+            run(module("pocket.base", directory), directory, "base", dict(os.environ), warm=True)
             write_json(directory / "record.json", read_json(directory / "pretraining.json"))
     return Start(str(directory / "model"), None, f"pocket-{size}-{identity}")
 
@@ -49,7 +50,7 @@ def check_source(config: dict[str, Any]) -> None:
     Raises:
         UserError: see `recipes.examine`.
     """
-    from recipes.examine import read_rows  # imports that take seconds
+    from recipes.examine import read_rows
 
     dataset, parts = sources(config)
     read_rows(parts or [dataset])

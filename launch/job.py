@@ -13,9 +13,9 @@ from launch.errors import explain
 from launch.inputs import chat_template, check_room
 from launch.pairs import describe_pairs, prepare_pairs
 from launch.plan import Planned, digest, plan
-from launch.quiet import quieten
-from launch.run import StageFailed, console, prepare_directory, run_stage
+from launch.run import StageFailed, console, prepare_directory, run_stage, say
 from launch.schema import STAGES, resolve
+from launch.warm import call
 from recipes.config import UserError, done, read_json, write_json
 from recipes.versions import versions
 
@@ -100,7 +100,7 @@ def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
     config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
     start = find_base(config)
     check_room(config, start)
-    pairs = prepare_pairs(config, start, say=lambda line: console.print(f"       {line}"))
+    pairs = prepare_pairs(config, start, say)
     console.print(f"       {config['dataset']['name']}: {describe_pairs(pairs)}", soft_wrap=True)
     fingerprint = read_json(pairs / "manifest.json")["fingerprint"]
     dataset = config["dataset"]
@@ -174,11 +174,15 @@ def check_options(stages: list[Planned]) -> None:
         prepare_directory(stage)
     untrained = [stage.directory for stage in stages if not done(stage.directory)]
     if untrained:
-        quieten()
-        from recipes.check import check  # imports that take seconds, and a second run does not need
+        call(check_all, untrained)
 
-        for directory in untrained:
-            check(directory)
+
+def check_all(directories: list[Path]) -> None:
+    """Check stages' options, in a process that has the libraries."""
+    from recipes.check import check
+
+    for directory in directories:
+        check(directory)
 
 
 def keep(outcome: Outcome, directory: Path) -> None:

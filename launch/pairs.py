@@ -10,7 +10,7 @@ import yaml
 
 from launch.inputs import ROOT
 from launch.plan import OURS, Start, digest
-from launch.quiet import quieten
+from launch.warm import call
 from recipes.config import Dataset, Model, UserError, read_json
 
 # The code that makes the rows: when it changes, they are made anew.
@@ -36,13 +36,19 @@ def prepare_pairs(config: dict[str, Any], start: Start, say: Callable[[str], Non
     directory = Path(config["runs"], "_pairs", digest(inputs))
     if (directory / "manifest.json").exists():
         return directory
-    quieten()
-    from recipes.data import prepare  # imports that take seconds
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    call(tokenise, dataset, parts, model, start, directory, say)
+    return directory
+
+
+def tokenise(
+    dataset: Dataset, parts: list[Dataset], model: Model, start: Start, directory: Path, say: Callable[[str], None]
+) -> None:
+    """Make the pairs, in a process that has the libraries."""
+    from recipes.data import prepare
     from recipes.model import load_tokenizer
 
-    directory.parent.mkdir(parents=True, exist_ok=True)
     prepare(dataset, model, load_tokenizer(model, start.path, start.revision), directory, say, parts)
-    return directory
 
 
 def profile(config: dict[str, Any]) -> Model:

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,13 +21,12 @@ from rich.text import Text
 from launch.command import module, tracking, training
 from launch.plan import Planned
 from launch.tracker import unreachable_tracker
+from launch.warm import Process, start, stop
 from recipes.config import UserError, done, read_config, write_config
-from recipes.process import die_with_parent
 from recipes.versions import versions
 
 console = Console(stderr=True, highlight=False, markup=False)  # a path may hold brackets
 FINISHED = "record.partial.json"  # trained, but adapters not merged yet
-PATIENCE = 30  # seconds that a process gets to end by itself
 
 
 class StageFailed(Exception):
@@ -41,6 +39,11 @@ class Speed(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Return the rate, once there is one."""
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
+def say(line: str) -> None:
+    """Print a line under the stages'."""
+    console.print(f"       {line}")
 
 
 def interrupt_on_signals() -> None:
@@ -66,12 +69,13 @@ def run_stage(planned: Planned, group: str) -> None:
         environment = tracking(directory, config["digest"], group, dict(os.environ))
         if config["processes"] == 1:  # or the trainer would spread every batch over all GPUs it sees
             environment.setdefault("CUDA_VISIBLE_DEVICES", "0")
+        warm = config["options"]["use_cpu"] and config["processes"] == 1
         if not (directory / FINISHED).exists():
             log_offline_where_needed(config["options"]["report_to"], environment)
             command = training(config["stage"], directory, config["processes"])
-            run(command, directory, config["stage"], environment)
+            run(command, directory, config["stage"], environment, warm)
         if (directory / "adapter").is_dir() and not (directory / "model").is_dir():
-            run(module("recipes.model", directory), directory, "merge", environment)
+            run(module("recipes.merge", directory), directory, "merge", environment, warm)
         (directory / FINISHED).rename(directory / "record.json")
         for checkpoint in directory.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
@@ -120,8 +124,8 @@ def claim(directory: Path) -> Iterator[None]:
         yield
 
 
-def run(command: list[str], directory: Path, title: str, environment: dict[str, str]) -> None:
-    """Run a stage's process, its output going to log.txt, with a progress bar.
+def run(command: list[str], directory: Path, title: str, environment: dict[str, str], warm: bool) -> None:
+    """Run a stage's process, forked where `warm`, its output going to log.txt, with a progress bar.
 
     Raises:
         UserError, StageFailed, KeyboardInterrupt: as `run_stage`.
@@ -130,20 +134,17 @@ def run(command: list[str], directory: Path, title: str, environment: dict[str, 
     before = log.stat().st_size if log.exists() else 0
     for stale in ("error.txt", "progress"):
         (directory / stale).unlink(missing_ok=True)
-    with log.open("a") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment, preexec_fn=die_with_parent
-        )
-        try:
-            watch(process, directory, title)
-        except KeyboardInterrupt:
-            stop(process)
-            raise
+    process = start(command, log, environment, warm)
+    try:
+        watch(process, directory, title)
+    except KeyboardInterrupt:
+        stop(process)
+        raise
     if process.returncode:
         raise failure(process.returncode, directory, title, before)
 
 
-def watch(process: "subprocess.Popen[bytes]", directory: Path, title: str) -> None:
+def watch(process: Process, directory: Path, title: str) -> None:
     """Draw the progress that the stage writes to its `progress` file, until the process ends."""
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -166,16 +167,6 @@ def show(progress: Progress, task: object, file: Path) -> None:
     except (OSError, ValueError):
         return
     progress.update(task, completed=step, total=total)  # type: ignore[arg-type]
-
-
-def stop(process: "subprocess.Popen[bytes]") -> None:
-    """End a process kindly, then firmly: Ctrl-C reaches it by the terminal, a signal to the launcher alone does not."""
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def failure(status: int, directory: Path, title: str, before: int) -> Exception:

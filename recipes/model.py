@@ -1,13 +1,12 @@
-"""Loading a model the same way for every method, and merging a trained adapter into its base."""
+"""Loading and saving a model the same way for every method."""
 
 import re
-import sys
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel
+from peft import PeftConfig
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig, get_peft_config, get_quantization_config
@@ -121,19 +120,6 @@ def device() -> str:
     return str(PartialState().device)
 
 
-def merge(directory: Path) -> None:
-    """Merge a stage's adapter into its base in the base's own dtype and save a plain model.
-
-    A process of its own: merging inside a sharded run is fragile, and a 4-bit base would stay 4-bit.
-    """
-    stage = Stage.load(directory)
-    tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
-    dtype = stage.model_options["dtype"]
-    base = fit_to_tokenizer(pretrained(stage, dtype=dtype), stage.model, tokenizer)
-    merged = PeftModel.from_pretrained(base, str(directory / "adapter")).merge_and_unload()
-    save_model(merged, tokenizer, stage.output)
-
-
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
     """Write weights and tokenizer, whole or not at all.
 
@@ -147,7 +133,3 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
     model.save_pretrained(str(temporary))
     tokenizer.save_pretrained(str(temporary))
     temporary.rename(directory)
-
-
-if __name__ == "__main__":
-    merge(Path(sys.argv[1]))

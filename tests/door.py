@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,20 +97,23 @@ def wait_for_step(runs: Path, step: int, process: "subprocess.Popen[str]", patie
 
 
 def trainer_of(directory: Path) -> int:
-    """The process id of the training that runs in a stage directory."""
-    return process_of("recipes.", directory)
-
-
-def process_of(module: str, directory: Path) -> int:
-    """The process id of a module of ours that runs on a directory, or on one below it."""
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().decode().split("\0")
-        except (OSError, UnicodeDecodeError):
-            continue
-        if any(word.startswith(module) for word in words) and any(word.startswith(str(directory)) for word in words):
-            return int(entry.name)
+    """The process id of the training that runs in a stage directory: its output goes to the log there."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "fd" / "1").readlink() == directory / "log.txt":
+                return int(entry.name)
     raise AssertionError(f"nothing runs in {directory}")
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """The processes that a process has started, and theirs, with their names."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            name, rest = (entry / "stat").read_text().split("(", 1)[1].rsplit(")", 1)
+            if int(rest.split()[1]) == pid and rest.split()[0] != "Z":
+                found |= {int(entry.name): name, **descendants(int(entry.name))}
+    return found
 
 
 def kill(pid: int) -> None:

@@ -5,15 +5,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from door import (
+    descendants,
     kill,
     launch,
     losses,
-    process_of,
     run,
     stages,
     start,
@@ -89,8 +88,7 @@ def test_a_killed_evaluation_is_no_success(words: Words, tmp_path: Path) -> None
         time.sleep(0.05)
     evaluation = None
     while process.poll() is None and evaluation is None:
-        with suppress(AssertionError):
-            evaluation = process_of("eval", tmp_path / "_sessions")
+        evaluation = next((pid for pid, name in descendants(process.pid).items() if name == "eval"), None)
     assert evaluation, "it has ended before it could be killed"
     kill(evaluation)
     printed, _ = process.communicate(timeout=30)

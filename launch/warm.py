@@ -1,0 +1,142 @@
+"""Processes that have PyTorch and TRL imported when they start: forked from one that has done nothing else.
+
+Python's own fork server is that process. It imports while the launcher still composes, on another core, and it is
+single-threaded but for threads of libraries that take care of a fork. The launcher itself never imports PyTorch.
+Where a GPU is used, stages are started afresh instead: CUDA does not survive a fork.
+"""
+
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from recipes.process import die_with_parent, set_name
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["recipes.warm"])
+PATIENCE = 30  # seconds that a process gets to end by itself
+
+
+def warm_up() -> None:
+    """Begin to import, in the process that others are forked from; it ends with this one."""
+    forkserver.ensure_running()
+
+
+class Forked:
+    """A call in a warm process, with those methods of `subprocess.Popen` that the launcher needs."""
+
+    def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
+        self.process = CONTEXT.Process(target=begin, args=(function, *arguments))
+        self.process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, minus the signal that ended it, or None while it runs."""
+        return self.process.exitcode
+
+    def poll(self) -> int | None:
+        """Return the exit status, None while it runs."""
+        return self.process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status once there is one.
+
+        Raises:
+            subprocess.TimeoutExpired: there is none after `timeout` seconds.
+        """
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired(self.process.name, timeout or 0.0)
+        return self.process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.process.exitcode is None and self.process.pid:
+            os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+
+
+Process = Forked | subprocess.Popen[bytes]
+
+
+def start(command: list[str], log: Path | None, environment: dict[str, str], warm: bool) -> Process:
+    """Start a command of `launch.command`, forked or afresh; its output is added to `log`, or goes where ours goes."""
+    if warm:
+        return Forked(run_module, command[2:], log, environment)
+    if log is None:
+        return subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
+    with log.open("a") as output:
+        return subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment, preexec_fn=die_with_parent
+        )
+
+
+def stop(process: Process) -> None:
+    """End a process kindly, then firmly: Ctrl-C reaches it by the terminal, a signal to the launcher alone does not."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def call(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function in a warm process, and raise here what it raises there, its traceback as a note.
+
+    Raises:
+        RuntimeError: the process ended without a word, as one that is killed does.
+    """
+    receiver, sender = CONTEXT.Pipe(duplex=False)
+    process = Forked(answer, sender, function, *arguments)
+    sender.close()
+    try:
+        error = receiver.recv()
+    except EOFError:
+        raise RuntimeError(f"{function.__name__} ended with exit status {process.wait()}") from None
+    except KeyboardInterrupt:
+        stop(process)
+        raise
+    process.wait()
+    if error is not None:
+        raise error
+
+
+def begin(function: Callable[..., None], *arguments: Any) -> None:
+    """In the forked process: undo what is the fork server's alone, and call."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    function(*arguments)
+
+
+def answer(sender: Connection, function: Callable[..., None], *arguments: Any) -> None:
+    """In the forked process: call, and send what was raised, or None."""
+    try:
+        function(*arguments)
+        sender.send(None)
+    except BaseException as error:
+        error.add_note(traceback.format_exc())
+        sender.send(error)
+
+
+def run_module(words: list[str], log: Path | None, environment: dict[str, str]) -> None:
+    """In the forked process: do as `python -m WORDS` does."""
+    set_name(words[0])
+    if log is not None:
+        with log.open("a") as output:
+            os.dup2(output.fileno(), sys.stdout.fileno())
+            os.dup2(output.fileno(), sys.stderr.fileno())
+    os.environ.update(environment)
+    sys.argv = list(words)
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)

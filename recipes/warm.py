@@ -1,0 +1,24 @@
+"""What every stage imports, some five seconds of it: loaded once, by the process that stages are then forked from.
+
+Imported by Python's fork server alone (see launch.warm). It only imports: a thread, a random number or
+an open GPU here would be copied into every stage.
+"""
+
+import gc
+import logging
+import signal
+
+from recipes.process import die_with_parent
+
+die_with_parent()
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher and the stage
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it complains of a GPU kernel that nobody asked for
+gc.disable()  # a fifth of the time would go into looking for garbage among modules
+
+import recipes.check  # noqa: E402
+import recipes.data  # noqa: E402
+import recipes.fit  # noqa: E402, F401
+
+logging.getLogger("bitsandbytes").setLevel(logging.NOTSET)
+gc.freeze()  # so that children share these pages instead of copying them
+gc.enable()

@@ -1,0 +1,70 @@
+"""A stage is forked from a warm process: the launcher stays light, weights are the same, and nothing is left behind."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from door import descendants, kill, launch, run, short, stages, start, wait_for_step, weights
+
+Words = Callable[..., list[str]]
+
+
+def maps(pid: int) -> str:
+    return Path(f"/proc/{pid}/maps").read_text()
+
+
+@pytest.mark.parametrize("stage", ["sft", "orpo"])
+def test_a_forked_stage_has_the_weights_of_one_started_by_hand(words: Words, tmp_path: Path, stage: str) -> None:
+    options = [f"pipeline={stage}", *short(stage, steps=5)]
+    launch(*words(tmp_path, *options))
+    (directory,) = stages(tmp_path)
+    forked = weights(directory)
+    (directory / "record.json").unlink()
+    run([sys.executable, "-m", f"recipes.{stage}", str(directory)])
+    assert (directory / "record.partial.json").exists() and weights(directory) == forked
+
+
+def test_only_the_launcher_stays_without_torch_and_a_kill_leaves_no_process(words: Words, tmp_path: Path) -> None:
+    process = start(*words(tmp_path, "pipeline=orpo", "orpo.max_steps=1000", "orpo.learning_rate=1e-3"))
+    directory = wait_for_step(tmp_path, 1, process)
+    children = descendants(process.pid)
+    trainer = next(pid for pid, name in children.items() if name == "recipes.orpo")
+    assert "libtorch" in maps(trainer) and "libtorch" not in maps(process.pid)
+    kill(process.pid)
+    process.communicate(timeout=30)
+    assert_all_end(list(children))
+    assert not (directory / "record.json").exists()
+
+
+def assert_all_end(pids: list[int]) -> None:
+    """Assert that processes end by themselves within ten seconds."""
+    end = time.monotonic() + 10
+    while left := [pid for pid in pids if alive(pid)]:
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_killed_preparation_is_no_success(words: Words, tmp_path: Path, pairs_file: Path) -> None:
+    many = tmp_path / "many.jsonl"
+    many.write_text(pairs_file.read_text() * 2000)
+    process = start(*words(tmp_path / "runs", "pipeline=orpo", *short("orpo"), f"dataset.path={many}"))
+    server = None
+    while process.poll() is None and not server:
+        forked = descendants(process.pid)
+        server = next((pid for pid in forked if descendants(pid)), None)
+        time.sleep(0.02)
+    assert server
+    kill(next(iter(descendants(server))))
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and "tokenise ended with exit status -9" in printed, printed
+    assert_all_end([server])
