@@ -149,11 +149,13 @@ def cost(records: list[list[dict[str, Any]]]) -> dict[str, Any]:
     def total(key: str) -> float:
         return float(np.mean([sum(record[key] for record in stages) for stages in records]))
 
+    engines = dict.fromkeys(record.get("engine", "TRL") for stages in records for record in stages)
     return {
+        "engine": ", ".join(engines),
         "device-seconds": total("device_seconds"),
         "peak memory, GB": max(record["peak_memory_bytes"] for stages in records for record in stages) / 1e9,
         "tokens": total("tokens"),
-        "tokens with padding": total("computed_tokens"),
+        "tokens computed": total("computed_tokens"),
         "forward passes per pair": total("forward_passes_per_pair"),
         "FLOPs": total("flops"),
     }

@@ -26,7 +26,7 @@ ORDER = (
         "stopped by itself",
         "mean length, tokens",
     ),
-    *("device-seconds", "peak memory, GB", "tokens", "tokens with padding", "forward passes per pair", "FLOPs"),
+    *("engine", "device-seconds", "peak memory, GB", "tokens", "tokens computed", "forward passes per pair", "FLOPs"),
 )
 
 
@@ -80,6 +80,8 @@ def text(key: str, row: Row) -> str:
     value = row.values.get(key)
     if value is None:
         return ABSENT
+    if isinstance(value, str):
+        return value
     if not isinstance(value, Estimate):
         return number(key, value)
     spread = f" ± {number(key, value.spread)}" if value.spread is not None else ""
@@ -114,7 +116,8 @@ def notes(rows: list[Row]) -> Iterable[str]:
     return [
         f"Brackets: 95% interval, bootstrap over {prompts} held-out prompts{spread}. Win rates: {rows[0].scored_by}; "
         "a tie counts half.",
-        "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages.",
+        "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages; of tokens "
+        "computed, padding counts, and a prompt that two answers share counts once.",
         *partial,
     ]
 

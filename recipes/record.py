@@ -33,6 +33,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
         "batch_size": stage.batch_size,
         "updates": trainer.state.global_step,
         "epochs": epochs,
+        "engine": "packed" if stage.options.get("engine") == "packed" else "TRL",
         "device": device_name(trainer),
         "processes": stage.processes,
         "device_seconds": cost.seconds * stage.processes,
