@@ -135,8 +135,8 @@ def run_module(words: list[str], log: Path | None, environment: dict[str, str]) 
     set_name(words[0])
     if log is not None:
         with log.open("a") as output:
-            os.dup2(output.fileno(), sys.stdout.fileno())
-            os.dup2(output.fileno(), sys.stderr.fileno())
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
     os.environ.update(environment)
     sys.argv = list(words)
     runpy.run_module(words[0], run_name="__main__", alter_sys=True)
