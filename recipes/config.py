@@ -17,6 +17,22 @@ class UserError(Exception):
 
 
 @dataclass
+class Shape:
+    """The sizes of a decoder, as its public config.json has them: all that its memory and FLOPs follow from."""
+
+    family: str  # config.json's `model_type`: llama, mistral, qwen2, phi3, phi or opt
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    vocabulary: int
+    key_value_heads: int | None = None  # null: as many as `heads`
+    tied: bool = False  # whether embedding and head are one matrix
+    positions: int = 0  # learned ones
+    embedding: int | None = None  # the width of the embedding where it is not `hidden`
+
+
+@dataclass
 class Model:
     """What a model needs to be right, beside the options of `trl.ModelConfig` (which `model.` also takes)."""
 
@@ -27,6 +43,7 @@ class Model:
     stop_tokens: list[str] = field(default_factory=list)  # the first one ends a turn
     pad_token: str | None = None  # null: the tokenizer's own
     parameters: int | None = None  # only used to refuse early what cannot fit the hardware
+    shape: Shape | None = None  # null: only a local model directory's config.json tells what a training needs
     pocket_size: str | None = None  # small, medium or large: a model that pocket.base pretrains when missing
 
 
