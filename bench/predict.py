@@ -5,6 +5,8 @@ from bench.workload import LORA, SHAPES, dialogues
 from launch.memory import MicroBatch, Setting, forecast_memory
 from recipes.packing import Pair
 
+TRAINER = 58e6  # bytes resident for what any trainer loads and makes, whatever the model; none on a GPU
+
 
 def predict(case: Case, pairs: list[Pair]) -> float:
     """Return the predicted peak above the idle process, in bytes, for the largest batch of `pairs`."""
@@ -19,7 +21,7 @@ def predict(case: Case, pairs: list[Pair]) -> float:
     starts = range(0, len(pairs), case.batch_size)
     batches = [micro_batch(case.engine, pairs[start : start + case.batch_size]) for start in starts]
     memory = forecast_memory(SHAPES[case.model], setting, max(batches, key=lambda batch: batch.tokens))
-    return memory.above_idle
+    return memory.above_idle + (0.0 if case.half else TRAINER)
 
 
 def micro_batch(engine: str, pairs: list[Pair]) -> MicroBatch:

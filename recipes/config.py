@@ -46,6 +46,11 @@ class Model:
     shape: Shape | None = None  # null: only a local model directory's config.json tells what a training needs
     pocket_size: str | None = None  # small, medium or large: a model that pocket.base pretrains when missing
 
+    def __post_init__(self) -> None:
+        """Build the shape where it comes as plain values."""
+        if isinstance(self.shape, dict):
+            self.shape = Shape(**self.shape)
+
 
 KEEP, DROP, REFUSE = "keep", "drop", "refuse"
 TRUNCATE = ("truncate_prompt", "truncate_answer")
@@ -89,6 +94,16 @@ class Policies:
 
 
 @dataclass
+class Estimate:
+    """How many training pairs a data set has, and the mean tokens of their parts: for `make plan`, till they are counted."""
+
+    rows: int = 0  # 0: there is no estimate
+    prompt: float = 0.0
+    chosen: float = 0.0
+    rejected: float = 0.0
+
+
+@dataclass
 class Dataset:
     """Where preference pairs come from, and which of them are trained on."""
 
@@ -112,11 +127,14 @@ class Dataset:
     weights: list[float] = field(default_factory=list)  # of a mixture: the sources' shares; none: all rows of each
     counts: list[int] = field(default_factory=list)  # of a mixture: the sources' rows, instead of shares
     seed: int = 0  # of the choice of rows in a mixture; the same for all methods and for every `seed`
+    estimate: Estimate = field(default_factory=Estimate)
 
     def __post_init__(self) -> None:
-        """Build the policies where they come as plain values."""
+        """Build the parts where they come as plain values."""
         if isinstance(self.policies, dict):
             self.policies = Policies(**self.policies)
+        if isinstance(self.estimate, dict):
+            self.estimate = Estimate(**self.estimate)
 
 
 @dataclass
@@ -133,6 +151,8 @@ class Hardware:
     activation_checkpointing: bool = (
         True  # recompute the forward pass in the backward pass: less memory, a third slower
     )
+    tflops: float | None = None  # peak rate of one device in bf16, dense; only used to estimate hours
+    utilisation: float = 0.4  # the share of it that a training reaches
 
 
 @dataclass
