@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from datasets import disable_progress_bars
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, TrainerCallback
+from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 from transformers.utils import logging
 
 from bench.workload import adapters, build_model
@@ -103,6 +104,7 @@ def build_trainer(case: Case, model: Any, pairs: list[Pair], peft: Any, director
     """Return the engine's trainer for one pass over the pairs, with the options of the recipes."""
     disable_progress_bars()
     logging.set_verbosity_error()
+    warnings.simplefilter("ignore", FutureWarning)  # TRL's own, about a name that Transformers changed
     pad: Any = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"<pad>": 0}, "<pad>")), pad_token="<pad>")
     args = ORPOConfig(
         output_dir=directory,
@@ -122,7 +124,11 @@ def build_trainer(case: Case, model: Any, pairs: list[Pair], peft: Any, director
         logging_strategy="no",
         save_strategy="no",
     )
-    return ENGINES[args.engine](model, args=args, train_dataset=rows_of(pairs), processing_class=pad, peft_config=peft)
+    trainer = ENGINES[args.engine](
+        model, args=args, train_dataset=rows_of(pairs), processing_class=pad, peft_config=peft
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def measure(case: Case, pairs: list[Pair]) -> dict[str, Any]:
@@ -205,11 +211,11 @@ def matmul_rate(size: int = 8192, seconds: float = 1.0) -> float:
     size = size if cuda else size // 8
     one = torch.randn(size, size, device="cuda" if cuda else "cpu", dtype=torch.bfloat16 if cuda else torch.float32)
     rounds, clock = 0, Clock()
-    one @ one
+    product = one @ one
     clock.note()
     while clock.times[-1] - clock.times[0] < seconds:
         for _ in range(10):
-            one @ one
+            torch.matmul(one, one, out=product)
         rounds += 10
         clock.note()
     return 2 * size**3 * rounds / (clock.times[-1] - clock.times[0])

@@ -124,4 +124,3 @@ def pairs_of(name: str, count: int, longest: int, model: str, file: str | None, 
     if max(max(pair.prompt + pair.chosen + pair.rejected) for pair in pairs) >= vocabulary:
         raise UserError(f"TOKENIZER={tokenizer} has ids beyond the {vocabulary} of the model {model}: use models=21m")
     return pairs
-

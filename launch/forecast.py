@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -24,7 +25,7 @@ from launch.errors import CONF, explain
 from launch.inputs import chat_template, tuning
 from launch.memory import Memory, MicroBatch, Setting, forecast_memory, trained
 from launch.pairs import pairs_directory
-from launch.schema import register, resolve
+from launch.schema import STAGES, register, resolve
 from launch.shape import parameters, read_shape
 from recipes.config import Shape, UserError, read_json
 
@@ -97,8 +98,8 @@ def tokens_of(config: dict[str, Any]) -> Tokens:
     manifest = prepared_manifest(config)
     if manifest:
         count = manifest["pairs"]["train"]
-        means = (manifest["tokens"]["train"][f"{name}_ids"] / count for name in ("prompt", "chosen", "rejected"))
-        return Tokens(count, *means, "counted")
+        means = {name: manifest["tokens"]["train"][f"{name}_ids"] / count for name in ("prompt", "chosen", "rejected")}
+        return Tokens(count, **means, source="counted")
     dataset = config["dataset"]
     if not dataset["estimate"]["rows"]:
         raise UserError(
@@ -115,7 +116,9 @@ def forecast(config: dict[str, Any], stage: str, shape: Shape, tokens: Tokens) -
     options, hardware = config[stage], config["hardware"]
     processes, batch = hardware["processes"], hardware["per_device_batch"]
     epochs = options["num_train_epochs"]
-    updates = options["max_steps"] if options["max_steps"] > 0 else math.ceil(tokens.pairs / config["batch_size"] * epochs)
+    updates = (
+        options["max_steps"] if options["max_steps"] > 0 else math.ceil(tokens.pairs / config["batch_size"] * epochs)
+    )
     passes = updates * config["batch_size"]
     setting = setting_of(config, stage)
     computed = passes * mean_tokens(config, stage, tokens)
@@ -142,7 +145,7 @@ def setting_of(config: dict[str, Any], stage: str) -> Setting:
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         shards=hardware["processes"] if hardware["fsdp"] else 1,
         reference=stage == "dpo" and not model["use_peft"] and not options["precompute_ref_log_probs"],
-        accumulates=options["gradient_accumulation_steps"] > 1,
+        accumulates=config["batch_size"] > hardware["per_device_batch"] * hardware["processes"],
     )
 
 
@@ -172,13 +175,18 @@ def largest(config: dict[str, Any], stage: str, tokens: Tokens, batch: int) -> M
     return MicroBatch(count, count, round(longest + (batch - 1) * (tokens.prompt + tokens.rejected)))
 
 
-def forecast_all(config: dict[str, Any]) -> dict[str, list[Forecast]]:
+def forecast_all(config: dict[str, Any], shape: Shape, tokens: Tokens) -> dict[str, list[Forecast]]:
     """Return the stages of every pipeline."""
-    shape, tokens = shape_of(config["model"]), tokens_of(config)
     return {
         name: [forecast(config, stage, shape, tokens) for stage in stages]
         for name, stages in config["pipelines"].items()
     }
+
+
+def worst(config: dict[str, Any], shape: Shape, tokens: Tokens) -> Forecast:
+    """Return the stage with the largest peak."""
+    stages = [stage for stages in forecast_all(config, shape, tokens).values() for stage in stages]
+    return max(stages, key=lambda stage: stage.memory.peak)
 
 
 def fits(config: dict[str, Any], peak: float) -> bool:
@@ -187,35 +195,64 @@ def fits(config: dict[str, Any], peak: float) -> bool:
     return room is None or peak <= room * 1e9
 
 
-def worst(config: dict[str, Any]) -> float:
-    """Return the largest peak of all stages, in bytes."""
-    stages = [stage for stages in forecast_all(config).values() for stage in stages]
-    return max(stage.peak(config["hardware"]) for stage in stages)
+def alternatives(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield nearby settings, the nearest first, as words and configuration.
+
+    Fewer pairs at once and activation checkpointing change no result, another tuning does, another machine costs.
+    """
+    hardware, model = config["hardware"], config["model"]
+    batch = hardware["per_device_batch"]
+    halves = [batch >> power for power in range(batch.bit_length())]
+    less = {"hardware.activation_checkpointing=true": {"activation_checkpointing": True}}
+    checkpointing = {"": {}} if hardware["activation_checkpointing"] else {"": {}, **less}
+    frozen = {"use_peft": True, "dtype": "bfloat16", "load_in_4bit": False}
+    kinds = {"full": {}, "lora": frozen, "qlora": {**frozen, "load_in_4bit": True}}
+    for kind in list(kinds)[list(kinds).index(tuning(model)) :]:
+        changed = {} if kind == tuning(model) else kinds[kind]
+        for word, option in checkpointing.items():
+            for half in halves:
+                words = [f"tuning={kind}" if changed else "", word]
+                words += [f"hardware.per_device_batch={half}" if half < batch else ""]
+                stages = {stage: {**config[stage], **option} for stage in STAGES}
+                machine = {**hardware, **option, "per_device_batch": half}
+                yield (
+                    " ".join(filter(None, words)),
+                    {**config, **stages, "model": {**model, **changed}, "hardware": machine},
+                )
+    if not hardware["use_cpu"]:
+        node = yaml.safe_load((CONF / "hardware" / "8x80gb.yaml").read_text())
+        yield "hardware=8x80gb", {**config, "hardware": {**hardware, **node}}
 
 
-def alternatives(words: list[str], config: dict[str, Any]) -> Iterator[list[str]]:
-    """Yield nearby settings, the nearest first: fewer pairs at once, then less that trains, then more devices."""
-    batch = config["hardware"]["per_device_batch"]
-    halves = [f"hardware.per_device_batch={batch >> power}" for power in range(1, batch.bit_length())]
-    checkpoints = [] if config["hardware"]["activation_checkpointing"] else ["hardware.activation_checkpointing=true"]
-    tunings = ["full", "lora", "qlora"]
-    for kind in tunings[tunings.index(tuning(config["model"])) :]:
-        for half in ["", *halves]:
-            yield [*words, f"tuning={kind}", *checkpoints, *filter(None, [half])]
-    yield [*(word for word in words if not word.startswith("hardware")), "hardware=8x80gb"]
-
-
-def nearest(words: list[str], config: dict[str, Any]) -> tuple[list[str], float] | None:
-    """Return the first alternative that fits, and its peak; None where none does."""
-    for candidate in alternatives(words, config):
-        try:
-            other = composed(candidate)
-            peak = worst(other)
-        except (UserError, HydraException, OmegaConfBaseException):
-            continue  # a batch that the alternative does not divide
+def nearest(config: dict[str, Any], shape: Shape, tokens: Tokens) -> str:
+    """Return what to use instead, with its peak: the first alternative that fits."""
+    for words, other in alternatives(config):
+        peak = worst(other, shape, tokens).peak(other["hardware"])
         if fits(other, peak):
-            return [word for word in candidate if word not in words], peak
-    return None
+            return f"{words} ({peak / 1e9:.1f} GB)"
+    return "a smaller model or a larger machine"
+
+
+def check_memory(config: dict[str, Any]) -> None:
+    """Refuse what cannot fit the device's memory, a fifth of the forecast left to its error.
+
+    Raises:
+        UserError: with what would fit.
+    """
+    try:
+        shape = shape_of(config["model"])
+    except UserError:
+        return  # a family whose sizes are not known
+    estimate = dict(config["dataset"]["estimate"])
+    tokens = Tokens(estimate.pop("rows"), **estimate, source="estimate")  # without one: the longest pair alone
+    found = worst(config, shape, tokens)
+    peak, hardware = found.peak(config["hardware"]), config["hardware"]
+    if not fits(config, 0.8 * peak):
+        raise UserError(
+            f"{found.stage} with tuning={tuning(config['model'])} of {parameters(shape) / 1e9:.1f}B parameters needs "
+            f"about {peak / 1e9:.0f} GB on each device, and hardware={hardware['name']} has {hardware['memory_gb']:g}: "
+            f"use {nearest(config, shape, tokens)}"
+        )
 
 
 def composed(words: list[str]) -> dict[str, Any]:
@@ -242,37 +279,31 @@ def table(config: dict[str, Any], pipelines: dict[str, list[Forecast]]) -> Table
     return shown
 
 
-def say(words: list[str]) -> None:
+def say(config: dict[str, Any]) -> None:
     """Print the forecast."""
-    config = composed(words)
-    hardware, tokens = config["hardware"], tokens_of(config)
+    hardware, shape, tokens = config["hardware"], shape_of(config["model"]), tokens_of(config)
     console.print(
-        f"{config['model']['name']}, tuning={tuning(config['model'])}, {tokens.pairs:,} pairs of {config['dataset']['name']} "
-        f"({tokens.source}: {tokens.prompt:.0f} tokens of prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of answers), "
-        f"hardware={hardware['name']}: {hardware['processes']} x {hardware['memory_gb'] or '?'} GB, "
-        f"{hardware['per_device_batch']} pairs at once",
+        f"{config['model']['name']} ({parameters(shape) / 1e9:.3g}B), tuning={tuning(config['model'])}; "
+        f"{tokens.pairs:,} pairs of {config['dataset']['name']} ({tokens.source}; means: {tokens.prompt:.0f} tokens of "
+        f"prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of answers); hardware={hardware['name']}: "
+        f"{hardware['processes']} x {hardware['memory_gb'] or '?'} GB, {hardware['per_device_batch']} pairs at once",
         soft_wrap=True,
     )
-    pipelines = forecast_all(config)
-    console.print(table(config, pipelines))
+    console.print(table(config, forecast_all(config, shape, tokens)))
     console.print(
-        "An estimate. Memory in GB of one device, its largest micro-batch; tokens without padding; hours at "
+        "An estimate. Memory in GB of one device with its largest micro-batch; tokens without padding; hours at "
         f"{hardware['utilisation']:.0%} of {hardware['tflops'] or '?'} TFLOPS a device.",
         soft_wrap=True,
     )
-    if not fits(config, worst(config)):
-        found = nearest(words, config)
-        if found is None:
-            console.print("Nothing near fits: take a smaller model or a larger machine.")
-        else:
-            console.print(f"It does not fit. The nearest that does: {' '.join(found[0])} ({found[1] / 1e9:.1f} GB)")
+    if not fits(config, worst(config, shape, tokens).peak(hardware)):
+        console.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
 
 
 def main(words: list[str]) -> int:
     """Print the forecast; return the exit status: 0, 2 wrong input."""
     register()
     try:
-        say(words)
+        say(composed(words))
     except (HydraException, OmegaConfBaseException, UserError) as error:
         console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
         return 2

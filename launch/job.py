@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.base import base_row, find_base
 from launch.errors import explain
+from launch.forecast import check_memory
 from launch.inputs import chat_template, check_room
 from launch.pairs import describe_pairs, prepare_pairs
 from launch.plan import Planned, digest, plan
@@ -99,6 +100,7 @@ def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
     """
     config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
     start = find_base(config)
+    check_memory(config)
     check_room(config, start)
     pairs = prepare_pairs(config, start, say=lambda line: console.print(f"       {line}"))
     console.print(f"       {config['dataset']['name']}: {describe_pairs(pairs)}", soft_wrap=True)

@@ -1,7 +1,6 @@
 """The peak memory of a training on one device, part by part, from the model's shape and the largest micro-batch."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from launch.shape import (
     adapter_parameters,
@@ -18,8 +17,8 @@ PACKED_CHUNK = 2**24  # logits at once, as in recipes.head
 FUSED_CHUNK = 4096 * 8192  # tokens x vocabulary at once, as in TRL's add_fused_lm_head
 QUANTISED = 0.53  # bytes of a weight in 4 bits with its scales
 # Copies of the head's logits that are alive at once in its backward pass. Packed: a chunk's log-softmax and two
-# gradients. Fused: the tile, its float32 and its softmax. Stock ORPO: all logits, half of them again as the likelihood's
-# log-softmax, and the gradients of both uses while they are summed; as measured by `make bench`.
+# gradients. Fused: the tile, its float32 and its softmax. Stock ORPO: all logits, half of them again as log-softmax of
+# the likelihood, and the gradients of both uses while they are summed; as measured by `make bench`.
 COPIES = {"packed": 3.0, "fused": 3.0, "stock": 4.0}
 
 
@@ -27,8 +26,8 @@ COPIES = {"packed": 3.0, "fused": 3.0, "stock": 4.0}
 class Setting:
     """How a model trains on one device."""
 
-    tuning: Literal["full", "lora", "qlora"]
-    head: Literal["packed", "fused", "stock"]  # fused: TRL's SFT and DPO
+    tuning: str  # full, lora or qlora
+    head: str  # packed, stock, or fused: TRL's SFT and DPO
     weight_bytes: int = 4  # of a weight as it is stored (of the frozen base's)
     half: bool = False  # autocast to bf16
     checkpointing: bool = False  # of activations
@@ -88,9 +87,9 @@ def forecast_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> Memory
     gradients = updated * (setting.weight_bytes if full else 4)
     state = 2 * gradients  # Adam's two moments, in the weights' dtype
     if setting.shards > 1:
-        gathered = layer_parameters(shape) * (2 if setting.half else setting.weight_bytes)
         base, gradients, state = (part / setting.shards for part in (base, gradients, state))
-        base += 2 * gathered  # the layer at work, and the next one
+        whole = 2 * layer_parameters(shape) + 2 * head_parameters(shape)  # layers at work and next; embedding and head
+        base += whole * (2 if setting.half else setting.weight_bytes)
     return Memory(
         weights=base,
         adapters=0.0 if full else 4.0 * updated,
@@ -121,7 +120,8 @@ def activation_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> floa
     wide = 4  # RMSNorm and LayerNorm compute in float32
     layer = batch.tokens * (stream * wide + rest * small) + batch.shared * 2 * key_value_width(shape) * small
     kept = batch.tokens * shape.hidden * (wide if setting.weight_bytes == 4 else small)
-    layers = shape.layers * kept + layer if setting.checkpointing else shape.layers * layer
+    # one layer more: what a layer makes and frees again, of which an allocator keeps a part
+    layers = (shape.layers * kept if setting.checkpointing else shape.layers * layer) + layer
     copies = 0.0
     if setting.half and setting.weight_bytes == 4 and setting.shards == 1:
         copies = 2.0 * parameters(shape)
@@ -135,9 +135,8 @@ def head_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> float:
         logits = min(logits, max(PACKED_CHUNK, shape.vocabulary))
     elif setting.head == "fused":
         logits = min(batch.scored, 4096) * min(shape.vocabulary, FUSED_CHUNK // 4096)
-    chunk = logits * (2 if setting.half and setting.head == "stock" else 4)
+    at_once = COPIES[setting.head] * logits * (2 if setting.half and setting.head == "stock" else 4)
     gradient = 0.0
-    if setting.tuning == "full":  # of one chunk, and the sum; when it is made, two of the copies are gone
-        gradient = head_parameters(shape) * 4.0 * (2 if setting.head == "packed" else 1)
-    copies = COPIES[setting.head]
-    return max(copies * chunk, (copies - 2) * chunk + gradient) + 2 * batch.scored * shape.hidden * 4
+    if setting.tuning == "full" and logits < batch.scored * shape.vocabulary:
+        gradient = head_parameters(shape) * 4.0  # of the chunks before
+    return at_once + gradient + 2 * batch.scored * shape.hidden * 4

@@ -95,7 +95,7 @@ class Policies:
 
 @dataclass
 class Estimate:
-    """How many training pairs a data set has, and the mean tokens of their parts: for `make plan`, till they are counted."""
+    """Training pairs of a data set and mean tokens of their parts, for `make plan` until they are counted."""
 
     rows: int = 0  # 0: there is no estimate
     prompt: float = 0.0
