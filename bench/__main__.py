@@ -107,7 +107,8 @@ def measure_agreement(given: argparse.Namespace, gpu: bool) -> list[dict[str, An
         results.append({"lengths": case.lengths, "tuning": case.tuning, "pairs": 4, **found})
         console.print(
             f"{case.lengths}, {case.tuning}: relative difference of the loss {found['loss']:.1e}, "
-            f"of a gradient at most {found['gradient']:.1e}"
+            f"of a gradient at most {found['gradient']:.1e}",
+            soft_wrap=True,
         )
     return results
 

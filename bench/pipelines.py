@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from transformers import AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from bench.workload import build_model
 from launch.command import module
@@ -22,6 +23,7 @@ STAGES = {"sft -> dpo": ("sft", "dpo"), "orpo": ("orpo",)}
 
 def base_model(tokenizer: str | None, model: str, directory: Path) -> Path:
     """Save a random model with the tokenizer, or with the embedded world's."""
+    disable_progress_bar()
     loaded: Any = AutoTokenizer.from_pretrained(tokenizer) if tokenizer else build_tokenizer()
     build_model(model, torch.float32).save_pretrained(directory)
     loaded.save_pretrained(directory)
@@ -69,6 +71,7 @@ def measure_pipelines(given: argparse.Namespace, console: Console) -> dict[str, 
         results[pipeline] = {**total, "stages": costs}
         console.print(
             f"{pipeline}: {total['device_seconds']:.1f} device-seconds, {total['flops']:.3g} FLOPs, "
-            f"{total['peak_memory_bytes'] / 1e9:.2f} GB"
+            f"{total['peak_memory_bytes'] / 1e9:.2f} GB",
+            soft_wrap=True,
         )
     return results

@@ -1,37 +1,23 @@
-"""`make plan`: what each stage will take of memory, tokens, FLOPs and hours, before anything is launched.
-
-    python -m launch.forecast model=phi-3-mini dataset=ultrafeedback hardware=1x24gb tuning=lora
+"""What each stage will take of memory, tokens, FLOPs and hours, from the configuration alone.
 
 No weights, no GPU and no network: the model's shape comes from its profile or a local config.json, the tokens from
 the prepared pairs where they are there and else from the data set's profile.
 """
 
 import math
-import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
-from rich.table import Table
-
 from launch.base import known_identity
-from launch.errors import CONF, explain
 from launch.inputs import chat_template, tuning
 from launch.memory import Memory, MicroBatch, Setting, forecast_memory, trained
 from launch.pairs import pairs_directory
-from launch.schema import STAGES, register, resolve
 from launch.shape import parameters, read_shape
 from recipes.config import Shape, UserError, read_json
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 CONTEXT = 0.6e9  # bytes that CUDA and its libraries take of a GPU
-console = Console(highlight=False, markup=False)
 
 
 @dataclass(frozen=True)
@@ -181,134 +167,3 @@ def forecast_all(config: dict[str, Any], shape: Shape, tokens: Tokens) -> dict[s
         name: [forecast(config, stage, shape, tokens) for stage in stages]
         for name, stages in config["pipelines"].items()
     }
-
-
-def worst(config: dict[str, Any], shape: Shape, tokens: Tokens) -> Forecast:
-    """Return the stage with the largest peak."""
-    stages = [stage for stages in forecast_all(config, shape, tokens).values() for stage in stages]
-    return max(stages, key=lambda stage: stage.memory.peak)
-
-
-def fits(config: dict[str, Any], peak: float) -> bool:
-    """Whether the peak is within the memory of the machine's devices; True where that is not known."""
-    room = config["hardware"]["memory_gb"]
-    return room is None or peak <= room * 1e9
-
-
-def alternatives(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield nearby settings, the nearest first, as words and configuration.
-
-    Fewer pairs at once and activation checkpointing change no result, another tuning does, another machine costs.
-    """
-    hardware, model = config["hardware"], config["model"]
-    batch = hardware["per_device_batch"]
-    halves = [batch >> power for power in range(batch.bit_length())]
-    less = {"hardware.activation_checkpointing=true": {"activation_checkpointing": True}}
-    checkpointing = {"": {}} if hardware["activation_checkpointing"] else {"": {}, **less}
-    frozen = {"use_peft": True, "dtype": "bfloat16", "load_in_4bit": False}
-    kinds = {"full": {}, "lora": frozen, "qlora": {**frozen, "load_in_4bit": True}}
-    for kind in list(kinds)[list(kinds).index(tuning(model)) :]:
-        changed = {} if kind == tuning(model) else kinds[kind]
-        for word, option in checkpointing.items():
-            for half in halves:
-                words = [f"tuning={kind}" if changed else "", word]
-                words += [f"hardware.per_device_batch={half}" if half < batch else ""]
-                stages = {stage: {**config[stage], **option} for stage in STAGES}
-                machine = {**hardware, **option, "per_device_batch": half}
-                yield (
-                    " ".join(filter(None, words)),
-                    {**config, **stages, "model": {**model, **changed}, "hardware": machine},
-                )
-    if not hardware["use_cpu"]:
-        node = yaml.safe_load((CONF / "hardware" / "8x80gb.yaml").read_text())
-        yield "hardware=8x80gb", {**config, "hardware": {**hardware, **node}}
-
-
-def nearest(config: dict[str, Any], shape: Shape, tokens: Tokens) -> str:
-    """Return what to use instead, with its peak: the first alternative that fits."""
-    for words, other in alternatives(config):
-        peak = worst(other, shape, tokens).peak(other["hardware"])
-        if fits(other, peak):
-            return f"{words} ({peak / 1e9:.1f} GB)"
-    return "a smaller model or a larger machine"
-
-
-def check_memory(config: dict[str, Any]) -> None:
-    """Refuse what cannot fit the device's memory, a fifth of the forecast left to its error.
-
-    Raises:
-        UserError: with what would fit.
-    """
-    try:
-        shape = shape_of(config["model"])
-    except UserError:
-        return  # a family whose sizes are not known
-    estimate = dict(config["dataset"]["estimate"])
-    tokens = Tokens(estimate.pop("rows"), **estimate, source="estimate")  # without one: the longest pair alone
-    found = worst(config, shape, tokens)
-    peak, hardware = found.peak(config["hardware"]), config["hardware"]
-    if not fits(config, 0.8 * peak):
-        raise UserError(
-            f"{found.stage} with tuning={tuning(config['model'])} of {parameters(shape) / 1e9:.1f}B parameters needs "
-            f"about {peak / 1e9:.0f} GB on each device, and hardware={hardware['name']} has {hardware['memory_gb']:g}: "
-            f"use {nearest(config, shape, tokens)}"
-        )
-
-
-def composed(words: list[str]) -> dict[str, Any]:
-    """Compose the configuration of these options."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return resolve(compose("config", words))
-
-
-def table(config: dict[str, Any], pipelines: dict[str, list[Forecast]]) -> Table:
-    """Return the figures of all stages."""
-    columns = ("weights", "gradients", "optimiser", "reference", "activations", "head")
-    shown = Table("pipeline", "stage", *columns, "peak GB", "fits", "updates", "tokens", "FLOPs", "hours")
-    for name, stages in pipelines.items():
-        for stage in stages:
-            parts = asdict(stage.memory)
-            parts["weights"] += parts["adapters"]
-            peak = stage.peak(config["hardware"])
-            room = config["hardware"]["memory_gb"]
-            verdict = "?" if room is None else ("yes" if fits(config, peak) else "no")
-            figures = [f"{parts[column] / 1e9:.2f}" for column in columns]
-            cost = [f"{stage.updates:,}", f"{stage.tokens:.3g}", f"{stage.flops:.2g}"]
-            hours = "?" if stage.hours is None else f"{stage.hours:.2g}"
-            shown.add_row(name, stage.stage, *figures, f"{peak / 1e9:.2f}", verdict, *cost, hours)
-    return shown
-
-
-def say(config: dict[str, Any]) -> None:
-    """Print the forecast."""
-    hardware, shape, tokens = config["hardware"], shape_of(config["model"]), tokens_of(config)
-    console.print(
-        f"{config['model']['name']} ({parameters(shape) / 1e9:.3g}B), tuning={tuning(config['model'])}; "
-        f"{tokens.pairs:,} pairs of {config['dataset']['name']} ({tokens.source}; means: {tokens.prompt:.0f} tokens of "
-        f"prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of answers); hardware={hardware['name']}: "
-        f"{hardware['processes']} x {hardware['memory_gb'] or '?'} GB, {hardware['per_device_batch']} pairs at once",
-        soft_wrap=True,
-    )
-    console.print(table(config, forecast_all(config, shape, tokens)))
-    console.print(
-        "An estimate. Memory in GB of one device with its largest micro-batch; tokens without padding; hours at "
-        f"{hardware['utilisation']:.0%} of {hardware['tflops'] or '?'} TFLOPS a device.",
-        soft_wrap=True,
-    )
-    if not fits(config, worst(config, shape, tokens).peak(hardware)):
-        console.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
-
-
-def main(words: list[str]) -> int:
-    """Print the forecast; return the exit status: 0, 2 wrong input."""
-    register()
-    try:
-        say(composed(words))
-    except (HydraException, OmegaConfBaseException, UserError) as error:
-        console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -10,11 +10,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.base import base_row, find_base
 from launch.errors import explain
-from launch.forecast import check_memory
 from launch.inputs import chat_template, check_room
 from launch.pairs import describe_pairs, prepare_pairs
 from launch.plan import Planned, digest, plan
 from launch.quiet import quieten
+from launch.room import check_memory
 from launch.run import StageFailed, console, prepare_directory, run_stage
 from launch.schema import STAGES, resolve
 from recipes.config import UserError, done, read_json, write_json
