@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from bench.__main__ import options
 from launch.options import reference
 from launch.schema import register, resolve
 
@@ -41,11 +42,14 @@ def test_every_command_of_the_readme_exists_and_composes(command: str) -> None:
     lines = recipe_of(command)
     assert lines, f"{command} runs nothing"
     words = split(lines[-1])
-    if "launch" not in words:
+    if words[2] == "bench":
+        assert options(words[3:])
+        return
+    if words[2] not in ("launch", "launch.preview"):
         assert words[2] in ("pytest", "eval", "eval.table")
         return
     register()
-    overrides = [word.split(",")[0] for word in words[words.index("launch") + 1 :] if "=" in word]
+    overrides = [word.split(",")[0] for word in words[3:] if "=" in word]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         assert resolve(compose("config", overrides))["pipelines"]
 
@@ -63,12 +67,12 @@ def test_help_names_every_target() -> None:
     printed = subprocess.run(
         ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    for target in ["help", "compare", "orpo", "dpo", "sft", "sweep", "eval", "table", "test", "check", "lock", "clean"]:
+    for target in ["help", "compare", "orpo", "dpo", "sft", "sweep", "plan", "eval", "table", "bench", "test", "check", "lock", "clean"]:
         assert f"make {target} " in printed
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"`((?:conf|recipes|launch|eval|pocket|docs)/[\w./-]+)`", README)))
+    "path", sorted(set(re.findall(r"`((?:conf|recipes|launch|eval|pocket|bench|docs)/[\w./-]+)`", README)))
 )
 def test_the_files_it_names_are_there(path: str) -> None:
     assert (ROOT / path).exists()
