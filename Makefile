@@ -5,9 +5,11 @@ HARDWARE ?=
 ARGS     ?=
 RUNS     ?=
 ROW      ?= 1
+PAIRS    ?=
+TOKENIZER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor show compare orpo dpo sft sweep eval table test check format docs lock clean
+.PHONY: help doctor show plan compare orpo dpo sft sweep eval table bench test check format docs lock clean
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
@@ -42,11 +44,17 @@ sft: $(VENV) ## Train SFT alone
 sweep: $(VENV) ## Train and evaluate every combination of ARGS="pipeline=orpo orpo.beta=0.05,0.1" or ARGS="sweep=pocket-orpo"
 	@$(LAUNCH) evaluate=true $(ARGS)
 
+plan: $(VENV) ## Predict memory, tokens, FLOPs and hours of every stage, and whether it fits; trains nothing
+	@$(PYTHON) -m launch.preview $(WORDS) pipeline=compare $(ARGS)
+
 eval: $(VENV) ## Evaluate the newest session, or RUNS=runs/_sessions/...
 	@$(PYTHON) -m eval $(RUNS)
 
 table: $(VENV) ## Print the table of the newest session, or of RUNS=...
 	@$(PYTHON) -m eval.table $(RUNS)
+
+bench: $(VENV) ## Measure our ORPO against stock TRL's, and ORPO against SFT -> DPO; PAIRS=file TOKENIZER=directory for real lengths
+	@$(PYTHON) -m bench $(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(ARGS)
 
 test: $(VENV) ## Run the tests
 	@$(PYTHON) -m pytest $(ARGS)

@@ -1,1 +1,5 @@
-"""Measurements: ours against stock TRL, interleaved in one run; medians and ratios."""
+"""Measurements: ours against stock TRL, interleaved in one run; medians, spreads and ratios."""
+
+from launch.quiet import quieten
+
+quieten()

@@ -1,13 +1,13 @@
 """Rows per second from messages to ids: our one pass against the three per-row passes of TRL's ORPOTrainer.
 
-    python -m bench.tokenise [PAIRS.jsonl[.gz] [TOKENIZER]]
+    python -m bench --parts tokenise [--pairs PAIRS.jsonl[.gz] --tokenizer TOKENIZER]
 
-Without arguments: the pairs and the tokenizer of the embedded world. Both sides get the same rows (whole
-dialogues as messages), run alternately, uncached, in one process each; the figures are medians.
+Without them: the pairs and the tokenizer of the embedded world. Both sides get the same rows (whole dialogues as
+messages) and run alternately, uncached, in one process each.
 """
 
+import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,9 +25,6 @@ from recipes.config import Dataset, Model
 from recipes.examine import Tokenise, as_pairs, read_rows
 from recipes.render import Renderer
 from recipes.trainers import ORPOConfig, StockORPOTrainer
-
-ROUNDS = 3
-console = Console(highlight=False)
 
 
 def answered(row: Any, name: str) -> list[dict[str, str]]:
@@ -73,28 +70,25 @@ def ours(tokenizer: Any, stop: str) -> Callable[[Rows], Rows]:
     return passes
 
 
-def main(words: list[str]) -> None:
-    """Measure and print."""
+def measure_tokenisation(given: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Return every round's rows per second of both sides."""
     disable_caching()
     disable_progress_bars()
-    tokenizer: Any = AutoTokenizer.from_pretrained(words[1]) if len(words) > 1 else build_tokenizer()
+    real = bool(given.pairs and given.tokenizer)
+    tokenizer: Any = AutoTokenizer.from_pretrained(given.tokenizer) if real else build_tokenizer()
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.unk_token
     stop = "<|end|>" if "<|end|>" in tokenizer.get_vocab() else tokenizer.eos_token
-    rows = dialogues(words[0] if words else "pocket")
+    rows = dialogues(given.pairs if real else "pocket")
     sides = {"stock": stock(tokenizer), "ours": ours(tokenizer, stop)}
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(ROUNDS):
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(given.repeats):
         for name, passes in sides.items():
             start = time.perf_counter()
             passes(rows)
-            seconds[name].append(time.perf_counter() - start)
-    rates = {name: len(rows) / statistics.median(times) for name, times in seconds.items()}
-    for name, times in seconds.items():
-        spread = ", ".join(f"{len(rows) / value:,.0f}" for value in sorted(times, reverse=True))
-        console.print(f"{name:>6}: {rates[name]:,.0f} rows/s (rounds: {spread})")
-    source = Path(words[0]).name if words else "pocket"
-    console.print(f"ratio: {rates['ours'] / rates['stock']:.1f}x, {len(rows):,} rows of {source}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+            rates[name].append(len(rows) / (time.perf_counter() - start))
+    ratio = statistics.median(rates["ours"]) / statistics.median(rates["stock"])
+    for name, found in rates.items():
+        spread = f"{min(found):,.0f}-{max(found):,.0f}"
+        console.print(f"tokenisation, {name}: {statistics.median(found):,.0f} rows/s ({spread})")
+    console.print(f"tokenisation: {ratio:.1f}x, {len(rows):,} rows of {Path(given.pairs).name if real else 'pocket'}")
+    return {"rows": len(rows), "rows_per_second": rates}

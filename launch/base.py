@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.command import module
-from launch.inputs import ROOT, Start, find_model
+from launch.inputs import ROOT, Start, find_model, looks_local
 from launch.pairs import sources
 from launch.plan import OURS, digest, home
 from launch.run import claim, run
@@ -31,8 +31,7 @@ def find_base(config: dict[str, Any]) -> Start:
 def pretrain(config: dict[str, Any]) -> Start:
     """Return the pocket model of the profile's size; its seed is fixed, so that `seed=` varies the tuning alone."""
     size = config["model"]["pocket_size"]
-    sources = [(ROOT / "pocket" / name).read_text() for name in POCKET]
-    identity = digest([size, sources, versions()["torch"]])
+    identity = pocket_identity(size)
     directory = Path(config["runs"], "pocket", f"base-{size}-{identity}")
     directory.mkdir(parents=True, exist_ok=True)
     with claim(directory):
@@ -42,6 +41,25 @@ def pretrain(config: dict[str, Any]) -> Start:
             run(module("pocket.base", directory), directory, "base", dict(os.environ), warm=True)
             write_json(directory / "record.json", read_json(directory / "pretraining.json"))
     return Start(str(directory / "model"), None, f"pocket-{size}-{identity}")
+
+
+def pocket_identity(size: str) -> str:
+    """Return what changes when the pocket model of a size does."""
+    sources = [(ROOT / "pocket" / name).read_text() for name in POCKET]
+    return digest([size, sources, versions()["torch"]])
+
+
+def known_identity(model: dict[str, Any]) -> str | None:
+    """Return the identity of a base model as `find_base` would, from this machine's files alone; None if not here."""
+    from huggingface_hub import try_to_load_from_cache
+
+    name = model["model_name_or_path"]
+    if model["pocket_size"] and name == "pocket":
+        return f"pocket-{model['pocket_size']}-{pocket_identity(model['pocket_size'])}"
+    if Path(name).expanduser().is_dir() or looks_local(name):
+        return find_model(model).identity
+    cached = try_to_load_from_cache(name, "config.json", revision=model["model_revision"])
+    return f"{name}@{Path(cached).parent.name}" if isinstance(cached, str) else None
 
 
 def check_source(config: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What must be there before anything trains: the model's files, the prepared pairs, memory and disk."""
+"""What must be there before anything trains: the model's files, its chat template and room on the disk."""
 
 import hashlib
 import math
@@ -13,10 +13,8 @@ from recipes.config import UserError
 
 ROOT = Path(__file__).parent.parent
 SMALL = 2**26  # bytes; larger files are known by name, size and time
-# Bytes per parameter. Full: float32 weights, gradients and two Adam moments. Adapters: the frozen base alone.
-MEMORY = {"full": 16.0, "lora": 2.2, "qlora": 0.7}
-REFERENCE = 4.0  # DPO's second model, in full fine-tuning
-DISK = {"full": 40.0, "lora": 6.0, "qlora": 6.0}  # two checkpoints, a third being written, and the model
+# Bytes for each parameter: two checkpoints, a third being written, and the model.
+DISK = {"full": 40.0, "lora": 6.0, "qlora": 6.0}
 
 
 def find_model(model: dict[str, Any]) -> Start:
@@ -100,26 +98,15 @@ def tuning(model: dict[str, Any]) -> str:
 
 
 def check_room(config: dict[str, Any], start: Start) -> None:
-    """Refuse what cannot fit the device's memory or the disk.
+    """Refuse what cannot fit the disk.
 
     Raises:
-        UserError: with what would fit.
+        UserError: with what would.
     """
-    model, hardware = config["model"], config["hardware"]
-    kind = tuning(model)
-    parameters = count_parameters(start.path) or model["parameters"] or 0
-    stages = {stage for stages in config["pipelines"].values() for stage in stages}
-    memory = parameters * (MEMORY[kind] + (REFERENCE if kind == "full" and "dpo" in stages else 0.0)) / 1e9
-    memory /= hardware["processes"] if hardware["fsdp"] else 1
-    smaller = {"full": "tuning=lora or tuning=qlora", "lora": "tuning=qlora", "qlora": "a larger machine"}[kind]
-    if hardware["memory_gb"] and memory > hardware["memory_gb"]:
-        raise UserError(
-            f"tuning={kind} of {parameters / 1e9:.1f}B parameters needs over {memory:.0f} GB on each device, and "
-            f"hardware={hardware['name']} has {hardware['memory_gb']:g}: use {smaller}"
-        )
+    parameters = count_parameters(start.path) or config["model"]["parameters"] or 0
     runs = Path(config["runs"])
     runs.mkdir(parents=True, exist_ok=True)
-    disk, free = parameters * DISK[kind], shutil.disk_usage(runs).free
+    disk, free = parameters * DISK[tuning(config["model"])], shutil.disk_usage(runs).free
     if disk > free:
         raise UserError(
             f"no space left: a stage needs about {disk / 1e9:.2f} GB under {runs}/ and {free / 1e9:.2f} GB are free: "

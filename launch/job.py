@@ -13,6 +13,7 @@ from launch.errors import explain
 from launch.inputs import chat_template, check_room
 from launch.pairs import describe_pairs, prepare_pairs
 from launch.plan import Planned, digest, plan
+from launch.room import check_memory
 from launch.run import StageFailed, console, prepare_directory, run_stage, say
 from launch.schema import STAGES, resolve
 from launch.warm import call
@@ -99,6 +100,7 @@ def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
     """
     config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
     start = find_base(config)
+    check_memory(config)
     check_room(config, start)
     pairs = prepare_pairs(config, start, say)
     console.print(f"       {config['dataset']['name']}: {describe_pairs(pairs)}", soft_wrap=True)

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from launch.schema import STAGES, Config, trl_options
-from recipes.config import Dataset, Hardware, Model, Policies
+from recipes.config import Dataset, Estimate, Hardware, Model, Policies
 
 HEAD = """# Options
 
@@ -22,6 +22,7 @@ def reference() -> str:
     parts = [HEAD, section("The experiment", "", own(Config))]
     parts.append(section("Data set", "dataset.", own(Dataset)))
     parts.append(section("Data set: what becomes of a row with a finding", "dataset.policies.", own(Policies)))
+    parts.append(section("Data set: what `make plan` reckons with", "dataset.estimate.", own(Estimate)))
     parts.append(section("Machine", "hardware.", own(Hardware)))
     parts.append(section("Model: what its profile must say", "model.", own(Model)))
     ours = {option.name for option in dataclasses.fields(Model)}
@@ -36,7 +37,7 @@ def own(source: type) -> list[tuple[str, str, str]]:
     """Return (name, type, default) of our own options."""
     rows = []
     for option in dataclasses.fields(source):
-        if option.name in (*STAGES, "model", "dataset", "hardware", "policies"):
+        if option.name in (*STAGES, "model", "dataset", "hardware", "policies", "estimate"):
             continue
         kind = option.type if isinstance(option.type, str) else getattr(option.type, "__name__", str(option.type))
         if kind in ("dict", "list") or "|" in str(option.type):

@@ -11,7 +11,7 @@ import yaml
 from launch.inputs import ROOT
 from launch.plan import OURS, Start, digest
 from launch.warm import call
-from recipes.config import Dataset, Model, UserError, read_json
+from recipes.config import Dataset, Estimate, Model, UserError, read_json
 
 # The code that makes the rows: when it changes, they are made anew.
 CODE = [
@@ -28,12 +28,7 @@ def prepare_pairs(config: dict[str, Any], start: Start, say: Callable[[str], Non
     """
     dataset, parts = sources(config)
     model = profile(config)
-    inputs = [config["dataset"], *([vars(part) for part in parts]), *map(identity, parts or [dataset]), start.identity]
-    inputs += [model.chat_template, model.stop_tokens, model.pad_token, code_identity()]
-    inputs += [
-        Path(path).expanduser().read_text() for path in dataset.evaluation_prompts if Path(path).expanduser().is_file()
-    ]
-    directory = Path(config["runs"], "_pairs", digest(inputs))
+    directory = pairs_directory(config, start.identity)
     if (directory / "manifest.json").exists():
         return directory
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +44,19 @@ def tokenise(
     from recipes.model import load_tokenizer
 
     prepare(dataset, model, load_tokenizer(model, start.path, start.revision), directory, say, parts)
+
+
+def pairs_directory(config: dict[str, Any], start: str) -> Path:
+    """Return where the pairs lie for these inputs; `start` is the identity of the model that tokenises them."""
+    dataset, parts = sources(config)
+    model = profile(config)
+    plain = {key: value for key, value in config["dataset"].items() if key != "estimate"}
+    inputs = [plain, *([vars(part) for part in parts]), *map(identity, parts or [dataset]), start]
+    inputs += [model.chat_template, model.stop_tokens, model.pad_token, code_identity()]
+    inputs += [
+        Path(path).expanduser().read_text() for path in dataset.evaluation_prompts if Path(path).expanduser().is_file()
+    ]
+    return Path(config["runs"], "_pairs", digest(inputs))
 
 
 def profile(config: dict[str, Any]) -> Model:
@@ -89,6 +97,7 @@ def source(name: str, mixture: Dataset) -> Dataset:
     else:
         names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in ("file", "mixture")))
         raise UserError(f"{name!r} in dataset=[…] is neither a file nor a profile of conf/dataset: {names}")
+    part.estimate = Estimate()  # not of the whole set, of which a mixture may take a share
     part.evaluation_prompts = mixture.evaluation_prompts
     part.policies, part.streaming, part.train_rows = mixture.policies, mixture.streaming, mixture.train_rows
     return part

@@ -25,7 +25,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from launch.machine import detect
 from launch.quiet import quieten
-from recipes.config import Dataset, Hardware, Model, Policies, UserError, write_json
+from recipes.config import Dataset, Estimate, Hardware, Model, Policies, UserError, write_json
 
 STAGES = ("sft", "dpo", "orpo")
 CACHE = Path(__file__).parent.parent / ".cache"
@@ -162,7 +162,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     options = trl_options()
     known = {"": _names(Config), "dataset": _names(Dataset), "hardware": _names(Hardware)}
-    known |= {"dataset.policies": _names(Policies)}
+    known |= {"dataset.policies": _names(Policies), "dataset.estimate": _names(Estimate)}
     known |= {"model": _names(Model) | set(options["model"])} | {stage: set(options[stage]) for stage in STAGES}
     for section, names in known.items():
         for key in sorted(set(reduce(getitem, filter(None, section.split(".")), values)) - names):

@@ -17,6 +17,22 @@ class UserError(Exception):
 
 
 @dataclass
+class Shape:
+    """The sizes of a decoder, as its public config.json has them: all that its memory and FLOPs follow from."""
+
+    family: str  # config.json's `model_type`: llama, mistral, qwen2, phi3, phi or opt
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    vocabulary: int
+    key_value_heads: int | None = None  # null: as many as `heads`
+    tied: bool = False  # whether embedding and head are one matrix
+    positions: int = 0  # learned ones
+    embedding: int | None = None  # the width of the embedding where it is not `hidden`
+
+
+@dataclass
 class Model:
     """What a model needs to be right, beside the options of `trl.ModelConfig` (which `model.` also takes)."""
 
@@ -27,7 +43,13 @@ class Model:
     stop_tokens: list[str] = field(default_factory=list)  # the first one ends a turn
     pad_token: str | None = None  # null: the tokenizer's own
     parameters: int | None = None  # only used to refuse early what cannot fit the hardware
+    shape: Shape | None = None  # null: only a local model directory's config.json tells what a training needs
     pocket_size: str | None = None  # small, medium or large: a model that pocket.base pretrains when missing
+
+    def __post_init__(self) -> None:
+        """Build the shape where it comes as plain values."""
+        if isinstance(self.shape, dict):
+            self.shape = Shape(**self.shape)
 
 
 KEEP, DROP, REFUSE = "keep", "drop", "refuse"
@@ -72,6 +94,16 @@ class Policies:
 
 
 @dataclass
+class Estimate:
+    """Training pairs of a data set and mean tokens of their parts, for `make plan` until they are counted."""
+
+    rows: int = 0  # 0: there is no estimate
+    prompt: float = 0.0
+    chosen: float = 0.0
+    rejected: float = 0.0
+
+
+@dataclass
 class Dataset:
     """Where preference pairs come from, and which of them are trained on."""
 
@@ -95,11 +127,14 @@ class Dataset:
     weights: list[float] = field(default_factory=list)  # of a mixture: the sources' shares; none: all rows of each
     counts: list[int] = field(default_factory=list)  # of a mixture: the sources' rows, instead of shares
     seed: int = 0  # of the choice of rows in a mixture; the same for all methods and for every `seed`
+    estimate: Estimate = field(default_factory=Estimate)
 
     def __post_init__(self) -> None:
-        """Build the policies where they come as plain values."""
+        """Build the parts where they come as plain values."""
         if isinstance(self.policies, dict):
             self.policies = Policies(**self.policies)
+        if isinstance(self.estimate, dict):
+            self.estimate = Estimate(**self.estimate)
 
 
 @dataclass
@@ -116,6 +151,8 @@ class Hardware:
     activation_checkpointing: bool = (
         True  # recompute the forward pass in the backward pass: less memory, a third slower
     )
+    tflops: float | None = None  # peak rate of one device in bf16, dense; only used to estimate hours
+    utilisation: float = 0.4  # the share of it that a training reaches
 
 
 @dataclass

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from bench.__main__ import options
 from launch.options import reference
 from launch.schema import register, resolve
 
@@ -41,13 +42,14 @@ def test_every_command_of_the_readme_exists_and_composes(command: str) -> None:
     lines = recipe_of(command)
     assert lines, f"{command} runs nothing"
     words = split(lines[-1])
-    module = next((word for word in words if word in ("launch", "launch.doctor", "launch.show")), None)
-    if module is None:
+    if words[2] == "bench":
+        assert options(words[3:])
+        return
+    if words[2] not in ("launch", "launch.doctor", "launch.show", "launch.preview"):
         assert words[2] in ("pytest", "eval", "eval.table")
         return
     register()
-    overrides = [word.split(",")[0] for word in words[words.index(module) + 1 :] if "=" in word]
-    overrides = [word for word in overrides if not word.startswith("row=")]
+    overrides = [word.split(",")[0] for word in words[3:] if "=" in word and not word.startswith("row=")]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         assert resolve(compose("config", overrides))["pipelines"]
 
@@ -65,14 +67,14 @@ def test_help_names_every_target() -> None:
     printed = subprocess.run(
         ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    targets = ["help", "compare", "orpo", "dpo", "sft", "sweep", "eval", "table", "test", "check"]
-    targets += ["doctor", "show", "lock", "clean"]
+    targets = ["help", "doctor", "show", "plan", "compare", "orpo", "dpo", "sft", "sweep", "eval", "table", "bench"]
+    targets += ["test", "check", "lock", "clean"]
     for target in targets:
         assert f"make {target} " in printed
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"`((?:conf|recipes|launch|eval|doctor|pocket|docs)/[\w./-]+)`", README)))
+    "path", sorted(set(re.findall(r"`((?:conf|recipes|launch|eval|doctor|pocket|bench|docs)/[\w./-]+)`", README)))
 )
 def test_the_files_it_names_are_there(path: str) -> None:
     assert (ROOT / path).exists()

@@ -1,0 +1,141 @@
+"""`make bench`: ours against stock TRL, on the same pairs, in one run; results in docs/bench.json and docs/bench.md.
+
+Every measurement runs in a process of its own, forked from one that has imported the libraries and done nothing
+else; the engines take turns. Peak memory is what was held at most above the idle process, which has imported and
+loaded the model: allocated on a GPU, resident on a CPU.
+"""
+
+import argparse
+import multiprocessing
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench.measure import Case, agreement, matmul_rate, measure
+from bench.pipelines import measure_pipelines
+from bench.predict import predict
+from bench.report import environment, publish, summary
+from bench.tokenise import measure_tokenisation
+from bench.workload import MADE, pairs_of
+from recipes.config import UserError
+from recipes.packing import Pair
+
+PARTS = ("engines", "agreement", "pipelines", "tokenise")
+ENGINES = ("stock", "packed")
+console = Console(highlight=False, markup=False)
+
+
+def options(words: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    add: Any = parser.add_argument
+    add("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    add("--repeats", type=int, default=3, help="processes for each engine and setting, each on its own pairs")
+    add("--batch-sizes", type=int, nargs="+", default=[4, 8, 16], help="pairs; under LoRA the middle one alone")
+    add("--lengths", nargs="+", choices=list(MADE), default=list(MADE))
+    add("--tunings", nargs="+", choices=["full", "lora"], default=["full", "lora"])
+    add("--models", nargs="+", help="of bench.workload.SHAPES (default: 21m, on a GPU phi-3-mini as well)")
+    add("--max-length", type=int, help="tokens of a dialogue (default: 1024, on a GPU 2048)")
+    add("--pairs", help="a file of preference pairs, for hh-rlhf (default: made lengths)")
+    add("--tokenizer", help="a directory or hub id whose ids the model has")
+    add("--output", type=Path, default=Path("docs"), help="where bench.json, bench.md and the plots go")
+    return parser.parse_args(words)
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a process of its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.measure"])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def cases(given: argparse.Namespace, gpu: bool) -> list[Case]:
+    """Return the settings in the order in which they are measured; engines take turns at each."""
+    models = given.models or (["21m", "phi-3-mini"] if gpu else ["21m"])
+    middle = given.batch_sizes[len(given.batch_sizes) // 2]
+    return [
+        Case(model, lengths, tuning, batch_size, "", *((4, 2) if gpu else (1, 0)), half=gpu, checkpointing=gpu)
+        for model in models
+        for tuning in given.tunings
+        for lengths in given.lengths
+        for batch_size in (given.batch_sizes if tuning == "full" else [middle])
+    ]
+
+
+def measure_engines(given: argparse.Namespace, gpu: bool) -> list[dict[str, Any]]:
+    """Measure every setting under both engines; every repeat has pairs of its own, the same for both."""
+    results = []
+    for case in cases(given, gpu):
+        each = case.batch_size * (case.updates + case.warmup)
+        pairs = pairs_for(given, case, each * given.repeats, gpu)
+        repetitions: dict[str, list[dict[str, Any]]] = {engine: [] for engine in ENGINES}
+        for repeat in range(given.repeats):
+            own = pairs[repeat * each : (repeat + 1) * each]
+            for engine in ENGINES:
+                one = Case(**{**asdict(case), "engine": engine})
+                found = alone(measure, one, own)
+                repetitions[engine].append(found and {**found, "predicted_bytes": predict(one, own)})
+        results.append({**asdict(case), "max_length": longest(given, gpu), "repetitions": repetitions})
+        console.print(summary(results[-1]), soft_wrap=True)
+    return results
+
+
+def longest(given: argparse.Namespace, gpu: bool) -> int:
+    """Return the most tokens of a dialogue."""
+    return given.max_length or (2048 if gpu else 1024)
+
+
+def pairs_for(given: argparse.Namespace, case: Case, count: int, gpu: bool) -> list[Pair]:
+    """Return the pairs of a setting."""
+    return pairs_of(case.lengths, count, longest(given, gpu), case.model, given.pairs, given.tokenizer)
+
+
+def measure_agreement(given: argparse.Namespace, gpu: bool) -> list[dict[str, Any]]:
+    """Compare loss and gradients of both engines in float32, four pairs of each length distribution."""
+    results = []
+    for case in cases(given, gpu):
+        known = {(found["lengths"], found["tuning"]) for found in results}
+        if case.model == "phi-3-mini" or (case.lengths, case.tuning) in known:
+            continue
+        found = alone(agreement, case.model, case.tuning, pairs_for(given, case, 4, gpu))
+        results.append({"lengths": case.lengths, "tuning": case.tuning, "pairs": 4, **found})
+        console.print(
+            f"{case.lengths}, {case.tuning}: relative difference of the loss {found['loss']:.1e}, "
+            f"of a gradient at most {found['gradient']:.1e}",
+            soft_wrap=True,
+        )
+    return results
+
+
+def main(words: list[str]) -> int:
+    """Measure what is asked for, and publish it when all is there."""
+    given = options(words)
+    try:
+        machine = alone(environment)
+        gpu = machine["gpu"] is not None
+        if not gpu:
+            console.print("no GPU: skipped phi-3-mini's shape in bf16, 2048 tokens, allocated memory and MFU")
+        results: dict[str, Any] = {"machine": machine, "options": {**vars(given), "output": str(given.output)}}
+        results["matmul_flops_per_second"] = alone(matmul_rate)
+        parts: dict[str, Callable[[], Any]] = {
+            "agreement": lambda: measure_agreement(given, gpu),
+            "engines": lambda: measure_engines(given, gpu),
+            "pipelines": lambda: measure_pipelines(given, console),
+            "tokenise": lambda: measure_tokenisation(given, console),
+        }
+        results |= {name: measured() for name, measured in parts.items() if name in given.parts}
+        console.print(f"wrote {publish(results, given.output)}")
+    except UserError as error:
+        console.print(f"error: {error}", style="red", soft_wrap=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

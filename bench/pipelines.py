@@ -1,0 +1,77 @@
+"""Whole pipelines on the same pairs through the launcher: ORPO against SFT -> DPO, in time, memory and FLOPs."""
+
+import argparse
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from transformers import AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
+
+from bench.workload import build_model
+from launch.command import module
+from pocket.base import build_tokenizer
+from recipes.config import UserError, read_json
+
+PAIRS = 64
+STAGES = {"sft -> dpo": ("sft", "dpo"), "orpo": ("orpo",)}
+
+
+def base_model(tokenizer: str | None, model: str, directory: Path) -> Path:
+    """Save a random model with the tokenizer, or with the embedded world's."""
+    disable_progress_bar()
+    loaded: Any = AutoTokenizer.from_pretrained(tokenizer) if tokenizer else build_tokenizer()
+    build_model(model, torch.float32).save_pretrained(directory)
+    loaded.save_pretrained(directory)
+    return directory
+
+
+def command(given: argparse.Namespace, base: Path, runs: Path) -> list[str]:
+    """Return the launcher's command line: one epoch of the first pairs, 8 in an update, without an evaluation."""
+    words = [f"runs={runs}", "pipeline=compare", "evaluate=false", "batch_size=8", "hardware.per_device_batch=8"]
+    words += [f"dataset.train_rows={PAIRS}", *(f"{stage}.num_train_epochs=1" for stage in ("sft", "dpo", "orpo"))]
+    if given.pairs and given.tokenizer:
+        words += ["model=phi-3-mini", "dataset=file", f"dataset.path={given.pairs}", "dataset.max_length=1024"]
+    else:
+        words += ["model=pocket"]
+    return [*module("launch"), "--multirun", *words, f"model.model_name_or_path={base}"]
+
+
+def measure_pipelines(given: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Return each pipeline's cost, summed over its stages (memory: the largest), and each stage's record.
+
+    Raises:
+        UserError: the launcher stopped.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        model = (given.models or ["21m"])[0]
+        base = base_model(given.tokenizer if given.pairs else None, model, Path(directory, "base"))
+        runs = Path(directory, "runs")
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+        answer = subprocess.run(
+            command(given, base, runs), capture_output=True, text=True, check=False, env=environment
+        )
+        if answer.returncode:
+            raise UserError(f"the pipelines did not train: {(answer.stdout + answer.stderr).strip()[-300:]}")
+        records = {
+            path.parent.name.split("-")[0]: read_json(path)
+            for path in runs.glob("[!_]*/*/*/record.json")
+            if not path.parent.name.startswith("base-")
+        }
+    names = ("device_seconds", "flops", "computed_tokens", "peak_memory_bytes", "pairs")
+    results: dict[str, Any] = {"model": model, "data": "pairs" if given.pairs else "pocket"}
+    for pipeline, stages in STAGES.items():
+        costs = {stage: {name: records[stage][name] for name in names} for stage in stages}
+        total = {name: sum(cost[name] for cost in costs.values()) for name in names[:3]}
+        total["peak_memory_bytes"] = max(cost["peak_memory_bytes"] for cost in costs.values())
+        results[pipeline] = {**total, "stages": costs}
+        console.print(
+            f"{pipeline}: {total['device_seconds']:.1f} device-seconds, {total['flops']:.3g} FLOPs, "
+            f"{total['peak_memory_bytes'] / 1e9:.2f} GB",
+            soft_wrap=True,
+        )
+    return results

@@ -1,0 +1,169 @@
+"""What each stage will take of memory, tokens, FLOPs and hours, from the configuration alone.
+
+No weights, no GPU and no network: the model's shape comes from its profile or a local config.json, the tokens from
+the prepared pairs where they are there and else from the data set's profile.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.base import known_identity
+from launch.inputs import chat_template, tuning
+from launch.memory import Memory, MicroBatch, Setting, forecast_memory, trained
+from launch.pairs import pairs_directory
+from launch.shape import parameters, read_shape
+from recipes.config import Shape, UserError, read_json
+
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+CONTEXT = 0.6e9  # bytes that CUDA and its libraries take of a GPU
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Pairs of the training split, and the mean tokens of their parts."""
+
+    pairs: int
+    prompt: float
+    chosen: float
+    rejected: float
+    source: str  # of these figures
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One stage."""
+
+    stage: str
+    memory: Memory
+    updates: int
+    tokens: float  # that the policy's forward passes compute
+    flops: float
+    hours: float | None  # None: the machine's rate is not known
+
+    def peak(self, hardware: dict[str, Any]) -> float:
+        """Return bytes on one device, with what its libraries take."""
+        return self.memory.peak + (0.0 if hardware["use_cpu"] else CONTEXT)
+
+
+def shape_of(model: dict[str, Any]) -> Shape:
+    """Return the shape of a configuration's model: of its local directory, else of its profile.
+
+    Raises:
+        UserError: neither has one.
+    """
+    directory = Path(model["model_name_or_path"]).expanduser()
+    if (directory / "config.json").is_file():
+        return read_shape(directory)
+    if model["shape"] is None:
+        raise UserError(f"model={model['name']} has no shape in its profile: add one, or give a local directory")
+    return Shape(**model["shape"])
+
+
+def prepared_manifest(config: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the manifest of this configuration's pairs, if they were prepared on this machine.
+
+    Raises:
+        UserError: what they would be made of is missing.
+    """
+    identity = known_identity(config["model"])
+    if identity is None:
+        return None
+    model = {**config["model"], "chat_template": chat_template(config["model"]["chat_template"])}
+    path = pairs_directory({**config, "model": model}, identity) / "manifest.json"
+    return read_json(path) if path.exists() else None
+
+
+def tokens_of(config: dict[str, Any]) -> Tokens:
+    """Return the training pairs' number and mean lengths: of the prepared pairs, else the profile's estimate.
+
+    Raises:
+        UserError: there is neither.
+    """
+    manifest = prepared_manifest(config)
+    if manifest:
+        count = manifest["pairs"]["train"]
+        means = {name: manifest["tokens"]["train"][f"{name}_ids"] / count for name in ("prompt", "chosen", "rejected")}
+        return Tokens(count, **means, source="counted")
+    dataset = config["dataset"]
+    if not dataset["estimate"]["rows"]:
+        raise UserError(
+            f"dataset={dataset['name']}: its pairs are not prepared yet, and its profile has no estimate: add "
+            "dataset.estimate={rows:1000,prompt:100,chosen:200,rejected:200} (mean tokens)"
+        )
+    estimate = dict(dataset["estimate"])
+    rows = min(estimate.pop("rows"), dataset["train_rows"] or math.inf)
+    return Tokens(int(rows), **estimate, source="estimate")
+
+
+def forecast(config: dict[str, Any], stage: str, shape: Shape, tokens: Tokens) -> Forecast:
+    """Return what one stage takes."""
+    options, hardware = config[stage], config["hardware"]
+    processes, batch = hardware["processes"], hardware["per_device_batch"]
+    epochs = options["num_train_epochs"]
+    updates = (
+        options["max_steps"] if options["max_steps"] > 0 else math.ceil(tokens.pairs / config["batch_size"] * epochs)
+    )
+    passes = updates * config["batch_size"]
+    setting = setting_of(config, stage)
+    computed = passes * mean_tokens(config, stage, tokens)
+    weights = parameters(shape)
+    reference = 2 * weights if stage == "dpo" else 0
+    flops = computed * (4 * weights + 2 * trained(shape, setting) + reference)
+    rate = hardware["tflops"] and hardware["tflops"] * 1e12 * hardware["utilisation"] * processes
+    memory = forecast_memory(shape, setting, largest(config, stage, tokens, batch))
+    return Forecast(stage, memory, updates, computed, flops, flops / rate / 3600 if rate else None)
+
+
+def setting_of(config: dict[str, Any], stage: str) -> Setting:
+    """Return how a stage trains, as far as memory depends on it."""
+    model, hardware, options = config["model"], config["hardware"], config[stage]
+    targets = model["lora_target_modules"] or ()
+    head = "fused" if stage != "orpo" else ("packed" if options["engine"] == "packed" else "stock")
+    return Setting(
+        tuning=tuning(model),
+        head=head,
+        weight_bytes=BYTES.get(model["dtype"], 4),
+        half=options["bf16"],
+        checkpointing=options["activation_checkpointing"],
+        rank=model["lora_r"],
+        targets=(targets,) if isinstance(targets, str) else tuple(targets),
+        shards=hardware["processes"] if hardware["fsdp"] else 1,
+        reference=stage == "dpo" and not model["use_peft"] and not options["precompute_ref_log_probs"],
+        accumulates=config["batch_size"] > hardware["per_device_batch"] * hardware["processes"],
+    )
+
+
+def mean_tokens(config: dict[str, Any], stage: str, tokens: Tokens) -> float:
+    """Return the tokens that a forward pass computes for a pair, without padding."""
+    if stage == "sft":
+        return tokens.prompt + tokens.chosen
+    once = stage == "orpo" and config["orpo"]["engine"] == "packed"
+    return (1 if once else 2) * tokens.prompt + tokens.chosen + tokens.rejected
+
+
+def largest(config: dict[str, Any], stage: str, tokens: Tokens, batch: int) -> MicroBatch:
+    """Return the largest micro-batch: one dialogue has the most tokens allowed, and padding makes all as long.
+
+    Packed, the others are mean ones, since pairs are dealt out evenly.
+    """
+    longest = config["dataset"]["max_length"]
+    if stage == "sft":
+        return MicroBatch(batch * longest, batch * longest)
+    if stage == "dpo":
+        answers = tokens.chosen + tokens.rejected
+        return MicroBatch(2 * batch * longest, round(2 * longest + (batch - 1) * answers))
+    if config["orpo"]["engine"] == "stock":
+        return MicroBatch(2 * batch * longest, 2 * batch * longest)
+    pair = tokens.prompt + 2 * (longest - tokens.prompt)
+    count = round(max(pair, longest) + (batch - 1) * mean_tokens(config, stage, tokens))
+    return MicroBatch(count, count, round(longest + (batch - 1) * (tokens.prompt + tokens.rejected)))
+
+
+def forecast_all(config: dict[str, Any], shape: Shape, tokens: Tokens) -> dict[str, list[Forecast]]:
+    """Return the stages of every pipeline."""
+    return {
+        name: [forecast(config, stage, shape, tokens) for stage in stages]
+        for name, stages in config["pipelines"].items()
+    }

@@ -1,0 +1,83 @@
+"""`make plan`: what each stage of each pipeline will take, and whether it fits, before anything is launched.
+
+python -m launch.preview model=phi-3-mini dataset=ultrafeedback hardware=1x24gb tuning=lora
+"""
+
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.table import Table
+
+from launch.errors import CONF, explain
+from launch.forecast import Forecast, forecast_all, shape_of, tokens_of
+from launch.inputs import tuning
+from launch.room import fits, nearest, worst
+from launch.schema import register, resolve
+from launch.shape import parameters
+from recipes.config import UserError
+
+console = Console(highlight=False, markup=False)
+
+
+def composed(words: list[str]) -> dict[str, Any]:
+    """Compose the configuration of these options."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return resolve(compose("config", words))
+
+
+def table(config: dict[str, Any], pipelines: dict[str, list[Forecast]]) -> Table:
+    """Return the figures of all stages."""
+    columns = ("weights", "gradients", "optimiser", "reference", "activations", "head")
+    shown = Table("pipeline", "stage", *columns, "peak GB", "fits", "updates", "tokens", "FLOPs", "hours")
+    for name, stages in pipelines.items():
+        for stage in stages:
+            parts = asdict(stage.memory)
+            parts["weights"] += parts["adapters"]
+            peak = stage.peak(config["hardware"])
+            room = config["hardware"]["memory_gb"]
+            verdict = "?" if room is None else ("yes" if fits(config, peak) else "no")
+            figures = [f"{parts[column] / 1e9:.2f}" for column in columns]
+            cost = [f"{stage.updates:,}", f"{stage.tokens:.3g}", f"{stage.flops:.2g}"]
+            hours = "?" if stage.hours is None else f"{stage.hours:.2g}"
+            shown.add_row(name, stage.stage, *figures, f"{peak / 1e9:.2f}", verdict, *cost, hours)
+    return shown
+
+
+def say(config: dict[str, Any]) -> None:
+    """Print the forecast."""
+    hardware, shape, tokens = config["hardware"], shape_of(config["model"]), tokens_of(config)
+    console.print(
+        f"{config['model']['name']} ({parameters(shape) / 1e9:.3g}B), tuning={tuning(config['model'])}; "
+        f"{tokens.pairs:,} pairs of {config['dataset']['name']} ({tokens.source}; means: {tokens.prompt:.0f} tokens of "
+        f"prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of answers); hardware={hardware['name']}: "
+        f"{hardware['processes']} x {hardware['memory_gb'] or '?'} GB, {hardware['per_device_batch']} pairs at once",
+        soft_wrap=True,
+    )
+    console.print(table(config, forecast_all(config, shape, tokens)))
+    console.print(
+        "An estimate. Memory in GB of one device with its largest micro-batch; tokens without padding; hours at "
+        f"{hardware['utilisation']:.0%} of {hardware['tflops'] or '?'} TFLOPS a device.",
+        soft_wrap=True,
+    )
+    if not fits(config, worst(config, shape, tokens).peak(hardware)):
+        console.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
+
+
+def main(words: list[str]) -> int:
+    """Print the forecast; return the exit status: 0, 2 wrong input."""
+    register()
+    try:
+        say(composed(words))
+    except (HydraException, OmegaConfBaseException, UserError) as error:
+        console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""`make plan`: figures that follow from the configuration, in seconds, without torch, weights or a GPU."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch.forecast import Tokens, forecast, largest, shape_of
+from launch.room import alternatives, check_memory, fits, nearest, worst
+from recipes.config import UserError
+from tests.door import QUIET, ROOT, run
+
+Compose = Callable[..., dict[str, Any]]
+TOKENS = Tokens(6400, 100, 200, 150, "made")
+CARD = ("model=phi-3-mini", "hardware=1x24gb", "pipeline=compare")
+PREVIEW = [sys.executable, "-m", "launch.preview"]
+
+
+def parts(config: dict[str, Any], stage: str) -> Any:
+    return forecast(config, stage, shape_of(config["model"]), TOKENS).memory
+
+
+def test_it_says_what_fits_without_torch(tmp_path: Path) -> None:
+    """Importing torch, TRL or Transformers would fail here: an empty module of each name raises."""
+    for name in ("torch", "trl", "transformers", "datasets"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('imported')")
+    environment = {**os.environ, **QUIET, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    answer = subprocess.run(
+        [*PREVIEW, *CARD], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    said = answer.stdout
+    assert "does not fit" in said and "tuning=lora" in said and "estimate" in said
+
+
+def test_counted_pairs_take_the_estimates_place(tmp_path: Path, words: Callable[..., list[str]]) -> None:
+    options = words(tmp_path / "runs", "pipeline=sft", "sft.max_steps=1")
+    assert "no estimate" in run([*PREVIEW, *options], status=2)
+    run([sys.executable, "-m", "launch", "--multirun", *options])
+    assert "counted" in run([*PREVIEW, *options])
+
+
+def test_weights_gradients_and_moments_are_four_numbers_of_a_parameter(compose: Compose) -> None:
+    config = compose(*CARD)
+    memory = parts(config, "sft")
+    assert memory.weights == memory.gradients == memory.optimiser / 2 == 4 * config["model"]["parameters"]
+    frozen = parts(compose(*CARD, "tuning=lora"), "sft")
+    assert frozen.weights == 2 * config["model"]["parameters"] and frozen.gradients < 0.03 * memory.gradients
+    assert parts(compose(*CARD, "tuning=qlora"), "sft").weights < 0.4 * frozen.weights
+
+
+def test_a_reference_model_is_held_where_dpo_needs_one(compose: Compose) -> None:
+    config = compose(*CARD)
+    assert parts(config, "dpo").reference == parts(config, "dpo").weights and parts(config, "orpo").reference == 0
+    assert parts(compose(*CARD, "dpo.precompute_ref_log_probs=true"), "dpo").reference == 0
+    assert parts(compose(*CARD, "tuning=lora"), "dpo").reference == 0
+
+
+def test_stock_orpo_holds_logits_of_every_token_and_packed_a_chunk(compose: Compose) -> None:
+    packed, stock = (parts(compose(*CARD, f"orpo.engine={engine}"), "orpo") for engine in ("packed", "stock"))
+    config = compose(*CARD)
+    assert stock.head > 2 * 4 * config["dataset"]["max_length"] * 32064 * 2 > packed.head
+
+
+def test_flops_are_those_of_the_records_formula(compose: Compose) -> None:
+    """6 N for every token, and 2 N more of DPO's reference model."""
+    config = compose(*CARD, "batch_size=64")
+    shape, count = shape_of(config["model"]), config["model"]["parameters"]
+    found = {stage: forecast(config, stage, shape, TOKENS) for stage in ("sft", "dpo", "orpo")}
+    assert found["sft"].updates == 100 and found["sft"].tokens == 6400 * (100 + 200)
+    assert found["sft"].flops == pytest.approx(6 * count * found["sft"].tokens)
+    assert found["dpo"].flops == pytest.approx(8 * count * 6400 * (2 * 100 + 200 + 150))
+    assert found["orpo"].tokens == 6400 * (100 + 200 + 150)
+    assert found["sft"].hours == pytest.approx(found["sft"].flops / (71e12 * 0.4) / 3600)
+
+
+def test_what_is_advised_fits_and_is_the_nearest(compose: Compose) -> None:
+    config = compose(*CARD)
+    shape = shape_of(config["model"])
+    advised = nearest(config, shape, TOKENS)
+    peaks = [(words, worst(other, shape, TOKENS).peak(other["hardware"])) for words, other in alternatives(config)]
+    fitting = [words for words, peak in peaks if fits(config, peak)]
+    assert advised.startswith(f"{fitting[0]} (")
+    assert not fits(config, worst(config, shape, TOKENS).peak(config["hardware"]))
+    again = compose(*CARD, *fitting[0].split())
+    assert fits(again, worst(again, shape, TOKENS).peak(again["hardware"]))
+
+
+def test_a_launch_that_cannot_fit_is_refused(compose: Compose) -> None:
+    with pytest.raises(UserError, match=r"1x24gb has 24: use tuning=lora"):
+        check_memory(compose(*CARD))
+    check_memory(compose(*CARD, "tuning=lora"))
+    check_memory(compose("hardware=cpu"))
+
+
+def test_a_packed_micro_batch_has_no_padding(compose: Compose) -> None:
+    config = compose(*CARD, "dataset.max_length=1000")
+    assert largest(config, "orpo", TOKENS, 1).tokens == 100 + 2 * 900
+    assert largest(config, "orpo", TOKENS, 3).tokens == 100 + 2 * 900 + 2 * 450
+    assert largest(config, "dpo", TOKENS, 3).tokens == 6 * 1000
