@@ -19,7 +19,7 @@ from launch.job import CRASH, INTERRUPTED, USER, run_job
 from launch.machine import gpu_memories
 from launch.run import console, interrupt_on_signals
 from launch.schema import register, sessions
-from launch.warm import start, stop, warm_up
+from launch.warm import Forked, start, stop, warm_up
 from recipes.config import UserError, read_json
 
 
@@ -77,7 +77,8 @@ def report(directory: Path) -> int:
 
 def evaluate(directory: Path) -> int:
     """Evaluate a session in a process of its own, which prints the table; return its exit status."""
-    process = start(module("eval", directory), None, dict(os.environ), warm=not gpu_memories())
+    warm = Forked.any_yet and not gpu_memories()  # a table of old results need not wait for PyTorch
+    process = start(module("eval", directory), None, dict(os.environ), warm)
     try:
         status = process.wait()
     except KeyboardInterrupt:

@@ -33,7 +33,10 @@ def warm_up() -> None:
 class Forked:
     """A call in a warm process, with those methods of `subprocess.Popen` that the launcher needs."""
 
+    any_yet = False  # whether the imports have been waited for
+
     def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
+        Forked.any_yet = True
         self.process = CONTEXT.Process(target=begin, args=(function, *arguments))
         self.process.start()
 
