@@ -30,22 +30,33 @@ def composed(words: list[str]) -> dict[str, Any]:
         return resolve(compose("config", words))
 
 
+PARTS = ("weights", "gradients", "optimiser", "reference", "activations", "head")
+
+
 def table(config: dict[str, Any], pipelines: dict[str, list[Forecast]]) -> Table:
-    """Return the figures of all stages."""
-    columns = ("weights", "gradients", "optimiser", "reference", "activations", "head")
-    shown = Table("pipeline", "stage", *columns, "peak GB", "fits", "updates", "tokens", "FLOPs", "hours")
-    for name, stages in pipelines.items():
-        for stage in stages:
-            parts = asdict(stage.memory)
-            parts["weights"] += parts["adapters"]
-            peak = stage.peak(config["hardware"])
-            room = config["hardware"]["memory_gb"]
-            verdict = "?" if room is None else ("yes" if fits(config, peak) else "no")
-            figures = [f"{parts[column] / 1e9:.2f}" for column in columns]
-            cost = [f"{stage.updates:,}", f"{stage.tokens:.3g}", f"{stage.flops:.2g}"]
-            hours = "?" if stage.hours is None else f"{stage.hours:.2g}"
-            shown.add_row(name, stage.stage, *figures, f"{peak / 1e9:.2f}", verdict, *cost, hours)
+    """Return the figures: a column for each stage, which pipelines may share."""
+    stages = {stage.stage: stage for forecasts in pipelines.values() for stage in forecasts}
+    columns = [figures(config, stage) for stage in stages.values()]
+    shown = Table("", *stages)
+    for name in columns[0]:
+        shown.add_row(name, *(column[name] for column in columns))
     return shown
+
+
+def figures(config: dict[str, Any], stage: Forecast) -> dict[str, str]:
+    """Return a stage's figures as text."""
+    parts = asdict(stage.memory)
+    parts["weights"] += parts["adapters"]
+    peak, room = stage.peak(config["hardware"]), config["hardware"]["memory_gb"]
+    return {
+        **{f"{part}, GB": f"{parts[part] / 1e9:.2f}" for part in PARTS},
+        "peak, GB": f"{peak / 1e9:.2f}",
+        "fits": "?" if room is None else ("yes" if fits(config, peak) else "no"),
+        "updates": f"{stage.updates:,}",
+        "tokens": f"{stage.tokens:.3g}",
+        "FLOPs": f"{stage.flops:.2g}",
+        "hours": "?" if stage.hours is None else f"{stage.hours:.2g}",
+    }
 
 
 def say(config: dict[str, Any]) -> None:
