@@ -38,7 +38,7 @@ def table(config: dict[str, Any], pipelines: dict[str, list[Forecast]]) -> Table
         for stage in stages:
             parts = asdict(stage.memory)
             parts["weights"] += parts["adapters"]
-            peak = stage.peak(config["hardware"])
+            peak = stage.peak
             room = config["hardware"]["memory_gb"]
             verdict = "?" if room is None else ("yes" if fits(config, peak) else "no")
             figures = [f"{parts[column] / 1e9:.2f}" for column in columns]
@@ -64,7 +64,7 @@ def say(config: dict[str, Any]) -> None:
         f"{hardware['utilisation']:.0%} of {hardware['tflops'] or '?'} TFLOPS a device.",
         soft_wrap=True,
     )
-    if not fits(config, worst(config, shape, tokens).peak(hardware)):
+    if not fits(config, worst(config, shape, tokens).peak):
         console.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
 
 

@@ -67,7 +67,8 @@ def test_help_names_every_target() -> None:
     printed = subprocess.run(
         ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    for target in ["help", "compare", "orpo", "dpo", "sft", "sweep", "plan", "eval", "table", "bench", "test", "check", "lock", "clean"]:
+    targets = "help compare orpo dpo sft sweep plan eval table bench test check lock clean"
+    for target in targets.split():
         assert f"make {target} " in printed
 
 
