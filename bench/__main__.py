@@ -79,11 +79,18 @@ def measure_engines(given: argparse.Namespace, gpu: bool) -> list[dict[str, Any]
             own = pairs[repeat * each : (repeat + 1) * each]
             for engine in ENGINES:
                 one = Case(**{**asdict(case), "engine": engine})
-                found = alone(measure, one, own)
-                repetitions[engine].append(found and {**found, "predicted_bytes": predict(one, own)})
+                predicted = predict(one, own)
+                found = alone(measure, one, own) if gpu or predicted < 0.8 * available() else {}
+                repetitions[engine].append(found and {**found, "predicted_bytes": predicted})
         results.append({**asdict(case), "max_length": longest(given, gpu), "repetitions": repetitions})
         console.print(summary(results[-1]), soft_wrap=True)
     return results
+
+
+def available() -> float:
+    """Return the bytes of this machine's memory that are free: what needs more would end by the kernel's hand."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024.0
 
 
 def longest(given: argparse.Namespace, gpu: bool) -> int:
@@ -120,7 +127,8 @@ def main(words: list[str]) -> int:
         machine = alone(environment)
         gpu = machine["gpu"] is not None
         if not gpu:
-            console.print("no GPU: skipped phi-3-mini's shape in bf16, 2048 tokens, allocated memory and MFU")
+            line = "no GPU: skipped phi-3-mini's shape in bf16, 2048 tokens, allocated memory and MFU"
+            console.print(line, soft_wrap=True)
         results: dict[str, Any] = {"machine": machine, "options": {**vars(given), "output": str(given.output)}}
         results["matmul_flops_per_second"] = alone(matmul_rate)
         parts: dict[str, Callable[[], Any]] = {

@@ -99,7 +99,7 @@ def plot(cases: list[dict[str, Any]], name: str, unit: float, label: str, path: 
     from matplotlib import pyplot
 
     panels = list(dict.fromkeys((case["model"], case["lengths"], case["tuning"]) for case in cases))
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(3.2 * len(panels), 3), squeeze=False, sharey=True)
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(3.2 * len(panels), 3), squeeze=False)
     for axis, panel in zip(axes[0], panels, strict=True):
         for engine, colour in (("stock", "tab:gray"), ("packed", "tab:blue")):
             points = [

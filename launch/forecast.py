@@ -17,7 +17,7 @@ from launch.shape import parameters, read_shape
 from recipes.config import Shape, UserError, read_json
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-CONTEXT = 0.6e9  # bytes that CUDA and its libraries take of a GPU
+LIBRARIES = 0.6e9  # bytes of a device for CUDA and its libraries, or of a CPU's memory for Python's
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ class Forecast:
     flops: float
     hours: float | None  # None: the machine's rate is not known
 
-    def peak(self, hardware: dict[str, Any]) -> float:
-        """Return bytes on one device, with what its libraries take."""
-        return self.memory.peak + (0.0 if hardware["use_cpu"] else CONTEXT)
+    @property
+    def peak(self) -> float:
+        """Bytes on one device, with what the libraries take."""
+        return self.memory.peak + LIBRARIES
 
 
 def shape_of(model: dict[str, Any]) -> Shape:

@@ -120,8 +120,9 @@ def activation_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> floa
     wide = 4  # RMSNorm and LayerNorm compute in float32
     layer = batch.tokens * (stream * wide + rest * small) + batch.shared * 2 * key_value_width(shape) * small
     kept = batch.tokens * shape.hidden * (wide if setting.weight_bytes == 4 else small)
-    # one layer more: what a layer makes and frees again, of which an allocator keeps a part
-    layers = (shape.layers * kept if setting.checkpointing else shape.layers * layer) + layer
+    # what a layer makes and frees again, of which an allocator keeps a part; adapters make every result once more
+    freed = layer if full else 2 * layer
+    layers = (shape.layers * kept if setting.checkpointing else shape.layers * layer) + freed
     copies = 0.0
     if setting.half and setting.weight_bytes == 4 and setting.shards == 1:
         copies = 2.0 * parameters(shape)

@@ -47,7 +47,7 @@ def figures(config: dict[str, Any], stage: Forecast) -> dict[str, str]:
     """Return a stage's figures as text."""
     parts = asdict(stage.memory)
     parts["weights"] += parts["adapters"]
-    peak, room = stage.peak(config["hardware"]), config["hardware"]["memory_gb"]
+    peak, room = stage.peak, config["hardware"]["memory_gb"]
     return {
         **{f"{part}, GB": f"{parts[part] / 1e9:.2f}" for part in PARTS},
         "peak, GB": f"{peak / 1e9:.2f}",
@@ -75,7 +75,7 @@ def say(config: dict[str, Any]) -> None:
         f"{hardware['utilisation']:.0%} of {hardware['tflops'] or '?'} TFLOPS a device.",
         soft_wrap=True,
     )
-    if not fits(config, worst(config, shape, tokens).peak(hardware)):
+    if not fits(config, worst(config, shape, tokens).peak):
         console.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
 
 

@@ -57,7 +57,7 @@ def alternatives(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 def nearest(config: dict[str, Any], shape: Shape, tokens: Tokens) -> str:
     """Return what to use instead, with its peak: the first alternative that fits."""
     for words, other in alternatives(config):
-        peak = worst(other, shape, tokens).peak(other["hardware"])
+        peak = worst(other, shape, tokens).peak
         if fits(other, peak):
             return f"{words} ({peak / 1e9:.1f} GB)"
     return "a smaller model or a larger machine"
@@ -76,7 +76,7 @@ def check_memory(config: dict[str, Any]) -> None:
     estimate = dict(config["dataset"]["estimate"])
     tokens = Tokens(estimate.pop("rows"), **estimate, source="estimate")  # without one: the longest pair alone
     found = worst(config, shape, tokens)
-    peak, hardware = found.peak(config["hardware"]), config["hardware"]
+    peak, hardware = found.peak, config["hardware"]
     if not fits(config, 0.8 * peak):
         raise UserError(
             f"{found.stage} with tuning={tuning(config['model'])} of {parameters(shape) / 1e9:.1f}B parameters needs "

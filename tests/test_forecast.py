@@ -81,12 +81,12 @@ def test_what_is_advised_fits_and_is_the_nearest(compose: Compose) -> None:
     config = compose(*CARD)
     shape = shape_of(config["model"])
     advised = nearest(config, shape, TOKENS)
-    peaks = [(words, worst(other, shape, TOKENS).peak(other["hardware"])) for words, other in alternatives(config)]
+    peaks = [(words, worst(other, shape, TOKENS).peak) for words, other in alternatives(config)]
     fitting = [words for words, peak in peaks if fits(config, peak)]
     assert advised.startswith(f"{fitting[0]} (")
-    assert not fits(config, worst(config, shape, TOKENS).peak(config["hardware"]))
+    assert not fits(config, worst(config, shape, TOKENS).peak)
     again = compose(*CARD, *fitting[0].split())
-    assert fits(again, worst(again, shape, TOKENS).peak(again["hardware"]))
+    assert fits(again, worst(again, shape, TOKENS).peak)
 
 
 def test_a_launch_that_cannot_fit_is_refused(compose: Compose) -> None:

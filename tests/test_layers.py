@@ -28,6 +28,7 @@ def test_nothing_imports_launch_or_eval() -> None:
     for folder in ("recipes", "pocket"):
         assert not packages(folder) & {"launch", "eval", "doctor"}
     assert "eval" not in packages("launch") and "launch" not in packages("eval")
+    assert not any("bench" in packages(folder) for folder in ("recipes", "pocket", "launch", "eval"))
 
 
 def test_the_doctor_is_called_by_its_two_commands_alone() -> None:
