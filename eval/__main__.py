@@ -13,10 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from eval.session import console, jobs_of, measured, models_of, sessions
 from eval.table import write_table
 from recipes.config import UserError
+from recipes.process import interrupt_on_signals
 
 
 def main(words: list[str]) -> int:
     """Evaluate and print; return the exit status."""
+    interrupt_on_signals()
     try:
         for session in sessions(words):
             evaluate_session(session)

@@ -19,7 +19,8 @@ def sessions(words: list[str]) -> list[Path]:
     Raises:
         UserError: a directory is no session, or there is none at all.
     """
-    chosen = [Path(word) for word in words] or sorted((RUNS / "_sessions").glob("*/"))[-1:]
+    finished = {path.parent.parent for path in (RUNS / "_sessions").glob("*/*/job.json")}  # a killed one has none
+    chosen = [Path(word) for word in words] or sorted(finished)[-1:]
     if not chosen:
         raise UserError(
             "nothing has been trained yet: run `make compare` first, or name a directory under runs/_sessions"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import load_from_disk
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
@@ -14,6 +13,7 @@ from eval.generate import Answer, answers
 from eval.likelihood import mean_log_probs
 from pocket.world import gold_reward, states_right_fact
 from recipes.config import Model, UserError, read_config, write_json
+from recipes.data import open_pairs
 from recipes.render import stop_ids
 
 TEMPERATURES = {"sampled": 1.0, "greedy": 0.0}
@@ -29,7 +29,7 @@ def evaluate(directory: Path, settings: dict[str, Any], result: Path, advance: C
     if not Path(settings["pairs"]).is_dir():
         raise UserError(f"{settings['pairs']} was removed: the command that trained {directory} makes it anew")
     model, tokenizer, stops = load(directory)
-    pairs: Any = load_from_disk(settings["pairs"])["test"]
+    pairs: Any = open_pairs(Path(settings["pairs"]))["test"]
     asked = pairs.select(range(min(len(pairs), settings["prompts"])))
     measured: dict[str, Any] = {"settings": settings}
     for answer in ("chosen", "rejected"):

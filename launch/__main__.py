@@ -17,10 +17,11 @@ from launch.command import module
 from launch.errors import explain
 from launch.job import CRASH, INTERRUPTED, USER, run_job
 from launch.machine import gpu_memories
-from launch.run import console, interrupt_on_signals
+from launch.run import console
 from launch.schema import register, sessions
 from launch.warm import Forked, start, stop, warm_up
 from recipes.config import UserError, read_json
+from recipes.process import interrupt_on_signals
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -46,6 +47,9 @@ def main() -> int:
     except (HydraException, OmegaConfBaseException, UserError) as error:
         console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
         return USER
+    except OSError as error:  # Hydra makes the session's directory, before any job can say what is wrong with it
+        console.print(f"error: {error.strerror or error}: {error.filename}", style="red", soft_wrap=True)
+        return USER
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -53,7 +57,7 @@ def main() -> int:
 def mixture(word: str) -> list[str]:
     """Spell `dataset=[a,b]` as the options it stands for; a list is no profile, and Hydra would look for one."""
     name, _, value = word.partition("=")
-    if name == "dataset" and value.startswith("["):
+    if name == "dataset" and value.startswith("[") and value != "[]":
         return ["dataset=mixture", f"dataset.sources={value}"]
     return [word]
 

@@ -21,6 +21,7 @@ from recipes.config import UserError, done, read_json, write_json
 from recipes.versions import versions
 
 USER, CRASH, INTERRUPTED = 2, 1, 130
+LEAST = {"max_length": 2, "train_rows": 2, "test_rows": 2, "max_new_tokens": 1}
 # Trainer options that belong to the experiment or the machine, and where they are set.
 OWNED = {
     "per_device_train_batch_size": "batch_size and hardware.per_device_batch",
@@ -145,6 +146,19 @@ def refuse_useless(config: dict[str, Any]) -> None:
         raise UserError("pipelines is empty: choose pipeline=sft, dpo, orpo or compare")
     if config["eval_prompts"] < 2:
         raise UserError(f"eval_prompts={config['eval_prompts']}: two are the least that have an interval")
+    for name, least in LEAST.items():
+        value = config["dataset"][name]
+        if value is not None and value < least:
+            raise UserError(f"dataset.{name}={value}: {least} is the least")
+    if not 0 < config["dataset"]["test_fraction"] < 1:
+        raise UserError(f"dataset.test_fraction={config['dataset']['test_fraction']}: give a share between 0 and 1")
+    for stage in {stage for stages in config["pipelines"].values() for stage in stages}:
+        if config[stage]["max_steps"] == 0 or (
+            config[stage]["max_steps"] < 0 and config[stage]["num_train_epochs"] <= 0
+        ):
+            raise UserError(f"{stage}.max_steps and {stage}.num_train_epochs leave nothing to train: give one above 0")
+        if not 0 < config[stage]["learning_rate"] < float("inf"):
+            raise UserError(f"{stage}.learning_rate={config[stage]['learning_rate']}: give a number above 0")
     if not 0 <= config["seed"] < 2**32:
         raise UserError(f"seed={config['seed']}: a seed is between 0 and 2**32 - 1")
 

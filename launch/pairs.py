@@ -53,9 +53,6 @@ def pairs_directory(config: dict[str, Any], start: str) -> Path:
     plain = {key: value for key, value in config["dataset"].items() if key != "estimate"}
     inputs = [plain, *([vars(part) for part in parts]), *map(identity, parts or [dataset]), start]
     inputs += [model.chat_template, model.stop_tokens, model.pad_token, code_identity()]
-    inputs += [
-        Path(path).expanduser().read_text() for path in dataset.evaluation_prompts if Path(path).expanduser().is_file()
-    ]
     return Path(config["runs"], "_pairs", digest(inputs))
 
 

@@ -7,7 +7,6 @@ import fcntl
 import os
 import re
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from launch.plan import Planned
 from launch.tracker import unreachable_tracker
 from launch.warm import Process, start, stop
 from recipes.config import UserError, done, read_config, write_config
+from recipes.process import interrupt_on_signals
 from recipes.versions import versions
 
 console = Console(stderr=True, highlight=False, markup=False)  # a path may hold brackets
@@ -44,12 +44,6 @@ class Speed(ProgressColumn):
 def say(line: str) -> None:
     """Print a line under the stages'."""
     console.print(f"       {line}")
-
-
-def interrupt_on_signals() -> None:
-    """End like Ctrl-C on SIGTERM, which clusters and `kill` send, and on SIGINT where a script's `&` ignores it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
 
 
 def run_stage(planned: Planned, group: str) -> None:

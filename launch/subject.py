@@ -4,6 +4,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -12,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.__main__ import mixture
 from launch.errors import CONF, explain
-from launch.inputs import chat_template, find_model
+from launch.inputs import chat_template, find_model, fingerprint
 from launch.job import INTERRUPTED, USER
 from launch.pairs import profile, sources
 from launch.plan import home
@@ -20,6 +21,7 @@ from launch.quiet import quieten
 from launch.run import console
 from launch.schema import register, resolve
 from recipes.config import Dataset, Model, UserError
+from recipes.process import interrupt_on_signals, take_children_along
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,17 @@ def find_tokenizer(options: dict[str, Any], model: Model) -> tuple[Any, str]:
         with tempfile.TemporaryDirectory() as directory:
             build_tokenizer().save_pretrained(directory)
             return load_tokenizer(model, directory), "pocket"
+    path = Path(model.model_name_or_path).expanduser()
+    if (path / "tokenizer_config.json").is_file():  # a tokenizer without its model will do here
+        return load_tokenizer(model, str(path)), fingerprint(path)
     start = find_model(options)
     return load_tokenizer(model, start.path, start.revision), start.identity
 
 
 def run(command: Callable[[list[str]], None]) -> int:
     """Run a command on the words of the command line; return the exit status: 0, 2 wrong input, 130 interrupted."""
+    interrupt_on_signals()
+    take_children_along()
     try:
         command(sys.argv[1:])
         return 0

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from recipes.process import die_with_parent, set_name
+from recipes.process import die_with_parent, set_name, take_children_along
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["recipes.warm"])
@@ -119,6 +119,7 @@ def call(function: Callable[..., None], *arguments: Any) -> None:
 def begin(function: Callable[..., None], *arguments: Any) -> None:
     """In the forked process: undo what is the fork server's alone, and call."""
     die_with_parent()
+    take_children_along()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     function(*arguments)
 

@@ -29,10 +29,24 @@ def load_pairs(directory: Path) -> DatasetDict:
     """Return the prepared ids, splits `train` and `test`; training rows with `row`, their number in the source."""
     disable_progress_bars()
     disable_caching()  # the views are made in a second; cached they would fill the shared directory
-    rows = load_from_disk(str(directory))
-    assert isinstance(rows, DatasetDict)
+    rows = open_pairs(directory)
     columns = {"train": ["row", *IDS], "test": [*IDS]}
     return DatasetDict({split: rows[split].select_columns(columns[split]) for split in columns})  # type: ignore[arg-type]
+
+
+def open_pairs(directory: Path) -> DatasetDict:
+    """Return everything that is kept of the prepared pairs.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    try:
+        rows = load_from_disk(str(directory))
+    except Exception as error:  # datasets and pyarrow have their own for each file
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{directory} is missing or damaged ({reason}): remove it and run again") from None
+    assert isinstance(rows, DatasetDict)
+    return rows
 
 
 def demonstrations(rows: DatasetDict) -> DatasetDict:

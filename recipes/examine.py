@@ -9,7 +9,7 @@ from datasets import Dataset as Rows
 from datasets import concatenate_datasets, disable_caching, disable_progress_bars
 
 from pocket.world import TEST_PROMPTS
-from recipes.config import TRUNCATE, Dataset, Model
+from recipes.config import TRUNCATE, Dataset, Model, UserError
 from recipes.findings import (
     Evaluated,
     Findings,
@@ -94,7 +94,11 @@ def read_rows(parts: Sequence[Dataset]) -> dict[str, Rows]:
     for part in parts:
         for split, source in load_source(part, train_only=len(parts) > 1).items():
             columns = {"remove_columns": source.column_names, "fn_kwargs": {"source": part.name}}
-            found.setdefault(split, []).append(source.map(as_pairs, batched=True, with_indices=True, **columns))
+            try:
+                rows = source.map(as_pairs, batched=True, with_indices=True, **columns)
+            except UnicodeDecodeError as error:
+                raise UserError(f"{part.path} is not UTF-8 ({error}): convert it, for example with iconv") from None
+            found.setdefault(split, []).append(rows)
     return {split: concatenate_datasets(rows) for split, rows in found.items()}
 
 

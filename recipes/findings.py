@@ -35,7 +35,6 @@ REASONS = {
 }
 NGRAM = 8  # words; the length that Tülu 3's decontamination uses
 OVERLAP = 0.5  # of an evaluation prompt's n-grams, for a training prompt to count as its copy
-ENDINGS = tuple(".!?…。！？।؟\"'”’»)]}>`*_:;~")
 WORD = re.compile(r"\w+")
 
 
@@ -95,7 +94,7 @@ def out_of_order(prompt: list[dict[str, str]]) -> bool:
 def unfinished(answer: str) -> bool:
     """Whether an answer of more than one line's length ends in a letter or a comma: most likely it was cut off."""
     text = answer.rstrip()
-    return len(text) > 80 and not text.endswith(ENDINGS) and (text[-1].isalpha() or text[-1] in ",-(")
+    return len(text) > 80 and (text[-1].isalpha() or text[-1] in ",-(")
 
 
 def near_duplicates(texts: Sequence[str], threshold: float = 0.9) -> list[int]:

@@ -5,11 +5,13 @@ import shutil
 import signal
 import sys
 import traceback
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from accelerate.utils import DistributedType
+from safetensors import SafetensorError, safe_open
 from transformers import Trainer
 
 from recipes.config import Stage, UserError, read_json, write_json, write_text
@@ -55,6 +57,12 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
     Raises:
         UserError: TRL or Transformers refuses the value of an option.
     """
+    for option in ("auto_find_batch_size", "resume_from_checkpoint", "neftune_noise_alpha", "label_smoothing_factor"):
+        if stage.options.get(option):
+            raise UserError(
+                f"{stage.stage}.{option} is not supported: it would change the experiment behind the record's back; "
+                "leave it out"
+            )
     if stage.options.get("packing") or stage.options.get("dataloader_num_workers"):
         raise UserError(
             f"{stage.stage}.packing and dataloader_num_workers hide rows from the meter of costs: leave them off"
@@ -122,7 +130,20 @@ def whole(checkpoint: Path) -> bool:
         read_json(checkpoint / "trainer_state.json")
     except UserError:
         return False
-    return (checkpoint / "scheduler.pt").exists() and any((checkpoint / name).exists() for name in OPTIMISERS)
+    if not (checkpoint / "scheduler.pt").exists() or not any((checkpoint / name).exists() for name in OPTIMISERS):
+        return False
+    return all(map(readable, [*checkpoint.glob("*.safetensors"), *checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")]))
+
+
+def readable(file: Path) -> bool:
+    """Whether a file of weights or state is as long as its own table of contents says; its values are not read."""
+    if file.suffix != ".safetensors":
+        return zipfile.is_zipfile(file)
+    try:
+        with safe_open(file, "pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False
 
 
 def save(trainer: Trainer, stage: Stage) -> None:

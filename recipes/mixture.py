@@ -19,7 +19,7 @@ def check_shares(dataset: Dataset) -> None:
             raise UserError(
                 f"dataset.{name} has {len(shares)} values for {len(dataset.sources)} sources: give one each"
             )
-        if any(share <= 0 for share in shares):
+        if not all(0 < share < float("inf") for share in shares):
             raise UserError(f"dataset.{name}={shares}: every value must be above 0; leave a source out instead")
     if dataset.weights and dataset.counts:
         raise UserError("dataset.weights and dataset.counts say the same thing twice: give one of them")
@@ -39,6 +39,8 @@ def choose(sources: Sequence[str], names: Sequence[str], dataset: Dataset) -> li
     random = Random(dataset.seed)
     chosen: list[int] = []
     for name, count in zip(names, sizes([len(rows[name]) for name in names], dataset), strict=True):
+        if not count:
+            raise UserError(f"the mixture's shares leave no row of {name}: change dataset.weights, or leave it out")
         if count > len(rows[name]):
             raise UserError(
                 f"dataset.counts asks for {count} rows of {name}, which has {len(rows[name])} that can be used"

@@ -68,9 +68,9 @@ def read_pair(row: dict[str, Any]) -> Pair:
 
 def ordered_by_label(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row of SHP's schema under our names; `labels` is 1 where A is preferred, 0 where B is."""
-    if row["labels"] not in (0, 1):
+    if row["labels"] not in (0, 1, "0", "1"):
         raise Malformed(f"column 'labels' holds {describe(row['labels'])}: 1 prefers human_ref_A, 0 human_ref_B")
-    better, worse = ("A", "B") if row["labels"] == 1 else ("B", "A")
+    better, worse = ("A", "B") if int(row["labels"]) == 1 else ("B", "A")
     return {
         **{"prompt": row["history"], "chosen": row[f"human_ref_{better}"], "rejected": row[f"human_ref_{worse}"]},
         **{"score_chosen": row.get(f"score_{better}"), "score_rejected": row.get(f"score_{worse}")},
@@ -79,8 +79,8 @@ def ordered_by_label(row: dict[str, Any]) -> dict[str, Any]:
 
 def tied(row: dict[str, Any]) -> bool:
     """Whether the source scores both answers alike."""
-    scores = [(row[chosen], row[rejected]) for chosen, rejected in SCORES if row.get(chosen) is not None]
-    return any(chosen == rejected for chosen, rejected in scores)
+    scores = [(row.get(chosen), row.get(rejected)) for chosen, rejected in SCORES]
+    return any(chosen == rejected for chosen, rejected in scores if chosen is not None)
 
 
 def as_prompt(row: dict[str, Any]) -> list[Message]:

@@ -1,6 +1,7 @@
 """Processes that do not outlive the one that started them."""
 
 import ctypes
+import os
 import signal
 import sys
 
@@ -14,6 +15,17 @@ def die_with_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def take_children_along() -> None:
+    """Let every process that this one forks from now on die with it: a pool's workers would outlive a SIGKILL."""
+    os.register_at_fork(after_in_child=die_with_parent)
+
+
+def interrupt_on_signals() -> None:
+    """End like Ctrl-C on SIGTERM, which clusters and `kill` send, and on SIGINT where a script's `&` ignores it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def set_name(name: str) -> None:

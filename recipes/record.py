@@ -34,6 +34,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
         "updates": trainer.state.global_step,
         "epochs": epochs,
         "engine": "packed" if stage.options.get("engine") == "packed" else "TRL",
+        **{name: getattr(trainer.args, name) for name in ("nll_span", "nll_mean") if hasattr(trainer.args, name)},
         "device": device_name(trainer),
         "processes": stage.processes,
         "device_seconds": cost.seconds * stage.processes,

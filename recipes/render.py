@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from recipes.config import Model, UserError
 
 Message = dict[str, str]
+SENTENCEPIECE = {"<s>", "</s>", "<unk>", "<pad>"}  # Phi-3 declares Llama's `</s>` as if it were text
 
 
 class Refused(ValueError):
@@ -141,9 +142,9 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, model: Model) -> list[int]:
 
 
 def control_tokens(tokenizer: PreTrainedTokenizerBase, stops: list[int]) -> list[str]:
-    """Return the tokens that steer the model: all special ones, and those that stop it.
+    """Return the tokens that steer the model: all special ones, those that stop it, and `<s>` and its like.
 
-    Added tokens that are not special (`<think>`, runs of blanks) are text, whoever writes them.
+    Other added tokens that are not special (`<think>`, runs of blanks) are text, whoever writes them.
 
     Raises:
         UserError: a stop token is an ordinary word of the vocabulary, which any text may contain.
@@ -154,7 +155,11 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase, stops: list[int]) -> list
             token = tokenizer.convert_ids_to_tokens(stop)
             raise UserError(f"{token!r} is a word that any text may contain: model.stop_tokens must be special tokens")
     named = {*tokenizer.all_special_ids, *stops}
-    return [token.content for number, token in added.items() if token.special or number in named]
+    return [
+        token.content
+        for number, token in added.items()
+        if token.special or number in named or token.content in SENTENCEPIECE
+    ]
 
 
 def twin(tokenizer: PreTrainedTokenizerBase, spelling: dict[str, str]) -> Tokenizer:

@@ -109,6 +109,8 @@ def load_file(path: Path, length: int | None = None) -> Rows:
         raise UserError(f"{path} is empty: give a file with one preference pair per row")
     try:
         options: Any = {"data_files": glob.escape(str(path)), "split": "train", "streaming": bool(length)}
+        if builder == "csv":
+            options["keep_default_na"] = False  # "None" and "NA" are answers, too
         rows = take(load_dataset(builder, **options), length)
     except Exception as error:
         if builder == "json":

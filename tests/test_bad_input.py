@@ -44,7 +44,11 @@ BAD = {
     "orpo.learning_rate=fast": "could not be converted to Float",
     "+orpo.bta=1": "+orpo.bta: there is no such option",
     "dpo.beta=0.2": "would do nothing",
-    "batch_size=5": "no multiple of 4",
+    "batch_size=5": "error: batch_size=5 is no multiple of 4",
+    "dataset.train_rows=-5": "dataset.train_rows=-5: 2 is the least",
+    "orpo.num_train_epochs=0 orpo.max_steps=-1": "leave nothing to train",
+    "orpo.auto_find_batch_size=true": "is not supported",
+    "runs=/proc/none": "/proc/none",
     "orpo.lr_scheduler_type=nonsense": "nonsense",
     "+pipelines.mine=[sft,ppo]": "a pipeline is a list of at least one of sft, dpo, orpo",
     "pipelines.orpo=[]": "a pipeline is a list of at least one of sft, dpo, orpo",
@@ -60,7 +64,7 @@ BAD = {
 
 @pytest.mark.parametrize("word", BAD)
 def test_bad_input_is_one_line_and_nothing_is_trained(words: Words, tmp_path: Path, word: str) -> None:
-    printed = launch(*words(tmp_path, "pipeline=orpo", *short("orpo"), word), status=2)
+    printed = launch(*words(tmp_path, "pipeline=orpo", *short("orpo"), *word.split()), status=2)
     errors = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and BAD[word] in errors[0], printed
     assert "Traceback" not in printed

@@ -146,6 +146,7 @@ GOOD = json.dumps(ROWS[0]) + "\n"
         ("a.jsonl", GOOD.replace('"Answer 0."', "5"), "a.jsonl, train row 1 column 'chosen' holds int '5'"),
         ("a.jsonl", GOOD + GOOD.replace('"Answer 0."', "null"), "a.jsonl, train row 2 column 'chosen' holds nothing"),
         ("a.parquet", "not parquet", "cannot be read as parquet"),
+        ("a.csv", "prompt,chosen\nWhat?,Yes.\n", "has no column 'rejected'"),
     ],
 )
 def test_a_bad_file_is_one_line_that_names_the_place(
@@ -155,6 +156,20 @@ def test_a_bad_file_is_one_line_that_names_the_place(
     with pytest.raises(UserError) as error:
         prepared(tmp_path / name)
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_utf_8_is_said(prepared: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "latin-1.jsonl"
+    path.write_bytes('{"prompt": "Café?", "chosen": "Oui.", "rejected": "Non."}\n'.encode("latin-1") * 9)
+    with pytest.raises(UserError, match=r"latin-1\.jsonl (is not UTF-8|cannot be read)"):
+        prepared(path)
+
+
+def test_words_that_pandas_takes_for_nothing_are_answers(prepared: Callable[..., Any], tmp_path: Path) -> None:
+    lines = [f"Question {number}?,{answer},Never." for number, answer in enumerate(["None", "NA", "null"] * 7)]
+    (tmp_path / "a.csv").write_text("\n".join(["prompt,chosen,rejected", *lines]) + "\n")
+    rows, _ = prepared(tmp_path / "a.csv")
+    assert {*rows["train"]["chosen"], *rows["test"]["chosen"]} == {"None", "NA", "null"}
 
 
 def test_a_missing_file_is_said(prepared: Callable[..., Any], tmp_path: Path) -> None:

@@ -56,6 +56,11 @@ def test_what_cannot_be_trained_on_is_told_apart(row: dict[str, Any], reason: st
         read_pair(row)
 
 
+def test_a_score_without_its_counterpart_is_no_tie() -> None:
+    row = {"prompt": "Is it?", "chosen": "Yes.", "rejected": "No.", "score_chosen": 5.0}
+    assert not read_pair(row).tied and read_pair(row | {"score_rejected": 5.0}).tied
+
+
 @pytest.mark.parametrize(
     "row, reason",
     [

@@ -58,10 +58,12 @@ def test_a_half_written_checkpoint_is_passed_over(
     directory = wait_for_step(tmp_path, 17, process)
     kill(trainer_of(directory))
     process.communicate(timeout=30)
-    newest = max(directory.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    older, newest = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))[-2:]
     (newest / "trainer_state.json").write_text('{"epoch": 0.')
+    os.truncate(older / "model.safetensors", 5000)
     launch(*words(tmp_path, *options))
-    assert f"passing over {newest.name}" in (directory / "log.txt").read_text()
+    for checkpoint in (older, newest):
+        assert f"passing over {checkpoint.name}" in (directory / "log.txt").read_text()
     assert weights(directory) == expected
 
 
