@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 from launch.schema import trl_options
-from recipes.config import UserError
 
 CONF = Path(__file__).parent.parent / "conf"
 
@@ -15,10 +14,10 @@ def explain(error: BaseException) -> str:
     chain = [error]
     while cause := chain[-1].__cause__ or (None if chain[-1].__suppress_context__ else chain[-1].__context__):
         chain.append(cause)
-    ours = [link for link in chain if isinstance(link, UserError)]  # raised inside an interpolation
-    if ours:
-        return str(ours[-1])
     text = "\n".join(str(link) for link in chain)
+    ours = re.search(r"UserError raised while resolving interpolation: (.*)", text)
+    if ours:
+        return ours.group(1)
     return unknown_profile(text) or unknown_key(text) or missing_value(text) or wrong_type(text) or short(chain)
 
 
