@@ -76,6 +76,10 @@ def without_byte_tokens(tokenizer: Tokenizer) -> Tokenizer:
 
 
 @cache
-def phi_3() -> Any:
-    """Return the real Phi-3 tokenizer, or None where it is not on this machine."""
-    return AutoTokenizer.from_pretrained(PHI) if PHI.is_dir() else None
+def phi_3(template: str = "its own") -> Any:
+    """Return the real Phi-3 tokenizer with its own chat template or one of ours; None where it is not at hand."""
+    if not PHI.is_dir():
+        return None
+    tokenizer = AutoTokenizer.from_pretrained(PHI)
+    tokenizer.chat_template = TEMPLATES.get(template, tokenizer.chat_template)
+    return tokenizer

@@ -27,12 +27,12 @@ def pairs(draw: Any) -> dict[str, Any]:
 
 
 def renderer(kind: str, name: str) -> Renderer:
-    tokenizer = phi_3() if kind == "phi-3" else build(kind)
+    tokenizer = phi_3(name) if kind == "phi-3" else build(kind)
     if tokenizer is None:
         pytest.skip("the real Phi-3 tokenizer is not on this machine")
     own = kind == "phi-3" and name == "its own"
     stops = ["<|end|>", "<|endoftext|>"] if own else [STOPS.get(name, str(tokenizer.eos_token))]
-    if not own:
+    if kind != "phi-3":
         tokenizer.chat_template = TEMPLATES[name]
     return Renderer(tokenizer, Model(name, "x", stop_tokens=stops))
 
