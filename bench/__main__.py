@@ -129,7 +129,10 @@ def main(words: list[str]) -> int:
         if not gpu:
             line = "no GPU: skipped phi-3-mini's shape in bf16, 2048 tokens, allocated memory and MFU"
             console.print(line, soft_wrap=True)
-        results: dict[str, Any] = {"machine": machine, "options": {**vars(given), "output": str(given.output)}}
+        names = {
+            key: value and Path(value).name for key in ("pairs", "tokenizer", "output") for value in [vars(given)[key]]
+        }
+        results: dict[str, Any] = {"machine": machine, "options": vars(given) | names}  # no paths of this machine
         results["matmul_flops_per_second"] = alone(matmul_rate)
         parts: dict[str, Callable[[], Any]] = {
             "agreement": lambda: measure_agreement(given, gpu),
