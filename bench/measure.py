@@ -17,9 +17,9 @@ from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallba
 from transformers.utils import logging
 
 from bench.workload import adapters, build_model
+from recipes.engines import ORPO_ENGINES
 from recipes.examine import IDS
 from recipes.meter import count_tokens
-from recipes.packed import ENGINES
 from recipes.packing import Pair, pack
 from recipes.trainers import ORPOConfig
 
@@ -124,7 +124,7 @@ def build_trainer(case: Case, model: Any, pairs: list[Pair], peft: Any, director
         logging_strategy="no",
         save_strategy="no",
     )
-    trainer = ENGINES[args.engine](
+    trainer = ORPO_ENGINES[args.engine](
         model, args=args, train_dataset=rows_of(pairs), processing_class=pad, peft_config=peft
     )
     trainer.remove_callback(PrinterCallback)

@@ -9,7 +9,7 @@ from datasets import DatasetDict
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from recipes.data import demonstrations, dialogues
+from recipes.data import demonstration, dialogues
 from recipes.examine import IDS
 
 IGNORED = -100  # a label without a loss
@@ -33,7 +33,7 @@ def masks(row: dict[str, Any], options: dict[str, dict[str, Any]], pad: int) -> 
 
 def sft(rows: DatasetDict, options: dict[str, Any], pad: int) -> list[Masked]:
     """Return SFT's sequence; labels are made of the completion mask as SFTTrainer makes them, then collated."""
-    view = demonstrations(rows)["train"][0]
+    view = demonstration(rows["train"][0])
     if options["completion_only_loss"]:
         pairs = zip(view["input_ids"], view["completion_mask"], strict=True)
         view["labels"] = [token if trained else IGNORED for token, trained in pairs]

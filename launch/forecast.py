@@ -110,8 +110,10 @@ def forecast(config: dict[str, Any], stage: str, shape: Shape, tokens: Tokens) -
     setting = setting_of(config, stage)
     computed = passes * mean_tokens(config, stage, tokens)
     weights = parameters(shape)
-    reference = 2 * weights if stage == "dpo" else 0
-    flops = computed * (4 * weights + 2 * trained(shape, setting) + reference)
+    flops = computed * (4 * weights + 2 * trained(shape, setting))
+    if stage == "dpo":
+        read = tokens.pairs if precomputed(options) else passes
+        flops += 2 * weights * read * mean_tokens(config, stage, tokens)
     rate = hardware["tflops"] and hardware["tflops"] * 1e12 * hardware["utilisation"] * processes
     memory = forecast_memory(shape, setting, largest(config, stage, tokens, batch))
     return Forecast(stage, memory, updates, computed, flops, flops / rate / 3600 if rate else None)
@@ -121,27 +123,33 @@ def setting_of(config: dict[str, Any], stage: str) -> Setting:
     """Return how a stage trains, as far as memory depends on it."""
     model, hardware, options = config["model"], config["hardware"], config[stage]
     targets = model["lora_target_modules"] or ()
-    head = "fused" if stage != "orpo" else ("packed" if options["engine"] == "packed" else "stock")
+    packed = options["engine"] == "packed"
     return Setting(
         tuning=tuning(model),
-        head=head,
+        head="packed" if packed else ("stock" if stage == "orpo" else "fused"),
         weight_bytes=BYTES.get(model["dtype"], 4),
         half=options["bf16"],
         checkpointing=options["activation_checkpointing"],
         rank=model["lora_r"],
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         shards=hardware["processes"] if hardware["fsdp"] else 1,
-        reference=stage == "dpo" and not model["use_peft"] and not options["precompute_ref_log_probs"],
+        reference=stage == "dpo" and not model["use_peft"] and not precomputed(options),
         accumulates=config["batch_size"] > hardware["per_device_batch"] * hardware["processes"],
     )
+
+
+def precomputed(options: dict[str, Any]) -> bool:
+    """Whether DPO's reference model scores all pairs before the training; as `recipes.trainers.precomputes`."""
+    asked = options["precompute_ref_log_probs"]
+    return options["max_steps"] <= 0 and options["num_train_epochs"] >= 1 if asked is None else asked
 
 
 def mean_tokens(config: dict[str, Any], stage: str, tokens: Tokens) -> float:
     """Return the tokens that a forward pass computes for a pair, without padding."""
     if stage == "sft":
         return tokens.prompt + tokens.chosen
-    once = stage == "orpo" and config["orpo"]["engine"] == "packed"
-    return (1 if once else 2) * tokens.prompt + tokens.chosen + tokens.rejected
+    prompts = 1 if config[stage]["engine"] == "packed" else 2
+    return prompts * tokens.prompt + tokens.chosen + tokens.rejected
 
 
 def largest(config: dict[str, Any], stage: str, tokens: Tokens, batch: int) -> MicroBatch:
@@ -149,17 +157,17 @@ def largest(config: dict[str, Any], stage: str, tokens: Tokens, batch: int) -> M
 
     Packed, the others are mean ones, since pairs are dealt out evenly.
     """
-    longest = config["dataset"]["max_length"]
-    if stage == "sft":
-        return MicroBatch(batch * longest, batch * longest)
-    if stage == "dpo":
-        answers = tokens.chosen + tokens.rejected
-        return MicroBatch(2 * batch * longest, round(2 * longest + (batch - 1) * answers))
-    if config["orpo"]["engine"] == "stock":
-        return MicroBatch(2 * batch * longest, 2 * batch * longest)
-    pair = tokens.prompt + 2 * (longest - tokens.prompt)
-    count = round(max(pair, longest) + (batch - 1) * mean_tokens(config, stage, tokens))
-    return MicroBatch(count, count, round(longest + (batch - 1) * (tokens.prompt + tokens.rejected)))
+    longest, options = config["dataset"]["max_length"], config[stage]
+    answers = stage == "dpo" or options.get("nll_span") == "completion" or options.get("completion_only_loss")
+    if options["engine"] == "stock":
+        rows = batch if stage == "sft" else 2 * batch
+        return MicroBatch(rows * longest, rows * longest)
+    others = (batch - 1) * mean_tokens(config, stage, tokens)
+    own = longest if stage == "sft" else max(tokens.prompt + 2 * (longest - tokens.prompt), longest)
+    count = round(own + others)
+    scored = round(count - batch * tokens.prompt) if answers else count
+    shared = 0 if stage == "sft" else round(longest + (batch - 1) * (tokens.prompt + tokens.rejected))
+    return MicroBatch(count, scored, shared)
 
 
 def forecast_all(config: dict[str, Any], shape: Shape, tokens: Tokens) -> dict[str, list[Forecast]]:

@@ -49,13 +49,13 @@ def open_pairs(directory: Path) -> DatasetDict:
     return rows
 
 
-def demonstrations(rows: DatasetDict) -> DatasetDict:
-    """Return SFT's view of all pairs."""
+def demonstrations(rows: Rows) -> Rows:
+    """Return stock SFT's view of all pairs."""
     return rows.map(demonstration, remove_columns=list(IDS))
 
 
 def demonstration(row: dict[str, Any]) -> dict[str, Any]:
-    """Return SFT's view of a pair: prompt and chosen answer, with TRL's mask of the completion."""
+    """Return stock SFT's view of a pair: prompt and chosen answer, with TRL's mask of the completion."""
     prompt, chosen = row["prompt_ids"], row["chosen_ids"]
     return {"input_ids": prompt + chosen, "completion_mask": [0] * len(prompt) + [1] * len(chosen)}
 

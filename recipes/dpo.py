@@ -2,9 +2,10 @@
 
 from recipes.config import Stage
 from recipes.data import load_pairs
+from recipes.engines import DPO_ENGINES
 from recipes.fit import arguments, fit, main
 from recipes.model import load_model, load_tokenizer, peft_config
-from recipes.trainers import DPOConfig, DPOTrainer
+from recipes.trainers import DPOConfig
 
 
 def train(stage: Stage) -> None:
@@ -12,7 +13,7 @@ def train(stage: Stage) -> None:
     args = arguments(DPOConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
     rows = load_pairs(stage.pairs)
-    trainer = DPOTrainer(
+    trainer = DPO_ENGINES[args.engine](
         load_model(stage, tokenizer),
         args=args,
         train_dataset=rows["train"],

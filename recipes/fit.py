@@ -65,7 +65,8 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
             )
     if stage.options.get("packing") or stage.options.get("dataloader_num_workers"):
         raise UserError(
-            f"{stage.stage}.packing and dataloader_num_workers hide rows from the meter of costs: leave them off"
+            f"{stage.stage}.packing and dataloader_num_workers hide rows from the meter of costs: leave them off; "
+            f"{stage.stage}.engine=packed packs all methods alike"
         )
     try:
         return config(**stage.options)
@@ -77,7 +78,7 @@ def fit(trainer: Trainer, stage: Stage) -> None:
     """Train to the end, from the newest whole checkpoint if there is one, and leave model and record."""
     check_machine(trainer, stage)
     train_adapters_in_float32(trainer)
-    meter = Meter(stage.directory, trainer.data_collator)
+    meter = Meter(stage.directory, trainer.data_collator, getattr(trainer, "reference_seconds", 0.0))
     trainer.data_collator = meter
     for callback in (meter.callback, Guard(trainer, meter)):
         trainer.add_callback(callback)

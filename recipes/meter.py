@@ -41,8 +41,9 @@ class Meter:
     is over. Only training rows carry a `row` number; evaluation batches pass uncounted.
     """
 
-    def __init__(self, directory: Path, collate: Callable[[Rows], dict[str, Any]]) -> None:
+    def __init__(self, directory: Path, collate: Callable[[Rows], dict[str, Any]], seconds_before: float = 0.0) -> None:
         self.directory = directory
+        self.seconds_before = seconds_before  # that this process took for the reference model's pass
         self.collate = collate
         self.cost = Cost()
         self.waiting: deque[tuple[Cost, list[int]]] = deque()
@@ -77,7 +78,7 @@ class Meter:
 
 def count_tokens(batch: dict[str, Any]) -> tuple[int, int]:
     """Return the tokens of one batch's dialogues, and those that the policy's forward pass computes."""
-    if "pairs" in batch:  # packed ORPO: no padding, and each prompt once
+    if "pairs" in batch:  # packed: no padding, and each prompt once
         return sum(pair.dialogue_tokens for pair in batch["pairs"]), sum(pair.tokens for pair in batch["pairs"])
     if "chosen_input_ids" in batch:  # ORPO pads both answers to the longer of the two before one forward pass
         masks = [batch["chosen_attention_mask"], batch["rejected_attention_mask"]]
@@ -114,7 +115,7 @@ class Count(TrainerCallback, ExportableState):
         saved = stateful.get("Count", {})
         if isinstance(saved, dict) and "attributes" in saved:
             self.meter.cost = Cost(**saved["attributes"]["cost"])
-        self.started = time.monotonic()
+        self.started = time.monotonic() - self.meter.seconds_before
 
     def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Count a micro-batch."""

@@ -2,9 +2,9 @@
 
 from recipes.config import Stage
 from recipes.data import load_pairs
+from recipes.engines import ORPO_ENGINES
 from recipes.fit import arguments, fit, main
 from recipes.model import load_model, load_tokenizer, peft_config
-from recipes.packed import ENGINES
 from recipes.trainers import ORPOConfig
 
 
@@ -13,7 +13,7 @@ def train(stage: Stage) -> None:
     args = arguments(ORPOConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
     rows = load_pairs(stage.pairs)
-    trainer = ENGINES[args.engine](
+    trainer = ORPO_ENGINES[args.engine](
         load_model(stage, tokenizer),
         args=args,
         train_dataset=rows["train"],

@@ -1,62 +1,77 @@
-"""ORPO on packed pairs: TRL's loss to rounding, without padding, second prompts or logits of the whole row."""
+"""Training on packed pairs: TRL's losses to rounding, without padding, second prompts or logits of the whole row."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
+from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from recipes.odds import log_odds_ratio
-from recipes.packing import balance, collate, pack
+from recipes.packing import balance, pack
 from recipes.probe import add_checked_scoring
-from recipes.trainers import ORPOTrainer
-
-# TRL's names of what is averaged over pairs; `logits/…` would need every logit, and are left out.
-PER_PAIR = (
-    *("rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins"),
-    *("logps/chosen", "logps/rejected", "log_odds_ratio", "log_odds_chosen"),
-)
 
 
-class PackedORPOTrainer(ORPOTrainer):
-    """ORPO on rows with `prompt_ids`, `chosen_ids` and `rejected_ids`; each micro-batch is one row without padding.
+@dataclass
+class Terms:
+    """What a method makes of a row: its loss is the mean of `nll` over tokens and of `losses` over pairs."""
 
-    With `nll_mean="update"` the loss of an update, and so its gradient, is the same however the update's pairs are
-    split into micro-batches and over processes; their pairs are dealt out so that micro-batches are of equal size.
+    losses: Tensor  # (pairs,)
+    metrics: dict[str, Tensor]  # TRL's name -> (pairs,), without gradient
+    nll: Tensor | None = None  # negative log-likelihood of prompts and chosen answers, summed
+
+
+class PackedTrainer(Trainer):
+    """Any of TRL's trainers on rows with `prompt_ids`, `chosen_ids` and `rejected_ids`; a micro-batch is one row.
+
+    The loss of an update, and so its gradient, is the same however the update's pairs are split into micro-batches
+    and over processes; its pairs are dealt out so that micro-batches are of equal size. The collator of a method
+    returns `{"pairs": [Pair, …]}`, and its `terms` all that differs between methods.
+
+    Metrics have TRL's names and values; those that need every logit (`logits/…`, `entropy`, `mean_token_accuracy`)
+    are left out. They stay on the device until they are logged.
     """
 
-    def __init__(
-        self, model: Any, args: Any, train_dataset: Dataset, eval_dataset: Dataset | None = None, **options: Any
-    ) -> None:
-        # TRL maps three functions over all rows, none of which would change one: it gets a single row of each.
-        first = {"train_dataset": train_dataset.select([0])}
-        if eval_dataset is not None:
-            first["eval_dataset"] = eval_dataset.select([0])
-        super().__init__(model, args=args, data_collator=collate, **first, **options)
-        self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
-        self.loss_is_scaled_for_ga = args.nll_mean == "update"
-        self.totals: dict[str, Tensor] = {}  # since the last log, on the device: see `tally`
-        add_checked_scoring(self.model, half=args.bf16 or args.fp16)
+    nll_span = "full"  # "full" scores the prompts' tokens too, "completion" the answers' only
+    splits_alike = True  # False: the likelihood is averaged over each micro-batch by itself, as TRL's ORPO does
+
+    def __init__(self, model: Any, args: Any, **options: Any) -> None:
+        super().__init__(model, args=args, **options)
+        self.loss_is_scaled_for_ga = self.splits_alike
+        self.totals: dict[str, dict[str, Tensor]] = {}  # split -> sums since the last log, on the device
+        self.enable_scoring()
         keep_log_probs_in_float32(self.accelerator.state)
 
-    def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
-        """Leave a row as it is."""
-        return feature
+    def enable_scoring(self) -> None:
+        """Let the policy score packed rows.
+
+        Raises:
+            UserError: it cannot.
+        """
+        add_checked_scoring(self.model, half=self.args.bf16 or self.args.fp16)
+
+    def terms(self, sums: Tensor, counts: Tensor, inputs: dict[str, Any]) -> Terms:
+        """Return a method's loss of a row.
+
+        Args:
+            sums: log-probs summed over each pair's scored prompt, chosen and rejected answer, shape (3, pairs).
+            counts: the tokens summed over, of the same shape.
+            inputs: what `recipes.packing.pack` returns.
+        """
+        raise NotImplementedError
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], Tensor | None]:
         """Return an update's packed micro-batches, and its likelihood tokens and pairs, counted over all processes."""
         batches = [batch["pairs"] for batch in islice(epoch_iterator, num_batches)]
-        if self.args.nll_mean == "micro_batch":
-            return [pack(pairs, self.args.nll_span) for pairs in batches], None
-        packed = [pack(pairs, self.args.nll_span) for pairs in balance(batches)]
+        if not self.splits_alike:
+            return [pack(pairs, self.nll_span) for pairs in batches], None
+        packed = [pack(pairs, self.nll_span) for pairs in balance(batches)]
         items = sum(
             torch.stack([batch["counts"][:2].sum(), torch.tensor(batch["counts"].shape[1])]) for batch in packed
         )
@@ -71,20 +86,23 @@ class PackedORPOTrainer(ORPOTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
     ) -> Any:
-        """Return a micro-batch's share of equation 7, times the processes whose gradients DDP and FSDP average."""
-        nll, ratios = self.terms(model, inputs, "train")
+        """Return a micro-batch's share of the loss, times the processes whose gradients DDP and FSDP average."""
+        terms = self.tallied(model, inputs, "train")
         if num_items_in_batch is None:
-            tokens, pairs, processes = inputs["counts"][:2].sum(), len(ratios), 1
+            tokens, pairs, processes = inputs["counts"][:2].sum(), len(terms.losses), 1
         else:
             (tokens, pairs), processes = num_items_in_batch, self.accelerator.num_processes
-        loss = processes * (nll / tokens - self.beta * ratios.sum() / pairs)
-        return (loss, {}) if return_outputs else loss
+        loss = terms.losses.sum() / pairs
+        if terms.nll is not None:
+            loss = loss + terms.nll / tokens
+        return (processes * loss, {}) if return_outputs else processes * loss
 
-    def terms(self, model: nn.Module, inputs: dict[str, Any], split: str) -> tuple[Tensor, Tensor]:
-        """Return a row's negative log-likelihood, summed over tokens, and each pair's log sigmoid(log odds ratio)."""
+    def score(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+        """Return log-probs summed over each pair's scored prompt, chosen and rejected answer, shape (3, pairs)."""
         counts = inputs["counts"]
         device = inputs["input_ids"].device.type
-        with torch.autocast(device) if self._peft_has_been_casted_to_bf16 else nullcontext():
+        cast = getattr(self, "_peft_has_been_casted_to_bf16", False)  # by TRL's ORPO, under QLoRA
+        with torch.autocast(device) if cast else nullcontext():
             log_probs = model(
                 input_ids=inputs["input_ids"],
                 position_ids=inputs["position_ids"],
@@ -92,44 +110,36 @@ class PackedORPOTrainer(ORPOTrainer):
                 attention_mask=torch.ones(1, 1, 1, 1, device=counts.device),
                 **{name: inputs[name] for name in ("packing", "scored", "targets")},
             )
-        sums = torch.segment_reduce(log_probs, "sum", lengths=counts.flatten(), unsafe=True).view(counts.shape)
-        chosen, rejected = sums[1:] / counts[1:]
-        log_odds, ratios = log_odds_ratio(chosen, rejected)
-        nll = -sums[:2].sum()
-        self.tally(split, chosen.detach(), rejected.detach(), ratios.detach(), log_odds.detach(), nll.detach(), counts)
-        return nll, ratios
+        return torch.segment_reduce(log_probs, "sum", lengths=counts.flatten(), unsafe=True).view(counts.shape)
 
-    def tally(
-        self,
-        split: str,
-        chosen: Tensor,
-        rejected: Tensor,
-        ratios: Tensor,
-        log_odds: Tensor,
-        nll: Tensor,
-        counts: Tensor,
-    ) -> None:
-        """Add a row's metrics to the totals since the last log; nothing leaves the device."""
-        rewards = (self.beta * chosen, self.beta * rejected, (chosen > rejected).to(chosen.dtype))
-        per_pair = torch.stack([*rewards, self.beta * (chosen - rejected), chosen, rejected, ratios, log_odds])
-        whole = torch.stack([nll.double(), counts[:2].sum().double()])
-        row = torch.cat([per_pair.double().sum(1), counts.new_tensor([counts.shape[1]]).double(), whole])
-        self.totals[split] = self.totals[split] + row if split in self.totals else row
+    def tallied(self, model: nn.Module, inputs: dict[str, Any], split: str) -> Terms:
+        """Return a row's terms, and add its metrics to the totals since the last log; nothing leaves the device."""
+        counts = inputs["counts"]
+        terms = self.terms(self.score(model, inputs), counts, inputs)
+        sums = {name: value.double().sum() for name, value in {"loss": terms.losses.detach(), **terms.metrics}.items()}
+        sums |= {"pairs": counts.new_tensor(counts.shape[1]).double(), "tokens": counts[:2].sum().double()}
+        if terms.nll is not None:
+            sums["nll"] = terms.nll.detach().double()
+        before = self.totals.get(split, {})
+        self.totals[split] = {name: before[name] + value if before else value for name, value in sums.items()}
+        return terms
 
     def means(self, split: str) -> dict[str, float]:
-        """Return the metrics since the last call, over all processes; every process must call it."""
-        if split not in self.totals:
+        """Return loss and metrics since the last call, over all processes; every process must call it."""
+        totals = self.totals.pop(split, {})
+        if not totals:
             return {}
-        summed: Any = self.accelerator.reduce(self.totals.pop(split), reduction="sum")
-        *per_pair, pairs, nll, tokens = summed.tolist()
-        return {"nll_loss": nll / tokens} | {
-            name: value / pairs for name, value in zip(PER_PAIR, per_pair, strict=True)
-        }
+        summed: Any = self.accelerator.reduce(torch.stack(list(totals.values())), reduction="sum")
+        sums = dict(zip(totals, summed.tolist(), strict=True))
+        pairs, tokens = sums.pop("pairs"), sums.pop("tokens")
+        nll = {"nll_loss": sums.pop("nll") / tokens} if "nll" in sums else {}
+        found = nll | {name: value / pairs for name, value in sums.items()}
+        return found | {"loss": found["loss"] + nll.get("nll_loss", 0.0)}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log `logs` and, after training steps, TRL's metrics."""
         if "loss" in logs:
-            logs |= self.means("train")
+            logs |= {name: value for name, value in self.means("train").items() if name != "loss"}
         super().log(logs, start_time)
 
     def prediction_step(
@@ -137,16 +147,14 @@ class PackedORPOTrainer(ORPOTrainer):
     ) -> tuple[None, None, None]:
         """Tally a batch; `evaluation_loop` makes the loss of all."""
         with torch.no_grad(), self.compute_loss_context_manager():
-            self.terms(model, self._prepare_inputs(pack(inputs["pairs"], self.args.nll_span)), "eval")
+            self.tallied(model, self._prepare_inputs(pack(inputs["pairs"], self.nll_span)), "eval")
         return None, None, None
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **options: Any) -> EvalLoopOutput:
         """Return the loss and metrics over all pairs, whatever the batch size."""
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **options)
-        means = self.means("eval")
-        means["loss"] = means["nll_loss"] - self.beta * means["log_odds_ratio"]
         assert output.metrics is not None
-        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in means.items()})
+        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in self.means("eval").items()})
         return output
 
 
@@ -156,6 +164,3 @@ def keep_log_probs_in_float32(state: Any) -> None:
     policy = getattr(plugin, "mixed_precision_policy", None)
     if plugin is not None and isinstance(policy, MixedPrecisionPolicy):
         plugin.mixed_precision_policy = replace(policy, output_dtype=torch.float32)
-
-
-ENGINES = {"packed": PackedORPOTrainer, "stock": ORPOTrainer}

@@ -1,6 +1,6 @@
-"""Preference pairs on one row without padding: every prompt once, then both answers to it."""
+"""Preference pairs on one row without padding: every prompt once, then the answers to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, chain
 from typing import Any
@@ -17,7 +17,9 @@ class Pair:
 
     prompt: list[int]
     chosen: list[int]
-    rejected: list[int]
+    rejected: list[int]  # empty where only the chosen answer is imitated
+    # Summed log-probs of both answers under DPO's reference model, where they are known.
+    reference: tuple[float, float] | None = field(default=None, kw_only=True)
 
     @property
     def tokens(self) -> int:
@@ -26,13 +28,24 @@ class Pair:
 
     @property
     def dialogue_tokens(self) -> int:
-        """Tokens of the two whole dialogues: the prompt counts in both."""
-        return self.tokens + len(self.prompt)
+        """Tokens of the whole dialogues: the prompt counts in both."""
+        return self.tokens + (len(self.prompt) if self.rejected else 0)
 
 
 def collate(rows: Rows) -> dict[str, list[Pair]]:
     """Return a micro-batch that is packed later, once it is known which pairs share an update."""
-    return {"pairs": [Pair(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]) for row in rows]}
+    return {"pairs": [pair_of(row) for row in rows]}
+
+
+def collate_demonstrations(rows: Rows) -> dict[str, list[Pair]]:
+    """Return a micro-batch of prompts and chosen answers only."""
+    return {"pairs": [Pair(row["prompt_ids"], row["chosen_ids"], []) for row in rows]}
+
+
+def pair_of(row: dict[str, Any]) -> Pair:
+    """Return a row's pair, with the log-probs of its answers under the reference model where they are known."""
+    known = (row["ref_chosen_logps"], row["ref_rejected_logps"]) if "ref_chosen_logps" in row else None
+    return Pair(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"], reference=known)
 
 
 def balance(batches: list[list[Pair]]) -> list[list[Pair]]:
@@ -76,7 +89,8 @@ class Packing:
             for span, (prompt, *_) in zip(spans[:count], self.lengths, strict=True)
         ]
         own = [(span, [span]) for span in spans[:count]]
-        return own + [(span, [prompt, span]) for prompt, span in zip(prompts, spans[count:], strict=True)]
+        rejected = zip(prompts, spans[count:], strict=True)
+        return own + [(span, [prompt, span]) for prompt, span in rejected if span.start < span.stop]
 
     def varlen(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, int, int]:
         """Return what a variable-length kernel takes, made once a row.
@@ -90,11 +104,12 @@ class Packing:
                 [place for piece in pieces for place in range(piece.start, piece.stop)] for _, pieces in self.sequences
             ]
             ends = [0, *accumulate(map(len, keys))]
+            starts = [span.start for span, _ in self.sequences] + [self.starts[-1]]
             queries = [span.stop - span.start for span, _ in self.sequences]
             int32 = {"dtype": torch.int32, "device": device}
             self._varlen = (
                 torch.tensor(list(chain.from_iterable(keys)), device=device),
-                torch.tensor(self.starts, **int32),
+                torch.tensor(starts, **int32),
                 torch.tensor(ends, **int32),
                 max(queries),
                 max(map(len, keys)),
@@ -112,7 +127,8 @@ def pack(pairs: list[Pair], nll_span: str) -> dict[str, Any]:
     Returns:
         `input_ids` and `position_ids` (1, T); `packing`; `scored` (S,), the places on the row whose next token is
         scored, of prompts first, then of chosen, then of rejected answers; `targets` (S,), the tokens there;
-        `counts` (3, pairs), how many of each a pair has. Where a prompt ends both answers begin: it is scored twice.
+        `counts` (3, pairs), how many of each a pair has; `reference` (2, pairs) where it is known, float32.
+        Where a prompt ends both answers begin: it is scored twice.
     """
     packing = Packing(pairs)
     ids = list(chain.from_iterable([*pair.prompt, *pair.chosen] for pair in pairs))
@@ -122,6 +138,7 @@ def pack(pairs: list[Pair], nll_span: str) -> dict[str, Any]:
     scored, targets = scored_places(packing, nll_span == "full")
     places = torch.tensor(list(chain.from_iterable(chain.from_iterable(scored))))
     row = torch.tensor(ids)
+    reference = [pair.reference for pair in pairs if pair.reference]
     return {
         "input_ids": row[None],
         "position_ids": torch.tensor(positions)[None],
@@ -129,6 +146,7 @@ def pack(pairs: list[Pair], nll_span: str) -> dict[str, Any]:
         "scored": places,
         "targets": row[torch.tensor(list(chain.from_iterable(chain.from_iterable(targets))))],
         "counts": torch.tensor([[len(part) for part in parts] for parts in scored]),
+        **({"reference": torch.tensor(reference).T} if reference else {}),
     }
 
 

@@ -94,5 +94,6 @@ def packed_log_probs(model: Any, pairs: list[Pair], device: torch.device) -> Ten
 def refusal(name: str, reason: str) -> UserError:
     """Return the error that says which engine to use."""
     return UserError(
-        f"{name} cannot be trained on packed pairs ({' '.join(reason.split())[:160]}): use orpo.engine=stock"
+        f"{name} cannot be trained on packed pairs ({' '.join(reason.split())[:160]}): use sft.engine=stock "
+        "dpo.engine=stock orpo.engine=stock"
     )

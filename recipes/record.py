@@ -18,13 +18,16 @@ FORWARD_PASSES = {"sft": (1, 0), "dpo": (2, 2), "orpo": (2, 0)}
 
 
 def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
-    """Return a finished stage's record; `seconds` is the time of the training loop, imports and loading left out."""
+    """Return a finished stage's record.
+
+    `seconds` are those of the training loop and of the reference model's pass before it, not of imports and loading.
+    """
     log = trainer.state.log_history
     manifest = read_json(stage.pairs / "manifest.json")
     policy, reference = FORWARD_PASSES[stage.stage]
     epochs = trainer.state.epoch or 0.0
     # With precomputed log-probs the reference reads every pair once, not once an epoch.
-    reference_epochs = min(1.0, epochs) if getattr(trainer.args, "precompute_ref_log_probs", False) else epochs
+    reference_epochs = 1.0 if getattr(trainer.args, "precompute_ref_log_probs", False) else epochs
     return {
         "stage": stage.stage,
         "digest": stage.digest,
@@ -33,7 +36,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
         "batch_size": stage.batch_size,
         "updates": trainer.state.global_step,
         "epochs": epochs,
-        "engine": "packed" if stage.options.get("engine") == "packed" else "TRL",
+        "engine": stage.options["engine"],
         **{name: getattr(trainer.args, name) for name in ("nll_span", "nll_mean") if hasattr(trainer.args, name)},
         "device": device_name(trainer),
         "processes": stage.processes,

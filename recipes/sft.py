@@ -1,18 +1,19 @@
 """SFT: imitate the chosen answers; the baseline, and the first of DPO's two stages."""
 
 from recipes.config import Stage
-from recipes.data import demonstrations, load_pairs
+from recipes.data import load_pairs
+from recipes.engines import SFT_ENGINES
 from recipes.fit import arguments, fit, main
 from recipes.model import load_model, load_tokenizer, peft_config
-from recipes.trainers import SFTConfig, SFTTrainer
+from recipes.trainers import SFTConfig
 
 
 def train(stage: Stage) -> None:
     """Train one SFT stage."""
     args = arguments(SFTConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
-    rows = demonstrations(load_pairs(stage.pairs))
-    trainer = SFTTrainer(
+    rows = load_pairs(stage.pairs)
+    trainer = SFT_ENGINES[args.engine](
         load_model(stage, tokenizer),
         args=args,
         train_dataset=rows["train"],

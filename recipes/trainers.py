@@ -2,18 +2,20 @@
 
 Stock TRL 1.16 renders and tokenises the same row differently for ORPO (a BOS and a second EOS) than
 for SFT and DPO, and drops other rows. Here the one tokenisation of `recipes.data` is what all three
-train on: SFT takes ids as they are, DPO and ORPO each need one method overridden. `recipes.packed` has
-the ORPO trainer that is used by default; the one here computes its loss as TRL does.
+train on; each needs one method overridden. `recipes.engines` has the trainers that are used by default;
+those here compute their losses as TRL does.
 """
 
+import time
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from torch.nn.functional import cross_entropy
-from trl import DPOConfig, SFTTrainer
+from trl import DPOConfig as StockDPOConfig
 from trl import DPOTrainer as StockDPOTrainer
 from trl import SFTConfig as StockSFTConfig
+from trl import SFTTrainer as StockSFTTrainer
 
 with warnings.catch_warnings():
     # TRL keeps ORPO in `experimental` and says so on every import; the pin in requirements.txt is our answer.
@@ -21,10 +23,12 @@ with warnings.catch_warnings():
     from trl.experimental.orpo import ORPOConfig as StockORPOConfig
     from trl.experimental.orpo import ORPOTrainer as StockORPOTrainer
 
-from recipes.data import dialogues
+from recipes.data import demonstrations, dialogues
 
 __all__ = ["DPOConfig", "DPOTrainer", "ORPOConfig", "ORPOTrainer", "SFTConfig", "SFTTrainer"]
 
+
+ENGINES = ("packed", "stock")
 
 # TRL's DPO and ORPO log different quantities under one name; a chart would lay them over each other.
 DPO_NAMES = {
@@ -39,22 +43,73 @@ ORPO_NAMES = {
 
 @dataclass
 class SFTConfig(StockSFTConfig):
-    """TRL's, with an option that DPO and ORPO have and SFT lacks: without it SFT alone would train with dropout."""
+    """TRL's options for SFT, the engine, and an option that DPO and ORPO have: SFT alone would train with dropout."""
 
     disable_dropout: bool = True
+    engine: str = "packed"  # or "stock": TRL's own forward pass
+
+    def __post_init__(self) -> None:
+        """Check the engine; TRL checks its own options.
+
+        Raises:
+            ValueError: the engine is unknown, or cannot honour an option.
+        """
+        super().__post_init__()
+        check_choice("engine", self.engine, ENGINES)
+        wanted = {"loss_type": "nll", "assistant_only_loss": False, "padding_free": False}
+        check_packed(self, wanted)
+
+
+class SFTTrainer(StockSFTTrainer):
+    """TRL's SFT trainer on rows with `prompt_ids` and `chosen_ids`."""
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        return super()._prepare_dataset(demonstrations(dataset), *args, **kwargs)
+
+
+@dataclass
+class DPOConfig(StockDPOConfig):
+    """TRL's options for DPO, and which of two equal ways computes its loss."""
+
+    engine: str = "packed"  # or "stock": TRL's own forward pass
+    # Null: before the training where it reads every pair, so that no second model is held; in each update where
+    # `max_steps` stops it earlier.
+    precompute_ref_log_probs: bool | None = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """Check the engine; TRL checks its own options.
+
+        Raises:
+            ValueError: the engine is unknown, or cannot honour an option.
+        """
+        if self.precompute_ref_log_probs is None:
+            self.precompute_ref_log_probs = precomputes(self.max_steps, self.num_train_epochs)
+        super().__post_init__()
+        check_choice("engine", self.engine, ENGINES)
+        wanted = {"loss_type": ["sigmoid"], "f_divergence_type": "reverse_kl", "ld_alpha": None}
+        check_packed(self, {**wanted, "use_weighting": False, "sync_ref_model": False, "padding_free": False})
 
 
 class DPOTrainer(StockDPOTrainer):
     """TRL's DPO trainer on rows with `prompt_ids`, `chosen_ids` and `rejected_ids`, the columns it would make."""
 
+    reference_seconds = 0.0  # that the reference model took before the training
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log under names that say what they are."""
-        for metrics in self._metrics.values():
+        for metrics in (logs, *self._metrics.values()):
             rename(metrics, DPO_NAMES)
         super().log(logs, start_time)
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset
+
+    def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> Any:
+        started = time.monotonic()
+        try:
+            return super()._precompute_ref_logps(*args, **kwargs)
+        finally:
+            self.reference_seconds += time.monotonic() - started
 
 
 @dataclass
@@ -75,14 +130,9 @@ class ORPOConfig(StockORPOConfig):
         """
         super().__post_init__()
         self.nll_mean = self.nll_mean or ("update" if self.engine == "packed" else "micro_batch")
-        choices = {
-            "engine": ("packed", "stock"),
-            "nll_span": ("full", "completion"),
-            "nll_mean": ("update", "micro_batch"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}: use {' or '.join(allowed)}")
+        check_choice("engine", self.engine, ENGINES)
+        check_choice("nll_span", self.nll_span, ("full", "completion"))
+        check_choice("nll_mean", self.nll_mean, ("update", "micro_batch"))
         if self.engine == "stock" and self.nll_mean == "update":
             raise ValueError("nll_mean=update needs engine=packed: TRL averages over each micro-batch by itself")
         if self.engine == "packed" and self.generate_during_eval:
@@ -120,3 +170,29 @@ def rename(metrics: dict[str, Any], names: dict[str, str]) -> None:
         for name, other in names.items():
             if key.removeprefix("eval_").startswith(name):
                 metrics[key.replace(name, other, 1)] = metrics.pop(key)
+
+
+def precomputes(max_steps: int, epochs: float) -> bool:
+    """Whether the reference model scores all pairs before the training: where the training reads them all."""
+    return max_steps <= 0 and epochs >= 1
+
+
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Refuse a value that an option does not take.
+
+    Raises:
+        ValueError: it is none of `allowed`.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}: use {' or '.join(allowed)}")
+
+
+def check_packed(config: Any, wanted: dict[str, Any]) -> None:
+    """Refuse options that the packed engine knows one value of.
+
+    Raises:
+        ValueError: one has another value.
+    """
+    for name, value in wanted.items():
+        if config.engine == "packed" and getattr(config, name) != value:
+            raise ValueError(f"{name}={getattr(config, name)} needs engine=stock: packed rows are trained with {value}")

@@ -33,6 +33,21 @@ def undisturbed(words: Words, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return options, weights(stages(runs)[0])
 
 
+def test_a_killed_dpo_scores_its_reference_again_and_ends_with_the_same_weights(words: Words, tmp_path: Path) -> None:
+    """The reference is the start, not the checkpoint's policy; its second pass costs time, and is counted."""
+    options = ["pipeline=dpo", "sft.max_steps=2", "dpo.num_train_epochs=4", "dpo.save_steps=5", "dpo.beta=0.5"]
+    options += ["dpo.learning_rate=1e-3"]
+    launch(*words(tmp_path / "whole", *options))
+    expected = weights(stages(tmp_path / "whole", "dpo-*")[0])
+    process = start(*words(tmp_path / "killed", *options))
+    directory = wait_for_step(tmp_path / "killed", 20, process)  # the reference pass counts to 12
+    kill(trainer_of(directory))
+    process.communicate(timeout=30)
+    launch(*words(tmp_path / "killed", *options))
+    assert "resuming from checkpoint-" in (directory / "log.txt").read_text()
+    assert weights(directory) == expected
+
+
 @pytest.mark.parametrize("victim", ["trainer", "launcher"])
 def test_a_killed_stage_resumes_bit_for_bit(
     words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path, victim: str

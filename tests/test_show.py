@@ -9,21 +9,18 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset as Rows
-from datasets import DatasetDict
 from door import look
 from transformers import AutoModelForCausalLM
 
 from doctor.masks import Masked, masks
 from launch.show import show
 from recipes.config import Model, UserError
-from recipes.data import demonstrations
 from recipes.model import load_tokenizer
 from recipes.trainers import DPOConfig, DPOTrainer, ORPOConfig, ORPOTrainer, SFTConfig, SFTTrainer
 
 Words = Callable[..., list[str]]
 CONFIGS: dict[str, Any] = {"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
 TRAINERS: dict[str, Any] = {"sft": SFTTrainer, "dpo": DPOTrainer, "orpo": ORPOTrainer}
-VIEWS: dict[str, Any] = {"sft": demonstrations, "dpo": lambda rows: rows, "orpo": lambda rows: rows}
 ROW = {"row": 0, "prompt_ids": [1, 9, 30, 31, 2], "chosen_ids": [40, 41, 42, 2], "rejected_ids": [50, 51, 2]}
 
 
@@ -46,8 +43,8 @@ def trainer(
         profile = Model("tiny", str(tiny_model), stop_tokens=["<|im_end|>"], pad_token="<|pad|>")
         tokenizer = load_tokenizer(profile, str(tiny_model))
         model = AutoModelForCausalLM.from_pretrained(tiny_model)
-        rows = VIEWS[stage](DatasetDict({"train": Rows.from_list([ROW])}))["train"]
-        args = CONFIGS[stage](**(config[stage] | {"output_dir": str(tmp_path)}))
+        rows = Rows.from_list([ROW])
+        args = CONFIGS[stage](**(config[stage] | {"output_dir": str(tmp_path), "engine": "stock"}))
         made = TRAINERS[stage](model, args=args, train_dataset=rows, processing_class=tokenizer)
         found = {sequence.name: sequence for sequence in masks(ROW, config, pad=0)}
         return made, model.eval(), next(iter(made.get_train_dataloader())), found

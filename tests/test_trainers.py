@@ -14,16 +14,16 @@ from torch.nn.functional import log_softmax, logsigmoid
 from transformers import AutoModelForCausalLM
 
 from recipes.config import Dataset, Model, UserError
-from recipes.data import demonstrations, load_pairs, prepare
+from recipes.data import load_pairs, prepare
+from recipes.engines import PackedORPOTrainer
 from recipes.meter import Guard, Meter
 from recipes.model import load_tokenizer
-from recipes.packed import PackedORPOTrainer
 from recipes.packing import pack
 from recipes.trainers import DPOConfig, DPOTrainer, ORPOConfig, ORPOTrainer, SFTConfig, SFTTrainer
 
 KINDS: dict[str, Any] = {
-    "sft": (SFTTrainer, SFTConfig),
-    "dpo": (DPOTrainer, DPOConfig),
+    "sft": (SFTTrainer, partial(SFTConfig, engine="stock")),
+    "dpo": (DPOTrainer, partial(DPOConfig, engine="stock")),
     "orpo": (PackedORPOTrainer, ORPOConfig),
     "stock orpo": (ORPOTrainer, partial(ORPOConfig, engine="stock")),
 }
@@ -51,9 +51,8 @@ def make(tiny_model: Path, rows: DatasetDict, tmp_path: Path) -> Make:
         plain: dict[str, Any] = {"logging_nan_inf_filter": False, "activation_checkpointing": False}
         args = config(**{"output_dir": str(tmp_path / stage), "max_steps": 2, **quiet, **fixed, **plain, **options})
         model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-        train = (demonstrations(some) if stage == "sft" else some)["train"]
         tokenizer = load_tokenizer(profile, str(tiny_model))
-        return trainer(model, args=args, train_dataset=train, processing_class=tokenizer)
+        return trainer(model, args=args, train_dataset=some["train"], processing_class=tokenizer)
 
     return build
 

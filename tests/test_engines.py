@@ -1,0 +1,158 @@
+"""Packed SFT and DPO are stock TRL's: loss, gradients, steps, metrics and reference model; ORPO: test_packed.py."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig
+from test_packed import FAMILIES, assert_same, model_of, rows_of
+from transformers import PreTrainedTokenizerFast
+
+from recipes.engines import DPO_ENGINES, SFT_ENGINES
+from recipes.meter import count_tokens
+from recipes.trainers import DPOConfig, SFTConfig
+
+Make = Callable[..., Any]
+LN2 = 0.6931471805599453
+METHODS: dict[str, tuple[Any, Any]] = {"sft": (SFTConfig, SFT_ENGINES), "dpo": (DPOConfig, DPO_ENGINES)}
+LEFT_OUT = ("logits/", "entropy", "mean_token_accuracy", "num_tokens")  # they need every logit, or are the meter's
+
+
+@pytest.fixture
+def make(tiny_model: Path, tmp_path: Path) -> Make:
+    """Build a trainer; DPO starts from a saved model, from which stock TRL loads its reference."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny_model)
+
+    def build(
+        method: str, engine: str, rows: Any, family: str = "Llama", adapters: bool = False, **options: Any
+    ) -> Any:
+        config, engines = METHODS[method]
+        quiet: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "disable_tqdm": True}
+        fixed: dict[str, Any] = {"save_strategy": "no", "remove_unused_columns": False, "logging_steps": 1}
+        given: dict[str, Any] = {"output_dir": str(tmp_path), "max_steps": 1, "engine": engine, "max_length": None}
+        args = config(**{**quiet, **fixed, **given, "activation_checkpointing": False, **options})
+        model = model_of(family)
+        model.save_pretrained(tmp_path / family)
+        model.config._name_or_path = str(tmp_path / family)
+        peft = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False) if adapters else None
+        torch.manual_seed(1)
+        return engines[engine](model, args=args, train_dataset=rows, processing_class=tokenizer, peft_config=peft)
+
+    return build
+
+
+def gradients(trainer: Any) -> tuple[float, dict[str, torch.Tensor]]:
+    """The loss of all rows as one micro-batch, through the trainer's own loop over an update, and its gradients."""
+    batch = [trainer.data_collator(list(trainer.train_dataset))]
+    inputs, items = trainer.get_batch_samples(iter(batch), 1, trainer.args.device)
+    trainer.model.train()
+    loss = trainer.compute_loss(trainer.model, inputs[0], num_items_in_batch=items)
+    named = {name: weight for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+    return loss.item(), dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("span", [True, False])
+def test_sfts_loss_and_gradients_are_stock_trls(make: Make, family: str, span: bool) -> None:
+    rows = rows_of(6)
+    found, expected = (
+        gradients(make("sft", engine, rows, family, completion_only_loss=span)) for engine in ("packed", "stock")
+    )
+    assert found[0] == pytest.approx(expected[0], rel=1e-5)
+    assert_same(found[1], expected[1], 1e-4)
+
+
+@pytest.mark.parametrize("family, adapters", [*((family, False) for family in FAMILIES), ("Llama", True)])
+@pytest.mark.parametrize("before", [True, False])
+def test_dpos_loss_and_gradients_are_stock_trls(make: Make, family: str, adapters: bool, before: bool) -> None:
+    """Of a policy that has moved away from its reference, so that every pair weighs differently."""
+    results = []
+    for engine in ("packed", "stock"):
+        trainer = make("dpo", engine, rows_of(6), family, adapters, precompute_ref_log_probs=before, beta=0.3)
+        torch.manual_seed(2)
+        for weight in trainer.model.parameters():
+            if weight.requires_grad:
+                weight.data += 0.02 * torch.randn_like(weight)
+        results.append(gradients(trainer))
+    (loss, found), (truth, expected) = results
+    assert loss == pytest.approx(truth, rel=1e-5) and abs(truth - LN2) > 1e-3
+    assert_same(found, expected, 1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_five_steps_give_stock_trls_weights_and_metrics(make: Make, method: str) -> None:
+    steps = {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "beta": 0.3}
+    if method == "sft":
+        steps = {name: value for name, value in steps.items() if name != "beta"} | {"completion_only_loss": True}
+    stock, packed = (make(method, engine, rows_of(20), **steps) for engine in ("stock", "packed"))
+    for trainer in (stock, packed):
+        trainer.train()
+    theirs = dict(stock.model.named_parameters())
+    for name, weight in packed.model.named_parameters():
+        assert (weight - theirs[name]).abs().max() < 1e-5, name
+    for found, expected in zip(packed.state.log_history[:5], stock.state.log_history[:5], strict=True):
+        extra = {"nll_loss"} if method == "sft" else set()
+        assert found.keys() - extra == {name for name in expected if not name.startswith(LEFT_OUT)}
+        assert {name: found[name] for name in found.keys() & expected.keys()} == {
+            name: pytest.approx(value, rel=1e-4, abs=1e-6) for name, value in expected.items() if name in found
+        }
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_updates_gradient_does_not_depend_on_its_split(make: Make, method: str) -> None:
+    """Eleven pairs are updates of eight and of three; stock TRL's DPO would weigh the last update's pairs otherwise."""
+    common = {"max_steps": -1, "num_train_epochs": 2, "learning_rate": 1e-2, "optim": "sgd"}
+    found = []
+    for size in (8, 1):
+        parts = {"per_device_train_batch_size": size, "gradient_accumulation_steps": 8 // size}
+        trainer = make(method, "packed", rows_of(11), **common, **parts)
+        trainer.train()
+        assert trainer.state.global_step == 4
+        found.append(dict(trainer.model.named_parameters()))
+    for name, weight in found[0].items():
+        assert torch.allclose(weight, found[1][name], rtol=0, atol=1e-9), name
+
+
+def test_the_reference_is_scored_once_before_the_training_where_all_pairs_are_read(make: Make) -> None:
+    whole, part = make("dpo", "packed", rows_of(9), max_steps=-1), make("dpo", "packed", rows_of(9), max_steps=2)
+    assert whole.ref_model is None and "ref_chosen_logps" in whole.train_dataset.column_names
+    assert whole.reference_seconds > 0
+    assert part.ref_model is not None and "ref_chosen_logps" not in part.train_dataset.column_names
+    assert part.reference_seconds == 0
+    for trainer in (whole, part):
+        assert gradients(trainer)[0] == pytest.approx(LN2, abs=1e-7)
+
+
+def test_dpo_is_evaluated_against_the_reference_whatever_the_batch_size(make: Make) -> None:
+    held_out, found = rows_of(7, seed=1), []
+    for size in (1, 7):
+        trainer = make("dpo", "packed", rows_of(4), per_device_eval_batch_size=size, precompute_ref_log_probs=True)
+        found.append(
+            {name: value for name, value in trainer.evaluate(held_out).items() if "/" in name or "loss" in name}
+        )
+    assert found[0] == pytest.approx(found[1]) and found[0]["eval_loss"] == pytest.approx(LN2, abs=1e-7)
+
+
+def test_packed_tokens_are_counted_without_padding(make: Make) -> None:
+    rows: Any = rows_of(6)
+    lengths = [(len(row["prompt_ids"]), len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
+    sft, dpo = (count_tokens(make(method, "packed", rows).data_collator(list(rows))) for method in METHODS)
+    assert sft == (sum(prompt + chosen for prompt, chosen, _ in lengths),) * 2
+    assert dpo == (sum(2 * prompt + chosen + rejected for prompt, chosen, rejected in lengths), sum(map(sum, lengths)))
+
+
+@pytest.mark.parametrize(
+    "method, options, said",
+    [
+        ("sft", {"engine": "fast"}, "use packed or stock"),
+        ("sft", {"loss_type": "dft"}, "loss_type=dft needs engine=stock"),
+        ("dpo", {"loss_type": ["ipo"]}, "needs engine=stock"),
+        ("dpo", {"ld_alpha": 0.5}, "ld_alpha=0.5 needs engine=stock"),
+        ("dpo", {"sync_ref_model": True}, "sync_ref_model=True needs engine=stock"),
+    ],
+)
+def test_options_that_cannot_be_honoured_are_refused(method: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        METHODS[method][0](output_dir="out", use_cpu=True, bf16=False, **options)
