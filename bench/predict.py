@@ -17,6 +17,7 @@ def predict(case: Case, pairs: list[Pair]) -> float:
         half=case.half,
         checkpointing=case.checkpointing,
         rank=LORA["r"],
+        cpu=not case.half,
     )
     starts = range(0, len(pairs), case.batch_size)
     batches = [micro_batch(case.engine, pairs[start : start + case.batch_size]) for start in starts]

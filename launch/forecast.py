@@ -134,6 +134,7 @@ def setting_of(config: dict[str, Any], stage: str) -> Setting:
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         shards=hardware["processes"] if hardware["fsdp"] else 1,
         reference=stage == "dpo" and not model["use_peft"] and not precomputed(options),
+        cpu=hardware["use_cpu"],
         accumulates=config["batch_size"] > hardware["per_device_batch"] * hardware["processes"],
     )
 

@@ -1,5 +1,6 @@
 """Attention over packed pairs: each answer sees its prompt and itself, and no mask of the whole row is ever made."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -54,14 +55,26 @@ def pair_attention(
         return varlen_attention(query, key, value, packing, options.get("scaling"), window), None
     plain = {"dropout": options.get("dropout", 0.0), "scaling": options.get("scaling"), "is_causal": True}
     parts = []
-    for queries, keys in packing.sequences:
-        own_key, own_value = (
-            torch.cat([states[:, :, piece] for piece in keys], dim=2) if len(keys) > 1 else states[:, :, keys[0]]
-            for states in (key, value)
-        )
-        mask = visible(queries.stop - queries.start, own_key.shape[2], window, query.device)
-        parts.append(sdpa_attention_forward(module, query[:, :, queries], own_key, own_value, mask, **plain)[0])
+    for own_query, own_key, own_value in sequences(query, key, value, packing):
+        mask = visible(own_query.shape[2], own_key.shape[2], window, query.device)
+        parts.append(sdpa_attention_forward(module, own_query, own_key, own_value, mask, **plain)[0])
     return torch.cat(parts, dim=1), None
+
+
+def sequences(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield queries, keys and values of every sequence on the row, rejected answers with their prompts' keys.
+
+    The row is split once: slices would each have a gradient of the whole row, nearly all of it zeros.
+    """
+    queries, keys, values = (states.split(packing.spans, dim=2) for states in (query, key, value))
+    pairs = len(packing.lengths)
+    yield from zip(queries[:pairs], keys[:pairs], values[:pairs], strict=True)
+    for place, (prompt, _, rejected) in enumerate(packing.lengths):
+        if rejected:
+            joined = (
+                torch.cat([parts[place].narrow(2, 0, prompt), parts[pairs + place]], dim=2) for parts in (keys, values)
+            )
+            yield (queries[pairs + place], *joined)  # type: ignore[misc]
 
 
 def visible(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:

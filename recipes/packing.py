@@ -74,10 +74,14 @@ class Packing:
         self.lengths = [(len(pair.prompt), len(pair.chosen), len(pair.rejected)) for pair in pairs]
 
     @cached_property
+    def spans(self) -> list[int]:
+        """The lengths of what lies on the row: each prompt with its chosen answer, then each rejected answer."""
+        return [prompt + chosen for prompt, chosen, _ in self.lengths] + [rejected for *_, rejected in self.lengths]
+
+    @cached_property
     def starts(self) -> list[int]:
-        """Where each prompt begins, and after these where each rejected answer does; the row's length is last."""
-        first = [prompt + chosen for prompt, chosen, _ in self.lengths]
-        return [0, *accumulate(first + [rejected for *_, rejected in self.lengths])]
+        """Where each of these begins; the row's length is last."""
+        return [0, *accumulate(self.spans)]
 
     @cached_property
     def sequences(self) -> list[tuple[slice, list[slice]]]:
