@@ -45,12 +45,13 @@ class Kept:
         self.found: dict[str, Answer] = {}
         text = path.read_text(errors="replace") if path.exists() else ""
         self.torn = not text.endswith("\n") and bool(text)
-        for line in text.splitlines():
+        for line in text.split("\n"):  # an answer may hold what else str.splitlines takes for the end of a line
             try:
                 values = json.loads(line)
-                self.found[values.pop("key")] = Answer(**values)
-            except (ValueError, TypeError, AttributeError, KeyError):
+            except ValueError:
                 continue
+            key = values.pop("key")
+            self.found[key] = Answer(**values)
 
     def add(self, key: str, answer: Answer) -> None:
         """Keep one answer, in memory and in the file."""
