@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from scipy.stats import chisquare
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from eval import decode
 from eval.generate import Answer, Sampling, answer, answer_prompts
@@ -51,6 +51,35 @@ def test_greedy_answers_are_those_of_the_library_one_by_one(ask: Ask, tiny_model
         said = output[0, ids.shape[1] :].tolist()
         assert found.stopped == (2 in said) and found.tokens == len(said) - found.stopped
         assert found.text == tokenizer.decode(said, skip_special_tokens=True)
+
+
+SHAPE: dict[str, Any] = {
+    **{"vocab_size": 60, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2},
+    **{"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0},
+    "tie_word_embeddings": False,  # tied random weights repeat the last token for ever
+}
+OPT: dict[str, Any] = {"ffn_dim": 48, "word_embed_proj_dim": 32}
+FAMILIES: dict[str, dict[str, Any]] = {
+    **{"phi": {}, "phi3": {}, "qwen2": {}, "opt": OPT, "mistral": {"sliding_window": 5}},
+    "gemma2": {"sliding_window": 5, "head_dim": 16},  # layers of both kinds
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_architecture_answers_as_in_the_library(family: str) -> None:
+    """Positions, masks and caches (learned, rotary, sliding) are right when rows leave the batch."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, **SHAPE, **FAMILIES[family], initializer_range=0.5)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    prompts = [([5 + (7 * size + place) % 50 for place in range(size)], 0) for size in (3, 9, 4, 12)]
+    stops = list(range(1, 60, 6))
+    found = {place: (ids, stopped) for place, ids, stopped in decode.decode(model, stops, prompts, Sampling(14, 0.0))}
+    for place, (prompt, _) in enumerate(prompts):
+        ids = torch.tensor([prompt])
+        given: dict[str, Any] = {"max_new_tokens": 14, "do_sample": False, "eos_token_id": stops, "pad_token_id": 0}
+        said = model.generate(ids, attention_mask=torch.ones_like(ids), **given)[0, len(prompt) :].tolist()
+        assert found[place] == ([token for token in said if token not in stops], said[-1] in stops)
+    assert len({len(ids) for ids, _ in found.values()}) > 1, "rows stop at different times"
 
 
 def test_a_sampled_answer_is_the_same_alone_or_among_others(ask: Ask) -> None:
