@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from eval.answers import Sampling
+from eval.load import context
 from eval.scoring import TOKENS, by_length
 from recipes.config import UserError
 
@@ -67,10 +68,10 @@ def room(model: Any, prompt: list[int]) -> int:
     Raises:
         UserError: there is no room for a single one.
     """
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
-    if len(prompt) >= context:
-        raise UserError(f"a prompt of {len(prompt)} tokens fills the model's context of {context}: leave it out")
-    return context - len(prompt)
+    left = context(model) - len(prompt)
+    if left < 1:
+        raise UserError(f"a prompt of {len(prompt)} tokens fills the model's context of {context(model)}: leave it out")
+    return left
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ from eval.answers import Answer, Kept, Sampling, content_key
 from eval.decode import decode
 from eval.endpoint import Endpoint, answers_from
 from eval.load import load, load_renderer, prompt_ids, source
+from recipes.config import UserError, done
 from recipes.render import Message
 
 __all__ = ["Answer", "Sampling", "answer", "answer_prompts"]
@@ -66,9 +67,15 @@ def answer_prompts(
 
 
 def identity(directory: Path, endpoint: Endpoint | None) -> str:
-    """Return what names whoever answers: the stage with its record, which is of one training, and the endpoint."""
+    """Return what names whoever answers: the stage with its record, which is of one training, and the endpoint.
+
+    Raises:
+        UserError: the stage is not trained yet.
+    """
     names = [endpoint.base_url, endpoint.model] if endpoint else []
     if endpoint is None or not endpoint.chat:
+        if not done(directory):
+            raise UserError(f"{directory} has no record.json: train it first, the same command goes on")
         record = hashlib.sha256((directory / "record.json").read_bytes()).hexdigest()
         names = [directory.name, record, *names]
     return " ".join(names)

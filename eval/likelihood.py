@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset as Rows
+from datasets import disable_caching, disable_progress_bars
 
-from eval.load import load, load_renderer, load_weights
+from eval.load import context, load, load_renderer, load_weights
 from eval.scoring import mean_log_probs
 from eval.session import console, measured
 from eval.statistics import Estimate, estimate
@@ -101,13 +102,14 @@ def scorable(directory: Path, pairs: Path) -> Rows:
     if pairs.is_dir():
         rows: Any = open_pairs(pairs)["test"]
         return rows.add_column("category", rows["source"])
+    disable_progress_bars()
+    disable_caching()
     rows = tokenised(load_file(pairs), load_renderer(directory))
-    context = load(directory)[0].config.get_text_config().max_position_embeddings
-    fine = rows.filter(lambda row: not row["problem"] and row["long"] <= context)
+    limit = context(load(directory)[0])
+    problems = [row["problem"] or ("overlong" if row["long"] > limit else "") for row in rows]  # type: ignore[index]
+    fine = rows.select([place for place, problem in enumerate(problems) if not problem])
     if len(fine) < len(rows):
-        why = ", ".join(
-            sorted({row["problem"] or "overlong" for row in rows if row["problem"] or row["long"] > context})
-        )
+        why = ", ".join(sorted(set(filter(None, problems))))
         console.print(f"{directory.name}: {len(rows) - len(fine)} of {len(rows)} pairs left out ({why})")
     if not len(fine):
         raise UserError(f"{pairs} has no pair that {directory.name} can score: see `make doctor`")

@@ -44,6 +44,11 @@ def load_weights(path: str, revision: str | None) -> Any:
     return model.to("cuda" if gpu else "cpu").eval()
 
 
+def context(model: Any) -> int:
+    """Return how many tokens a model can read at once; a large number where its configuration names no limit."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
+
+
 def load_renderer(directory: Path) -> Renderer:
     """Return what renders and tokenises for a stage's model, without its weights.
 

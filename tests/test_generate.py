@@ -156,3 +156,6 @@ def test_what_cannot_be_answered_is_said(untuned: Path) -> None:
     for dialogue in ([], [{"role": "assistant", "content": "Hello"}]):
         with pytest.raises(UserError, match="must end with a turn of the user"):
             answer(untuned, [dialogue], Sampling(3, 0.0), lambda count: None)
+    (untuned / "record.json").unlink()
+    with pytest.raises(UserError, match="has no record.json"):
+        answer(untuned, DIALOGUES, Sampling(3, 0.0), lambda count: None)
