@@ -4,6 +4,7 @@ DATASET  ?=
 HARDWARE ?=
 ARGS     ?=
 RUNS     ?=
+SUITE    ?=
 ROW      ?= 1
 PAIRS    ?=
 TOKENIZER ?=
@@ -14,6 +15,7 @@ VENV   := .venv/installed
 PYTHON := .venv/bin/python
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS)
+SUITES := $(filter-out __main__ table publish,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +23,7 @@ help: ## Print this list
 	@echo "  MODEL=    a file of conf/model     $(notdir $(basename $(wildcard conf/model/*.yaml)))"
 	@echo "  DATASET=  a file of conf/dataset   $(notdir $(basename $(wildcard conf/dataset/*.yaml)))"
 	@echo "  HARDWARE= a file of conf/hardware  $(notdir $(basename $(wildcard conf/hardware/*.yaml)))  (default: detected)"
+	@echo "  SUITE=    evidence beside the table $(SUITES)"
 	@echo '  ARGS=     options, comma = sweep   ARGS="orpo.beta=0.1,0.2 seed=0,1,2"'
 
 doctor: $(VENV) ## Examine the pairs of DATASET as MODEL reads them: findings, lengths, bias; a page in runs/_doctor
@@ -47,8 +50,9 @@ sweep: $(VENV) ## Train and evaluate every combination of ARGS="pipeline=orpo or
 plan: $(VENV) ## Predict memory, tokens, FLOPs and hours of every stage, and whether it fits; trains nothing
 	@$(PYTHON) -m launch.preview $(WORDS) pipeline=compare $(ARGS)
 
-eval: $(VENV) ## Evaluate the newest session, or RUNS=runs/_sessions/...
-	@$(PYTHON) -m eval $(RUNS)
+eval: $(VENV) ## Evaluate the newest session, or RUNS=runs/_sessions/...; SUITE=name for other evidence, its options in ARGS
+	@$(if $(filter-out $(SUITES),$(SUITE)),$(error SUITE=$(SUITE): there are $(SUITES)))
+	@$(PYTHON) -m eval$(if $(SUITE),.$(SUITE)) $(RUNS) $(ARGS)
 
 table: $(VENV) ## Print the table of the newest session, or of RUNS=...
 	@$(PYTHON) -m eval.table $(RUNS)

@@ -1,38 +1,33 @@
 """`python -m eval [SESSION …]`: evaluate what the launcher's sessions trained, and print their tables.
 
 A session is a directory under runs/_sessions; without one, the newest is taken. What was measured
-before is not measured again.
+before is not measured again. `endpoint=URL` and `served=NAME` let an OpenAI-compatible server give the answers.
 """
 
 import sys
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from eval.session import console, jobs_of, measured, models_of, sessions
+from eval.endpoint import Endpoint
+from eval.session import jobs_of, measured, models_of, sessions
+from eval.suite import ENDPOINT, endpoint_of, progress, read_words, run
 from eval.table import write_table
-from recipes.config import UserError
-from recipes.process import interrupt_on_signals
 
 
-def main(words: list[str]) -> int:
-    """Evaluate and print; return the exit status."""
-    interrupt_on_signals()
-    try:
-        for session in sessions(words):
-            evaluate_session(session)
-            write_table(session)
-    except UserError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on")
-        return 130
-    return 0
+def main(words: list[str]) -> None:
+    """Evaluate and print.
+
+    Raises:
+        UserError: for whatever the user can mend.
+    """
+    paths, options = read_words(words, ENDPOINT)
+    endpoint = endpoint_of(options)
+    for session in sessions(paths):
+        evaluate_session(session, endpoint)
+        write_table(session)
 
 
-def evaluate_session(session: Path) -> None:
+def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:
     """Evaluate every model of a session that has not been: the untuned one, and the last stage of each pipeline."""
     missing: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for job in jobs_of(session):
@@ -44,14 +39,13 @@ def evaluate_session(session: Path) -> None:
         return
     from eval.stage import evaluate  # torch takes seconds that a table of old results need not wait for
 
-    description = TextColumn("{task.description}", markup=False)
-    columns = description, BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console) as progress:
+    with progress() as bar:
         for result, (directory, settings) in missing.items():
-            task = progress.add_task(f" eval  {directory}", total=2 * settings["prompts"])
-            evaluate(directory, settings, result, lambda count, task=task: progress.advance(task, count))
-            progress.update(task, completed=2 * settings["prompts"])
+            task = bar.add_task(f" eval  {directory}", total=2 * settings["prompts"])
+            advance = lambda count, task=task: bar.advance(task, count)  # noqa: E731
+            evaluate(directory, settings, result, advance, endpoint)
+            bar.update(task, completed=2 * settings["prompts"])
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main, sys.argv[1:]))

@@ -1,67 +1,95 @@
-"""Answers to held-out prompts, from the very prompt ids that the model was trained on."""
+"""The one path to answers: every evaluation asks here.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+A prompt is rendered and tokenised by the code that training uses (recipes.render). Transformers answers, in this
+process, unless an OpenAI-compatible endpoint is named (eval.endpoint). What was answered is kept by content in
+`eval/answers.jsonl` of the stage directory, line by line: a killed evaluation goes on, and two evaluations that ask
+the same share the answer.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from eval.answers import Answer, Kept, Sampling, content_key
+from eval.decode import decode
+from eval.endpoint import Endpoint, answers_from
+from eval.load import load, load_renderer, prompt_ids, source
+from recipes.config import UserError, done
+from recipes.render import Message
 
-from eval.likelihood import TOKENS, by_length
-
-
-@dataclass
-class Answer:
-    """One answer: its text, its tokens without the stop, and whether it stopped by itself."""
-
-    text: str
-    tokens: int
-    stopped: bool
+__all__ = ["Answer", "Sampling", "answer", "answer_prompts"]
 
 
-@torch.inference_mode()
-def answers(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    stops: list[int],
-    prompts: list[list[int]],
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
+def answer(
+    directory: Path,
+    dialogues: list[list[Message]],
+    sampling: Sampling,
     advance: Callable[[int], None],
-) -> list[Answer]:
-    """Answer every prompt once; temperature 0 is greedy. Sampling is from the full distribution, seeded.
+    endpoint: Endpoint | None = None,
+) -> list[list[Answer]]:
+    """Return `sampling.samples` answers to each dialogue, a list of messages that ends with a turn of the user.
 
-    `stops` are the ids that end an answer. Batched by length with padding on the left; `advance` is told how
-    many prompts were answered.
+    `advance` is told how many answers have come. The same prompt twice has the same answers. With an endpoint that
+    chats, the dialogues are sent as they are and `directory` is merely where the answers are kept.
+
+    Raises:
+        UserError: the model was removed, the template refuses a dialogue, or the endpoint fails for good.
     """
-    torch.manual_seed(seed)
-    model.generation_config = GenerationConfig()  # generate() fills what we leave open from the model's own settings
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        eos_token_id=stops,
-        pad_token_id=tokenizer.pad_token_id,
-        **(
-            {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-            if temperature
-            else {"do_sample": False}
-        ),
-    )
-    result: list[Answer | None] = [None] * len(prompts)
-    for batch in by_length([len(ids) + max_new_tokens for ids in prompts], TOKENS):
-        width = max(len(prompts[index]) for index in batch)
-        padding = [[tokenizer.pad_token_id] * (width - len(prompts[index])) for index in batch]
-        ids = torch.tensor([pad + prompts[index] for pad, index in zip(padding, batch, strict=True)])
-        mask = torch.tensor([[0] * len(pad) + [1] * (width - len(pad)) for pad in padding])
-        output = model.generate(ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config)
-        for index, row in zip(batch, output[:, width:].tolist(), strict=True):
-            result[index] = cut(row, stops, tokenizer)
-        advance(len(batch))
-    return [answer for answer in result if answer is not None]
+    prompts: Any = dialogues if endpoint and endpoint.chat else prompt_ids(load_renderer(directory), dialogues)
+    return answer_prompts(directory, prompts, sampling, advance, endpoint)
 
 
-def cut(ids: list[int], stops: list[int], tokenizer: PreTrainedTokenizerBase) -> Answer:
-    """Return generated ids up to their first stop token."""
-    end = next((place for place, token in enumerate(ids) if token in stops), None)
-    text = tokenizer.decode(ids[:end], skip_special_tokens=True)
-    return Answer(str(text), len(ids) if end is None else end, end is not None)
+def answer_prompts(
+    directory: Path,
+    prompts: list[Any],
+    sampling: Sampling,
+    advance: Callable[[int], None],
+    endpoint: Endpoint | None = None,
+) -> list[list[Answer]]:
+    """Return answers as `answer` does, to prompts that are tokenised already, each a list of ids."""
+    kept = Kept(directory / "eval" / "answers.jsonl")
+    who = identity(directory, endpoint)
+    keys = [[content_key(who, prompt, sampling, sample) for sample in range(sampling.samples)] for prompt in prompts]
+    missing = {
+        key: (prompt, sample)
+        for prompt, row in zip(prompts, keys, strict=True)
+        for sample, key in enumerate(row)
+        if key not in kept.found
+    }
+    advance(len(prompts) * sampling.samples - len(missing))
+    if missing:
+        names, asked = list(missing), list(missing.values())
+        for place, found in produce(directory, asked, sampling, endpoint):
+            kept.add(names[place], found)
+            advance(1)
+    return [[kept.found[key] for key in row] for row in keys]
+
+
+def identity(directory: Path, endpoint: Endpoint | None) -> str:
+    """Return what names whoever answers: the stage with its record, which is of one training, and the endpoint.
+
+    Raises:
+        UserError: the stage is not trained yet.
+    """
+    names = [endpoint.base_url, endpoint.model] if endpoint else []
+    if endpoint is None or not endpoint.chat:
+        if not done(directory):
+            raise UserError(f"{directory} has no record.json: train it first, the same command goes on")
+        record = hashlib.sha256((directory / "record.json").read_bytes()).hexdigest()
+        names = [directory.name, record, *names]
+    return " ".join(names)
+
+
+def produce(
+    directory: Path, asked: list[tuple[Any, int]], sampling: Sampling, endpoint: Endpoint | None
+) -> Iterator[tuple[int, Answer]]:
+    """Yield the place and the answer of each prompt and sample, in the order in which they come."""
+    if endpoint:
+        stops = [] if endpoint.chat else load_renderer(directory).stops
+        served = endpoint if endpoint.model else endpoint.serving(source(directory)[0])
+        yield from answers_from(served, asked, stops, sampling)
+        return
+    model, tokenizer, stops = load(directory)
+    for place, ids, stopped in decode(model, stops, asked, sampling):
+        yield place, Answer(str(tokenizer.decode(ids, skip_special_tokens=True)), len(ids), stopped)

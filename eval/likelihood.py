@@ -1,59 +1,158 @@
-"""What a model thinks of held-out pairs: one definition for every method, trained by whichever trainer.
+"""Held-out likelihood: what each model thinks of the answers of preference pairs, under one definition for all methods.
 
-TRL's own `rewards/*` mean something else in DPO (sums against a reference) than in ORPO (means); no table uses them.
+    python -m eval.likelihood [SESSION or stage directory …] [pairs=FILE] [reference=true]
+
+The pairs are the held-out ones of the session, or any file that training takes. Pairs are ranked by the mean
+log-prob per token, as ORPO's implicit reward has it, whatever trained the model; overall and by `category` or `subset`
+where the file has such a column, as RewardBench's does (else by the source of a mixture). With `reference=true` a DPO
+stage is also judged by its own implicit reward, beta * (log P(y|x) - log P_ref(y|x)) in sums over the answer's tokens,
+against the model that it started from: it needs that model, so methods without one have no such figure.
 """
 
-from collections.abc import Iterator
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from datasets import Dataset
-from transformers import PreTrainedModel
+from datasets import Dataset as Rows
+from datasets import disable_caching, disable_progress_bars
 
-TOKENS = 16_384  # of one batch, with padding
-LOGITS = 10**9  # bytes of one batch's logits in float32; a vocabulary of 152k tokens leaves 1,644 tokens
+from eval.load import context, load, load_renderer, load_weights
+from eval.scoring import mean_log_probs
+from eval.session import console, measured
+from eval.statistics import Estimate, estimate
+from eval.suite import models, read_words, run, show
+from recipes.config import Dataset, UserError, read_config, read_json, write_json
+from recipes.data import open_pairs
+from recipes.examine import Tokenise, as_pairs
+from recipes.odds import log_odds_ratio
+from recipes.render import Renderer
+from recipes.sources import load_file
+
+SIDES = ("chosen", "rejected")
+OPTIONS: dict[str, Any] = {"pairs": "", "reference": False}
 
 
-@torch.inference_mode()
-def mean_log_probs(model: PreTrainedModel, pairs: Dataset, answer: str, pad: int) -> list[float]:
-    """Return log P(y|x) / |y| in nats per token (the paper's equation 3), in the order of `pairs`.
+def main(words: list[str]) -> None:
+    """Measure every model named and print a table.
 
-    `answer` is the column `chosen_ids` or `rejected_ids`; `pad` is any token, it is never attended to.
-    Log-probs are float32 whatever the model's dtype.
+    Raises:
+        UserError: for whatever the user can mend.
     """
-    values = [0.0] * len(pairs)
-    rows = [(row["prompt_ids"], row[answer]) for row in pairs]  # type: ignore[index]
-    budget = min(TOKENS, LOGITS // (4 * model.config.get_text_config().vocab_size))
-    for batch in by_length([len(prompt) + len(ids) for prompt, ids in rows], budget):
-        width = max(len(rows[index][0]) + len(rows[index][1]) for index in batch)
-        ids = torch.full((len(batch), width), pad)
-        labels = torch.full((len(batch), width), -100)
-        for place, index in enumerate(batch):
-            prompt, response = rows[index]
-            end = len(prompt) + len(response)
-            ids[place, :end] = torch.tensor(prompt + response)
-            labels[place, len(prompt) : end] = torch.tensor(response)
-        for index, value in zip(batch, score(model, ids, labels), strict=True):
-            values[index] = value
+    paths, options = read_words(words, OPTIONS)
+    table = {}
+    for directory, settings in models(paths).items():
+        pairs = options["pairs"] or settings.get("pairs")
+        if not pairs:
+            raise UserError(f"{directory} has no pairs of its own: name pairs=<file>, or a session instead")
+        table[directory.name] = figures(measure(directory, Path(pairs), options["reference"]))
+    show(f"{options['pairs'] or 'held-out pairs'}, ranked by mean log-prob; log-probs in nats per token", table)
+    console.print(
+        "Brackets: 95% interval, bootstrap over pairs. Files: eval/likelihood-*.json in each stage directory."
+    )
+
+
+def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
+    """Return a model's log-probs of every pair, measuring what has not been.
+
+    The result, a file beside the model too, has a list with a value for each pair: `chosen` and `rejected` (means per
+    token), `tokens` of each, `category`, and with a reference `reward`, how far chosen is above rejected.
+
+    Raises:
+        UserError: the pairs cannot be read, or none of them can be scored.
+    """
+    config = read_config(directory)
+    judged = reference and config["stage"] == "dpo"
+    content = (pairs if pairs.is_file() else pairs / "manifest.json").read_bytes() if pairs.exists() else b""
+    record = (directory / "record.json").read_bytes()
+    digest = hashlib.sha256(content + record).hexdigest()
+    result = measured(directory, {"pairs": str(pairs), "content": digest, "reference": judged}, "likelihood")
+    if result.exists():
+        return read_json(result)
+    rows = scorable(directory, pairs)
+    model, _, stops = load(directory)
+    values: dict[str, Any] = {"pairs": str(pairs), "category": list(rows["category"])}
+    values["tokens"] = {side: [len(ids) for ids in rows[f"{side}_ids"]] for side in SIDES}
+    values |= {side: mean_log_probs(model, rows, f"{side}_ids", stops[0]) for side in SIDES}
+    if judged:
+        values["beta"] = float(config["options"]["beta"])
+        values["reward"] = reward_margins(values, load_weights(config["start"], config["start_revision"]), rows, stops)
+    result.parent.mkdir(exist_ok=True)
+    write_json(result, values)
     return values
 
 
-def score(model: PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) -> list[float]:
-    """Return the mean log-prob of the labelled tokens of each row; `ids` and `labels` have shape (rows, tokens)."""
-    ids, labels = ids.to(model.device), labels.to(model.device)
-    seen = torch.arange(ids.shape[1], device=ids.device) <= (labels != -100).long().cumsum(1).argmax(1, keepdim=True)
-    targets = labels[:, 1:]
-    answered = (targets != -100).any(0).nonzero().squeeze(1)  # no logits where every row has prompt or padding
-    logits = model(input_ids=ids, attention_mask=seen.long(), logits_to_keep=answered).logits.float()
-    targets = targets[:, answered]
-    scored = targets != -100
-    log_probs = logits.log_softmax(-1).gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    return ((log_probs * scored).sum(1) / scored.sum(1)).tolist()
+def reward_margins(values: dict[str, Any], reference: Any, rows: Rows, stops: list[int]) -> list[float]:
+    """Return how far DPO's implicit reward of each chosen answer is above that of the rejected one."""
+    rewards = {}
+    for side in SIDES:
+        ratio = np.array(values[side]) - np.array(mean_log_probs(reference, rows, f"{side}_ids", stops[0]))
+        rewards[side] = values["beta"] * np.array(values["tokens"][side]) * ratio
+    return (rewards["chosen"] - rewards["rejected"]).tolist()
 
 
-def by_length(lengths: list[int], budget: int) -> Iterator[list[int]]:
-    """Yield batches of indices, longest first, each of at most `budget` tokens once padded."""
-    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    while order:
-        size = max(1, budget // max(1, lengths[order[0]]))
-        yield order[:size]
-        order = order[size:]
+def scorable(directory: Path, pairs: Path) -> Rows:
+    """Return pairs as ids with their `category`: prepared ones of the test split, or a file's as this model reads them.
+
+    Raises:
+        UserError: they cannot be read, or none is left.
+    """
+    if pairs.is_dir():
+        rows: Any = open_pairs(pairs)["test"]
+        return rows.add_column("category", rows["source"])
+    disable_progress_bars()
+    disable_caching()
+    rows = tokenised(load_file(pairs), load_renderer(directory))
+    limit = context(load(directory)[0])
+    problems = [row["problem"] or ("overlong" if row["long"] > limit else "") for row in rows]  # type: ignore[index]
+    fine = rows.select([place for place, problem in enumerate(problems) if not problem])
+    if len(fine) < len(rows):
+        why = ", ".join(sorted(set(filter(None, problems))))
+        console.print(f"{directory.name}: {len(rows) - len(fine)} of {len(rows)} pairs left out ({why})")
+    if not len(fine):
+        raise UserError(f"{pairs} has no pair that {directory.name} can score: see `make doctor`")
+    return fine
+
+
+def tokenised(rows: Rows, render: Renderer) -> Rows:
+    """Return a file's rows as pairs with ids, `category`, and `problem` where there is one."""
+    column = next((name for name in ("category", "subset") if name in rows.column_names), None)
+    categories = [str(value) for value in rows[column]] if column else ["all"] * len(rows)
+    columns = {"remove_columns": rows.column_names, "fn_kwargs": {"source": "file"}}
+    pairs = rows.map(as_pairs, batched=True, with_indices=True, **columns).add_column("category", categories)
+    return pairs.map(Tokenise(render, Dataset("file", "file")), batched=True)
+
+
+def figures(values: dict[str, Any]) -> dict[str, Estimate | float | str | None]:
+    """Return the rows of a model's column."""
+    chosen, rejected = (np.array(values[side]) for side in SIDES)
+    ratio, _ = log_odds_ratio(torch.from_numpy(chosen), torch.from_numpy(rejected))
+    ranked = (chosen > rejected).astype(float)
+    found: dict[str, Any] = {
+        "log-prob of chosen": mean(chosen),
+        "log-prob of rejected": mean(rejected),
+        "margin, chosen - rejected": mean(chosen - rejected),
+        "log-odds ratio": mean(ratio.numpy()),
+        "pairs ranked right": mean(ranked),
+    }
+    categories = np.array(values["category"])
+    names = sorted(set(values["category"])) if len(set(values["category"])) > 1 else []
+    found |= {f"  {name} ({(categories == name).sum()})": mean(ranked[categories == name]) for name in names}
+    if "reward" in values:
+        margins = np.array(values["reward"])
+        found |= {
+            "DPO's own reward: ranked right": mean((margins > 0).astype(float)),
+            "DPO's own margin": mean(margins),
+        }
+    return found
+
+
+def mean(values: np.ndarray) -> Estimate | float:
+    """Return a mean with its interval over pairs; of a single pair there is none."""
+    return estimate(values[None]) if len(values) > 1 else float(values.mean())
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:]))

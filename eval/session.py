@@ -43,7 +43,7 @@ def models_of(job: dict[str, Any]) -> list[Path]:
     return [Path(job["base"]), *(Path(stages[-1]) for stages in job["pipelines"].values())]
 
 
-def measured(directory: Path, settings: dict[str, Any]) -> Path:
-    """Return the file of a model's measurements under these settings."""
+def measured(directory: Path, settings: dict[str, Any], suite: str = "") -> Path:
+    """Return the file of a model's measurements under these settings, for the table or for a suite."""
     name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-    return directory / "eval" / f"{name}.json"
+    return directory / "eval" / f"{suite and suite + '-'}{name}.json"

@@ -118,6 +118,7 @@ def notes(rows: list[Row]) -> Iterable[str]:
         "a tie counts half.",
         "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages; of tokens "
         "computed, padding counts, and a prompt that two answers share counts once.",
+        "Answers that did not stop by themselves were cut off at dataset.max_new_tokens.",
         *partial,
     ]
 

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from launch.schema import register, resolve
+from recipes.config import FORMAT, write_config, write_json
 
 torch.set_num_threads(1)  # as tests/door.py says
 
@@ -92,3 +93,15 @@ def words(tiny_model: Path, pairs_file: Path) -> Callable[..., list[str]]:
         ]
 
     return make
+
+
+@pytest.fixture
+def untuned(tiny_model: Path, tmp_path: Path) -> Path:
+    """The stage directory of the tiny model as it is, as the launcher writes one for every base model."""
+    directory = tmp_path / "base-tiny"
+    directory.mkdir()
+    profile = {"name": "tiny", "model_name_or_path": str(tiny_model), "stop_tokens": ["<|im_end|>"]}
+    values = {"stage": "base", "start": str(tiny_model), "start_revision": None}
+    write_config(directory, {"format": FORMAT, **values, "model": profile | {"pad_token": "<|pad|>"}})
+    write_json(directory / "record.json", {"stage": "base"})
+    return directory

@@ -1,16 +1,21 @@
-"""Batches change nothing: likelihoods and greedy answers equal those of one row at a time."""
+"""Likelihoods are those of one row at a time, of any file's pairs, by category, and against a reference."""
 
+import json
+import re
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from door import run
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eval import likelihood
-from eval.generate import answers, cut
-from eval.likelihood import by_length, mean_log_probs
+from eval import likelihood, scoring
+from eval.scoring import by_length, mean_log_probs
+from recipes.config import FORMAT, UserError, write_config, write_json
 
 PAIRS = [{"prompt_ids": list(range(10, 10 + size)), "chosen_ids": [7, 8, 9][: 1 + size % 3]} for size in range(1, 13)]
 
@@ -21,7 +26,7 @@ def model(tiny_model: Path) -> Any:
 
 
 def test_mean_log_probs_are_those_of_each_row_alone(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likelihood, "TOKENS", 40)  # several batches, each padded
+    monkeypatch.setattr(scoring, "TOKENS", 40)  # several batches, each padded
     found = mean_log_probs(model, Dataset.from_list(PAIRS), "chosen_ids", pad=0)
     for pair, value in zip(PAIRS, found, strict=True):
         ids = torch.tensor([pair["prompt_ids"] + pair["chosen_ids"]])
@@ -36,7 +41,7 @@ def test_logits_are_bounded_for_large_vocabularies_and_cover_no_prompt(
 ) -> None:
     expected = mean_log_probs(model, Dataset.from_list(PAIRS), "chosen_ids", pad=0)
     shapes: list[torch.Size] = []
-    monkeypatch.setattr(likelihood, "LOGITS", 4 * model.config.vocab_size * 40)
+    monkeypatch.setattr(scoring, "LOGITS", 4 * model.config.vocab_size * 40)
     hook = model.lm_head.register_forward_hook(lambda module, given, logits: shapes.append(logits.shape))
     assert mean_log_probs(model, Dataset.from_list(PAIRS), "chosen_ids", pad=0) == pytest.approx(expected, abs=1e-5)
     mean_log_probs(model, Dataset.from_list(PAIRS[-2:-1]), "chosen_ids", pad=0)
@@ -46,31 +51,6 @@ def test_logits_are_bounded_for_large_vocabularies_and_cover_no_prompt(
     assert shapes[-1][:2] == (1, len(PAIRS[-2]["chosen_ids"]))
 
 
-def ask(model: Any, tiny_model: Path, prompts: list[list[int]], temperature: float, seed: int = 0) -> list[Any]:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    return answers(model, tokenizer, [2], prompts, 12, temperature, seed, lambda count: None)
-
-
-def test_greedy_answers_do_not_depend_on_the_batch(model: Any, tiny_model: Path) -> None:
-    prompts = [pair["prompt_ids"] for pair in PAIRS]
-    together = ask(model, tiny_model, prompts, 0.0)
-    assert together == [ask(model, tiny_model, [prompt], 0.0)[0] for prompt in prompts]
-
-
-def test_a_seed_gives_the_same_samples_and_another_gives_others(model: Any, tiny_model: Path) -> None:
-    prompts = [pair["prompt_ids"] for pair in PAIRS]
-    assert ask(model, tiny_model, prompts, 1.0) == ask(model, tiny_model, prompts, 1.0)
-    assert ask(model, tiny_model, prompts, 1.0) != ask(model, tiny_model, prompts, 1.0, seed=1)
-
-
-def test_an_answer_ends_at_its_first_stop_token(tiny_model: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    ids = tokenizer.encode("Well")
-    assert cut([*ids, 2, *ids], [2], tokenizer).text == "Well"
-    assert cut([*ids, 2], [2], tokenizer).stopped and not cut(ids, [2], tokenizer).stopped
-    assert cut([*ids, 2], [2], tokenizer).tokens == len(ids)
-
-
 def test_batches_hold_everything_once_within_the_budget() -> None:
     lengths = [5, 1, 9, 30, 2]
     batches = list(by_length(lengths, 12))
@@ -78,9 +58,77 @@ def test_batches_hold_everything_once_within_the_budget() -> None:
     assert all(len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= 12 for batch in batches)
 
 
-def test_a_models_own_generation_settings_do_not_leak_in(model: Any, tiny_model: Path) -> None:
-    """Llama's checkpoints ask for sampling at temperature 0.6: a greedy answer must stay greedy."""
-    prompts = [pair["prompt_ids"] for pair in PAIRS]
-    plain = ask(model, tiny_model, prompts, 0.0)
-    model.generation_config = GenerationConfig(do_sample=True, temperature=5.0, repetition_penalty=9.0)
-    assert ask(model, tiny_model, prompts, 0.0, seed=1) == plain
+PLACES = [("Ashford", "hard"), ("Dalewick", "chat"), ("Clayby", "hard")]
+ROWS = [
+    {"prompt": f"Where is {place}?", "chosen": f"{place}, by the river.", "rejected": "No. " * size, "subset": subset}
+    for size, (place, subset) in enumerate(PLACES, start=1)
+]
+
+
+def total_log_prob(model: Any, tokenizer: Any, row: dict[str, str], side: str) -> tuple[float, int]:
+    """The sum over an answer's tokens and its stop, by the library's own template, and their number."""
+    prompt: Any = [{"role": "user", "content": row["prompt"]}]
+    ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True)["input_ids"]
+    answer = tokenizer(row[side] + "<|im_end|>")["input_ids"]
+    log_probs = model(input_ids=torch.tensor([ids + answer])).logits[0].log_softmax(-1).detach()
+    each = [log_probs[len(ids) - 1 + place, token] for place, token in enumerate(answer)]
+    return float(torch.stack(each).sum()), len(answer)
+
+
+def dpo_stage(untuned: Path, tiny_model: Path) -> Path:
+    """A DPO stage whose weights differ from those of its start."""
+    directory = untuned.with_name("dpo-tiny")
+    shutil.copytree(tiny_model, directory / "model")
+    policy = AutoModelForCausalLM.from_pretrained(tiny_model)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        policy.lm_head.weight.add_(0.05 * torch.randn_like(policy.lm_head.weight))
+    policy.save_pretrained(directory / "model")
+    profile = {"name": "tiny", "model_name_or_path": "tiny", "stop_tokens": ["<|im_end|>"]}
+    values = {"stage": "dpo", "start": str(tiny_model), "start_revision": None, "options": {"beta": 0.5}}
+    write_config(directory, {"format": FORMAT, **values, "model": profile})
+    write_json(directory / "record.json", {"stage": "dpo"})
+    return directory
+
+
+def test_any_file_by_category_and_dpos_own_reward(untuned: Path, tiny_model: Path, model: Any) -> None:
+    file = untuned.with_name("pairs.jsonl")
+    useless = {"prompt": "?", "chosen": "same", "rejected": "same", "subset": "chat"}
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*ROWS, useless]))
+    tuned = dpo_stage(untuned, tiny_model)
+    words = [sys.executable, "-m", "eval.likelihood", str(untuned), str(tuned), f"pairs={file}", "reference=true"]
+    printed = run(words)
+    assert "1 of 4 pairs left out (identical)" in printed
+    policy, tokenizer = AutoModelForCausalLM.from_pretrained(tuned / "model"), AutoTokenizer.from_pretrained(tiny_model)
+    right: dict[str, list[bool]] = {"hard": [], "chat": []}
+    for directory, scorer in ((untuned, model), (tuned, policy)):
+        (result,) = (directory / "eval").glob("likelihood-*.json")
+        found = json.loads(result.read_text())
+        assert found["category"] == ["hard", "chat", "hard"]
+        assert ("reward" in found) == (directory == tuned), "without a reference there is no such reward"
+        for place, row in enumerate(ROWS):
+            sums = {side: total_log_prob(scorer, tokenizer, row, side) for side in ("chosen", "rejected")}
+            for side, (total, count) in sums.items():
+                assert found[side][place] == pytest.approx(total / count, abs=1e-5)
+            if directory == tuned:
+                start = {side: total_log_prob(model, tokenizer, row, side)[0] for side in sums}
+                margin = sums["chosen"][0] - start["chosen"] - sums["rejected"][0] + start["rejected"]
+                assert found["reward"][place] == pytest.approx(0.5 * margin, abs=1e-4)
+                right[row["subset"]].append(found["chosen"][place] > found["rejected"][place])
+    for name, ranked in right.items():
+        (line,) = (line for line in printed.splitlines() if f" {name} ({len(ranked)})" in line)
+        assert float(re.split(r"[│|]", line)[-2]) == pytest.approx(sum(ranked) / len(ranked), abs=5e-4)
+    assert run(words).count("DPO's own margin") == 1
+
+
+def test_what_the_suite_cannot_read_is_said(untuned: Path) -> None:
+    for words, said in {
+        (str(untuned),): "has no pairs of its own",
+        (str(untuned), "pair=x"): "there is no option 'pair'",
+        (str(untuned), "reference=1"): "reference is true or false",
+        (str(untuned.parent), "pairs=x"): "no session",
+        (str(untuned), "pairs=none.jsonl"): "none.jsonl does not exist",
+    }.items():
+        with pytest.raises(UserError, match=said) as error:
+            likelihood.main(list(words))
+        assert "\n" not in str(error.value)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from eval.__main__ import evaluate_session
+from eval.load import load
 from eval.rows import build_rows
 from eval.session import jobs_of, measured, sessions
-from eval.stage import load
 from eval.table import write_table
 from recipes.config import FORMAT, UserError, write_config
 

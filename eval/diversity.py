@@ -1,0 +1,156 @@
+"""Diversity and verbosity of answers: the mean pairwise cosine of their embeddings (the paper's section 6.4, Table 4).
+
+    python -m eval.diversity [SESSION or stage directory …] [samples=5] [prompts=160] [questions=FILE] [embedder=MODEL]
+
+Lower is more diverse. *Per input*: the mean cosine over all pairs of the answers to one prompt, averaged over prompts
+(equation 14). *Across inputs*: the mean cosine over all pairs of prompts of their first answers (equation 15).
+
+The paper's equation 13 divides half the sum over the pairs i < j by N (N - 1). For unit vectors that is at most 0.25,
+and the table has values up to 0.90, so it must have been computed as the plain mean over the N (N - 1) / 2 pairs,
+which the text calls the average cosine similarity, and which is what is computed here. The paper embeds by Gemini-Pro,
+160 queries of AlpacaEval, 5 answers each at temperature 1 (for *across inputs* it speaks of 8).
+
+Here an embedding is the mean of the last hidden states over an answer's tokens, of the model named (a
+sentence-transformers model, or any other that Transformers loads) or else of the untuned base model, which is the same
+for all pipelines. Cosines compare within one embedder only: those of a language model's states lie near 1.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
+
+from eval.answers import Answer, Sampling
+from eval.generate import answer
+from eval.load import untuned
+from eval.scoring import TOKENS, by_length
+from eval.session import console, measured
+from eval.statistics import Estimate, estimate
+from eval.suite import ENDPOINT, endpoint_of, models, progress, read_words, run, show
+from recipes.config import UserError, write_json
+from recipes.data import open_pairs
+from recipes.findings import evaluation_prompts
+from recipes.render import Message
+
+LIMIT = 512  # tokens of an answer where no session says
+OPTIONS: dict[str, Any] = {
+    **{"samples": 5, "prompts": 160, "temperature": 1.0, "seed": 0, "max_new_tokens": 0},
+    **{"questions": "", "embedder": "", **ENDPOINT},
+}
+
+
+def main(words: list[str]) -> None:
+    """Answer, embed, and print a table.
+
+    Raises:
+        UserError: for whatever the user can mend.
+    """
+    paths, options = read_words(words, OPTIONS)
+    if options["samples"] < 2 or options["prompts"] < 2 or options["temperature"] <= 0:
+        raise UserError("samples and prompts must be 2 at least and temperature above 0: pairs of answers are compared")
+    found = {}
+    for directory, settings in models(paths).items():
+        questions = asked(directory, settings, options)
+        limit = options["max_new_tokens"] or settings.get("max_new_tokens", LIMIT)
+        sampling = Sampling(limit, options["temperature"], options["samples"], options["seed"])
+        with progress() as bar:
+            task = bar.add_task(f" eval  {directory}", total=len(questions) * sampling.samples)
+            advance = lambda count, task=task, bar=bar: bar.advance(task, count)  # noqa: E731
+            found[directory] = answer(directory, questions, sampling, advance, endpoint_of(options))
+    table = {}
+    for directory, answers in found.items():
+        place = (options["embedder"], None) if options["embedder"] else untuned(directory)
+        values = diversity(answers, *place)
+        write_json(measured(directory, options, "diversity"), {"settings": options, "embedder": place[0], **values})
+        table[directory.name] = figures(values, answers)
+    show("mean cosine of answers: lower is more diverse", table)
+    console.print(
+        "Brackets: 95% interval over prompts. Files: eval/diversity-*.json, answers.jsonl in each stage directory."
+    )
+
+
+def asked(directory: Path, settings: dict[str, Any], options: dict[str, Any]) -> list[list[Message]]:
+    """Return the prompts: those of a file, or the held-out ones.
+
+    Raises:
+        UserError: there are none.
+    """
+    if options["questions"]:
+        texts = evaluation_prompts([options["questions"]])[: options["prompts"]]
+        return [[{"role": "user", "content": text}] for text in texts]
+    if "pairs" not in settings:
+        raise UserError(f"{directory} has no pairs of its own: name questions=<file>, or a session instead")
+    return list(open_pairs(Path(settings["pairs"]))["test"]["prompt"])[: options["prompts"]]
+
+
+def diversity(answers: list[list[Answer]], embedder: str, revision: str | None) -> dict[str, list[float]]:
+    """Return for each prompt the mean cosine among its answers, and of its first answer to the other prompts' first."""
+    flat = embed([one.text for row in answers for one in row], embedder, revision)
+    vectors = flat.reshape(len(answers), -1, flat.shape[1])
+    within = [float(mean_cosines(row).mean()) for row in vectors]
+    return {"within": within, "across": mean_cosines(vectors[:, 0]).tolist()}
+
+
+def mean_cosines(vectors: np.ndarray) -> np.ndarray:
+    """Return each vector's mean cosine to the others; `vectors` has shape (N, width), and N is 2 at least.
+
+    The mean of the result is the mean over all pairs.
+    """
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    return (cosines.sum(1) - cosines.diagonal()) / (len(vectors) - 1)
+
+
+@torch.inference_mode()
+def embed(texts: list[str], embedder: str, revision: str | None) -> np.ndarray:
+    """Return the mean last hidden state of each text, float64 of shape (texts, width).
+
+    An empty text, which has no token, is embedded as the tokenizer's padding.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(embedder, revision=revision)
+        model = AutoModel.from_pretrained(embedder, revision=revision, dtype=torch.float32).eval()
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"embedder={embedder} cannot be loaded ({reason}): name a directory or a hub id") from None
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    blank = tokenizer.pad_token_id or tokenizer.eos_token_id or 0
+    longest = getattr(model.config, "max_position_embeddings", None)
+    ids = [row[:longest] or [blank] for row in tokenizer(texts)["input_ids"]]
+    vectors = np.zeros((len(texts), model.config.hidden_size))
+    for batch in by_length([len(row) for row in ids], TOKENS):
+        width = len(ids[batch[0]])
+        mask = torch.tensor([[1] * len(ids[n]) + [0] * (width - len(ids[n])) for n in batch], device=model.device)
+        padded = torch.tensor([ids[n] + [blank] * (width - len(ids[n])) for n in batch], device=model.device)
+        states = model(input_ids=padded, attention_mask=mask).last_hidden_state.double() * mask[..., None]
+        vectors[batch] = (states.sum(1) / mask.sum(1, keepdim=True)).cpu().numpy()
+    return vectors
+
+
+def figures(values: dict[str, list[float]], answers: list[list[Answer]]) -> dict[str, Estimate | float | str | None]:
+    """Return the rows of a model's column: both means, how long answers are, and how many stop by themselves."""
+    across = np.array(values["across"])
+    # A mean over pairs of prompts is no mean over prompts: twice the spread of a prompt's own mean (Hoeffding 1948).
+    half = 1.96 * 2 * across.std(ddof=1) / len(across) ** 0.5
+    every = [one for row in answers for one in row]
+    lengths = np.array([[one.tokens for one in row] for row in answers], dtype=float)
+    stopped = float(np.mean([one.stopped for one in every]))
+    return {
+        "per input": estimate(np.array(values["within"])[None]),
+        "across inputs": Estimate(across.mean(), across.mean() - half, across.mean() + half, None),
+        "mean length, tokens": estimate(lengths.mean(1)[None]),
+        "stopped by itself": stopped,
+        "cut off at the limit": 1 - stopped,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:]))

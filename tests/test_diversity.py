@@ -1,0 +1,55 @@
+"""Diversity is the plain mean over pairs: 1 for identical answers, 0 for orthogonal ones, whatever the batch."""
+
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from door import run
+
+from eval import diversity
+from eval.answers import Answer
+from eval.diversity import embed, mean_cosines
+
+
+def test_identical_is_one_and_orthogonal_is_zero() -> None:
+    assert mean_cosines(np.tile([0.3, -2.0, 5.0], (4, 1))) == pytest.approx(np.ones(4))
+    assert mean_cosines(np.diag([1.0, 20.0, 0.1])) == pytest.approx(np.zeros(3))
+
+
+def test_it_is_the_mean_over_all_pairs() -> None:
+    vectors = np.random.default_rng(0).normal(size=(6, 3))
+    pairs = [
+        one @ other / np.linalg.norm(one) / np.linalg.norm(other) for one, other in itertools.combinations(vectors, 2)
+    ]
+    assert mean_cosines(vectors).mean() == pytest.approx(np.mean(pairs))
+
+
+def test_per_input_and_across_inputs_compare_what_they_say(tiny_model: Path) -> None:
+    """Alike within a prompt and not across prompts; then the other way round."""
+    alike = [[Answer(text, 1, True)] * 3 for text in ("by the river", "old", "No idea.")]
+    found = diversity.diversity(alike, str(tiny_model), None)
+    assert found["within"] == pytest.approx([1, 1, 1]) and np.mean(found["across"]) < 0.9
+    mixed = [[row[0] for row in alike]] * 3
+    turned = diversity.diversity(mixed, str(tiny_model), None)
+    assert turned["across"] == pytest.approx([1, 1, 1])
+    assert turned["within"] == pytest.approx([np.mean(found["across"])] * 3)
+
+
+def test_an_embedding_depends_on_no_other_text(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["No idea. Ask somebody else.", "", "It is old and quiet.", "by the river"]
+    monkeypatch.setattr(diversity, "TOKENS", 30)
+    alone = np.concatenate([embed([text], str(tiny_model), None) for text in texts])
+    assert embed(texts, str(tiny_model), None) == pytest.approx(alone, abs=1e-5)
+    assert np.linalg.norm(alone, axis=1).min() > 0
+
+
+def test_the_suite_says_length_and_stops_beside(untuned: Path, tmp_path: Path) -> None:
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"prompt": "Where is Ashford?"}\n{"prompt": "And Dalewick?"}\n')
+    words = [str(untuned), f"questions={questions}", "samples=2", "max_new_tokens=4"]
+    printed = run([sys.executable, "-m", "eval.diversity", *words])
+    for row in ("per input", "across inputs", "mean length, tokens", "stopped by itself", "cut off at the limit"):
+        assert row in printed
+    assert "samples and prompts must be 2" in run([sys.executable, "-m", "eval.diversity", "samples=1"], status=2)
