@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from eval.session import measured
-from eval.statistics import Estimate, estimate, verdict, win_rate
+from eval.statistics import Comparison, Estimate, compare, estimate, holm
 from recipes.config import read_json
 
 RIVALS = {"dpo": "orpo", "orpo": "dpo"}
-NAMES = {"base": "base model", "sft": "SFT", "dpo": "SFT → DPO", "orpo": "ORPO"}
+NAMES = {"base": "base model", "sft": "SFT", "dpo": "SFT → DPO", "orpo": "ORPO", "rlhf": "SFT → RLHF"}
+WIN = "win rate"
 
 
 @dataclass
@@ -23,17 +25,25 @@ class Row:
     setting: str
     stages: list[str]
     seeds: list[int]
-    scores: np.ndarray  # gold reward of sampled answers; else whether each held-out pair is ranked right
-    scored_by: str
+    outcomes: dict[str, np.ndarray]  # what pipelines are compared by: `WIN`, and what is right or wrong
+    scored_by: str  # what a win is decided by
     values: dict[str, Any] = field(default_factory=dict)  # name -> Estimate, number, or None where not measured
+    against: dict[str, dict[str, Comparison]] = field(default_factory=dict)  # outcome -> other pipeline -> as we see it
 
-    def compare(self, name: str, other: "Row | None") -> None:
-        """Add the win rate against another row of the same setting, over the seeds of both, and its verdict."""
-        common = [seed for seed in self.seeds if other is not None and seed in other.seeds]
-        if other is not None and other is not self and common:
-            ours, theirs = (row.scores[[row.seeds.index(seed) for seed in common]] for row in (self, other))
-            self.values[name] = win_rate(ours, theirs)
-            self.values[f"{name}: verdict"] = verdict(self.values[name])
+    @property
+    def scores(self) -> np.ndarray:
+        """What wins are decided by: the gold reward of sampled answers, else whether a pair is ranked right."""
+        return self.outcomes[WIN]
+
+    def over(self, seeds: list[int], outcome: str) -> np.ndarray:
+        """Return an outcome of some of the row's seeds."""
+        return self.outcomes[outcome][[self.seeds.index(seed) for seed in seeds]]
+
+    def note_win_rate(self, name: str, other: str | None) -> None:
+        """Add the win rate against another pipeline of the setting, and its verdict, where they were compared."""
+        found = self.against.get(WIN, {}).get(other or "")
+        if found:
+            self.values |= {name: found.rate, f"{name}: verdict": found.verdict}
 
 
 def build_rows(jobs: list[dict[str, Any]]) -> list[Row]:
@@ -46,11 +56,26 @@ def build_rows(jobs: list[dict[str, Any]]) -> list[Row]:
                 rows.append(build_row("base", *bases.pop(base)))
         names = dict.fromkeys(name for job in group for name in job["pipelines"])
         found = {name: build_row(name, setting, [job for job in group if name in job["pipelines"]]) for name in names}
+        compare_rows(list(found.values()))
         for name, row in found.items():
-            row.compare("win rate against SFT", found.get("sft"))
-            row.compare("win rate against the other pipeline", found.get(RIVALS.get(name, "")))
+            row.note_win_rate("win rate against SFT", "sft")
+            row.note_win_rate("win rate against the other pipeline", RIVALS.get(name))
         rows += found.values()
     return rows
+
+
+def compare_rows(rows: list[Row]) -> None:
+    """Compare every pair of a setting's pipelines over their common seeds, p adjusted over all pairs of an outcome."""
+    for outcome in rows[0].outcomes if rows else ():
+        pairs, found = [], []
+        for one, other in combinations(rows, 2):
+            seeds = [seed for seed in one.seeds if seed in other.seeds]
+            if seeds:
+                pairs.append((one, other))
+                found.append(compare(one.over(seeds, outcome), other.over(seeds, outcome)))
+        for (one, other), result in zip(pairs, holm(found), strict=True):
+            one.against.setdefault(outcome, {})[other.pipeline] = result
+            other.against.setdefault(outcome, {})[one.pipeline] = result.reversed()
 
 
 def missing(jobs: list[dict[str, Any]]) -> list[str]:
@@ -97,18 +122,21 @@ def build_row(name: str, setting: str, jobs: list[dict[str, Any]]) -> Row:
         read_json(measured(Path(stages[-1]), job["evaluation"])) for stages, job in zip(directories, jobs, strict=True)
     ]
     records = [[read_json(Path(stage, "record.json")) for stage in stages] for stages in directories]
-    scores, scored_by = primary(results)
+    outcomes, scored_by = compared_by(results)
     stages = [] if name == "base" else [record["stage"] for record in records[0]]
-    row = Row(name, setting, stages, [job["seed"] for job in jobs], scores, scored_by)
+    row = Row(name, setting, stages, [job["seed"] for job in jobs], outcomes, scored_by)
     row.values = quality(results) | (cost(records) if name != "base" else {})
     return row
 
 
-def primary(results: list[dict[str, Any]]) -> tuple[np.ndarray, str]:
-    """Return the scores that win rates compare: gold rewards where there are any, else pairs ranked right."""
-    if "gold" in results[0]["sampled"][0]:
-        return answers(results, "sampled", "gold"), "gold reward of the answers at temperature 1"
-    return ranked_right(results), "held-out pairs ranked right by mean log-prob"
+def compared_by(results: list[dict[str, Any]]) -> tuple[dict[str, np.ndarray], str]:
+    """Return what pipelines are compared by, and what decides a win: gold rewards where there are any, else ranks."""
+    ranked = ranked_right(results)
+    if "gold" not in results[0]["sampled"][0]:
+        return {WIN: ranked}, "held-out pairs ranked right by mean log-prob"
+    right = answers(results, "greedy", "right")
+    outcomes = {WIN: answers(results, "sampled", "gold"), "right fact, greedy": right, "pairs ranked right": ranked}
+    return outcomes, "gold reward of the answers at temperature 1"
 
 
 def answers(results: list[dict[str, Any]], kind: str, key: str) -> np.ndarray:
@@ -164,8 +192,13 @@ def cost(records: list[list[dict[str, Any]]]) -> dict[str, Any]:
 def as_json(row: Row) -> dict[str, Any]:
     """Return a row as plain values."""
     values = {key: asdict(value) if isinstance(value, Estimate) else value for key, value in row.values.items()}
+    against = {
+        outcome: {other: asdict(found) | {"verdict": found.verdict} for other, found in rivals.items()}
+        for outcome, rivals in row.against.items()
+    }
     return {
         **{"pipeline": NAMES.get(row.pipeline, row.pipeline), "setting": row.setting, "stages": row.stages},
         **{"seeds": row.seeds, "scored_by": row.scored_by},
         **values,
+        "against": against,
     }
