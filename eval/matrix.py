@@ -2,7 +2,8 @@
 
 from itertools import groupby
 
-from eval.rows import NAMES, WIN, Row
+from eval.measures import WIN
+from eval.rows import NAMES, Row
 from eval.statistics import SIGN_TEST, T_TEST, Comparison
 
 ABSENT = "–"

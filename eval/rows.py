@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from eval.measures import WIN, compared_by, cost, log_probs, quality, spent
 from eval.session import measured
-from eval.statistics import Comparison, Estimate, compare, estimate, holm
+from eval.statistics import Comparison, Estimate, compare, holm
 from recipes.config import read_json
 
 RIVALS = {"dpo": "orpo", "orpo": "dpo"}
 NAMES = {"base": "base model", "sft": "SFT", "dpo": "SFT → DPO", "orpo": "ORPO", "rlhf": "SFT → RLHF"}
-WIN = "win rate"
 
 
 @dataclass
@@ -25,8 +25,11 @@ class Row:
     setting: str
     stages: list[str]
     seeds: list[int]
+    directories: list[list[Path]]  # of each seed: its stages in order
     outcomes: dict[str, np.ndarray]  # what pipelines are compared by: `WIN`, and what is right or wrong
     scored_by: str  # what a win is decided by
+    log_probs: dict[str, np.ndarray]  # of the chosen and rejected held-out answers
+    spent: dict[str, np.ndarray]  # what training cost, shape (seeds,); nothing for a base model
     values: dict[str, Any] = field(default_factory=dict)  # name -> Estimate, number, or None where not measured
     against: dict[str, dict[str, Comparison]] = field(default_factory=dict)  # outcome -> other pipeline -> as we see it
 
@@ -117,76 +120,22 @@ def by_setting(jobs: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str,
 
 def build_row(name: str, setting: str, jobs: list[dict[str, Any]]) -> Row:
     """Join one pipeline's measurements and records over its seeds."""
-    directories = [[job["base"]] if name == "base" else job["pipelines"][name] for job in jobs]
-    results = [
-        read_json(measured(Path(stages[-1]), job["evaluation"])) for stages, job in zip(directories, jobs, strict=True)
+    directories = [
+        [Path(stage) for stage in ([job["base"]] if name == "base" else job["pipelines"][name])] for job in jobs
     ]
-    records = [[read_json(Path(stage, "record.json")) for stage in stages] for stages in directories]
+    results = [
+        read_json(measured(stages[-1], job["evaluation"])) for stages, job in zip(directories, jobs, strict=True)
+    ]
+    records = [[read_json(stage / "record.json") for stage in stages] for stages in directories]
+    trained = name != "base"
+    stages = [record["stage"] for record in records[0]] if trained else []
+    seeds = [job["seed"] for job in jobs]
     outcomes, scored_by = compared_by(results)
-    stages = [] if name == "base" else [record["stage"] for record in records[0]]
-    row = Row(name, setting, stages, [job["seed"] for job in jobs], outcomes, scored_by)
-    row.values = quality(results) | (cost(records) if name != "base" else {})
+    scores = {answer: log_probs(results, answer) for answer in ("chosen", "rejected")}
+    costs = spent(records) if trained else {}
+    row = Row(name, setting, stages, seeds, directories, outcomes, scored_by, scores, costs)
+    row.values = quality(results) | (cost(records) if trained else {})
     return row
-
-
-def compared_by(results: list[dict[str, Any]]) -> tuple[dict[str, np.ndarray], str]:
-    """Return what pipelines are compared by, and what decides a win: gold rewards where there are any, else ranks."""
-    ranked = ranked_right(results)
-    if "gold" not in results[0]["sampled"][0]:
-        return {WIN: ranked}, "held-out pairs ranked right by mean log-prob"
-    right = answers(results, "greedy", "right")
-    outcomes = {WIN: answers(results, "sampled", "gold"), "right fact, greedy": right, "pairs ranked right": ranked}
-    return outcomes, "gold reward of the answers at temperature 1"
-
-
-def answers(results: list[dict[str, Any]], kind: str, key: str) -> np.ndarray:
-    """Return one number of every answer, shape (seeds, prompts)."""
-    return np.array([[answer[key] for answer in result[kind]] for result in results], dtype=float)
-
-
-def log_probs(results: list[dict[str, Any]], key: str) -> np.ndarray:
-    """Return the mean log-probs of the held-out answers, shape (seeds, pairs)."""
-    return np.array([result[key] for result in results])
-
-
-def ranked_right(results: list[dict[str, Any]]) -> np.ndarray:
-    """Return 1 where the chosen answer is the likelier one per token."""
-    return (log_probs(results, "chosen") > log_probs(results, "rejected")).astype(float)
-
-
-def quality(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what is measured of a model."""
-    gold = "gold" in results[0]["sampled"][0]
-    chosen, rejected = log_probs(results, "chosen"), log_probs(results, "rejected")
-    return {
-        "gold reward, temperature 1": estimate(answers(results, "sampled", "gold")) if gold else None,
-        "gold reward, greedy": estimate(answers(results, "greedy", "gold")) if gold else None,
-        "right fact, greedy": estimate(answers(results, "greedy", "right")) if gold else None,
-        "log-prob of chosen": estimate(chosen),
-        "log-prob of rejected": estimate(rejected),
-        "gap, chosen - rejected": estimate(chosen - rejected),
-        "pairs ranked right": estimate(ranked_right(results)),
-        "stopped by itself": float(answers(results, "sampled", "stopped").mean()),
-        "mean length, tokens": float(answers(results, "sampled", "tokens").mean()),
-    }
-
-
-def cost(records: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return what a pipeline cost: sums over its stages, the mean over seeds; memory is the largest of its stages."""
-
-    def total(key: str) -> float:
-        return float(np.mean([sum(record[key] for record in stages) for stages in records]))
-
-    engines = dict.fromkeys(record.get("engine", "TRL") for stages in records for record in stages)
-    return {
-        "engine": ", ".join(engines),
-        "device-seconds": total("device_seconds"),
-        "peak memory, GB": max(record["peak_memory_bytes"] for stages in records for record in stages) / 1e9,
-        "tokens": total("tokens"),
-        "tokens computed": total("computed_tokens"),
-        "forward passes per pair": total("forward_passes_per_pair"),
-        "FLOPs": total("flops"),
-    }
 
 
 def as_json(row: Row) -> dict[str, Any]:

@@ -48,14 +48,13 @@ def write_table(session: Path) -> None:
     models = ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
     parts = [(models, cells(rows)), *matrices(rows)]
     said = [*notes(rows), *explain(rows), *missing(jobs)]
-    pairs = tests(rows)
-    for name, lines in [*parts, *([("Every pair", pairs)] if len(pairs) > 1 else [])]:
+    for name, lines in parts:
         show(name, lines)
     for line in said:
         console.print(line, soft_wrap=True)
     text = [line for _, lines in parts for line in [*markdown(lines), ""]]
-    every = ["", *markdown(pairs)] if len(pairs) > 1 else []
-    write_text(session / "table.md", "\n".join([*text, *said, *every, ""]))
+    pairs = ["", *markdown(tests(rows))] if len(parts) > 1 else []
+    write_text(session / "table.md", "\n".join([*text, *said, *pairs, ""]))
     write_json(session / "table.json", {"rows": [as_json(row) for row in rows], "missing": missing(jobs)})
     console.print(f"table: {session}/table.md and table.json; answers: eval/ in each stage directory", soft_wrap=True)
 
@@ -66,7 +65,7 @@ def show(title: str, lines: list[list[str]]) -> None:
     for place, name in enumerate(lines[0]):
         table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
     for line in lines[1:]:
-        table.add_row(*(cell.replace(" [", "\n[").replace("] ", "]\n") for cell in line))
+        table.add_row(*(cell.replace(" [", "\n[").replace("] ", "]\n").replace(", p", "\np") for cell in line))
     console.print(table)
 
 

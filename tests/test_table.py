@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from eval.__main__ import evaluate_session
+from eval.claims import ACROSS, CLAIMS, write_claims
 from eval.rows import build_rows
 from eval.session import jobs_of, measured, sessions
 from eval.stage import load
@@ -14,7 +15,7 @@ from eval.table import write_table
 from recipes.config import FORMAT, UserError, write_config
 
 SETTINGS = {"prompts": 2, "seed": 0, "pairs": "p", "max_new_tokens": 4, "gold": True}
-COST = {"tokens": 10, "computed_tokens": 20, "forward_passes_per_pair": 1.0, "flops": 1e3}
+COST = {"tokens": 10, "computed_tokens": 20, "forward_passes_per_pair": 1.0, "flops": 1e3, "epochs": 1.0}
 
 
 def answer(gold: float) -> dict[str, Any]:
@@ -106,6 +107,13 @@ def test_four_pipelines_are_compared_pair_by_pair(session: Path, tmp_path: Path)
     text = (session / "table.md").read_text()
     assert "| SFT → RLHF | 100.0% better, p = 0.003 | 100.0% better, p = 0.003 | 100.0% better, p = 0.003 | – |" in text
     assert "Holm over the 6 pairs" in text and text.count("| SFT : ORPO |") == 3
+
+
+def test_every_claim_of_the_paper_has_its_line(session: Path) -> None:
+    write_claims(session)
+    text = (session / "claims.md").read_text()
+    assert all(text.count(f"| {claim.text} |") == 1 for claim in (*CLAIMS, *ACROSS))
+    assert "| device-seconds, ORPO / SFT → DPO: 0.62 | [0.62, 0.62] | supported |" in text, "25 against 10 + 30"
 
 
 def edit(session: Path, job: int, **values: Any) -> None:
