@@ -66,9 +66,10 @@ def likelihood(row: Row, answer: str) -> np.ndarray:
     """Return log-probs of the chosen or rejected answers, or ("odds") the log-odds ratio (equations 4, 5) of both."""
     if answer != "odds":
         return row.log_probs[answer]
+    both = (np.minimum(row.log_probs[kind], -np.finfo(np.float32).eps) for kind in ("chosen", "rejected"))
     chosen, rejected = (
-        values - np.log(-np.expm1(values)) for values in (row.log_probs["chosen"], row.log_probs["rejected"])
-    )
+        values - np.log(-np.expm1(values)) for values in both
+    )  # certain ones as recipes/odds.py has them
     return chosen - rejected
 
 
@@ -138,7 +139,8 @@ def wins(theirs: str) -> Callable[[Rows], Finding | None]:
         if not found:
             return None
         verdict = {"better": SUPPORTED, "worse": CONTRADICTED}.get(found.verdict, NOT_SHOWN)
-        measured = f"ORPO wins {100 * found.rate.mean:.1f}% ({rows['orpo'].scored_by}), {probability(found.adjusted)} after Holm"
+        rate = f"ORPO wins {100 * found.rate.mean:.1f}% ({rows['orpo'].scored_by})"
+        measured = f"{rate}, {probability(found.adjusted)} after Holm"
         return Finding(measured, f"[{100 * found.rate.low:.1f}%, {100 * found.rate.high:.1f}%]", verdict)
 
     return measure
