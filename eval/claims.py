@@ -15,9 +15,9 @@ from rich.table import Table
 
 from eval.evidence import Finding, Rows, lambdas, one_stage, saving, sharper, shift, sizes, trend, wins
 from eval.measures import PASSES
-from eval.rows import Row, build_rows
-from eval.session import console, jobs_of, sessions
-from eval.table import markdown
+from eval.rows import Row
+from eval.session import console, sessions
+from eval.table import markdown, rows_of
 from recipes.config import UserError, write_text
 
 ABSENT = "–"
@@ -67,9 +67,9 @@ def write_claims(session: Path) -> None:
     """Print every claim with what the session measured of it, and write claims.md beside the session's jobs.
 
     Raises:
-        UserError: the session was not evaluated.
+        UserError: the session trained nothing, or was not evaluated yet.
     """
-    settings = by_setting(build_rows(jobs_of(session)))
+    settings = by_setting(rows_of(session))
     parts: list[str] = []
     for setting, rows in settings.items():
         parts += told(f"Of {setting or 'the session'}", [line(claim, claim.measure(rows)) for claim in CLAIMS])
@@ -108,10 +108,16 @@ def line(claim: Claim, found: Finding | None) -> list[str]:
     return [claim.text, claim.where, *said]
 
 
-if __name__ == "__main__":
+def main(words: list[str]) -> int:
+    """Write the claims of the sessions named, or of the newest; return the exit status."""
     try:
-        for name in sessions(sys.argv[1:]):
-            write_claims(name)
+        for session in sessions(words):
+            write_claims(session)
     except UserError as error:
         console.print(f"error: {error}", style="red", soft_wrap=True)
-        sys.exit(2)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

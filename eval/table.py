@@ -37,14 +37,7 @@ def write_table(session: Path) -> None:
     Raises:
         UserError: no job has trained anything, or nothing was evaluated yet.
     """
-    jobs = jobs_of(session)
-    if not any(job["pipelines"] for job in jobs):
-        raise UserError(f"{session}: no job has finished a pipeline; its errors are in */job.json")
-    for job in jobs:
-        for directory in models_of(job):
-            if not measured(directory, job["evaluation"]).exists():
-                raise UserError(f"{directory} has not been evaluated: run `make eval RUNS={session}`")
-    rows = build_rows(jobs)
+    rows, jobs = rows_of(session), jobs_of(session)
     models = ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
     parts = [(models, cells(rows)), *matrices(rows)]
     said = [*notes(rows), *explain(rows), *missing(jobs)]
@@ -57,6 +50,22 @@ def write_table(session: Path) -> None:
     write_text(session / "table.md", "\n".join([*text, *said, *pairs, ""]))
     write_json(session / "table.json", {"rows": [as_json(row) for row in rows], "missing": missing(jobs)})
     console.print(f"table: {session}/table.md and table.json; answers: eval/ in each stage directory", soft_wrap=True)
+
+
+def rows_of(session: Path) -> list[Row]:
+    """Return a session's rows.
+
+    Raises:
+        UserError: no job has trained anything, or nothing was evaluated yet.
+    """
+    jobs = jobs_of(session)
+    if not any(job["pipelines"] for job in jobs):
+        raise UserError(f"{session}: no job has finished a pipeline; its errors are in */job.json")
+    for job in jobs:
+        for directory in models_of(job):
+            if not measured(directory, job["evaluation"]).exists():
+                raise UserError(f"{directory} has not been evaluated: run `make eval RUNS={session}`")
+    return build_rows(jobs)
 
 
 def show(title: str, lines: list[list[str]]) -> None:
