@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from eval.measures import WIN, compared_by, cost, log_probs, quality, spent
 from eval.session import measured
-from eval.statistics import Estimate, estimate, verdict, win_rate
+from eval.statistics import Comparison, Estimate, compare, holm
 from recipes.config import read_json
 
 RIVALS = {"dpo": "orpo", "orpo": "dpo"}
-NAMES = {"base": "base model", "sft": "SFT", "dpo": "SFT → DPO", "orpo": "ORPO"}
+NAMES = {"base": "base model", "sft": "SFT", "dpo": "SFT → DPO", "orpo": "ORPO", "rlhf": "SFT → RLHF"}
 
 
 @dataclass
@@ -23,17 +25,28 @@ class Row:
     setting: str
     stages: list[str]
     seeds: list[int]
-    scores: np.ndarray  # gold reward of sampled answers; else whether each held-out pair is ranked right
-    scored_by: str
+    directories: list[list[Path]]  # of each seed: its stages in order
+    outcomes: dict[str, np.ndarray]  # what pipelines are compared by: `WIN`, and what is right or wrong
+    scored_by: str  # what a win is decided by
+    log_probs: dict[str, np.ndarray]  # of the chosen and rejected held-out answers
+    spent: dict[str, np.ndarray]  # what training cost, shape (seeds,); nothing for a base model
     values: dict[str, Any] = field(default_factory=dict)  # name -> Estimate, number, or None where not measured
+    against: dict[str, dict[str, Comparison]] = field(default_factory=dict)  # outcome -> other pipeline -> as we see it
 
-    def compare(self, name: str, other: "Row | None") -> None:
-        """Add the win rate against another row of the same setting, over the seeds of both, and its verdict."""
-        common = [seed for seed in self.seeds if other is not None and seed in other.seeds]
-        if other is not None and other is not self and common:
-            ours, theirs = (row.scores[[row.seeds.index(seed) for seed in common]] for row in (self, other))
-            self.values[name] = win_rate(ours, theirs)
-            self.values[f"{name}: verdict"] = verdict(self.values[name])
+    @property
+    def scores(self) -> np.ndarray:
+        """What wins are decided by: the gold reward of sampled answers, else whether a pair is ranked right."""
+        return self.outcomes[WIN]
+
+    def over(self, seeds: list[int], outcome: str) -> np.ndarray:
+        """Return an outcome of some of the row's seeds."""
+        return self.outcomes[outcome][[self.seeds.index(seed) for seed in seeds]]
+
+    def note_win_rate(self, name: str, other: str | None) -> None:
+        """Add the win rate against another pipeline of the setting, and its verdict, where they were compared."""
+        found = self.against.get(WIN, {}).get(other or "")
+        if found:
+            self.values |= {name: found.rate, f"{name}: verdict": found.verdict}
 
 
 def build_rows(jobs: list[dict[str, Any]]) -> list[Row]:
@@ -46,11 +59,26 @@ def build_rows(jobs: list[dict[str, Any]]) -> list[Row]:
                 rows.append(build_row("base", *bases.pop(base)))
         names = dict.fromkeys(name for job in group for name in job["pipelines"])
         found = {name: build_row(name, setting, [job for job in group if name in job["pipelines"]]) for name in names}
+        compare_rows(list(found.values()))
         for name, row in found.items():
-            row.compare("win rate against SFT", found.get("sft"))
-            row.compare("win rate against the other pipeline", found.get(RIVALS.get(name, "")))
+            row.note_win_rate("win rate against SFT", "sft")
+            row.note_win_rate("win rate against the other pipeline", RIVALS.get(name))
         rows += found.values()
     return rows
+
+
+def compare_rows(rows: list[Row]) -> None:
+    """Compare every pair of a setting's pipelines over their common seeds, p adjusted over all pairs of an outcome."""
+    for outcome in rows[0].outcomes if rows else ():
+        pairs, found = [], []
+        for one, other in combinations(rows, 2):
+            seeds = [seed for seed in one.seeds if seed in other.seeds]
+            if seeds:
+                pairs.append((one, other))
+                found.append(compare(one.over(seeds, outcome), other.over(seeds, outcome)))
+        for (one, other), result in zip(pairs, holm(found), strict=True):
+            one.against.setdefault(outcome, {})[other.pipeline] = result
+            other.against.setdefault(outcome, {})[one.pipeline] = result.reversed()
 
 
 def missing(jobs: list[dict[str, Any]]) -> list[str]:
@@ -92,80 +120,34 @@ def by_setting(jobs: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str,
 
 def build_row(name: str, setting: str, jobs: list[dict[str, Any]]) -> Row:
     """Join one pipeline's measurements and records over its seeds."""
-    directories = [[job["base"]] if name == "base" else job["pipelines"][name] for job in jobs]
-    results = [
-        read_json(measured(Path(stages[-1]), job["evaluation"])) for stages, job in zip(directories, jobs, strict=True)
+    directories = [
+        [Path(stage) for stage in ([job["base"]] if name == "base" else job["pipelines"][name])] for job in jobs
     ]
-    records = [[read_json(Path(stage, "record.json")) for stage in stages] for stages in directories]
-    scores, scored_by = primary(results)
-    stages = [] if name == "base" else [record["stage"] for record in records[0]]
-    row = Row(name, setting, stages, [job["seed"] for job in jobs], scores, scored_by)
-    row.values = quality(results) | (cost(records) if name != "base" else {})
+    results = [
+        read_json(measured(stages[-1], job["evaluation"])) for stages, job in zip(directories, jobs, strict=True)
+    ]
+    records = [[read_json(stage / "record.json") for stage in stages] for stages in directories]
+    trained = name != "base"
+    stages = [record["stage"] for record in records[0]] if trained else []
+    seeds = [job["seed"] for job in jobs]
+    outcomes, scored_by = compared_by(results)
+    scores = {answer: log_probs(results, answer) for answer in ("chosen", "rejected")}
+    costs = spent(records) if trained else {}
+    row = Row(name, setting, stages, seeds, directories, outcomes, scored_by, scores, costs)
+    row.values = quality(results) | (cost(records) if trained else {})
     return row
-
-
-def primary(results: list[dict[str, Any]]) -> tuple[np.ndarray, str]:
-    """Return the scores that win rates compare: gold rewards where there are any, else pairs ranked right."""
-    if "gold" in results[0]["sampled"][0]:
-        return answers(results, "sampled", "gold"), "gold reward of the answers at temperature 1"
-    return ranked_right(results), "held-out pairs ranked right by mean log-prob"
-
-
-def answers(results: list[dict[str, Any]], kind: str, key: str) -> np.ndarray:
-    """Return one number of every answer, shape (seeds, prompts)."""
-    return np.array([[answer[key] for answer in result[kind]] for result in results], dtype=float)
-
-
-def log_probs(results: list[dict[str, Any]], key: str) -> np.ndarray:
-    """Return the mean log-probs of the held-out answers, shape (seeds, pairs)."""
-    return np.array([result[key] for result in results])
-
-
-def ranked_right(results: list[dict[str, Any]]) -> np.ndarray:
-    """Return 1 where the chosen answer is the likelier one per token."""
-    return (log_probs(results, "chosen") > log_probs(results, "rejected")).astype(float)
-
-
-def quality(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what is measured of a model."""
-    gold = "gold" in results[0]["sampled"][0]
-    chosen, rejected = log_probs(results, "chosen"), log_probs(results, "rejected")
-    return {
-        "gold reward, temperature 1": estimate(answers(results, "sampled", "gold")) if gold else None,
-        "gold reward, greedy": estimate(answers(results, "greedy", "gold")) if gold else None,
-        "right fact, greedy": estimate(answers(results, "greedy", "right")) if gold else None,
-        "log-prob of chosen": estimate(chosen),
-        "log-prob of rejected": estimate(rejected),
-        "gap, chosen - rejected": estimate(chosen - rejected),
-        "pairs ranked right": estimate(ranked_right(results)),
-        "stopped by itself": float(answers(results, "sampled", "stopped").mean()),
-        "mean length, tokens": float(answers(results, "sampled", "tokens").mean()),
-    }
-
-
-def cost(records: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return what a pipeline cost: sums over its stages, the mean over seeds; memory is the largest of its stages."""
-
-    def total(key: str) -> float:
-        return float(np.mean([sum(record[key] for record in stages) for stages in records]))
-
-    engines = dict.fromkeys(record.get("engine", "TRL") for stages in records for record in stages)
-    return {
-        "engine": ", ".join(engines),
-        "device-seconds": total("device_seconds"),
-        "peak memory, GB": max(record["peak_memory_bytes"] for stages in records for record in stages) / 1e9,
-        "tokens": total("tokens"),
-        "tokens computed": total("computed_tokens"),
-        "forward passes per pair": total("forward_passes_per_pair"),
-        "FLOPs": total("flops"),
-    }
 
 
 def as_json(row: Row) -> dict[str, Any]:
     """Return a row as plain values."""
     values = {key: asdict(value) if isinstance(value, Estimate) else value for key, value in row.values.items()}
+    against = {
+        outcome: {other: asdict(found) | {"verdict": found.verdict} for other, found in rivals.items()}
+        for outcome, rivals in row.against.items()
+    }
     return {
         **{"pipeline": NAMES.get(row.pipeline, row.pipeline), "setting": row.setting, "stages": row.stages},
         **{"seeds": row.seeds, "scored_by": row.scored_by},
         **values,
+        "against": against,
     }

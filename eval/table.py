@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from eval.matrix import explain, matrices, tests
 from eval.rows import NAMES, Row, as_json, build_rows, missing
 from eval.session import console, jobs_of, measured, models_of, sessions
 from eval.statistics import Estimate
@@ -36,6 +37,27 @@ def write_table(session: Path) -> None:
     Raises:
         UserError: no job has trained anything, or nothing was evaluated yet.
     """
+    rows, jobs = rows_of(session), jobs_of(session)
+    models = ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
+    parts = [(models, cells(rows)), *matrices(rows)]
+    said = [*notes(rows), *explain(rows), *missing(jobs)]
+    for name, lines in parts:
+        show(name, lines)
+    for line in said:
+        console.print(line, soft_wrap=True)
+    text = [line for _, lines in parts for line in [*markdown(lines), ""]]
+    pairs = ["", *markdown(tests(rows))] if len(parts) > 1 else []
+    write_text(session / "table.md", "\n".join([*text, *said, *pairs, ""]))
+    write_json(session / "table.json", {"rows": [as_json(row) for row in rows], "missing": missing(jobs)})
+    console.print(f"table: {session}/table.md and table.json; answers: eval/ in each stage directory", soft_wrap=True)
+
+
+def rows_of(session: Path) -> list[Row]:
+    """Return a session's rows.
+
+    Raises:
+        UserError: no job has trained anything, or nothing was evaluated yet.
+    """
     jobs = jobs_of(session)
     if not any(job["pipelines"] for job in jobs):
         raise UserError(f"{session}: no job has finished a pipeline; its errors are in */job.json")
@@ -43,21 +65,17 @@ def write_table(session: Path) -> None:
         for directory in models_of(job):
             if not measured(directory, job["evaluation"]).exists():
                 raise UserError(f"{directory} has not been evaluated: run `make eval RUNS={session}`")
-    rows = build_rows(jobs)
-    head, *body = cells(rows)
-    models = ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
-    table = Table(title=models, title_justify="left")
-    for place, name in enumerate(head):
+    return build_rows(jobs)
+
+
+def show(title: str, lines: list[list[str]]) -> None:
+    """Print one table, head first, to the terminal."""
+    table = Table(title=title, title_justify="left")
+    for place, name in enumerate(lines[0]):
         table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
-    for line in body:
-        table.add_row(*(cell.replace(" [", "\n[").replace("] ", "]\n") for cell in line))
+    for line in lines[1:]:
+        table.add_row(*(cell.replace(" [", "\n[").replace("] ", "]\n").replace(", p", "\np") for cell in line))
     console.print(table)
-    absent = missing(jobs)
-    for line in [*notes(rows), *absent]:
-        console.print(line, soft_wrap=True)
-    write_text(session / "table.md", "\n".join([*markdown(head, body), "", *notes(rows), *absent, ""]))
-    write_json(session / "table.json", {"rows": [as_json(row) for row in rows], "missing": absent})
-    console.print(f"table: {session}/table.md and table.json; answers: eval/ in each stage directory", soft_wrap=True)
 
 
 def cells(rows: list[Row]) -> list[list[str]]:
@@ -100,26 +118,29 @@ def number(key: str, value: float) -> str:
     return f"{value:.1f}" if key.startswith(("mean length", "forward")) else f"{value:.2f}"
 
 
-def markdown(head: list[str], body: list[list[str]]) -> list[str]:
-    """Return the table in Markdown."""
-    rule = ["---", *("---:" for _ in head[1:])]
-    return ["| " + " | ".join(line) + " |" for line in (head, rule, *body)]
+def markdown(lines: list[list[str]]) -> list[str]:
+    """Return a table, head first, in Markdown."""
+    rule = ["---", *("---:" for _ in lines[0][1:])]
+    return ["| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:])]
 
 
 def notes(rows: list[Row]) -> Iterable[str]:
     """Say how to read the table."""
     seeds = sorted({seed for row in rows for seed in row.seeds})
-    prompts = rows[0].scores.shape[1]
-    spread = f"; mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
+    over = f"{rows[0].scores.shape[1]} held-out prompts"
+    interval = f"bootstrap over {over}"
+    if len(seeds) > 1:
+        listed = ", ".join(map(str, seeds))
+        interval = f"over {over} and seeds {listed} (crossed random effects); mean ± standard deviation over the seeds"
     few = [f"{title(row)} (seed {', '.join(map(str, row.seeds))})" for row in rows if sorted(row.seeds) != seeds]
     partial = [f"Over fewer seeds, win rates over those of both rows: {'; '.join(few)}."] if few else []
     return [
-        f"Brackets: 95% interval, bootstrap over {prompts} held-out prompts{spread}. Win rates: {rows[0].scored_by}; "
-        "a tie counts half.",
+        f"Brackets: 95% interval, {interval}. Win rates: {rows[0].scored_by}; a tie counts half.",
         "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages; of tokens "
         "computed, padding counts, and a prompt that two answers share counts once.",
         "Answers that did not stop by themselves were cut off at dataset.max_new_tokens.",
         *partial,
+        *(["Two seeds are too few for intervals that seeds widen: those above may be too narrow."] * (len(seeds) == 2)),
     ]
 
 

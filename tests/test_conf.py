@@ -1,5 +1,6 @@
 """Every profile composes with every other, and gives the real trainers arguments that they take."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from jinja2 import Environment
 
+from eval.published import expected
 from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -26,7 +28,7 @@ GIVEN = {"file": ["dataset.path=pairs.jsonl"], "mixture": ["dataset.sources=[hh-
 
 
 def test_every_file_of_conf_is_met_by_a_test() -> None:
-    groups = {"model", "tuning", "dataset", "hardware", "stage", "pipeline", "policy", "sweep"}
+    groups = {"model", "tuning", "dataset", "hardware", "stage", "pipeline", "policy", "sweep", "experiment"}
     found = {path.relative_to(CONF).parts[0] for path in CONF.rglob("*.yaml")}
     assert found == groups | {"config.yaml"}
     assert len(MODELS) >= 10 and len(profiles("dataset")) >= 7 and len(profiles("hardware")) >= 4
@@ -86,6 +88,32 @@ def test_a_template_ends_a_turn_with_the_profiles_stop_token(compose: Compose, m
     answered = template.render(messages=[*prompt, {"role": "assistant", "content": "Hello"}], **tokens)
     assert answered.startswith(asked) and answered[len(asked) :].rstrip() == f"Hello{stop}"
     assert "Be brief." in asked
+
+
+DATA = {
+    **{"hh-rlhf": "HH-RLHF", "ultrafeedback": "UltraFeedback"},
+    **{"ultrafeedback-cleaned": "UltraFeedback cleaned", "capybara-dpo-7k": "Capybara 7k"},
+}
+EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in EXPERIMENTS if path.stem != "appendix-c"], ids=lambda path: path.stem
+)
+def test_experiments_compose_by_their_command_and_train_what_was_published(compose: Compose, path: Path) -> None:
+    """Every figure that a file expects is a published one of its model, its data and one of its pipelines."""
+    (command,) = re.findall(r"^# Command: python -m launch (.*)$", path.read_text(), re.MULTILINE)
+    name = path.relative_to(CONF / "experiment").with_suffix("")
+    assert command.startswith(f"experiment={name} ")
+    config = compose(*command.split())
+    for stage in {stage for stages in config["pipelines"].values() for stage in stages}:
+        CONFIGS[stage](**config[stage] | HERE)
+    figures = expected(path)
+    assert figures and config["evaluate"]
+    for figure in figures:
+        assert figure.model.lower() == config["model"]["name"] and figure.data == DATA[config["dataset"]["name"]]
+        for method in filter(None, (figure.method, figure.against)):
+            assert method.lower().split("+") in config["pipelines"].values(), figure
 
 
 @pytest.mark.parametrize("sweep", profiles("sweep"))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from eval.__main__ import evaluate_session
+from eval.claims import ACROSS, CLAIMS, write_claims
 from eval.load import load
 from eval.rows import build_rows
 from eval.session import jobs_of, measured, sessions
@@ -14,7 +15,7 @@ from eval.table import write_table
 from recipes.config import FORMAT, UserError, write_config
 
 SETTINGS = {"prompts": 2, "seed": 0, "pairs": "p", "max_new_tokens": 4, "gold": True}
-COST = {"tokens": 10, "computed_tokens": 20, "forward_passes_per_pair": 1.0, "flops": 1e3}
+COST = {"tokens": 10, "computed_tokens": 20, "forward_passes_per_pair": 1.0, "flops": 1e3, "epochs": 1.0}
 
 
 def answer(gold: float) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def test_means_spreads_and_win_rates_are_over_seeds(session: Path) -> None:
     assert reward.mean == pytest.approx((2 + 2 + 2 + 3) / 4)
     assert reward.spread == pytest.approx(abs(2.0 - 2.5) / 2**0.5)
     assert rows["dpo"]["win rate against SFT"].mean == 1.0
-    assert rows["dpo"]["win rate against SFT: verdict"] == "better"
+    assert rows["dpo"]["win rate against SFT: verdict"] == "not distinguishable", "two prompts are no evidence"
     assert rows["orpo"]["win rate against SFT"].mean == pytest.approx(0.25)
     assert rows["orpo"]["win rate against the other pipeline"].mean == 0
     assert rows["base"]["pairs ranked right"].mean == 0.5
@@ -75,7 +76,7 @@ def test_means_spreads_and_win_rates_are_over_seeds(session: Path) -> None:
 def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_table(session)
     lines = (session / "table.md").read_text().splitlines()
-    table = [line for line in lines if line.startswith("|")]
+    table = lines[: lines.index("")]
     assert len({line.count("|") for line in table}) == 1
     (seconds,) = [line for line in table if line.startswith("| device-seconds")]
     assert seconds == "| device-seconds | – | 10 | 40 | 25 |"
@@ -85,6 +86,34 @@ def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsy
         "ORPO",
     ]
     assert "table.md" in capsys.readouterr().out
+
+
+def test_four_pipelines_are_compared_pair_by_pair(session: Path, tmp_path: Path) -> None:
+    """12 prompts: RLHF beats the others on all of them; of 6 pairs, the least p counts 6 times."""
+    golds = {"sft": [1.0] * 12, "dpo": [2.0] * 2 + [1.0] * 10, "orpo": [1.0] * 12, "rlhf": [3.0] * 12}
+    for seed in (0, 1):
+        directories = {
+            name: stage(tmp_path / f"seed-{seed}" / name, name, 1, 1, values, seed) for name, values in golds.items()
+        }
+        edit(session, seed, pipelines={name: [path] for name, path in directories.items()})
+    rows = {row.pipeline: row for row in build_rows(jobs_of(session))}
+    assert set(rows["rlhf"].against["win rate"]) == {"sft", "dpo", "orpo"} and not rows["base"].against
+    best, worst = rows["rlhf"].against["win rate"]["sft"], rows["sft"].against["win rate"]["rlhf"]
+    assert best.p == pytest.approx(2 / 2**12) and best.adjusted == pytest.approx(6 * 2 / 2**12)
+    assert (best.verdict, worst.verdict, worst.won) == ("better", "worse", 0)
+    same = rows["sft"].against["win rate"]["orpo"]
+    assert (same.verdict, same.tied, same.rate.mean) == ("not distinguishable", 1, 0.5)
+    write_table(session)
+    text = (session / "table.md").read_text()
+    assert "| SFT → RLHF | 100.0% better, p = 0.003 | 100.0% better, p = 0.003 | 100.0% better, p = 0.003 | – |" in text
+    assert "Holm over the 6 pairs" in text and text.count("| SFT : ORPO |") == 3
+
+
+def test_every_claim_of_the_paper_has_its_line(session: Path) -> None:
+    write_claims(session)
+    text = (session / "claims.md").read_text()
+    assert all(text.count(f"| {claim.text} |") == 1 for claim in (*CLAIMS, *ACROSS))
+    assert "| device-seconds, ORPO / SFT → DPO: 0.62 | [0.62, 0.62] | supported |" in text, "25 against 10 + 30"
 
 
 def edit(session: Path, job: int, **values: Any) -> None:

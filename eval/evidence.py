@@ -1,0 +1,221 @@
+"""What a session's rows say of a claim: what was measured, its 95 % interval, and what that allows to say."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import ttest_1samp
+
+from eval.matrix import probability
+from eval.measures import WIN
+from eval.ratios import sample, summary
+from eval.rows import NAMES, Row
+from eval.statistics import Estimate, estimate
+from recipes.config import read_config
+
+SUPPORTED, CONTRADICTED, NOT_SHOWN = "supported", "contradicted", "not shown at this scale"
+Rows = dict[str, Row]  # of one setting: pipeline -> row
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a session says of a claim."""
+
+    measured: str
+    interval: str
+    verdict: str
+
+
+def judge(low: float, high: float, direction: int) -> str:
+    """Return the verdict on "above zero" (direction 1) or "below zero" (-1) that an interval allows."""
+    if min(low * direction, high * direction) > 0:
+        return SUPPORTED
+    return CONTRADICTED if max(low * direction, high * direction) < 0 else NOT_SHOWN
+
+
+def shift(answer: str, ours: str, theirs: str, direction: int) -> Callable[[Rows], Finding | None]:
+    """Measure how much more likely one model makes held-out answers than another, in nats per token, pair by pair."""
+
+    def measure(rows: Rows) -> Finding | None:
+        if not {ours, theirs} <= set(rows):
+            return None
+        found = compare_likelihood(answer, rows[ours], rows[theirs])
+        if not found:
+            return None
+        name = "log-odds ratio" if answer == "odds" else f"log-prob of {answer} answers"
+        measured = f"{name}, {NAMES[ours]} - {NAMES[theirs]}: {found.mean:+.3f}"
+        return Finding(measured, f"[{found.low:+.3f}, {found.high:+.3f}]", judge(found.low, found.high, direction))
+
+    return measure
+
+
+def compare_likelihood(answer: str, ours: Row, theirs: Row) -> Estimate | None:
+    """Estimate the difference of two rows' likelihoods over their common seeds; None where they have none."""
+    return estimate(np.subtract(*both)) if (both := common(ours, theirs, lambda row: likelihood(row, answer))) else None
+
+
+def common(ours: Row, theirs: Row, values: Callable[[Row], np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return values of both rows, whose first axis is the seeds, over the seeds that both have; None without any."""
+    seeds = [seed for seed in ours.seeds if seed in theirs.seeds]
+    first, second = (values(row)[[row.seeds.index(seed) for seed in seeds]] for row in (ours, theirs))
+    return (first, second) if seeds else None
+
+
+def likelihood(row: Row, answer: str) -> np.ndarray:
+    """Return log-probs of the chosen or rejected answers, or ("odds") the log-odds ratio (equations 4, 5) of both."""
+    if answer != "odds":
+        return row.log_probs[answer]
+    both = (np.minimum(row.log_probs[kind], -np.finfo(np.float32).eps) for kind in ("chosen", "rejected"))
+    chosen, rejected = (
+        values - np.log(-np.expm1(values)) for values in both
+    )  # certain ones as recipes/odds.py has them
+    return chosen - rejected
+
+
+def trend(key: str, pipeline: str, direction: int) -> Callable[[Rows], Finding | None]:
+    """Measure how a logged quantity moved in a pipeline's last stage: its last tenth less its first, over the seeds."""
+
+    def measure(rows: Rows) -> Finding | None:
+        if pipeline not in rows:
+            return None
+        moved = []
+        for stages in rows[pipeline].directories:
+            path = stages[-1] / "log_history.jsonl"
+            entries = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            values = [entry[key] for entry in entries if key in entry]
+            tenth = max(1, len(values) // 10)
+            if len(values) > 1:
+                moved.append(np.mean(values[-tenth:]) - np.mean(values[:tenth]))
+        if not moved:
+            return None
+        low, high = over_seeds(np.array(moved))
+        measured = f"{key} on training pairs, last tenth - first: {np.mean(moved):+.3f}"
+        return Finding(measured, interval(low, high, "{:+.3f}"), judge(low, high, direction))
+
+    return measure
+
+
+def saving(cost: str, theirs: str, counted: bool = False) -> Callable[[Rows], Finding | None]:
+    """Measure ORPO's cost as a share of another pipeline's, over the seeds; what is counted needs no interval."""
+
+    def measure(rows: Rows) -> Finding | None:
+        if not {"orpo", theirs} <= set(rows):
+            return None
+        both = common(rows["orpo"], rows[theirs], lambda row: row.spent[cost])
+        if not both:
+            return None
+        logs = np.log(both[0] / both[1])
+        low, high = (logs.min(), logs.max()) if counted else over_seeds(logs)
+        engines = {rows[name].values["engine"] for name in ("orpo", theirs)}
+        mixed = not counted and len(engines) > 1
+        measured = f"{cost}, ORPO / {NAMES[theirs]}: {np.exp(logs.mean()):.2f}"
+        measured += f"; on different engines ({' and '.join(sorted(engines))})" if mixed else ""
+        return Finding(measured, interval(*np.exp([low, high])), NOT_SHOWN if mixed else judge(low, high, -1))
+
+    return measure
+
+
+def over_seeds(values: np.ndarray) -> tuple[float, float]:
+    """Return Student's 95 % interval of a mean over seeds; of a single one, anything is possible."""
+    if len(values) < 2:
+        return -np.inf, np.inf
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    low, high = ttest_1samp(values, 0).confidence_interval()
+    return float(low), float(high)
+
+
+def interval(low: float, high: float, form: str = "{:.2f}") -> str:
+    """Return an interval in brackets, or what it takes to have one."""
+    return f"[{form.format(low)}, {form.format(high)}]" if np.isfinite(high) else "none with one seed"
+
+
+def wins(theirs: str) -> Callable[[Rows], Finding | None]:
+    """Measure ORPO's win rate over another pipeline; the verdict is the table's, after Holm."""
+
+    def measure(rows: Rows) -> Finding | None:
+        found = rows["orpo"].against.get(WIN, {}).get(theirs) if "orpo" in rows else None
+        if not found:
+            return None
+        verdict = {"better": SUPPORTED, "worse": CONTRADICTED}.get(found.verdict, NOT_SHOWN)
+        rate = f"ORPO wins {100 * found.rate.mean:.1f}% ({rows['orpo'].scored_by})"
+        measured = f"{rate}, {probability(found.adjusted)} after Holm"
+        return Finding(measured, f"[{100 * found.rate.low:.1f}%, {100 * found.rate.high:.1f}%]", verdict)
+
+    return measure
+
+
+def sharper(_: object) -> Finding:
+    """Compare the spread of figure 6's ratios, which need no model."""
+    found = summary(sample())
+    probability, odds = found["log PR, β = 1.0"]["deviation"], found["log OR"]["deviation"]
+    measured = f"standard deviation of log PR (β = 1) {probability:.2f}, of log OR {odds:.2f}"
+    return Finding(measured, "none: by definition", SUPPORTED if probability < odds else CONTRADICTED)
+
+
+def one_stage(rows: Rows) -> Finding | None:
+    """Tell which stages ORPO trained, and that it beat its base without SFT or a reference model."""
+    if not {"orpo", "base"} <= set(rows) or rows["orpo"].stages != ["orpo"]:
+        return None
+    finding = shift("odds", "orpo", "base", 1)(rows)
+    assert finding is not None
+    return Finding(f"one stage, no reference; {finding.measured}", finding.interval, finding.verdict)
+
+
+def lambdas(settings: list[Rows]) -> Finding | None:
+    """Compare ORPO with the largest and the smallest λ of the session: margin, and chosen answers."""
+    found = differing(settings, {"orpo"}, weight, parameters)
+    if len(found) < 2:
+        return None
+    (least, small), (most, large) = found[0], found[-1]
+    margin, chosen = (compare_likelihood(answer, large["orpo"], small["orpo"]) for answer in ("odds", "chosen"))
+    if not margin or not chosen:
+        return None
+    verdicts = {judge(margin.low, margin.high, 1), judge(chosen.low, chosen.high, -1)}
+    verdict = SUPPORTED if verdicts == {SUPPORTED} else CONTRADICTED if CONTRADICTED in verdicts else NOT_SHOWN
+    measured = f"λ {most:g} - λ {least:g}: log-odds ratio {margin.mean:+.3f}, log-prob of chosen {chosen.mean:+.3f}"
+    intervals = [interval(part.low, part.high, "{:+.3f}") for part in (margin, chosen)]
+    return Finding(measured, ", ".join(intervals), verdict)
+
+
+def differing(
+    settings: list[Rows], pipelines: set[str], by: Callable[[Row], float], alike: Callable[[Row], float]
+) -> list[tuple[float, Rows]]:
+    """Return the settings that have these pipelines, in the order of `by`; of those alike in `alike` to the first."""
+    having = [rows for rows in settings if pipelines <= set(rows)]
+    if len(having) < 2:
+        return []
+    same = [rows for rows in having if alike(rows["orpo"]) == alike(having[0]["orpo"])]
+    return sorted(((by(rows["orpo"]), rows) for rows in same), key=lambda pair: pair[0])
+
+
+def weight(row: Row) -> float:
+    """Return the λ that a row of ORPO was trained with; TRL calls it beta."""
+    return read_config(row.directories[0][-1])["options"]["beta"]
+
+
+def sizes(settings: list[Rows]) -> Finding | None:
+    """Compare ORPO's win rate over DPO between the largest and the smallest model of the session, prompt by prompt."""
+    found = differing(settings, {"orpo", "dpo"}, parameters, weight)
+    if len(found) < 2:
+        return None
+    (small, least), (large, most) = found[0], found[-1]
+    both = common(most["orpo"], least["orpo"], lambda row: points(row, most if row is most["orpo"] else least))
+    if not both or both[0].shape != both[1].shape:
+        return None
+    change = estimate(np.subtract(*both))
+    measured = f"win rate, {large:,} - {small:,} parameters: {100 * change.mean:+.1f} points"
+    spread = interval(100 * change.low, 100 * change.high, "{:+.1f}")
+    return Finding(measured, spread, judge(change.low, change.high, 1))
+
+
+def points(row: Row, rows: Rows) -> np.ndarray:
+    """Return ORPO's points against DPO of each seed and prompt, over the seeds of `row`, which must be DPO's too."""
+    theirs = rows["dpo"].over(row.seeds, WIN)
+    return (row.scores > theirs) + 0.5 * (row.scores == theirs)
+
+
+def parameters(row: Row) -> int:
+    """Return the size of a row's model."""
+    return read_config(row.directories[0][-1])["model"]["parameters"] or 0

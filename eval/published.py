@@ -1,0 +1,105 @@
+"""What others measured, from published.yaml: to be printed beside what we measure, never instead of it."""
+
+import re
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recipes.config import UserError
+
+PATH = Path(__file__).parent / "published.yaml"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a figure was measured: values of different protocols cannot be compared."""
+
+    judge: str
+    prompts: str
+    decoding: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One published number; shares and win rates are in per cent where the source prints them so."""
+
+    source: str  # a short name
+    url: str
+    table: str  # or figure, or section, of the source
+    model: str  # what training began with, or a released model
+    method: str  # the stages: SFT, SFT+DPO, ORPO, …; base or released where we would train nothing
+    metric: str
+    value: float
+    protocol: Protocol
+    data: str | None = None  # what was trained on
+    against: str | None = None  # the method that a win rate is over
+    error: float | None = None  # standard error, or standard deviation where the protocol says so
+    interval: tuple[float, float] | None = None  # 95 %
+    note: str | None = None  # what contradicts or limits it
+
+
+@cache
+def published(path: Path = PATH) -> tuple[Figure, ...]:
+    """Return all figures of the file, in its order.
+
+    Raises:
+        UserError: a figure lacks a field, has one too many or of the wrong kind, or names what is not in the file.
+    """
+    values = yaml.safe_load(path.read_text())
+    protocols = {name: Protocol(**value) for name, value in values["protocols"].items()}
+    return tuple(
+        read_figure(f"{path.name}, figure {number}", figure, values["sources"], protocols)
+        for number, figure in enumerate(values["figures"], 1)
+    )
+
+
+def read_figure(place: str, values: dict[str, Any], sources: dict[str, Any], protocols: dict[str, Protocol]) -> Figure:
+    """Check one entry's fields, and resolve its source and protocol.
+
+    Raises:
+        UserError: as `published` says; `place` is where.
+    """
+    known = {field.name for field in fields(Figure)} - {"url"}
+    missing = {"source", "table", "model", "method", "metric", "value", "protocol"} - set(values)
+    if missing or set(values) - known:
+        raise UserError(f"{place}: fields missing: {sorted(missing)}, unknown: {sorted(set(values) - known)}; mend it")
+    numbers = [values["value"], values.get("error") or 0.0, *(values.get("interval") or ())]
+    words = [value for name, value in values.items() if name not in ("value", "error", "interval")]
+    if not all(isinstance(number, int | float) for number in numbers) or not all(
+        isinstance(word, str) for word in words
+    ):
+        raise UserError(f"{place}: value, error and interval are numbers, all else is text; mend it")
+    if values["source"] not in sources or values["protocol"] not in protocols:
+        raise UserError(
+            f"{place}: source {values['source']} or protocol {values['protocol']} is not in the file; add it"
+        )
+    interval = tuple(values["interval"]) if "interval" in values else None
+    resolved = {
+        "url": sources[values["source"]]["url"],
+        "protocol": protocols[values["protocol"]],
+        "interval": interval,
+    }
+    return Figure(**values | resolved)
+
+
+def find(**wanted: Any) -> list[Figure]:
+    """Return the figures whose fields have these values: `find(source="orpo", table="table 1", method="ORPO")`."""
+    return [figure for figure in published() if all(getattr(figure, name) == value for name, value in wanted.items())]
+
+
+def expected(experiment: Path) -> list[Figure]:
+    """Return the figures that a file of conf/experiment expects: its `# Expected: {…}` lines, fields as of `find`.
+
+    Raises:
+        UserError: a line finds none of the published figures, or several.
+    """
+    figures = []
+    for line in re.findall(r"^# Expected: ({.*})$", experiment.read_text(), re.MULTILINE):
+        found = find(**yaml.safe_load(line))
+        if len(found) != 1:
+            raise UserError(f"{experiment}: {line} names {len(found)} figures of {PATH.name}: name exactly one")
+        figures += found
+    return figures

@@ -1,0 +1,108 @@
+"""A claim's verdict follows from numbers made here, so that each is known: supported, contradicted, or not shown."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eval.claims import by_setting
+from eval.evidence import CONTRADICTED, NOT_SHOWN, SUPPORTED, Rows, lambdas, saving, shift, sizes, trend
+from eval.measures import WIN
+from eval.rows import Row
+from recipes.config import FORMAT, write_config
+
+PAIRS = np.random.default_rng(0).normal(-1.0, 0.1, 100)
+
+
+def row(pipeline: str, rejected: float, seeds: int = 3, setting: str = "", **spent: float) -> Row:
+    """A pipeline whose chosen answers are as likely as the base model's, and whose rejected ones are shifted."""
+    noise = 0.01 * np.random.default_rng(sum(map(ord, pipeline))).normal(size=(seeds, 100))
+    log_probs = {"chosen": PAIRS + noise, "rejected": PAIRS - 0.2 + rejected + noise}
+    values = {"engine": "TRL"}
+    costs = {name: value * (1 + 0.01 * np.arange(seeds)) for name, value in spent.items()}
+    numbers = list(range(seeds))
+    return Row(pipeline, setting, [pipeline], numbers, [], {WIN: noise}, "", log_probs, costs, values)
+
+
+def rows(sft: float = 0.1, orpo: float = -0.1) -> Rows:
+    return {"base": row("base", 0), "sft": row("sft", sft), "orpo": row("orpo", orpo)}
+
+
+@pytest.mark.parametrize("moved, verdict", [(0.1, SUPPORTED), (-0.1, CONTRADICTED), (0.0, NOT_SHOWN)])
+def test_rejected_answers_after_sft(moved: float, verdict: str) -> None:
+    found = shift("rejected", "sft", "base", 1)(rows(sft=moved))
+    assert found is not None and found.verdict == verdict
+    other = shift("rejected", "base", "sft", -1)(rows(sft=moved))
+    assert other is not None and other.verdict == verdict, "the same claim from the other side"
+
+
+def test_what_a_session_lacks_is_not_judged() -> None:
+    assert shift("rejected", "orpo", "dpo", -1)(rows()) is None
+    alone = {"orpo": row("orpo", 0, seeds=1), "sft": row("sft", 0, seeds=1)}
+    alone["sft"].seeds = [7]
+    assert shift("rejected", "orpo", "sft", -1)(alone) is None, "no common seed"
+
+
+@pytest.mark.parametrize(
+    "theirs, engine, seeds, verdict",
+    [
+        (2.0, "TRL", 3, SUPPORTED),
+        (0.5, "TRL", 3, CONTRADICTED),
+        (2.0, "packed", 3, NOT_SHOWN),
+        (2.0, "TRL", 1, NOT_SHOWN),
+    ],
+)
+def test_a_saving_needs_several_seeds_and_one_engine(theirs: float, engine: str, seeds: int, verdict: str) -> None:
+    found = {"orpo": row("orpo", 0, seeds, seconds=1.0), "dpo": row("dpo", 0, seeds, seconds=theirs)}
+    found["orpo"].spent["seconds"] *= 1.001  # so that the seeds' ratios are not all one number
+    found["orpo"].spent["seconds"][0] *= 1.001
+    found["orpo"].values["engine"] = engine
+    measured = saving("seconds", "dpo")(found)
+    assert measured is not None and measured.verdict == verdict
+    counted = saving("seconds", "dpo", counted=True)(found)
+    assert counted is not None and counted.verdict == (SUPPORTED if theirs > 1 else CONTRADICTED)
+
+
+def test_a_trend_is_the_last_tenth_less_the_first(tmp_path: Path) -> None:
+    found = {"orpo": row("orpo", 0)}
+    for seed in range(3):
+        stage = tmp_path / str(seed)
+        stage.mkdir()
+        entries = [{"log_odds_chosen": step * (1 + 0.1 * seed)} for step in range(20)]
+        (stage / "log_history.jsonl").write_text(
+            "".join(json.dumps(entry) + "\n" for entry in [*entries, {"epoch": 1}])
+        )
+        found["orpo"].directories.append([stage])
+    measured = trend("log_odds_chosen", "orpo", 1)(found)
+    assert measured is not None and "+19.800" in measured.measured and measured.verdict == SUPPORTED, "18 x 1.1"
+
+
+def stage(directory: Path, beta: float, size: int) -> list[list[Path]]:
+    directory.mkdir()
+    write_config(directory, {"format": FORMAT, "options": {"beta": beta}, "model": {"parameters": size}})
+    return [[directory]] * 3
+
+
+@pytest.mark.parametrize("measure, ends", [(lambdas, ((0.1, 10), (1.0, 10))), (sizes, ((0.5, 10), (0.5, 1000)))])
+def test_settings_are_compared_by_one_thing_alone(tmp_path: Path, measure: Any, ends: Any) -> None:
+    """The second setting has a wider margin, less likely chosen answers and better ones; a third differs in both."""
+    settings: list[Rows] = []
+    for number, (beta, size) in enumerate((*ends, (9.0, 9000))):
+        orpo, dpo = row("orpo", -number), row("dpo", 0)
+        orpo.directories = stage(tmp_path / str(number), beta, size)
+        orpo.log_probs["chosen"] = orpo.log_probs["chosen"] - 0.1 * number
+        random = np.random.default_rng(number)
+        orpo.outcomes, dpo.outcomes = ({WIN: random.normal(mean, 1, (3, 100))} for mean in (2.0 * number, 0.0))
+        settings.append({"orpo": orpo, "dpo": dpo})
+    found = measure(settings)
+    assert found is not None and found.verdict == SUPPORTED and "9" not in found.measured.split(":")[0]
+    assert measure(settings[:1]) is None and measure(settings[1:]) is None
+
+
+def test_a_base_model_joins_the_settings_that_share_it() -> None:
+    found = by_setting(
+        [row("base", 0, setting="model=m"), row("sft", 0, setting="model=m x=1"), row("sft", 0, setting="x=2")]
+    )
+    assert {setting: set(group) for setting, group in found.items()} == {"model=m x=1": {"base", "sft"}, "x=2": {"sft"}}
