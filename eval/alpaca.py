@@ -91,16 +91,18 @@ def length_controlled(annotations: list[dict[str, Any]], difficulty: str | None)
         raise UserError(
             f"difficulty={difficulty} is no file: df_gamed.csv is in the hub's data set tatsu-lab/alpaca_eval"
         )
-    known = pd.read_csv(difficulty)["index"].nunique()
+    known = len(set(pd.read_csv(difficulty)["index"]))
     if known != len(annotations):
         return None, f"{difficulty} knows {known} prompts, and these are {len(annotations)}: another set"
     lengths = [len(row["output_1"]) - len(row["output_2"]) for row in annotations]
     if len(set(lengths)) == 1:
         return None, "all answers differ from the reference's in length by the same"
     glm_winrate.hf_hub_download = lambda **_: difficulty  # the function knows no other way to its table
-    found = metrics.get_length_controlled_winrate(
-        pd.DataFrame(annotations), save_weights_dir=None, is_add_glm_preference_inplace=False
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its calls of scikit-learn are of an older day
+        found = metrics.get_length_controlled_winrate(
+            pd.DataFrame(annotations), save_weights_dir=None, is_add_glm_preference_inplace=False
+        )
     return float(found["length_controlled_winrate"]), None
 
 
@@ -136,20 +138,10 @@ def annotate(file: Path, options: Options) -> tuple[list[dict[str, Any]], dict[s
         raise UserError(f"{file} answers no instruction of {options.reference}: judge answers to the same prompts")
     annotator: Any = PairwiseAnnotator(annotators_config=options.annotator, caching_path=None)
     (name, single), *_ = annotator.annotators.items()
-    texts = [[ours[instruction], theirs[instruction]] for instruction in common]
-    kept = file.parent / f"alpaca-{digest(name, options.judge, host_class(options.url), common, texts)}.jsonl"
-    found: list[dict[str, Any]] = []
-    request = {key: value for key, value in single.completions_kwargs.items() if key != "model_name"}
-
-    def completions(prompts: list[str], **_: Any) -> dict[str, list[Any]]:
-        """Answer as alpaca_eval's own decoders do, but resumed and retried as all judgings here."""
-        asked = [Question(str(number), prompt_to_chatml(prompt)) for number, prompt in enumerate(prompts)]
-        found.extend(judge_all(asked, lambda reply: read(single, reply), kept, options, **request))
-        texts = [one["text"] for one in found]
-        whole = [{"text": one["text"], "logprobs": one["logprobs"]} for one in found]
-        return {"completions": texts, "completions_all": whole}
-
-    single.fn_completions, single.completions_kwargs = completions, {}
+    texts = [[one, theirs[one], ours[one]] for one in common]
+    who = (name, single.prompt_template, options.judge, host_class(options.url))
+    kept = file.parent / f"alpaca-{digest(who, texts)}.jsonl"
+    found = ask_through(single, kept, options)
     first, second = (
         [{"instruction": one, "output": side[one], "generator": label} for one in common]
         for side, label in ((theirs, "reference"), (ours, str(file)))
@@ -159,10 +151,29 @@ def annotate(file: Path, options: Options) -> tuple[list[dict[str, Any]], dict[s
         annotated = annotator.annotate_head2head(first, second, chunksize=None)
     finally:
         logging.disable(logging.NOTSET)
-    by_instruction = {row["instruction"]: row for row in annotated}
-    blank = [{"instruction": one, "output_1": theirs[one], "output_2": ours[one], "preference": None} for one in common]
-    rows = [row | by_instruction.get(row["instruction"], {}) for row in blank]
+    preferences = {row["instruction"]: row["preference"] for row in annotated}
+    rows = [
+        {"instruction": one, "output_1": theirs[one], "generator_1": "reference", "output_2": ours[one]}
+        | {"generator_2": str(file), "annotator": name, "preference": preferences.get(one)}
+        for one in common
+    ]
     return rows, account(found, options, f"{name} {digest(single.prompt_template)}"), kept
+
+
+def ask_through(single: Any, file: Path, options: Options) -> list[dict[str, Any]]:
+    """Let alpaca_eval's annotator ask as all judgings here do, resumed and retried; return its verdicts, once it asked."""
+    found: list[dict[str, Any]] = []
+    request = {key: value for key, value in single.completions_kwargs.items() if key != "model_name"}
+
+    def completions(prompts: list[str], **_: Any) -> dict[str, list[Any]]:
+        """Take the place of alpaca_eval's own decoder."""
+        asked = [Question(str(number), prompt_to_chatml(prompt)) for number, prompt in enumerate(prompts)]
+        found.extend(judge_all(asked, lambda reply: read(single, reply), file, options, **request))
+        whole = [{"text": one["text"], "logprobs": one["logprobs"]} for one in found]
+        return {"completions": [one["text"] for one in found], "completions_all": whole}
+
+    single.fn_completions, single.completions_kwargs = completions, {}
+    return found
 
 
 def read(single: Any, reply: Reply) -> float | None:

@@ -24,7 +24,7 @@ from lm_eval.utils import handle_non_serializable
 
 from eval.answers import read_answers
 from eval.options import run_suite
-from eval.punkt import sentence_model
+from eval.sentences import sentence_model
 from eval.session import console, models_named
 from eval.verdicts import digest
 from recipes.config import UserError, read_json, write_text
@@ -40,6 +40,7 @@ class Options:
     tasks: str = "???"
     limit: int | None = None  # the first so many rows of each task
     num_fewshot: int | None = None  # null: the task's own
+    gen_kwargs: str | None = None  # in place of the task's own, such as gen_kwargs=max_gen_toks=512
     batch_size: int = 8
     chat: bool = True
     data: str | None = None
@@ -81,7 +82,7 @@ def load(path: Path, options: Options) -> LM:
     """Return what lm-eval is to evaluate: a model as it was trained to be spoken to, or a file of answers."""
     if path.is_file():
         return GivenAnswers(read_answers(path), path)
-    from lm_eval.models.huggingface import HFLM
+    from lm_eval.models import huggingface
     from transformers import GenerationConfig
 
     from eval.dialogues import Speaker
@@ -90,8 +91,8 @@ def load(path: Path, options: Options) -> LM:
     # the profile's stop tokens, and nothing that the model's files would add to the task's own settings
     ends: Any = speaker.stops
     speaker.model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=speaker.tokenizer.pad_token_id)
-    tokenizer: Any = speaker.tokenizer
-    return HFLM(pretrained=speaker.model, tokenizer=tokenizer, backend="causal", batch_size=options.batch_size)
+    hflm: Any = huggingface.HFLM
+    return hflm(pretrained=speaker.model, tokenizer=speaker.tokenizer, backend="causal", batch_size=options.batch_size)
 
 
 def wanted(options: Options) -> tuple[TaskManager, list[Any]]:
@@ -148,12 +149,14 @@ def evaluate(path: Path, options: Options) -> Path:
     try:
         with sentence_model():
             known, tasks = wanted(options)
-            found = simple_evaluate(
+            run: Any = simple_evaluate
+            found = run(
                 model=load(path, options),
                 tasks=tasks,
                 task_manager=known,
                 num_fewshot=options.num_fewshot,
                 limit=options.limit,
+                gen_kwargs=options.gen_kwargs,
                 apply_chat_template=options.chat and not path.is_file(),
             )
     except (ConnectionError, FileNotFoundError) as error:

@@ -126,7 +126,7 @@ def ask_side_by_side(
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     waiting.remove(future)
                     keep(future.result())
-                    advance()
+                    advance(1)
             except BaseException as error:
                 if isinstance(failure, KeyboardInterrupt):
                     raise  # pressed twice
@@ -198,9 +198,9 @@ def say_account(found: dict[str, Any]) -> None:
 
 
 @contextmanager
-def progress(total: int, label: str) -> Iterator[Callable[[], None]]:
+def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
     """Show a bar for as long as questions are asked."""
     columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=24)
     with Progress(*columns, MofNCompleteColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(f" judge  {label}", total=total)
-        yield lambda: bar.advance(task)
+        yield lambda count: bar.advance(task, count)

@@ -92,7 +92,8 @@ def test_every_verdict_is_there_once_after_faults_and_a_kill(sides: tuple[Path, 
     malformed = [line for line in lines if line["verdict"] == MALFORMED]
     assert {int(line["id"].split("-")[0]) for line in malformed} == {n for n in range(PROMPTS) if n % 6 == 5}
     assert all(line["attempts"] == 3 for line in malformed)
-    assert asked_after - asked_before == sum(line["attempts"] for line in lines[done:]), "none asked in vain"
+    in_vain = asked_after - asked_before - sum(line["attempts"] for line in lines[done:])
+    assert 0 <= in_vain <= 2, "only what was under way when the kill came"
     check_result(tmp_path, lines)
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
