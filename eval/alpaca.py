@@ -161,7 +161,7 @@ def annotate(file: Path, options: Options) -> tuple[list[dict[str, Any]], dict[s
 
 
 def ask_through(single: Any, file: Path, options: Options) -> list[dict[str, Any]]:
-    """Let alpaca_eval's annotator ask as all judgings here do, resumed and retried; return its verdicts, once it asked."""
+    """Let alpaca_eval's annotator ask as all judgings here do; return the list that its verdicts will be in."""
     found: list[dict[str, Any]] = []
     request = {key: value for key, value in single.completions_kwargs.items() if key != "model_name"}
 
