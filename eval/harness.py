@@ -103,10 +103,10 @@ def wanted(options: Options) -> tuple[TaskManager, list[Any]]:
         UserError: a task does not exist, or `data=` does not go with it.
     """
     tasks: list[Any] = options.tasks.split(",")
-    own = [options.tasks_dir] if options.tasks_dir else []
+    own: list[str | Path] = [options.tasks_dir] if options.tasks_dir else []
     library = Path(lm_eval.tasks.__file__).parent
-    likely = [str(library / task) for task in tasks if (library / task).is_dir()]
-    known = TaskManager(include_path=own + likely, include_defaults=False)
+    likely = [library / task for task in tasks if (library / task).is_dir()]
+    known = TaskManager(include_path=[*own, *likely], include_defaults=False)
     if not {*tasks} <= {*known.all_tasks}:
         known = TaskManager(include_path=own)  # reads some 14,000 files, which takes seconds
     unknown = [task for task in tasks if task not in known.all_tasks]

@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eval.judge import read
+from eval.judge import Options, compare, read
 from eval.judge_client import Reply, host_class
+from eval.options import read_words
 from eval.verdicts import MALFORMED
+from recipes.config import UserError
 from tests.door import QUIET, ROOT, run
 from tests.judge_server import KEY, Endpoint, Messages, endpoint
 
@@ -81,9 +84,9 @@ def test_every_verdict_is_there_once_after_faults_and_a_kill(sides: tuple[Path, 
         output = run(words(server, sides, "input_price=1", "output_price=2"), JUDGE_KEY=KEY)
         asked_after = sum(server.answered.values())
         assert server.keys == {f"Bearer {KEY}"}
-        again = run(words(server, sides), JUDGE_KEY=KEY)
+        result = compare(*sides, Options(judge="judge", url=server.url))
         assert sum(server.answered.values()) == asked_after, "what is judged is not asked again"
-    assert f"{2 * PROMPTS - done} still to ask" in output and "0 still to ask" in again
+    assert f"{2 * PROMPTS - done} still to ask" in output and "at most about $" in output
     lines = kept(tmp_path)
     assert file.read_bytes().startswith(before)
     assert sorted(line["id"] for line in lines) == sorted(
@@ -94,16 +97,15 @@ def test_every_verdict_is_there_once_after_faults_and_a_kill(sides: tuple[Path, 
     assert all(line["attempts"] == 3 for line in malformed)
     in_vain = asked_after - asked_before - sum(line["attempts"] for line in lines[done:])
     assert 0 <= in_vain <= 2, "only what was under way when the kill came"
-    check_result(tmp_path, lines)
+    assert json.loads(file.with_suffix(".json").read_text()) == result
+    check_result(result, lines)
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
-    assert KEY not in output + again
+    assert KEY not in output
 
 
-def check_result(directory: Path, lines: list[dict[str, Any]]) -> None:
+def check_result(result: dict[str, Any], lines: list[dict[str, Any]]) -> None:
     """Of 20 readable prompts ours wins those both orders agree on: the even ones that are no multiple of four."""
-    (path,) = directory.glob("judge-*.json")
-    result = json.loads(path.read_text())
     readable = [n for n in range(PROMPTS) if n % 6 != 5]
     scores = [0.5 if n % 4 == 0 else float(n % 2 == 0) for n in readable]
     assert result["judged"] == len(readable) == 20 and result["malformed"] == 8
@@ -116,20 +118,29 @@ def check_result(directory: Path, lines: list[dict[str, Any]]) -> None:
     assert (result["judge"], result["judge_reported"], result["host"]) == ("judge", ["judge-2026"], "this machine")
 
 
-def test_a_refused_key_is_one_line_without_the_key(sides: tuple[Path, Path], tmp_path: Path) -> None:
-    with endpoint(decide, ["refuse"] * 100) as server:
-        output = run(words(server, sides, "prompts=2"), status=2, JUDGE_KEY=KEY)
-    (line,) = [line for line in output.splitlines() if line.startswith("error:")]
-    assert "Incorrect API key" in line and "$JUDGE_KEY" in line
-    assert KEY not in output and "Traceback" not in output
+def test_a_refused_key_is_said_without_the_key(
+    sides: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    with endpoint(decide, ["refuse"] * 100) as server, pytest.raises(UserError) as found:
+        compare(*sides, Options(judge="judge", url=server.url, key="JUDGE_KEY", prompts=2))
+    assert "Incorrect API key" in str(found.value) and "$JUDGE_KEY" in str(found.value)
+    assert KEY not in "".join(traceback.format_exception(found.value))
     assert not kept(tmp_path)
 
 
-def test_a_mistyped_option_and_a_missing_key_are_one_line(sides: tuple[Path, Path]) -> None:
-    base = [sys.executable, "-m", "eval.judge", *map(str, sides)]
-    assert "error: judge must be given" in run(base, status=2)
-    assert "error: juge: there is no such option; there are judge, url" in run([*base, "juge=x"], status=2)
-    assert "error: $NO_KEY is not set" in run([*base, "judge=x", "key=NO_KEY"], status=2)
+def test_what_a_user_can_get_wrong_is_said(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="judge must be given: add judge=…"):
+        read_words(["a", "b"], Options)
+    with pytest.raises(UserError, match="juge: there is no such option; there are judge, url"):
+        read_words(["juge=x", "judge=y"], Options)
+    with pytest.raises(UserError, match="timeout: Value 'soon'"):
+        read_words(["judge=x", "timeout=soon"], Options)
+    with pytest.raises(UserError, match=r"^\$NO_KEY is not set"):
+        compare(*sides, Options(judge="x", url="https://judge.example.com/v1", key="NO_KEY"))
+    (tmp_path / "other.jsonl").write_text('{"prompt": "unheard of", "response": "x"}\n')
+    with pytest.raises(UserError, match="no prompt in common"):
+        compare(sides[0], tmp_path / "other.jsonl", Options(judge="x"))
 
 
 def test_two_letters_in_one_reply_are_no_verdict() -> None:
