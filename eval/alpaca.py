@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.answers import read_answers, read_rows
+from eval.given import read_answers, read_rows
 from eval.judge_client import Reply, host_class
 from eval.options import run_suite
 from eval.session import console, models_named

@@ -23,7 +23,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.utils import handle_non_serializable
 
-from eval.answers import read_answers
+from eval.given import read_answers
 from eval.options import run_suite
 from eval.sentences import sentence_model
 from eval.session import console, models_named

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from eval.answers import read_answers
+from eval.given import read_answers
 from eval.judge_client import Reply, host_class
 from eval.options import run_suite
 from eval.session import console, jobs_of, models_of, sessions

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from eval.answers import read_rows
+from eval.given import read_rows
 from eval.judge import PROMPTS
 from eval.judge_client import Reply, host_class
 from eval.options import run_suite

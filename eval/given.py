@@ -30,17 +30,18 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def read_answers(path: Path, kind: str = "greedy") -> dict[str, str]:
     """Return prompt -> answer, of a file (`prompt`, `response`; or `instruction`, `output`) or an evaluated stage.
 
-    Of a stage, the newest of its evaluations counts; `kind` is `greedy` or `sampled`.
+    Of a stage, the newest of its evaluations counts; `kind` is `greedy` or `sampled`. Where its held-out pairs ask
+    the same twice, the first answer is taken.
 
     Raises:
-        UserError: there are none, a column is missing, or a prompt occurs twice.
+        UserError: there are none, a column is missing, or a prompt of a file occurs twice.
     """
     rows = stage_rows(path, kind) if path.is_dir() else read_rows(path)
-    pairs = [(column(row, PROMPT, path), column(row, ANSWER, path)) for row in rows]
-    answers = dict(pairs)
-    if len(answers) < len(pairs):
-        seen = {prompt for prompt, _ in pairs}
-        raise UserError(f"{path}: {len(pairs) - len(seen)} prompts occur twice: keep one answer to each")
+    answers: dict[str, str] = {}
+    for row in rows:
+        answers.setdefault(column(row, PROMPT, path), column(row, ANSWER, path))
+    if len(answers) < len(rows) and not path.is_dir():
+        raise UserError(f"{path}: {len(rows) - len(answers)} prompts occur again: keep one answer to each")
     return answers
 
 
