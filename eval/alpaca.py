@@ -21,8 +21,8 @@ import numpy as np
 
 from eval.given import read_answers, read_rows
 from eval.judge_client import Reply, host_class
-from eval.options import run_suite
-from eval.session import console, models_named
+from eval.options import models_named, run_suite
+from eval.session import console
 from eval.statistics import estimate
 from eval.verdicts import Judging, Question, account, digest, judge_all, progress, say_account
 from recipes.config import UserError, write_json

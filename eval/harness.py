@@ -24,9 +24,9 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.utils import handle_non_serializable
 
 from eval.given import read_answers
-from eval.options import run_suite
+from eval.options import models_named, run_suite
 from eval.sentences import sentence_model
-from eval.session import console, models_named
+from eval.session import console
 from eval.verdicts import digest
 from recipes.config import UserError, read_json, write_text
 

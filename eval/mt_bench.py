@@ -20,8 +20,8 @@ import yaml
 from eval.given import read_rows
 from eval.judge import PROMPTS
 from eval.judge_client import Reply, host_class
-from eval.options import run_suite
-from eval.session import console, models_named
+from eval.options import models_named, run_suite
+from eval.session import console
 from eval.statistics import Estimate, estimate
 from eval.verdicts import MALFORMED, Judging, Question, account, digest, judge_all, progress, say_account
 from recipes.config import UserError, write_json, write_text

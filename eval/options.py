@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from eval.session import console
+from eval.session import console, jobs_of, models_of, sessions
 from recipes.config import UserError
 from recipes.process import interrupt_on_signals
 
@@ -34,6 +35,27 @@ def read_words(words: list[str], kind: type[Options]) -> tuple[list[str], Option
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
     assert isinstance(options, kind)
     return [word for word in words if "=" not in word], options
+
+
+def models_named(words: list[str]) -> list[Path]:
+    """Return what a suite evaluates: stages, model directories and files as they are, and the models of sessions.
+
+    Without words, the newest session's.
+
+    Raises:
+        UserError: see `sessions`.
+    """
+    if not words:
+        words = [str(path) for path in sessions([])]
+    found: list[Path] = []
+    for path in map(Path, words):
+        if path.is_file() or (path / "config.yaml").is_file() or (path / "config.json").is_file():
+            found.append(path)
+        else:
+            found += [
+                model for session in sessions([str(path)]) for job in jobs_of(session) for model in models_of(job)
+            ]
+    return list(dict.fromkeys(found))
 
 
 def run_suite(

@@ -43,27 +43,6 @@ def models_of(job: dict[str, Any]) -> list[Path]:
     return [Path(job["base"]), *(Path(stages[-1]) for stages in job["pipelines"].values())]
 
 
-def models_named(words: list[str]) -> list[Path]:
-    """Return what a suite evaluates: stages, model directories and files as they are, and the models of sessions.
-
-    Without words, the newest session's.
-
-    Raises:
-        UserError: see `sessions`.
-    """
-    if not words:
-        words = [str(path) for path in sessions([])]
-    found: list[Path] = []
-    for path in map(Path, words):
-        if path.is_file() or (path / "config.yaml").is_file() or (path / "config.json").is_file():
-            found.append(path)
-        else:
-            found += [
-                model for session in sessions([str(path)]) for job in jobs_of(session) for model in models_of(job)
-            ]
-    return list(dict.fromkeys(found))
-
-
 def measured(directory: Path, settings: dict[str, Any]) -> Path:
     """Return the file of a model's measurements under these settings."""
     name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]

@@ -9,7 +9,7 @@ import pytest
 
 from eval.given import read_answers
 from eval.judge import sides
-from eval.session import models_named
+from eval.options import models_named
 from recipes.config import FORMAT, UserError, write_config
 
 
