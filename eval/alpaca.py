@@ -115,7 +115,7 @@ def answer(directory: Path, instructions: list[str], options: Options) -> Path:
 
         speaker = Speaker.load(directory)
         asked = [[{"role": "user", "content": instruction}] for instruction in instructions]
-        with progress(len(asked), f"answers of {directory}") as advance:
+        with progress(len(asked), f"answer {directory}") as advance:
             found = speaker.answer(asked, options.max_new_tokens, options.temperature, options.seed, advance)
         rows = [
             {"instruction": instruction, "output": one.text, "generator": str(directory), "stopped": one.stopped}

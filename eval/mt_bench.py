@@ -63,7 +63,7 @@ def answer_turns(directory: Path, questions: list[dict[str, Any]], options: Opti
         from eval.dialogues import Speaker  # torch takes seconds that grading a file need not wait for
 
         speaker, found = Speaker.load(directory), {question["question_id"]: [] for question in questions}
-        with progress(2 * len(questions), f"answers of {directory}") as advance:
+        with progress(2 * len(questions), f"answer {directory}") as advance:
             for temperature in sorted({TEMPERATURES[question["category"]] for question in questions}):
                 asked = [question for question in questions if TEMPERATURES[question["category"]] == temperature]
                 for turn in (0, 1):

@@ -118,7 +118,10 @@ def ask_side_by_side(
     After a failure or an interruption nothing new is asked, and the answers under way, which cost money, still count.
     """
     failure: BaseException | None = None
-    with ThreadPoolExecutor(judging.concurrency) as pool, progress(len(questions), judging.judge) as advance:
+    with (
+        ThreadPoolExecutor(judging.concurrency) as pool,
+        progress(len(questions), f"judge  {judging.judge}") as advance,
+    ):
         asked = [pool.submit(ask, judging.endpoint(), question, read, request) for question in questions]
         waiting = set(asked)
         while waiting:
@@ -202,5 +205,5 @@ def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
     """Show a bar for as long as questions are asked."""
     columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=24)
     with Progress(*columns, MofNCompleteColumn(), TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task(f" judge  {label}", total=total)
+        task = bar.add_task(f" {label}", total=total)
         yield lambda count: bar.advance(task, count)
