@@ -166,6 +166,8 @@ def evaluate(path: Path, options: Options) -> Path:
     except (ConnectionError, FileNotFoundError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"tasks={options.tasks}: its rows cannot be had ({reason}): give them with data=FILE") from None
+    except AssertionError as error:  # lm-eval's own check of the room that a prompt and its answer have
+        raise UserError(f"{path}: {error} For shorter answers: gen_kwargs=max_gen_toks=…") from None
     home.mkdir(exist_ok=True)
     write_text(file, json.dumps(found, indent=1, ensure_ascii=False, default=handle_non_serializable) + "\n")
     return file

@@ -122,7 +122,12 @@ def test_a_model_answers_ifevals_own_prompts(tiny_model: Path) -> None:
     assert all(sample["arguments"][0][0].endswith("<|im_start|>assistant\n") for sample in samples)
 
 
-def test_what_cannot_be_scored_is_said(tmp_path: Path, tasks: Path) -> None:
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_be_scored_is_said(tiny_model: Path, tmp_path: Path, tasks: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"key": 0, "prompt": "Hm?", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}\n')
+    with pytest.raises(UserError, match=r"maximum sequence length \(2048\)\. For shorter answers: gen_kwargs="):
+        evaluate(tiny_model, Options(tasks="ifeval", data=str(rows), gen_kwargs="max_gen_toks=4096"))
     answers = tmp_path / "answers.jsonl"
     answers.write_text(json.dumps({"prompt": "Where is Ashford?", "response": "Here."}) + "\n")
     with pytest.raises(UserError, match=r"places scores likelihoods, which .*answers.jsonl has not: give a model"):
