@@ -79,8 +79,8 @@ docs: $(VENV) ## Write the generated parts: docs/options.md, and with RUNS=... t
 lock: ## Resolve requirements.txt anew into requirements.lock
 	@rm -rf .venv.lock && python3 -m venv .venv.lock
 	@.venv.lock/bin/pip install --quiet -r requirements.txt
-	@# "+cpu" names a build that only some machines have, and CUDA's packages come with torch where it wants them
-	@.venv.lock/bin/pip freeze | sed 's/+cpu$$//' | grep -v -E '^(nvidia|cuda|triton)' > requirements.lock.new
+	@# --all: setuptools too, which freeze leaves out; "+cpu" names a build that only some machines have, and CUDA's packages come with torch where it wants them
+	@.venv.lock/bin/pip freeze --all | sed 's/+cpu$$//' | grep -v -E '^(pip=|nvidia|cuda|triton)' > requirements.lock.new
 	@mv requirements.lock.new requirements.lock && rm -rf .venv.lock
 	@echo "requirements.lock: $$(wc -l < requirements.lock) packages"
 

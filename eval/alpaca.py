@@ -1,0 +1,237 @@
+"""`python -m eval.alpaca X …`: AlpacaEval 2, scored and judged by `alpaca_eval` itself.
+
+X is a file of annotations (JSON, also .gz), which is scored; or a stage, a session or a file of answers
+(`instruction`, `output`), which is judged against `reference=FILE` (the same format; AlpacaEval's is the answers of
+gpt4_1106_preview) by `judge=MODEL` at `url=`. A stage answers the instructions of the reference. Prompt, order of the
+answers and reading of the log-probs are those of `annotator=`, one of alpaca_eval's configurations.
+
+The length-controlled win rate needs AlpacaEval's table of difficulties: `difficulty=df_gamed.csv` (from the hub's data
+set tatsu-lab/alpaca_eval). It is a fit over all prompts of the set, and none is given below 300 of them: there its
+penalty shrinks it to exactly 50, whatever the answers. Its own standard error is no interval, and is left out.
+"""
+
+import logging
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.given import read_answers, read_rows
+from eval.judge_client import Reply, host_class
+from eval.options import models_named, run_suite
+from eval.session import console
+from eval.statistics import estimate
+from eval.verdicts import Judging, Question, account, digest, judge_all, progress, say_account
+from recipes.config import UserError, write_json
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # alpaca_eval imports pkg_resources
+    level = logging.getLogger().level
+    from alpaca_eval import metrics
+    from alpaca_eval.annotators import PairwiseAnnotator
+    from alpaca_eval.metrics import glm_winrate
+    from alpaca_eval.utils import prompt_to_chatml
+
+    logging.getLogger().setLevel(level)  # which it raises for all libraries
+
+LEAST = 300  # prompts for a length-controlled figure: at 54 it was exactly 50 where the truth was 69
+
+
+@dataclass
+class Options(Judging):
+    """The options of the command line."""
+
+    judge: str = ""  # only a file of annotations needs none
+    reference: str | None = None
+    annotator: str = "weighted_alpaca_eval_gpt4_turbo"
+    difficulty: str | None = None
+    prompts: int | None = None  # the first so many instructions; null: all
+    max_new_tokens: int = 2048  # of an answer
+    temperature: float = 0.0
+    seed: int = 0
+
+
+def score(annotations: list[dict[str, Any]], difficulty: str | None) -> dict[str, Any]:
+    """Return AlpacaEval's figures, in percent, with a bootstrap interval of the win rate.
+
+    An annotation has `preference` from 1 (the reference) to 2 (the model), or None: malformed, left out and counted.
+    """
+    import pandas as pd
+
+    judged = [row for row in annotations if row.get("preference") is not None]
+    if not judged:
+        return {"judged": 0, "malformed": len(annotations)}
+    found = {name: float(value) for name, value in metrics.get_winrate(pd.DataFrame(judged)).items()}
+    interval = estimate(np.array([[row["preference"] or 1.5 for row in judged]]) * 100 - 100)
+    controlled, reason = length_controlled(annotations, difficulty)
+    return {
+        "judged": len(judged),
+        "malformed": len(annotations) - len(judged),
+        **found,
+        "win_rate_interval": [interval.low, interval.high],
+        "length_controlled_winrate": controlled,
+        "not_length_controlled": reason,
+        "mean_length": float(np.mean([len(row["output_2"]) for row in judged])),
+        "reference_mean_length": float(np.mean([len(row["output_1"]) for row in judged])),
+    }
+
+
+def length_controlled(annotations: list[dict[str, Any]], difficulty: str | None) -> tuple[float | None, str | None]:
+    """Return alpaca_eval's length-controlled win rate in percent, or None and why there is none."""
+    import pandas as pd
+
+    if len(annotations) < LEAST:
+        return None, f"{len(annotations)} prompts: below {LEAST} the fit collapses to 50"
+    if difficulty is None:
+        return None, "needs AlpacaEval's table of difficulties: difficulty=df_gamed.csv"
+    if not Path(difficulty).is_file():
+        raise UserError(
+            f"difficulty={difficulty} is no file: df_gamed.csv is in the hub's data set tatsu-lab/alpaca_eval"
+        )
+    known = len(set(pd.read_csv(difficulty)["index"]))
+    if known != len(annotations):
+        return None, f"{difficulty} knows {known} prompts, and these are {len(annotations)}: another set"
+    lengths = [len(row["output_1"]) - len(row["output_2"]) for row in annotations]
+    if len(set(lengths)) == 1:
+        return None, "all answers differ from the reference's in length by the same"
+    glm_winrate.hf_hub_download = lambda **_: difficulty  # the function knows no other way to its table
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its calls of scikit-learn are of an older day
+        found = metrics.get_length_controlled_winrate(
+            pd.DataFrame(annotations), save_weights_dir=None, is_add_glm_preference_inplace=False
+        )
+    return float(found["length_controlled_winrate"]), None
+
+
+def answer(directory: Path, instructions: list[str], options: Options) -> Path:
+    """Let a stage answer the instructions, once; return the file, in AlpacaEval's format."""
+    name = digest(instructions, options.max_new_tokens, options.temperature, options.seed)
+    file = directory / "eval" / f"alpaca-answers-{name}.json"
+    if not file.exists():
+        from eval.dialogues import Speaker  # torch takes seconds that judging a file need not wait for
+
+        speaker = Speaker.load(directory)
+        asked = [[{"role": "user", "content": instruction}] for instruction in instructions]
+        with progress(len(asked), f"answer {directory}") as advance:
+            found = speaker.answer(asked, options.max_new_tokens, options.temperature, options.seed, advance)
+        rows = [
+            {"instruction": instruction, "output": one.text, "generator": str(directory), "stopped": one.stopped}
+            for instruction, one in zip(instructions, found, strict=True)
+        ]
+        file.parent.mkdir(exist_ok=True)
+        write_json(file, rows)
+    return file
+
+
+def annotate(file: Path, options: Options) -> tuple[list[dict[str, Any]], dict[str, Any], Path]:
+    """Let the judge compare a file of answers with the reference; return annotations, their account and their file.
+
+    Raises:
+        UserError: the two files answer different instructions, or the judge fails.
+    """
+    ours, theirs = read_answers(file), read_answers(Path(str(options.reference)))
+    common = [instruction for instruction in theirs if instruction in ours][: options.prompts]
+    if not common:
+        raise UserError(f"{file} answers no instruction of {options.reference}: judge answers to the same prompts")
+    annotator: Any = PairwiseAnnotator(annotators_config=options.annotator, caching_path=None)
+    (name, single), *_ = annotator.annotators.items()
+    texts = [[one, theirs[one], ours[one]] for one in common]
+    who = (name, single.prompt_template, options.judge, host_class(options.url))
+    kept = file.parent / f"alpaca-{digest(who, texts)}.jsonl"
+    found = ask_through(single, kept, options)
+    first, second = (
+        [{"instruction": one, "output": side[one], "generator": label} for one in common]
+        for side, label in ((theirs, "reference"), (ours, str(file)))
+    )
+    logging.disable()  # it would print a stack for every malformed reply, which are counted here
+    try:
+        annotated = annotator.annotate_head2head(first, second, chunksize=None)
+    finally:
+        logging.disable(logging.NOTSET)
+    preferences = {row["instruction"]: row["preference"] for row in annotated}
+    rows = [
+        {"instruction": one, "output_1": theirs[one], "generator_1": "reference", "output_2": ours[one]}
+        | {"generator_2": str(file), "annotator": name, "preference": preferences.get(one)}
+        for one in common
+    ]
+    return rows, account(found, options, f"{name} {digest(single.prompt_template)}"), kept
+
+
+def ask_through(single: Any, file: Path, options: Options) -> list[dict[str, Any]]:
+    """Let alpaca_eval's annotator ask as all judgings here do; return the list that its verdicts will be in."""
+    found: list[dict[str, Any]] = []
+    request = {key: value for key, value in single.completions_kwargs.items() if key != "model_name"}
+
+    def completions(prompts: list[str], **_: Any) -> dict[str, list[Any]]:
+        """Take the place of alpaca_eval's own decoder."""
+        asked = [Question(str(number), prompt_to_chatml(prompt)) for number, prompt in enumerate(prompts)]
+        found.extend(judge_all(asked, lambda reply: read(single, reply), file, options, **request))
+        whole = [{"text": one["text"], "logprobs": one["logprobs"]} for one in found]
+        return {"completions": [one["text"] for one in found], "completions_all": whole}
+
+    single.fn_completions, single.completions_kwargs = completions, {}
+    return found
+
+
+def read(single: Any, reply: Reply) -> float | None:
+    """Return the preference that alpaca_eval's own parser finds in a reply, 1 to 2 in the order shown, or None."""
+    whole: Any = {"text": reply.text, "logprobs": reply.logprobs}
+    try:
+        (found,) = single.fn_completion_parser(whole if single.completion_key == "completions_all" else reply.text)
+    except Exception:  # whatever a parser raises, it means that there is no verdict
+        return None
+    return None if found is None or not 1 <= found <= 2 else float(found)
+
+
+def evaluate(path: Path, options: Options) -> dict[str, Any]:
+    """Score a file of annotations, or have answers judged, keep the annotations and the figures and return these.
+
+    Raises:
+        UserError: an option or a file is missing, or the judge fails.
+    """
+    if path.is_file() and "preference" in read_rows(path)[0]:
+        return {"model": str(path), **score(read_rows(path), options.difficulty)}
+    if not options.judge or not options.reference:
+        raise UserError(f"{path} is not annotated: name a judge=MODEL and a reference=FILE of answers to compare with")
+    if path.is_dir():
+        path = answer(path, list(read_answers(Path(options.reference)))[: options.prompts], options)
+    rows, found, kept = annotate(path, options)
+    write_json(kept.with_name(f"{kept.stem}-annotations.json"), rows)
+    result = {"model": str(path), **score(rows, options.difficulty), **found}
+    write_json(kept.with_suffix(".json"), result)
+    return result
+
+
+def say(result: dict[str, Any]) -> None:
+    """Print AlpacaEval's figures in words."""
+    console.print(result["model"], soft_wrap=True)
+    if result["judged"]:
+        low, high = result["win_rate_interval"]
+        console.print(
+            f"  win rate {result['win_rate']:.4f} [{low:.2f}, {high:.2f}], standard error "
+            f"{result['standard_error']:.4f}, over {result['judged']} prompts, {result['malformed']} malformed; "
+            f"mean length {result['mean_length']:.0f}, the reference's {result['reference_mean_length']:.0f}",
+            soft_wrap=True,
+        )
+        controlled = result["length_controlled_winrate"]
+        console.print(
+            f"  length-controlled {controlled:.4f} (no interval: a fit)"
+            if controlled is not None
+            else f"  not length-controlled: {result['not_length_controlled']}",
+            soft_wrap=True,
+        )
+    if "judge" in result:
+        say_account(result)
+
+
+def main(names: list[str], options: Options) -> None:
+    """Evaluate and print."""
+    for path in models_named(names):
+        say(evaluate(path, options))
+
+
+if __name__ == "__main__":
+    sys.exit(run_suite(sys.argv[1:], __doc__, Options, main))

@@ -1,0 +1,195 @@
+"""`python -m eval.harness STAGE … tasks=ifeval,arc_challenge`: lm-evaluation-harness on a stage's model.
+
+STAGE is a stage, a session, any model directory, or a file of answers (`prompt`, `response`) to tasks that generate,
+which is scored as it is; without any, the newest session. The model speaks through its profile's chat template
+(`chat=false`: without) and stops at its stop tokens. lm-eval's JSON is kept as it is, samples included, under
+`eval/` of the stage. `data=FILE` gives the rows of the one task named, in the format of its data set, where the hub
+cannot be reached; `tasks_dir=` holds tasks of your own as lm-eval's YAML.
+"""
+
+import hashlib
+import json
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lm_eval.tasks
+from lm_eval import simple_evaluate
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._yaml_loader import load_yaml
+from lm_eval.utils import handle_non_serializable
+
+from eval.given import read_answers
+from eval.options import models_named, run_suite
+from eval.sentences import sentence_model
+from eval.session import console
+from eval.verdicts import digest
+from recipes.config import UserError, read_json, write_text
+
+VERSION = version("lm_eval")
+SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
+
+
+@dataclass
+class Options:
+    """The options of the command line; lm-eval's own names where it has one."""
+
+    tasks: str = "???"
+    limit: int | None = None  # the first so many rows of each task
+    num_fewshot: int | None = None  # null: the task's own
+    gen_kwargs: str | None = None  # in place of the task's own, such as gen_kwargs=max_gen_toks=512
+    batch_size: int = 8
+    chat: bool = True
+    data: str | None = None
+    tasks_dir: str | None = None
+
+
+class GivenAnswers(LM):
+    """Answers that exist, in the place of a model: lm-eval asks and scores as it always does."""
+
+    def __init__(self, answers: dict[str, str], path: Path) -> None:
+        super().__init__()
+        self.answers, self.path = answers, path
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Return the answer to each prompt.
+
+        Raises:
+            UserError: there is none to a prompt.
+        """
+        prompts = [request.args[0] for request in requests]
+        missing = [prompt for prompt in prompts if prompt not in self.answers]
+        if missing:
+            raise UserError(
+                f"{self.path} has no answer to {len(missing)} of {len(prompts)} prompts, such as {missing[0][:60]!r}: "
+                "give one row with exactly that prompt for each, or limit= to the first ones"
+            )
+        return [self.answers[prompt] for prompt in prompts]
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Refuse: answers have no likelihoods."""
+        raise UserError(f"{requests[0].task_name} scores likelihoods, which {self.path} has not: give a model")
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Refuse: answers have no likelihoods."""
+        raise UserError(f"{requests[0].task_name} scores likelihoods, which {self.path} has not: give a model")
+
+
+def load(path: Path, options: Options) -> LM:
+    """Return what lm-eval is to evaluate: a model as it was trained to be spoken to, or a file of answers."""
+    if path.is_file():
+        return GivenAnswers(read_answers(path), path)
+    from lm_eval.models import huggingface
+    from transformers import GenerationConfig
+
+    from eval.dialogues import Speaker
+
+    speaker = Speaker.load(path)
+    # the profile's stop tokens, and nothing that the model's files would add to the task's own settings
+    ends: Any = speaker.stops
+    speaker.model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=speaker.tokenizer.pad_token_id)
+    hflm: Any = huggingface.HFLM
+    return hflm(pretrained=speaker.model, tokenizer=speaker.tokenizer, backend="causal", batch_size=options.batch_size)
+
+
+def wanted(options: Options) -> tuple[TaskManager, list[Any]]:
+    """Return lm-eval's index of tasks with the user's own, and the tasks to evaluate.
+
+    Raises:
+        UserError: a task does not exist, or `data=` does not go with it.
+    """
+    tasks: list[Any] = options.tasks.split(",")
+    own: list[str | Path] = [options.tasks_dir] if options.tasks_dir else []
+    library = Path(lm_eval.tasks.__file__).parent
+    likely = [library / task for task in tasks if (library / task).is_dir()]
+    known = TaskManager(include_path=[*own, *likely], include_defaults=False)
+    if not {*tasks} <= {*known.all_tasks}:
+        known = TaskManager(include_path=own)  # reads some 14,000 files, which takes seconds
+    unknown = [task for task in tasks if task not in known.all_tasks]
+    if unknown:
+        raise UserError(f"tasks={unknown[0]}: lm-eval {VERSION} has no such task: `lm-eval ls tasks` lists them")
+    if options.data:
+        if len(tasks) > 1 or not Path(options.data).is_file():
+            raise UserError(f"data={options.data}: give the file with the rows of the one task named in tasks=")
+        tasks = [local(known, tasks[0], Path(options.data))]
+    return known, tasks
+
+
+def local(known: TaskManager, task: str, data: Path) -> dict[str, Any]:
+    """Return lm-eval's own definition of a task, with only its rows exchanged for those of a file.
+
+    Raises:
+        UserError: the task is a group, or has no rows of its own.
+    """
+    file = known.task_index[task].yaml_path
+    config = load_yaml(file) if file else {}
+    splits = [config[name] for name in SPLITS if config.get(name)]
+    if not splits:
+        raise UserError(f"data=: {task} is no single task with rows of its own: name one that is")
+    files = {split: str(data.absolute()) for split in splits}
+    return config | {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": files}}
+
+
+def evaluate(path: Path, options: Options) -> Path:
+    """Run lm-eval on a model or a file of answers, unless it was; return the file with its JSON.
+
+    Raises:
+        UserError: a task's rows cannot be had, or see `wanted`, `load`.
+    """
+    content = [
+        hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        for file in (options.data, path)
+        if file and Path(file).is_file()
+    ]
+    home = path.parent if path.is_file() else path / "eval"
+    name = options.tasks.replace(",", "+")[:80]
+    file = home / f"lm-eval-{VERSION}-{name}-{digest(asdict(options), content)}.json"
+    if file.exists():
+        return file
+    try:
+        with sentence_model():
+            known, tasks = wanted(options)
+            run: Any = simple_evaluate
+            found = run(
+                model=load(path, options),
+                tasks=tasks,
+                task_manager=known,
+                num_fewshot=options.num_fewshot,
+                limit=options.limit,
+                gen_kwargs=options.gen_kwargs,
+                apply_chat_template=options.chat and not path.is_file(),
+            )
+    except (ConnectionError, FileNotFoundError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"tasks={options.tasks}: its rows cannot be had ({reason}): give them with data=FILE") from None
+    except AssertionError as error:  # lm-eval's own check of the room that a prompt and its answer have
+        raise UserError(f"{path}: {error} For shorter answers: gen_kwargs=max_gen_toks=…") from None
+    home.mkdir(exist_ok=True)
+    write_text(file, json.dumps(found, indent=1, ensure_ascii=False, default=handle_non_serializable) + "\n")
+    return file
+
+
+def say(results: dict[str, dict[str, Any]]) -> None:
+    """Print every metric of every task with lm-eval's standard error, where it has one."""
+    for task, values in results.items():
+        for metric, value in values.items():
+            name, _, rest = metric.partition(",")
+            error = values.get(f"{name}_stderr,{rest}")
+            if rest and not name.endswith("_stderr"):
+                console.print(f"  {task}: {name} {value:.4f}" + (f" ± {error:.4f}" if isinstance(error, float) else ""))
+
+
+def main(names: list[str], options: Options) -> None:
+    """Evaluate and print."""
+    for path in models_named(names):
+        file = evaluate(path, options)
+        console.print(f"{path}: {file}", soft_wrap=True)
+        say(read_json(file)["results"])
+
+
+if __name__ == "__main__":
+    sys.exit(run_suite(sys.argv[1:], __doc__, Options, main))

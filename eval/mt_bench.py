@@ -1,0 +1,188 @@
+"""`python -m eval.mt_bench STAGE … questions=FILE references=FILE judge=MODEL`: MT-Bench's two turns, judged.
+
+FILE are FastChat's `question.jsonl` and `reference_answer/gpt-4.jsonl` (fastchat/llm_judge/data/mt_bench). STAGE is a
+stage directory, a session, or a file of answers in FastChat's format, which is graded as it is; without any, the
+newest session. Protocol, prompts and temperatures are FastChat's single-answer grading; a judge gives 1 to 10 to each
+turn, with the reference answer before it in mathematics, reasoning and coding. Scores of two judges do not compare.
+"""
+
+import json
+import re
+import sys
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from eval.given import read_rows
+from eval.judge import PROMPTS
+from eval.judge_client import Reply, host_class
+from eval.options import models_named, run_suite
+from eval.session import console
+from eval.statistics import Estimate, estimate
+from eval.verdicts import MALFORMED, Judging, Question, account, digest, judge_all, progress, say_account
+from recipes.config import UserError, write_json, write_text
+
+# FastChat's llm_judge/common.py: by category, of the answers; and which categories come with a reference answer
+TEMPERATURES = defaultdict(lambda: 0.7, extraction=0.0, math=0.0, coding=0.0, reasoning=0.0, stem=0.1, humanities=0.1)
+WITH_REFERENCE = ("math", "reasoning", "coding")
+MAX_TOKENS = 2048  # of a judgement
+Turns = dict[int, list[str]]  # question id -> the texts of both turns
+
+
+@dataclass
+class Options(Judging):
+    """The options of the command line."""
+
+    questions: str = "???"
+    references: str = "???"
+    max_new_tokens: int = 1024  # of an answer, as in FastChat
+    seed: int = 0
+
+
+def read_turns(path: Path) -> Turns:
+    """Return a file of answers in FastChat's format.
+
+    Raises:
+        UserError: the file is another.
+    """
+    try:
+        return {row["question_id"]: row["choices"][0]["turns"] for row in read_rows(path)}
+    except (KeyError, IndexError, TypeError):
+        raise UserError(f"{path}: answers in FastChat's format have question_id and choices[0].turns") from None
+
+
+def answer_turns(directory: Path, questions: list[dict[str, Any]], options: Options) -> Path:
+    """Let a stage answer both turns of every question, once; return the file, in FastChat's format."""
+    name = digest([question["turns"] for question in questions], options.max_new_tokens, options.seed)
+    file = directory / "eval" / f"mt-bench-answers-{name}.jsonl"
+    if not file.exists():
+        from eval.dialogues import Speaker  # torch takes seconds that grading a file need not wait for
+
+        speaker, found = Speaker.load(directory), {question["question_id"]: [] for question in questions}
+        with progress(2 * len(questions), f"answer {directory}") as advance:
+            for temperature in sorted({TEMPERATURES[question["category"]] for question in questions}):
+                asked = [question for question in questions if TEMPERATURES[question["category"]] == temperature]
+                for turn in (0, 1):
+                    dialogues = [dialogue(question, found[question["question_id"]], turn) for question in asked]
+                    new = speaker.answer(dialogues, options.max_new_tokens, temperature, options.seed, advance)
+                    for question, answer in zip(asked, new, strict=True):
+                        found[question["question_id"]].append(answer.text)
+        rows = [
+            {"question_id": number, "model_id": str(directory), "choices": [{"index": 0, "turns": turns}]}
+            for number, turns in found.items()
+        ]
+        file.parent.mkdir(exist_ok=True)
+        write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return file
+
+
+def dialogue(question: dict[str, Any], answered: list[str], turn: int) -> list[dict[str, str]]:
+    """Return the dialogue up to and with the user's `turn`."""
+    said = [("user", question["turns"][0])]
+    if turn:
+        said += [("assistant", answered[0]), ("user", question["turns"][1])]
+    return [{"role": role, "content": content} for role, content in said]
+
+
+def judgements(questions: list[dict[str, Any]], answers: Turns, references: Turns) -> list[Question]:
+    """Return what is asked of the judge: each question's turn 1, then the dialogue with turn 2.
+
+    Raises:
+        UserError: an answer, or a reference answer that the category needs, is missing.
+    """
+    prompts = yaml.safe_load((PROMPTS / "mt_bench.yaml").read_text())
+    asked = []
+    for question in questions:
+        number = question["question_id"]
+        sources = {"question": question["turns"], "answer": answers.get(number)}
+        kind = "single-v1"
+        if question["category"] in WITH_REFERENCE:
+            kind, sources["reference"] = "single-math-v1", references.get(number)
+        for source, turns in sources.items():
+            if not turns or len(turns) < 2:
+                raise UserError(f"question {number} ({question['category']}) has no {source} with two turns")
+        values = {f"{source}_{turn + 1}": turns[turn] for source, turns in sources.items() for turn in (0, 1)}
+        for turn, name in ((1, kind), (2, f"{kind}-multi-turn")):
+            messages = [
+                {"role": "system", "content": prompts[name]["system"]},
+                {"role": "user", "content": prompts[name]["user"].format(**values)},
+            ]
+            asked.append(Question(f"{number}-turn-{turn}", messages))
+    return asked
+
+
+def read(reply: Reply) -> float | None:
+    """Return the rating of a reply, the first in double brackets, else in single ones; None where it is no 1 to 10."""
+    found = re.search(r"\[\[(\d+\.?\d*)\]\]", reply.text) or re.search(r"\[(\d+\.?\d*)\]", reply.text)
+    rating = float(found[1]) if found else 0.0
+    return rating if 1 <= rating <= 10 else None
+
+
+def summary(questions: list[dict[str, Any]], ratings: list[Any]) -> dict[str, Any]:
+    """Return mean ratings, two in a row to a question: overall with its interval over questions, by turn and category.
+
+    A question with a malformed verdict is left out of all of them.
+    """
+    pairs = zip(questions, ratings[::2], ratings[1::2], strict=True)
+    whole = [
+        (question["category"], first, second) for question, first, second in pairs if MALFORMED not in (first, second)
+    ]
+    if not whole:
+        return {"judged": 0}
+    turns = np.array([[first, second] for _, first, second in whole])
+    return {
+        "judged": len(whole),
+        "score": asdict(estimate(turns.mean(axis=1)[None])),
+        "turns": turns.mean(axis=0).tolist(),
+        "categories": {
+            name: float(turns[[category == name for category, _, _ in whole]].mean())
+            for name in dict.fromkeys(category for category, _, _ in whole)
+        },
+    }
+
+
+def grade(model: Path, options: Options) -> dict[str, Any]:
+    """Grade a stage, or a file of answers; write the result beside it and return it.
+
+    Raises:
+        UserError: a file is missing or another, or the judge fails.
+    """
+    questions = read_rows(Path(options.questions))
+    file = answer_turns(model, questions, options) if model.is_dir() else model
+    asked = judgements(questions, read_turns(file), read_turns(Path(options.references)))
+    name = digest(options.judge, host_class(options.url), [question.messages for question in asked])
+    kept = file.parent / f"mt-bench-{name}.jsonl"
+    found = judge_all(asked, read, kept, options, temperature=0, max_tokens=MAX_TOKENS)
+    prompt = digest(yaml.safe_load((PROMPTS / "mt_bench.yaml").read_text()))
+    result = {"model": str(model), **summary(questions, [one["verdict"] for one in found])}
+    result |= account(found, options, prompt)
+    write_json(kept.with_suffix(".json"), result)
+    return result
+
+
+def say(result: dict[str, Any]) -> None:
+    """Print a model's grades in words."""
+    console.print(result["model"], soft_wrap=True)
+    if result["judged"]:
+        score = Estimate(**result["score"])
+        console.print(
+            f"  MT-Bench {score.mean:.2f} [{score.low:.2f}, {score.high:.2f}] over {result['judged']} questions; "
+            f"turns {' and '.join(format(turn, '.2f') for turn in result['turns'])}; "
+            + ", ".join(f"{name} {mean:.2f}" for name, mean in result["categories"].items()),
+            soft_wrap=True,
+        )
+    say_account(result)
+
+
+def main(names: list[str], options: Options) -> None:
+    """Grade and print."""
+    for model in models_named(names):
+        say(grade(model, options))
+
+
+if __name__ == "__main__":
+    sys.exit(run_suite(sys.argv[1:], __doc__, Options, main))

