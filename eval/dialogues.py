@@ -1,23 +1,25 @@
-"""A stage's answers to dialogues that are not among its pairs, from prompt ids made as the training's were."""
+"""A model that is talked to: a stage's, with its profile's chat template and stop tokens, or that of any directory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from eval.generate import Answer, answers
-from eval.stage import load
-from recipes.config import Model, read_config
-from recipes.model import load_tokenizer
-from recipes.render import Message, Renderer, stop_ids
+from eval.answers import Answer, Sampling
+from eval.decode import decode
+from eval.generate import answer
+from eval.load import load, load_renderer, load_tokenizer, load_weights, prompt_ids
+from recipes.config import Model
+from recipes.render import Message, Renderer
 
 
 @dataclass
 class Speaker:
-    """A stage's model with what it takes to talk to it."""
+    """A model with what it takes to talk to it."""
 
+    directory: Path
     model: Any
     tokenizer: PreTrainedTokenizerBase
     stops: list[int]
@@ -25,27 +27,21 @@ class Speaker:
 
     @classmethod
     def load(cls, directory: Path) -> "Speaker":
-        """Load a stage's model, or the untuned one, with its profile's chat template and stop tokens.
-
-        Of any other model directory, the tokenizer's own.
+        """Load a stage's model, or the untuned one; of any other model directory, its own template and stop token.
 
         Raises:
-            UserError: the model was removed, or has no chat template.
+            UserError: the model was removed.
         """
-        if (directory / "config.yaml").is_file():
-            model, tokenizer, stops = load(directory)
-            profile = Model(**read_config(directory)["model"])
-            tokenizer.chat_template = profile.chat_template or tokenizer.chat_template
-        else:
-            profile = Model(directory.name, str(directory))
-            tokenizer = load_tokenizer(profile, str(directory))
-            model, stops = AutoModelForCausalLM.from_pretrained(directory).eval(), stop_ids(tokenizer, profile)
-        return cls(model, tokenizer, stops, Renderer(tokenizer, profile))
+        if is_stage(directory):
+            return cls(directory, *load(directory), load_renderer(directory))
+        profile = Model(directory.name, str(directory))
+        tokenizer = load_tokenizer(str(directory), None, profile)
+        renderer = Renderer(tokenizer, profile)
+        return cls(directory, load_weights(str(directory), None), tokenizer, renderer.stops, renderer)
 
     def prompt_ids(self, dialogues: list[list[Message]]) -> list[list[int]]:
         """Return each dialogue's ids up to where the answer begins."""
-        encoded = self.renderer.encode(self.renderer.texts(dialogues))
-        return [self.renderer.begin(ids) for ids in encoded]
+        return prompt_ids(self.renderer, dialogues)
 
     def answer(
         self,
@@ -55,6 +51,18 @@ class Speaker:
         seed: int,
         advance: Callable[[int], None],
     ) -> list[Answer]:
-        """Answer each dialogue once; see `eval.generate.answers`."""
-        ids = self.prompt_ids(dialogues)
-        return answers(self.model, self.tokenizer, self.stops, ids, max_new_tokens, temperature, seed, advance)
+        """Answer each dialogue once; a stage's answers are kept as they come, see `eval.generate`."""
+        sampling = Sampling(max_new_tokens, temperature, seed=seed)
+        if is_stage(self.directory):
+            return [first for first, *_ in answer(self.directory, dialogues, sampling, advance)]
+        asked = [(ids, 0) for ids in self.prompt_ids(dialogues)]
+        found: dict[int, Answer] = {}
+        for place, ids, stopped in decode(self.model, self.stops, asked, sampling):
+            found[place] = Answer(str(self.tokenizer.decode(ids, skip_special_tokens=True)), len(ids), stopped)
+            advance(1)
+        return [found[place] for place in range(len(dialogues))]
+
+
+def is_stage(directory: Path) -> bool:
+    """Whether the launcher made a directory, with a profile in it."""
+    return (directory / "config.yaml").is_file()

@@ -19,7 +19,7 @@ from eval.given import read_answers
 from eval.judge_client import Reply, host_class
 from eval.options import run_suite
 from eval.session import console, jobs_of, models_of, sessions
-from eval.statistics import Estimate, estimate, verdict
+from eval.statistics import Estimate, compare, estimate
 from eval.verdicts import MALFORMED, Judging, Question, account, digest, judge_all, say_account
 from recipes.config import UserError, write_json
 
@@ -91,11 +91,12 @@ def summary(letters: list[str]) -> dict[str, Any]:
     if not pairs:
         return {"judged": 0}
     scores = np.array([(SCORE[ab] + 1 - SCORE[ba]) / 2 for ab, ba in pairs])
-    rate = estimate(scores[None])
+    against = compare(scores[None], np.full((1, len(scores)), 0.5))
     return {
         "judged": len(pairs),
-        "win_rate": asdict(rate),
-        "verdict": verdict(rate),
+        "win_rate": asdict(estimate(scores[None])),
+        "p": against.p,  # of the exact sign test over prompts
+        "verdict": against.verdict,
         "same_in_both_orders": float(np.mean([SCORE[ab] == 1 - SCORE[ba] for ab, ba in pairs])),
         "first_preferred": float(np.mean([SCORE[letter] for pair in pairs for letter in pair])),
         "ties": float(np.mean([letter == "C" for pair in pairs for letter in pair])),
