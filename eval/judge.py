@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from eval import statistics
 from eval.given import read_answers
 from eval.judge_client import Reply, host_class
 from eval.options import run_suite
 from eval.session import console, jobs_of, models_of, sessions
-from eval.statistics import Estimate, compare, estimate
+from eval.statistics import Estimate, estimate
 from eval.verdicts import MALFORMED, Judging, Question, account, digest, judge_all, say_account
 from recipes.config import UserError, write_json
 
@@ -91,7 +92,7 @@ def summary(letters: list[str]) -> dict[str, Any]:
     if not pairs:
         return {"judged": 0}
     scores = np.array([(SCORE[ab] + 1 - SCORE[ba]) / 2 for ab, ba in pairs])
-    against = compare(scores[None], np.full((1, len(scores)), 0.5))
+    against = statistics.compare(scores[None], np.full((1, len(scores)), 0.5))
     return {
         "judged": len(pairs),
         "win_rate": asdict(estimate(scores[None])),
