@@ -21,7 +21,7 @@ from bench.pipelines import measure_pipelines
 from bench.predict import predict
 from bench.report import environment, publish, summary
 from bench.tokenise import measure_tokenisation
-from bench.workload import MADE, pairs_of
+from bench.workload import MADE, even, pairs_of
 from recipes.config import UserError
 from recipes.packing import Pair
 
@@ -38,6 +38,7 @@ def options(words: list[str]) -> argparse.Namespace:
     add("--repeats", type=int, default=3, help="processes for each engine and setting, each on its own pairs")
     add("--batch-sizes", type=int, nargs="+", default=[4, 8, 16], help="pairs; under LoRA the middle one alone")
     add("--lengths", nargs="+", choices=list(MADE), default=list(MADE))
+    add("--even", type=int, nargs="*", help="tokens of dialogues that are all as long (default: 128 to the longest)")
     add("--tunings", nargs="+", choices=["full", "lora"], default=["full", "lora"])
     add("--models", nargs="+", help="of bench.workload.SHAPES (default: 21m, on a GPU phi-3-mini as well)")
     add("--max-length", type=int, help="tokens of a dialogue (default: 1024, on a GPU 2048)")
@@ -59,13 +60,16 @@ def cases(given: argparse.Namespace, gpu: bool) -> list[Case]:
     """Return the settings in the order in which they are measured; engines take turns at each."""
     models = given.models or (["21m", "phi-3-mini"] if gpu else ["21m"])
     middle = given.batch_sizes[len(given.batch_sizes) // 2]
-    return [
-        Case(model, lengths, tuning, batch_size, "", *((4, 2) if gpu else (1, 0)), half=gpu, checkpointing=gpu)
-        for model in models
+    sizes = [128 * 2**power for power in range(8) if 128 * 2**power <= longest(given, gpu)]
+    settings = [
+        (lengths, tuning, batch_size)
         for tuning in given.tunings
         for lengths in given.lengths
         for batch_size in (given.batch_sizes if tuning == "full" else [middle])
     ]
+    settings += [(even(tokens), given.tunings[0], middle) for tokens in (sizes if given.even is None else given.even)]
+    rest: dict[str, Any] = {"half": gpu, "checkpointing": gpu}
+    return [Case(model, *of, "", *((4, 2) if gpu else (1, 0)), **rest) for model in models for of in settings]
 
 
 def measure_engines(given: argparse.Namespace, gpu: bool) -> list[dict[str, Any]]:
@@ -108,7 +112,7 @@ def measure_agreement(given: argparse.Namespace, gpu: bool) -> list[dict[str, An
     results = []
     for case in cases(given, gpu):
         known = {(found["lengths"], found["tuning"]) for found in results}
-        if case.model == "phi-3-mini" or (case.lengths, case.tuning) in known:
+        if case.model == "phi-3-mini" or case.lengths not in MADE or (case.lengths, case.tuning) in known:
             continue
         found = alone(agreement, case.model, case.tuning, pairs_for(given, case, 4, gpu))
         results.append({"lengths": case.lengths, "tuning": case.tuning, "pairs": 4, **found})

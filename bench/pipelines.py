@@ -18,6 +18,8 @@ from pocket.base import build_tokenizer
 from recipes.config import UserError, read_json
 
 PAIRS = 64
+STAGE_NAMES = ("sft", "dpo", "orpo")
+COSTS = ("device_seconds", "flops", "computed_tokens", "peak_memory_bytes", "pairs")
 STAGES = {"sft -> dpo": ("sft", "dpo"), "orpo": ("orpo",)}
 
 
@@ -30,10 +32,11 @@ def base_model(tokenizer: str | None, model: str, directory: Path) -> Path:
     return directory
 
 
-def command(given: argparse.Namespace, base: Path, runs: Path) -> list[str]:
+def command(given: argparse.Namespace, base: Path, runs: Path, engine: str) -> list[str]:
     """Return the launcher's command line: one epoch of the first pairs, 8 in an update, without an evaluation."""
     words = [f"runs={runs}", "pipeline=compare", "evaluate=false", "batch_size=8", "hardware.per_device_batch=8"]
-    words += [f"dataset.train_rows={PAIRS}", *(f"{stage}.num_train_epochs=1" for stage in ("sft", "dpo", "orpo"))]
+    words += [f"dataset.train_rows={PAIRS}"]
+    words += [word for stage in STAGE_NAMES for word in (f"{stage}.num_train_epochs=1", f"{stage}.engine={engine}")]
     if given.pairs and given.tokenizer:
         words += ["model=phi-3-mini", "dataset=file", f"dataset.path={given.pairs}", "dataset.max_length=1024"]
     else:
@@ -42,36 +45,44 @@ def command(given: argparse.Namespace, base: Path, runs: Path) -> list[str]:
 
 
 def measure_pipelines(given: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Return each pipeline's cost, summed over its stages (memory: the largest), and each stage's record.
+    """Return each pipeline's cost under each engine, summed over its stages (memory: the largest), and each stage's.
 
     Raises:
         UserError: the launcher stopped.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        model = (given.models or ["21m"])[0]
-        base = base_model(given.tokenizer if given.pairs else None, model, Path(directory, "base"))
-        runs = Path(directory, "runs")
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-        answer = subprocess.run(
-            command(given, base, runs), capture_output=True, text=True, check=False, env=environment
-        )
-        if answer.returncode:
-            raise UserError(f"the pipelines did not train: {(answer.stdout + answer.stderr).strip()[-300:]}")
-        records = {
-            path.parent.name.split("-")[0]: read_json(path)
-            for path in runs.glob("[!_]*/*/*/record.json")
-            if not path.parent.name.startswith("base-")
-        }
-    names = ("device_seconds", "flops", "computed_tokens", "peak_memory_bytes", "pairs")
+    model = (given.models or ["21m"])[0]
     results: dict[str, Any] = {"model": model, "data": "pairs" if given.pairs else "pocket"}
-    for pipeline, stages in STAGES.items():
-        costs = {stage: {name: records[stage][name] for name in names} for stage in stages}
-        total = {name: sum(cost[name] for cost in costs.values()) for name in names[:3]}
-        total["peak_memory_bytes"] = max(cost["peak_memory_bytes"] for cost in costs.values())
-        results[pipeline] = {**total, "stages": costs}
-        console.print(
-            f"{pipeline}: {total['device_seconds']:.1f} device-seconds, {total['flops']:.3g} FLOPs, "
-            f"{total['peak_memory_bytes'] / 1e9:.2f} GB",
-            soft_wrap=True,
-        )
+    with tempfile.TemporaryDirectory() as directory:
+        base = base_model(given.tokenizer if given.pairs else None, model, Path(directory, "base"))
+        for engine in ("stock", "packed"):
+            records = train(given, base, Path(directory, engine), engine)
+            results[engine] = {name: cost(records, stages) for name, stages in STAGES.items()}
+            for name, found in results[engine].items():
+                console.print(
+                    f"{name}, {engine}: {found['device_seconds']:.1f} device-seconds, {found['flops']:.3g} FLOPs, "
+                    f"{found['peak_memory_bytes'] / 1e9:.2f} GB",
+                    soft_wrap=True,
+                )
     return results
+
+
+def train(given: argparse.Namespace, base: Path, runs: Path, engine: str) -> dict[str, dict[str, Any]]:
+    """Train both pipelines under an engine; return each stage's record."""
+    answer = subprocess.run(
+        command(given, base, runs, engine),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    if answer.returncode:
+        raise UserError(f"the pipelines did not train: {(answer.stdout + answer.stderr).strip()[-300:]}")
+    paths = [path for path in runs.glob("[!_]*/*/*/record.json") if not path.parent.name.startswith("base-")]
+    return {path.parent.name.split("-")[0]: read_json(path) for path in paths}
+
+
+def cost(records: dict[str, dict[str, Any]], stages: tuple[str, ...]) -> dict[str, Any]:
+    """Return what a pipeline's stages cost together, and each of them."""
+    costs = {stage: {name: records[stage][name] for name in COSTS} for stage in stages}
+    total = {name: sum(of[name] for of in costs.values()) for name in COSTS[:3]}
+    return {**total, "peak_memory_bytes": max(of["peak_memory_bytes"] for of in costs.values()), "stages": costs}

@@ -1,4 +1,4 @@
-"""The results as a file, a page and plots: docs/bench.json, bench.md, bench-speed.svg and bench-memory.svg."""
+"""The results as a file, a page and plots: docs/bench.json, bench.md and four plots."""
 
 import os
 import platform
@@ -16,6 +16,7 @@ from recipes.config import write_json, write_text
 from recipes.versions import provenance, versions
 
 PAGE = Path(__file__).with_name("page.md.jinja")
+FIGURES = (("pairs_per_second", 1, "pairs per second", "speed"), ("peak_bytes", 1e9, "peak memory, GB", "memory"))
 
 
 def environment() -> dict[str, Any]:
@@ -79,41 +80,60 @@ def publish(results: dict[str, Any], directory: Path) -> Path:
     page = template.render(
         **{name: None for name in ("engines", "agreement", "pipelines", "tokenise")} | results,
         **{"day": date.today().isoformat(), "made": MADE, "spread": spread, "errors": errors, "ratio": ratio},
+        by_length=any(case["lengths"] not in MADE for case in results.get("engines", [])),
         **{"middle": middle, "mfu": lambda case, of: mfu(case, of, rate)},
     )
     directory.mkdir(parents=True, exist_ok=True)
     if results.get("engines"):
-        plot(results["engines"], "pairs_per_second", 1, "pairs per second", directory / "bench-speed.svg")
-        plot(results["engines"], "peak_bytes", 1e9, "peak memory, GB", directory / "bench-memory.svg")
+        draw(results["engines"], directory)
     write_json(directory / "bench.json", results)
     write_text(directory / "bench.md", page)
     return directory / "bench.md"
 
 
-def plot(cases: list[dict[str, Any]], name: str, unit: float, label: str, path: Path) -> None:
-    """Draw a figure against the pairs of a batch, one panel for each model, length distribution and tuning."""
+def draw(cases: list[dict[str, Any]], directory: Path) -> None:
+    """Draw speed and memory against the pairs of a batch, and against the length of dialogues that are all as long."""
+    sizes = [(panel_of(case), case["batch_size"], case) for case in cases if case["lengths"] in MADE]
+    even = [case for case in cases if case["lengths"] not in MADE]
+    tokens = [(f"{case['batch_size']} pairs, {case['model']}", int(case["lengths"].split()[1]), case) for case in even]
+    for name, unit, label, file in FIGURES:
+        plot(sizes, name, unit, label, "pairs in a batch", directory / f"bench-{file}.svg")
+        if tokens:
+            below = "tokens of every dialogue"
+            plot(tokens, name, unit, label, below, directory / f"bench-{file}-length.svg")
+
+
+def panel_of(case: dict[str, Any]) -> str:
+    """Return the title of the panel in which a case is drawn."""
+    return f"{case['lengths']}\n{case['model']}, {case['tuning']}"
+
+
+def plot(
+    points: list[tuple[str, int, dict[str, Any]]], name: str, unit: float, label: str, below: str, path: Path
+) -> None:
+    """Draw a figure of cases, each given with the title of its panel and its place on the horizontal axis."""
     import matplotlib
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "bench"  # the same figures are the same file
     from matplotlib import pyplot
 
-    panels = list(dict.fromkeys((case["model"], case["lengths"], case["tuning"]) for case in cases))
+    panels = list(dict.fromkeys(panel for panel, *_ in points))
     figure, axes = pyplot.subplots(1, len(panels), figsize=(3.2 * len(panels), 3), squeeze=False)
     for axis, panel in zip(axes[0], panels, strict=True):
         for engine, colour in (("stock", "tab:gray"), ("packed", "tab:blue")):
-            points = [
-                (case["batch_size"], [of[name] / unit for of in case["repetitions"][engine] if of])
-                for case in cases
-                if (case["model"], case["lengths"], case["tuning"]) == panel
+            drawn = [
+                (place, [of[name] / unit for of in case["repetitions"][engine] if of])
+                for title, place, case in points
+                if title == panel
             ]
-            points = [(size, values) for size, values in points if values]
-            middles = [statistics.median(values) for _, values in points]
-            bars = [[at - min(of) for at, (_, of) in zip(middles, points, strict=True)]]
-            bars += [[max(of) - at for at, (_, of) in zip(middles, points, strict=True)]]
-            sizes = [size for size, _ in points]
-            axis.errorbar(sizes, middles, bars, marker="o", capsize=3, color=colour, label=engine)
-        axis.set(title="\n".join([panel[1], f"{panel[0]}, {panel[2]}"]), xlabel="pairs in a batch", ylim=(0, None))
+            drawn = [(place, values) for place, values in drawn if values]
+            middles = [statistics.median(values) for _, values in drawn]
+            bars = [[at - min(of) for at, (_, of) in zip(middles, drawn, strict=True)]]
+            bars += [[max(of) - at for at, (_, of) in zip(middles, drawn, strict=True)]]
+            places = [place for place, _ in drawn]
+            axis.errorbar(places, middles, bars, marker="o", capsize=3, color=colour, label=engine)
+        axis.set(title=panel, xlabel=below, ylim=(0, None))
     axes[0][0].set_ylabel(label)
     axes[0][-1].legend()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

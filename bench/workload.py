@@ -40,6 +40,19 @@ MADE = {
 }
 
 
+def even(tokens: int) -> str:
+    """Name the distribution whose dialogues all have this length."""
+    return f"all {tokens} tokens"
+
+
+def lengths_of(name: str) -> Lengths:
+    """Return a distribution by its name; of even ones the prompt is a quarter, and nothing is padded."""
+    if name in MADE:
+        return MADE[name]
+    tokens = int(name.split()[1])
+    return Lengths((tokens // 4, tokens - tokens // 4, tokens - tokens // 4), (0.0, 0.0, 0.0))
+
+
 def build_model(name: str, dtype: Any, seed: int = 0) -> Phi3ForCausalLM:
     """Return a Phi-3-shaped model with random weights, made on the CPU; the seed decides them."""
     import torch
@@ -115,7 +128,7 @@ def pairs_of(name: str, count: int, longest: int, model: str, file: str | None, 
     """
     vocabulary = SHAPES[model].vocabulary
     if name != "hh-rlhf" or not (file and tokenizer):
-        return made_pairs(MADE[name], count, longest, vocabulary)
+        return made_pairs(lengths_of(name), count, longest, vocabulary)
     if not Path(file).is_file():
         raise UserError(f"PAIRS={file} does not exist: give a file of preference pairs, or leave it out")
     pairs = real_pairs(file, tokenizer, longest)[:count]
