@@ -12,13 +12,13 @@ import transformers
 from datasets import Dataset
 from peft import LoraConfig
 from torch import Tensor
+from torch._dynamo.utils import counters
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from trl.trainer.utils import disable_dropout_in_model
 
-from recipes.attention import varlen_attention, visible
 from recipes.config import UserError
 from recipes.engines import ORPO_ENGINES
-from recipes.packing import Packing, Pair, balance, pack
+from recipes.packing import pack
 from recipes.trainers import ORPOConfig
 
 Make = Callable[..., Any]
@@ -230,64 +230,6 @@ def test_attention_softcaps_can_be_switched_off_and_logit_softcaps_count(make: M
     assert_same(gradients(packed), gradients(stock), 1e-4)
 
 
-@pytest.mark.parametrize("window", [None, 3])
-def test_the_variable_length_kernel_gets_the_same_dialogues(
-    monkeypatch: pytest.MonkeyPatch, window: int | None
-) -> None:
-    """The kernel itself needs a GPU: here its documented meaning, one causal attention a sequence, stands for it."""
-    pairs = [Pair([1] * prompt, [1] * chosen, [1] * rejected) for prompt, chosen, rejected in [(5, 3, 9), (2, 8, 1)]]
-    packing = Packing(pairs)
-    query, key, value = (torch.randn(1, heads, packing.starts[-1], 8) for heads in (4, 2, 2))
-
-    def kernel(
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        query_starts: Tensor,
-        key_starts: Tensor,
-        *longest: int,
-        **options: Any,
-    ) -> Tensor:
-        parts, repeat = [], query.shape[1] // key.shape[1]
-        spans = zip(
-            *(starts.tolist() for starts in (query_starts, query_starts[1:], key_starts, key_starts[1:])), strict=False
-        )
-        for first, last, key_first, key_last in spans:
-            assert last - first <= longest[0] and key_last - key_first <= longest[1]
-            scores = torch.einsum(
-                "qhd,khd->hqk", query[first:last], key[key_first:key_last].repeat_interleave(repeat, 1)
-            )
-            distance = torch.arange(last - first)[:, None] + (key_last - key_first - (last - first))
-            distance = distance - torch.arange(key_last - key_first)
-            left = options["window_size"][0]
-            hidden = (distance < 0) | ((distance > left) if left >= 0 else False)
-            weights = (options["scale"] * scores).masked_fill(hidden, -torch.inf).softmax(-1)
-            parts.append(torch.einsum("hqk,khd->qhd", weights, value[key_first:key_last].repeat_interleave(repeat, 1)))
-        return torch.cat(parts)
-
-    monkeypatch.setattr("recipes.attention.varlen_attn", kernel)
-    found = varlen_attention(query, key, value, packing, 0.3, window)
-    for queries, keys in packing.sequences:
-        own_key, own_value = (
-            torch.cat([states[:, :, piece] for piece in keys], 2).repeat_interleave(2, 1) for states in (key, value)
-        )
-        count, total = queries.stop - queries.start, own_key.shape[2]
-        mask = visible(count, total, window, query.device)
-        expected = torch.nn.functional.scaled_dot_product_attention(
-            query[:, :, queries], own_key, own_value, mask, is_causal=mask is None, scale=0.3
-        )
-        assert torch.allclose(found[:, queries].transpose(1, 2), expected, atol=1e-6)
-
-
-def test_balancing_keeps_every_pair_once_and_evens_the_tokens() -> None:
-    draw = random.Random(0)
-    pairs = [Pair([n] * draw.randint(1, 99), [n] * draw.randint(1, 99), [n]) for n in range(12)]
-    dealt = balance([pairs[:4], pairs[4:8], pairs[8:]])
-    assert sorted(pair.prompt[0] for part in dealt for pair in part) == list(range(12))
-    totals = [sum(pair.tokens for pair in part) for part in dealt]
-    assert max(totals) - min(totals) <= max(pair.tokens for pair in pairs)
-
-
 @pytest.mark.parametrize(
     "options, said",
     [
@@ -300,3 +242,15 @@ def test_balancing_keeps_every_pair_once_and_evens_the_tokens() -> None:
 def test_options_that_cannot_be_honoured_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         ORPOConfig(output_dir="out", use_cpu=True, bf16=False, **options)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_model_takes_the_same_steps(make: Make) -> None:
+    """Dynamo traces the layers around the attention; eager kernels stand for a compiler's."""
+    steps = {"max_steps": 3, "per_device_train_batch_size": 4, "learning_rate": 1e-3}
+    compiling: list[dict[str, Any]] = [{}, {"torch_compile": True, "torch_compile_backend": "aot_eager"}]
+    plain, compiled = (make("packed", model_of("Phi3"), rows_of(12), **steps, **how) for how in compiling)
+    for trainer in (plain, compiled):
+        trainer.train()
+    assert counters["frames"]["ok"] > 0
+    assert_same(dict(compiled.model.named_parameters()), dict(plain.model.named_parameters()), 1e-6)
