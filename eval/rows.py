@@ -112,7 +112,9 @@ def by_setting(jobs: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str,
     """Yield the jobs that differ in nothing but the seed, named by the overrides that the others do not share."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for job in jobs:
-        groups.setdefault(tuple(job["overrides"]), []).append(job)
+        group = groups.setdefault(tuple(job["overrides"]), [])
+        if job["seed"] not in [other["seed"] for other in group]:  # seed=0,0 is one model, not two
+            group.append(job)
     shared = set.intersection(*(set(words) for words in groups)) if groups else set()
     for words, group in groups.items():
         yield " ".join(word for word in words if word not in shared), group

@@ -129,6 +129,8 @@ def run(command: list[str], directory: Path, title: str, environment: dict[str, 
     for stale in ("error.txt", "progress"):
         (directory / stale).unlink(missing_ok=True)
     process = start(command, log, environment, warm)
+    if not console.is_terminal:  # where no bar moves
+        console.print(f"{title:>5}  {directory}  started; it logs to {log}", soft_wrap=True)
     try:
         watch(process, directory, title)
     except KeyboardInterrupt:

@@ -130,7 +130,8 @@ def node(name: str, options: dict[str, list[Any]], base: type = object) -> type:
 def session(runs: str) -> str:
     """Name the directory of this invocation of the launcher; the same one for all its jobs."""
     if not sessions:
-        sessions.append(Path(runs, "_sessions", f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"))
+        name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
+        sessions.append(Path(runs, "_sessions", name).expanduser())
     return str(sessions[0])
 
 
@@ -160,6 +161,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         OmegaConfBaseException: a value is missing, or cannot be derived.
     """
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    values["runs"] = str(Path(values["runs"]).expanduser())
     options = trl_options()
     known = {"": _names(Config), "dataset": _names(Dataset), "hardware": _names(Hardware)}
     known |= {"dataset.policies": _names(Policies), "dataset.estimate": _names(Estimate)}
