@@ -31,7 +31,7 @@ UNSAID: dict[Any, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 def svg(
-    draw: Callable[[Sequence[Axes]], None], title: str, panels: int = 1, height: float = 3.2, **shared: bool
+    draw: Callable[[Sequence[Axes]], None], title: str, panels: int = 1, height: float = 3.2, sharex: bool = False
 ) -> str:
     """Return what `draw` paints on panels one below the other as an <svg> element, the same for the same data.
 
