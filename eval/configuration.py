@@ -8,8 +8,18 @@ from typing import Any
 from recipes.config import read_config
 
 ABSENT = "–"
-# Names of places, and what follows from the other options: no difference between experiments.
-NAMES = {"stage", "digest", "start", "start_revision", "pairs", "versions", "options.output_dir", "options.run_name"}
+# Names of places, what follows from the other options, and a secret: no difference between experiments.
+UNSAID = {
+    "stage",
+    "digest",
+    "start",
+    "start_revision",
+    "pairs",
+    "versions",
+    "options.output_dir",
+    "options.run_name",
+    "options.hub_token",
+}
 
 
 def differences(stages: dict[str, Path]) -> tuple[list[list[str]], list[list[str]]]:
@@ -22,7 +32,7 @@ def differences(stages: dict[str, Path]) -> tuple[list[list[str]], list[list[str
         UserError: a stage's configuration is missing or damaged.
     """
     found = {name: dict(flat(read_config(path))) for name, path in stages.items()}
-    options = dict.fromkeys(option for values in found.values() for option in values if option not in NAMES)
+    options = dict.fromkeys(option for values in found.values() for option in values if option not in UNSAID)
     head = ["option", *stages]
     differing, particular = [head], [head]
     for option in options:
