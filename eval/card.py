@@ -107,7 +107,8 @@ def before(directory: Path, rows: list[Row]) -> str:
 def options(config: dict[str, Any]) -> dict[str, str]:
     """Return what the trainer and the model were configured with; an option that is null is left out."""
     wanted = {key: value for key, value in config.items() if key in ("options", "model_options")}
-    return {name: text(value) for name, value in flat(wanted) if value is not None and name not in UNSAID}
+    named = {name: value for name, value in flat(wanted) if value is not None and name not in UNSAID}
+    return {name.removeprefix("options."): text(value) for name, value in named.items()}
 
 
 if __name__ == "__main__":

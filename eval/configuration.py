@@ -26,7 +26,7 @@ def differences(stages: dict[str, Path]) -> tuple[list[list[str]], list[list[str
     """Return the options in which stages differ, as two tables, head first.
 
     The first has the options that at least two of the stages know, with different values; the second those that only
-    one of them knows. `stages` is name -> directory.
+    one of them knows and sets. `stages` is name -> directory.
 
     Raises:
         UserError: a stage's configuration is missing or damaged.
@@ -38,10 +38,11 @@ def differences(stages: dict[str, Path]) -> tuple[list[list[str]], list[list[str
     for option in options:
         cells = [text(values[option]) if option in values else ABSENT for values in found.values()]
         known = [cell for values, cell in zip(found.values(), cells, strict=True) if option in values]
-        if len(known) == 1 < len(cells):
-            particular.append([option, *cells])
+        line = [option.removeprefix("options."), *cells]
+        if len(known) == 1 < len(cells) and known != ["null"]:
+            particular.append(line)
         elif len(set(known)) > 1:
-            differing.append([option, *cells])
+            differing.append(line)
     return differing, particular
 
 

@@ -41,7 +41,7 @@ def test_the_numbers_are_those_of_this_model(session: Path) -> None:
         (line,) = (line for line in card.splitlines() if line.startswith("| gold reward, temperature 1 |"))
         assert line.split(" | ")[-1].removesuffix(" |") == text("gold reward, temperature 1", row)
         assert f"seed {job['seed']}," in card and f"over {PROMPTS} held-out prompts" in card
-    assert "| dropped: empty | 3 | 0 |" in card and "| options.nll_span | `full` |" in card
+    assert "| dropped: empty | 3 | 0 |" in card and "| nll_span | `full` |" in card
     assert "going on from SFT" in read(session, "dpo") and "going on" not in card
 
 

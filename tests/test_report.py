@@ -160,8 +160,8 @@ def test_dpo_goes_on_from_the_pairs_that_sft_has_read(session: Path) -> None:
 def test_only_what_differs_is_shown_and_no_secret(session: Path) -> None:
     stages = {name: session.parent / "seed-0" / name for name in ("sft", "dpo", "orpo")}
     differing, particular = differences(stages)
-    assert differing == [["option", *stages], ["options.learning_rate", "0.001", "0.0002", "0.001"]]
-    assert particular == [["option", *stages], ["options.nll_span", "–", "–", "full"]]
+    assert differing == [["option", *stages], ["learning_rate", "0.001", "0.0002", "0.001"]]
+    assert particular == [["option", *stages], ["nll_span", "–", "–", "full"]]
     assert all("secret" not in (session / name).read_text() for name in ("report.html", "results.json"))
 
 
