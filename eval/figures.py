@@ -1,7 +1,6 @@
 """The report's figures: training, held-out log-probs, distributions of scores, and cost."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -63,34 +62,40 @@ def log_probs(trainings: list[Training]) -> str:
 
 def held_out(rows: list[Row], trainings: list[Training]) -> str:
     """Draw the held-out log-probs of the table at the end of every stage: one definition, so all on the same axes."""
-    after = {found.directory: found.after for found in trainings}
-    by_ends = {tuple(stages[-1] for stages in row.directories): row for row in rows}
-    bases = [row for row in rows if not row.stages]
-
-    def path(row: Row) -> list[tuple[int, Row]]:
-        ends = [by_ends.get(tuple(stages[place] for stages in row.directories)) for place in range(len(row.stages))]
-        reached = [after[directory] for directory in row.directories[0]]
-        known = [(pairs, end) for pairs, end in zip(reached, ends, strict=True) if end]
-        return [(0, bases[0]), *known] if len(bases) == 1 else known
 
     def draw(panels: Sequence[Axes]) -> None:
         for row in (row for row in rows if row.stages):
-            steps = [*pairwise(path(row))][-1:] if len(row.stages) > 1 else [*pairwise(path(row))]
+            ends, colour = evaluated_ends(row, rows, trainings), COLOURS.get(row.pipeline, FAINT)
             for answer, line, marker in (("chosen", "-", "o"), ("rejected", "--", "s")):
-                points = [(pairs, end.values[f"log-prob of {answer}"]) for pairs, end in path(row)]
-                colour, (pairs, last) = COLOURS.get(row.pipeline, FAINT), points[-1]
-                for (before, one), (there, other) in steps:
-                    key = f"log-prob of {answer}"
-                    panels[0].plot((before, there), (one.values[key].mean, other.values[key].mean), line, color=colour)
+                key = f"log-prob of {answer}"
+                pairs, found = zip(*((pairs, end.values[key]) for pairs, end in ends[-2:]), strict=True)
+                panels[0].plot(pairs, [estimate.mean for estimate in found], line, color=colour)
+                last, style = found[-1], {"fmt": marker, "color": colour, "capsize": 3}
                 bar = [[last.mean - last.low], [last.high - last.mean]]
-                label = f"{title(row)}, {answer}"
-                panels[0].errorbar([pairs], [last.mean], bar, fmt=marker, color=colour, capsize=3, label=label)
+                panels[0].errorbar([pairs[-1]], [last.mean], bar, label=f"{title(row)}, {answer}", **style)
         panels[0].set(ylabel="nats per token, held-out answers")
         along_pairs(panels[0])
         below(panels[0])
 
-    label = "Mean log-prob of held-out chosen and rejected answers at the end of every stage, with 95% intervals"
+    names = ", ".join(map(title, rows))
+    label = f"Mean log-prob of held-out chosen and rejected answers after every stage, with 95% intervals: {names}"
     return svg(draw, label, height=3.6 + 0.2 * len(rows))
+
+
+def evaluated_ends(row: Row, rows: list[Row], trainings: list[Training]) -> list[tuple[int, Row]]:
+    """Return, in order, the models on a pipeline's way that have a row of their own, each after how many pairs.
+
+    The first is the base model, where the session has only one.
+    """
+    after = {found.directory: found.after for found in trainings}
+    by_directories = {tuple(stages[-1] for stages in other.directories): other for other in rows}
+    bases = [(0, other) for other in rows if not other.stages]
+    ends = [
+        (after[stages[0]], by_directories[stages])
+        for stages in zip(*row.directories, strict=True)
+        if stages in by_directories
+    ]
+    return (bases if len(bases) == 1 else []) + ends
 
 
 def distribution(rows: list[Row], values: list[np.ndarray], label: str) -> str:

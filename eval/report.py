@@ -89,24 +89,38 @@ def page(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list
     }
 
 
+def by_setting(rows: list[Row]) -> list[tuple[str, list[Row]]]:
+    """Return each setting with its rows, the base models that they started from first; a sweep has several."""
+    settings = dict.fromkeys(row.setting for row in rows if row.stages)
+    return [
+        (setting, [row for row in rows if row.setting == setting or not (row.stages or other(row, setting))])
+        for setting in settings
+    ]
+
+
+def other(base: Row, setting: str) -> bool:
+    """Whether a base model belongs to other settings: to those that lack one of its options."""
+    return not {*base.setting.split()} <= {*setting.split()}
+
+
 def training_figures(rows: list[Row], found: list[Training]) -> list[tuple[Markup, str]]:
     """Return the figures of the training, each with how to read it."""
+    held_out = (
+        "The one measure that means the same for every method: the mean log-prob of the held-out answers that the "
+        "table has, at the end of every stage that was evaluated. Bars are its 95% intervals; solid lines and "
+        "circles are chosen answers, dashed lines and squares rejected ones."
+    )
     drawn = [
-        (
-            figures.held_out(rows, found),
-            "The one measure that means the same for every method: the mean log-prob of the held-out answers that the "
-            "table has, at the end of every stage that was evaluated. Bars are its 95% intervals; solid lines and "
-            "circles are chosen answers, dashed lines and squares rejected ones.",
-        ),
+        *((figures.held_out(group, found), f"{setting} {held_out}".strip()) for setting, group in by_setting(rows)),
         (
             figures.losses(found),
-            "What each method minimises, a line for every seed. The losses mean different things, so each has an axis "
-            "of its own; only their course can be compared. DPO begins where the SFT before it ended.",
+            "What each method minimises, a line for every training. The losses mean different things, so each has an "
+            "axis of its own; only their course can be compared. DPO begins where the SFT before it ended.",
         ),
         (
             figures.log_probs(found),
             "Log-probs of the pairs in training, solid for chosen and dashed for rejected answers, a line for every "
-            "seed. DPO logs sums over an answer's tokens and ORPO means, so they are not laid over each other.",
+            "training. DPO logs sums over an answer's tokens and ORPO means, so they are not laid over each other.",
         ),
     ]
     return [(Markup(figure), caption) for figure, caption in drawn if figure]  # ours, not a model's
@@ -115,14 +129,15 @@ def training_figures(rows: list[Row], found: list[Training]) -> list[tuple[Marku
 def score_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
     """Return the distributions of what the models' answers and rankings are worth."""
     drawn = []
-    if "gold" in rows[0].scored_by:
-        label = "gold reward of an answer at temperature 1"
-        drawn.append((figures.distribution(rows, [row.scores for row in rows], label), "Further right is better."))
-    gaps = [row.log_probs["chosen"] - row.log_probs["rejected"] for row in rows]
-    label = "log-prob of chosen - rejected, nats per token"
-    said = "Held-out pairs; those left of zero are ranked wrong."
-    drawn.append((figures.distribution(rows, gaps, label), said))
-    return [(Markup(figure), f"{said} All seeds together.") for figure, said in drawn]
+    for setting, group in by_setting(rows):
+        if "gold" in rows[0].scored_by:
+            rewards = [row.scores for row in group]
+            figure = figures.distribution(group, rewards, "gold reward of an answer at temperature 1")
+            drawn.append((figure, f"{setting} Further right is better."))
+        gaps = [row.log_probs["chosen"] - row.log_probs["rejected"] for row in group]
+        figure = figures.distribution(group, gaps, "log-prob of chosen - rejected, nats per token")
+        drawn.append((figure, f"{setting} Held-out pairs; those left of zero are ranked wrong."))
+    return [(Markup(figure), f"{said} All seeds together.".strip()) for figure, said in drawn]
 
 
 def stages(found: list[Training]) -> list[list[str]]:
