@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from eval.history import Training
-from eval.rows import Row
+from eval.rows import NAMES, Row
 from eval.svg import BACK, BASE, DPO, FAINT, ORPO, RLHF, SFT, svg
 from eval.table import number, title
 from recipes.config import read_json
@@ -72,7 +72,7 @@ def held_out(rows: list[Row], trainings: list[Training]) -> str:
                 panels[0].plot(pairs, [estimate.mean for estimate in found], line, color=colour)
                 last, style = found[-1], {"fmt": marker, "color": colour, "capsize": 3}
                 bar = [[last.mean - last.low], [last.high - last.mean]]
-                panels[0].errorbar([pairs[-1]], [last.mean], bar, label=f"{title(row)}, {answer}", **style)
+                panels[0].errorbar([pairs[-1]], [last.mean], bar, label=f"{name(row)}, {answer}", **style)
         panels[0].set(ylabel="nats per token, held-out answers")
         along_pairs(panels[0])
         below(panels[0])
@@ -104,7 +104,7 @@ def distribution(rows: list[Row], values: list[np.ndarray], label: str) -> str:
     def draw(panels: Sequence[Axes]) -> None:
         for row, found in zip(rows, values, strict=True):
             style = {"color": COLOURS.get(row.pipeline, FAINT), "linestyle": LINES.get(row.pipeline, "-")}
-            panels[0].ecdf(found.ravel(), linewidth=1.8, label=title(row), **style)
+            panels[0].ecdf(found.ravel(), linewidth=1.8, label=name(row), **style)
         panels[0].set(xlabel=label, ylabel="share at or below")
         below(panels[0])
 
@@ -117,13 +117,13 @@ def ledger(rows: list[Row]) -> str:
     trained = [row for row in rows if row.stages][::-1]
 
     def draw(panels: Sequence[Axes]) -> None:
-        for axes, (key, name) in zip(panels, COSTS.items(), strict=True):
+        for axes, (key, cost) in zip(panels, COSTS.items(), strict=True):
             for place, row in enumerate(trained):
                 total = stack(axes, place, by_stage(row, key))
                 text = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-                axes.annotate(number(name, total), (total, place), **text)
-            axes.set_yticks(range(len(trained)), [title(row) for row in trained])
-            axes.set(xlabel=name)
+                axes.annotate(number(cost, total), (total, place), **text)
+            axes.set_yticks(range(len(trained)), [name(row) for row in trained])
+            axes.set(xlabel=cost)
             axes.margins(x=0.25)
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
@@ -132,7 +132,8 @@ def ledger(rows: list[Row]) -> str:
         above = {"loc": "lower left", "bbox_to_anchor": (0, 0.98)}
         panels[0].legend([bars[stage] for stage in stages], stages, frameon=False, ncols=4, **above)
 
-    label = "Cost of each pipeline, stacked by stage: device-seconds, FLOPs, tokens computed"
+    names = ", ".join(map(title, trained))
+    label = f"Cost, stacked by stage, in device-seconds, FLOPs and tokens computed: {names}"
     return svg(draw, label, len(COSTS), len(COSTS) * (0.8 + 0.32 * len(trained)))
 
 
@@ -144,6 +145,11 @@ def stack(axes: Axes, place: int, parts: list[tuple[str, float]]) -> float:
         axes.barh(place, value, left=end, linewidth=0.5, label=stage, **style)
         end += value
     return end
+
+
+def name(row: Row) -> str:
+    """Return a pipeline's name; a figure is of one setting, which its caption names."""
+    return NAMES.get(row.pipeline, row.pipeline)
 
 
 def by_stage(row: Row, key: str) -> list[tuple[str, float]]:

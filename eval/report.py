@@ -79,7 +79,7 @@ def page(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list
         "missing": missing(jobs),
         "training": training_figures(rows, found),
         "scores": score_figures(rows),
-        "ledger": Markup(figures.ledger(rows)),
+        "costs": cost_figures(rows),
         "prompts": side_by_side(rows, jobs),
         "differing": differing,
         "particular": particular,
@@ -138,6 +138,12 @@ def score_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
         figure = figures.distribution(group, gaps, "log-prob of chosen - rejected, nats per token")
         drawn.append((figure, f"{setting} Held-out pairs; those left of zero are ranked wrong."))
     return [(Markup(figure), f"{said} All seeds together.".strip()) for figure, said in drawn]
+
+
+def cost_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
+    """Return what each setting's pipelines cost."""
+    said = "Stacked by stage, the mean over seeds; the numbers are the table's."
+    return [(Markup(figures.ledger(group)), f"{setting} {said}".strip()) for setting, group in by_setting(rows)]
 
 
 def stages(found: list[Training]) -> list[list[str]]:
