@@ -103,6 +103,11 @@ def other(base: Row, setting: str) -> bool:
     return not {*base.setting.split()} <= {*setting.split()}
 
 
+def captioned(setting: str, said: str) -> str:
+    """Return a figure's caption, with the setting that it is of in a sweep."""
+    return f"{setting}: {said}" if setting else said
+
+
 def training_figures(rows: list[Row], found: list[Training]) -> list[tuple[Markup, str]]:
     """Return the figures of the training, each with how to read it."""
     held_out = (
@@ -111,7 +116,7 @@ def training_figures(rows: list[Row], found: list[Training]) -> list[tuple[Marku
         "circles are chosen answers, dashed lines and squares rejected ones."
     )
     drawn = [
-        *((figures.held_out(group, found), f"{setting} {held_out}".strip()) for setting, group in by_setting(rows)),
+        *((figures.held_out(group, found), captioned(setting, held_out)) for setting, group in by_setting(rows)),
         (
             figures.losses(found),
             "What each method minimises, a line for every training. The losses mean different things, so each has an "
@@ -133,17 +138,18 @@ def score_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
         if "gold" in rows[0].scored_by:
             rewards = [row.scores for row in group]
             figure = figures.distribution(group, rewards, "gold reward of an answer at temperature 1")
-            drawn.append((figure, f"{setting} Further right is better."))
+            drawn.append((figure, captioned(setting, "Further right is better. All seeds together.")))
         gaps = [row.log_probs["chosen"] - row.log_probs["rejected"] for row in group]
         figure = figures.distribution(group, gaps, "log-prob of chosen - rejected, nats per token")
-        drawn.append((figure, f"{setting} Held-out pairs; those left of zero are ranked wrong."))
-    return [(Markup(figure), f"{said} All seeds together.".strip()) for figure, said in drawn]
+        said = "Held-out pairs; those left of zero are ranked wrong. All seeds together."
+        drawn.append((figure, captioned(setting, said)))
+    return [(Markup(figure), caption) for figure, caption in drawn]
 
 
 def cost_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
     """Return what each setting's pipelines cost."""
     said = "Stacked by stage, the mean over seeds; the numbers are the table's."
-    return [(Markup(figures.ledger(group)), f"{setting} {said}".strip()) for setting, group in by_setting(rows)]
+    return [(Markup(figures.ledger(group)), captioned(setting, said)) for setting, group in by_setting(rows)]
 
 
 def stages(found: list[Training]) -> list[list[str]]:

@@ -165,6 +165,22 @@ def test_only_what_differs_is_shown_and_no_secret(session: Path) -> None:
     assert all("secret" not in (session / name).read_text() for name in ("report.html", "results.json"))
 
 
+def test_a_sweep_has_figures_of_one_setting_each(tmp_path: Path) -> None:
+    """However long its options are: they once left no room for the axes, of which Matplotlib warns."""
+    swept = make_session(tmp_path)
+    settings = [
+        " ".join(f"orpo.{name}={seed}" for name in ("learning_rate", "max_grad_norm", "beta")) for seed in SEEDS
+    ]
+    for seed, setting in zip(SEEDS, settings, strict=True):
+        path = swept / str(seed) / "job.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"overrides": setting.split()}))
+    write_report(swept)
+    text = (swept / "report.html").read_text()
+    assert [text.count(f"<figcaption>{setting}: ") for setting in settings] == [4, 4]
+    labels = Page(text).labels
+    assert len(labels) == len({*labels}) == 2 + 4 + 4, "losses and log-probs are of the whole sweep"
+
+
 def test_chromium_opens_the_page_without_a_complaint(session: Path, tmp_path: Path) -> None:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
