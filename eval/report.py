@@ -4,7 +4,6 @@ Written beside the table as report.html and results.json, whose schema is docs/r
 """
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,12 @@ from eval.history import Training, trainings
 from eval.matrix import explain, matrices, tests
 from eval.results import results
 from eval.rows import NAMES, Row, missing
-from eval.session import console, jobs_of, measured, models_of, sessions
+from eval.samples import side_by_side
+from eval.session import console, jobs_of, sessions
 from eval.suite import run
-from eval.table import cells, notes, rows_of, title
-from recipes.config import read_json, write_json, write_text
+from eval.table import cells, notes, rows_of
+from recipes.config import write_json, write_text
 from recipes.versions import provenance
-
-PROMPTS = 12
-
-
-@dataclass(frozen=True)
-class Side:
-    """One pipeline's answer to a prompt, with its score where there is one."""
-
-    name: str
-    text: str
-    score: float | None
-    tokens: int
-    stopped: bool
 
 
 def main(words: list[str]) -> None:
@@ -179,36 +166,6 @@ def configured(rows: list[Row]) -> dict[str, Path]:
         for stage, directory in zip(row.stages, row.directories[0], strict=False):  # a base model has no stages
             found.setdefault(directory, f"{stage} {row.setting}".strip())
     return {name: directory for directory, name in found.items()}
-
-
-def side_by_side(rows: list[Row], jobs: list[dict[str, Any]]) -> list[tuple[str, str, list[Side]]]:
-    """Return `PROMPTS` held-out prompts at equal distances, so that none is chosen: place, prompt, and every answer.
-
-    The answers are those that win rates are decided by, at temperature 1, of each row's first seed.
-    """
-    answers = [sampled(row, jobs) for row in rows]
-    count = len(answers[0])
-    chosen = sorted({place * count // PROMPTS for place in range(PROMPTS)})
-    return [
-        (
-            f"Prompt {place + 1} of {count}",
-            answers[0][place]["prompt"],
-            [side(title(row), given[place]) for row, given in zip(rows, answers, strict=True)],
-        )
-        for place in chosen
-    ]
-
-
-def sampled(row: Row, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the sampled answers of a row's first seed."""
-    directory = row.directories[0][-1]
-    (job, *_) = (job for job in jobs if job["seed"] == row.seeds[0] and directory in models_of(job))
-    return read_json(measured(directory, job["evaluation"]))["sampled"]
-
-
-def side(name: str, answer: dict[str, Any]) -> Side:
-    """Return what is shown of one answer."""
-    return Side(name, answer["text"], answer.get("gold"), answer["tokens"], answer["stopped"])
 
 
 if __name__ == "__main__":
