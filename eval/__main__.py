@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.endpoint import Endpoint
+from eval.report import write_report
 from eval.session import jobs_of, measured, models_of, sessions
 from eval.suite import ENDPOINT, endpoint_of, progress, read_words, run
 from eval.table import write_table
@@ -25,6 +26,7 @@ def main(words: list[str]) -> None:
     for session in sessions(paths):
         evaluate_session(session, endpoint)
         write_table(session)
+        write_report(session)
 
 
 def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:

@@ -1,0 +1,115 @@
+"""`python -m eval.card [SESSION …]`: a model card for every stage that a session trained, in its model's directory.
+
+It takes the place of the card that TRL leaves in the stage directory, which names neither data nor results.
+"""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from eval.configuration import UNSAID, flat, text
+from eval.rows import NAMES, Row, build_rows
+from eval.session import console, jobs_of, sessions
+from eval.suite import run
+from eval.table import cells, markdown, notes, rows_of
+from recipes.config import read_config, read_json, write_text
+
+METHODS = {
+    "sft": "supervised fine-tuning on the chosen answers of preference pairs",
+    "dpo": "DPO ([Rafailov et al. 2023](https://arxiv.org/abs/2305.18290)) on preference pairs",
+    "orpo": "ORPO ([Hong, Lee & Thorne 2024](https://arxiv.org/abs/2403.07691)) on preference pairs, in one stage",
+}
+MAIN = (
+    *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm", "beta"),
+    *("loss_type", "label_smoothing", "nll_span", "nll_mean", "max_length", "disable_dropout", "bf16"),
+    *("dtype", "use_peft", "load_in_4bit", "load_in_8bit"),
+)
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def main(words: list[str]) -> None:
+    """Write the cards of every session named, or of the newest.
+
+    Raises:
+        UserError: a directory is no session, or nothing was evaluated yet.
+    """
+    for session in sessions(words):
+        rows_of(session)  # says what was not trained or not evaluated, before anything is written
+        written: set[Path] = set()
+        for job in jobs_of(session):
+            stages = {Path(stage) for stages in job["pipelines"].values() for stage in stages} - written
+            rows = build_rows([job]) if stages else []
+            for directory in sorted(stages):
+                write_card(directory, job, rows)
+            written |= stages
+
+
+def write_card(directory: Path, job: dict[str, Any], rows: list[Row]) -> None:
+    """Write a stage's card into its model's directory, and in the place of TRL's where there is one."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
+    environment.trim_blocks = True  # it is Markdown, so nothing is escaped; no model's text is in it
+    content = environment.get_template("card.md.jinja").render(card(directory, job, rows))
+    places = [directory / "model" / "README.md", directory / "README.md"]
+    for place in (place for place in places if place.parent != directory or place.exists()):
+        write_text(place, f"{content}\n")
+    console.print(f"card: {places[0]}", soft_wrap=True)
+
+
+def card(directory: Path, job: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
+    """Return what the template shows; `rows` are of this job alone, so that the numbers are of this very model."""
+    config, record = read_config(directory), read_json(directory / "record.json")
+    measured = [row for row in rows if row.stages and row.directories[0][-1] == directory]
+    base, chosen = base_model(config["model"]), options(config)
+    return {
+        "front": front(record["stage"], base),
+        "title": f"{record['stage'].upper()}: {job['model']} on {job['dataset']}",
+        "method": METHODS.get(record["stage"], record["stage"].upper()),
+        "base": base,
+        "revision": config["model"].get("model_revision"),
+        "before": before(directory, rows),
+        "record": record,
+        "dropped": sorted({name for split in record["data"]["dropped"].values() for name in split}),
+        "main": {name: value for name, value in chosen.items() if name.split(".")[-1] in MAIN},
+        "options": chosen,
+        "table": markdown(cells([*(row for row in rows if not row.stages), *measured])) if measured else [],
+        "notes": list(notes(rows)),
+        "prompts": job["evaluation"]["prompts"],
+        "gold": job["evaluation"]["gold"],
+        "new_tokens": job["evaluation"]["max_new_tokens"],
+    }
+
+
+def front(stage: str, base: str) -> str:
+    """Return the Hub's YAML; a base model of the Hub is linked, and the licence is the publisher's to say."""
+    linked: dict[str, Any] = {"base_model": base, "base_model_relation": "finetune"} if HUB_ID.fullmatch(base) else {}
+    data = ModelCardData(library_name="transformers", pipeline_tag="text-generation", tags=["trl", stage], **linked)
+    return data.to_yaml()
+
+
+def base_model(model: dict[str, Any]) -> str:
+    """Return the base model's id on the Hub, or the profile's name: a path of this machine means nothing elsewhere."""
+    name = model["model_name_or_path"]
+    local = model.get("pocket_size") or Path(name).is_absolute() or Path(name).exists()
+    return model["name"] if local else name
+
+
+def before(directory: Path, rows: list[Row]) -> str:
+    """Return the names of the stages that a stage went on from, if any."""
+    paths = [row.directories[0] for row in rows if row.stages and directory in row.directories[0]]
+    stages = paths[0][: paths[0].index(directory)]
+    return ", ".join(NAMES.get(read_json(stage / "record.json")["stage"], stage.name) for stage in stages)
+
+
+def options(config: dict[str, Any]) -> dict[str, str]:
+    """Return what the trainer and the model were configured with; an option that is null is left out."""
+    wanted = {key: value for key, value in config.items() if key in ("options", "model_options")}
+    named = {name: value for name, value in flat(wanted) if value is not None and name not in UNSAID}
+    return {name.removeprefix("options."): text(value) for name, value in named.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:]))

@@ -1,0 +1,62 @@
+"""What the stages of a comparison were configured with, where it differs."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recipes.config import read_config
+
+ABSENT = "–"
+# Names of places, what follows from the other options, and a secret: no difference between experiments.
+UNSAID = {
+    "stage",
+    "digest",
+    "start",
+    "start_revision",
+    "pairs",
+    "versions",
+    "options.output_dir",
+    "options.run_name",
+    "options.hub_token",
+}
+
+
+def differences(stages: dict[str, Path]) -> tuple[list[list[str]], list[list[str]]]:
+    """Return the options in which stages differ, as two tables, head first.
+
+    The first has the options that at least two of the stages know, with different values; the second those that only
+    one of them knows and sets. `stages` is name -> directory.
+
+    Raises:
+        UserError: a stage's configuration is missing or damaged.
+    """
+    found = {name: dict(flat(read_config(path))) for name, path in stages.items()}
+    options = dict.fromkeys(option for values in found.values() for option in values if option not in UNSAID)
+    head = ["option", *stages]
+    differing, particular = [head], [head]
+    for option in options:
+        cells = [text(values[option]) if option in values else ABSENT for values in found.values()]
+        known = [cell for values, cell in zip(found.values(), cells, strict=True) if option in values]
+        line = [option.removeprefix("options."), *cells]
+        if len(known) == 1 < len(cells) and known != ["null"]:
+            particular.append(line)
+        elif len(set(known)) > 1:
+            differing.append(line)
+    return differing, particular
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every leaf of nested dictionaries under its dotted name."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def text(value: Any) -> str:
+    """Return a value as the command line has it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(text, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)

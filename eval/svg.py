@@ -1,0 +1,52 @@
+"""SVG that lives in a page: text stays text, and colours are the page's, so that they follow light and dark."""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Drawn in these stand-ins, then replaced by variables of the page's style sheet.
+COLOURS = {
+    "#000001": "currentColor",
+    "#000002": "var(--faint)",
+    "#000003": "var(--base)",
+    "#000004": "var(--sft)",
+    "#000005": "var(--dpo)",
+    "#000006": "var(--orpo)",
+    "#000007": "var(--rlhf)",
+    "#000008": "var(--back)",
+}
+TEXT, FAINT, BASE, SFT, DPO, ORPO, RLHF, BACK = COLOURS
+SETTINGS: dict[Any, Any] = {
+    **{name: TEXT for name in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")},
+    **{"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "hatch.color": BACK},
+    **{"axes.spines.top": False, "axes.spines.right": False},
+}
+UNSAID: dict[Any, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+
+
+def svg(
+    draw: Callable[[Sequence[Axes]], None], title: str, panels: int = 1, height: float = 3.2, sharex: bool = False
+) -> str:
+    """Return what `draw` paints on panels one below the other as an <svg> element, the same for the same data.
+
+    `height` is of all panels, in inches; `title` is what a screen reader says.
+    """
+    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": title}):
+        figure = Figure(figsize=(5.4, height), layout="constrained")
+        draw(figure.subplots(panels, squeeze=False, sharex=sharex)[:, 0].tolist())
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata=UNSAID)
+    text = buffer.getvalue()
+    text = re.sub(r" id=\"[A-Za-z]+[\w.]*_\d+\"", "", text[text.index("<svg") :])  # the same in every figure
+    text = re.sub(r"(<svg[^>]*?) width=\"[^\"]*\"", r'\1 role="img"', text, count=1)
+    label = f' aria-label="{escape(title)}"'
+    text = re.sub(r"(<svg[^>]*?) height=\"[^\"]*\"", lambda found: found[1] + label, text, count=1)
+    for colour, name in COLOURS.items():
+        text = text.replace(colour, name)
+    return re.sub(r"font: [\d.]+px [^;\"]*", lambda found: found[0].split("px")[0] + "px sans-serif", text)

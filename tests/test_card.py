@@ -1,0 +1,62 @@
+"""A model card says what the records and the table say; its head is the Hub's, and its code runs."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from comparison import PROMPTS, make_session
+
+from eval.card import main
+from eval.rows import build_rows
+from eval.session import jobs_of
+from eval.table import text
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Path:
+    """A comparison with its cards; TRL has left one of its own in one stage."""
+    made = make_session(tmp_path)
+    (tmp_path / "seed-0" / "orpo" / "README.md").write_text("# Model Card for None")
+    main([str(made)])
+    return made
+
+
+def read(session: Path, stage: str, seed: int = 0) -> str:
+    return (session.parent / f"seed-{seed}" / stage / "model" / "README.md").read_text()
+
+
+def test_the_head_parses_and_states_no_licence(session: Path) -> None:
+    _, head, body = read(session, "dpo").split("---\n", 2)
+    found = yaml.safe_load(head)
+    assert found["base_model"] == "someone/tiny" and {"trl", "dpo"} <= {*found["tags"]}
+    assert found["library_name"] == "transformers" and "license" not in found and "## Licence" in body
+
+
+def test_the_numbers_are_those_of_this_model(session: Path) -> None:
+    for job in jobs_of(session):
+        (row,) = (row for row in build_rows([job]) if row.pipeline == "orpo")
+        card = read(session, "orpo", job["seed"])
+        (line,) = (line for line in card.splitlines() if line.startswith("| gold reward, temperature 1 |"))
+        assert line.split(" | ")[-1].removesuffix(" |") == text("gold reward, temperature 1", row)
+        assert f"seed {job['seed']}," in card and f"over {PROMPTS} held-out prompts" in card
+    assert "| dropped: empty | 3 | 0 |" in card and "| nll_span | `full` |" in card
+    assert "going on from SFT" in read(session, "dpo") and "going on" not in card
+
+
+def test_trls_card_is_replaced_and_no_secret_is_published(session: Path) -> None:
+    orpo = session.parent / "seed-0" / "orpo"
+    assert (orpo / "README.md").read_text() == read(session, "orpo")
+    assert not (session.parent / "seed-1" / "orpo" / "README.md").exists()
+    assert "secret" not in read(session, "orpo")
+
+
+def test_its_code_runs(session: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = session.parent / "seed-0" / "orpo" / "model"
+    shutil.copytree(tiny_model, directory, dirs_exist_ok=True)
+    monkeypatch.chdir(directory)
+    code = re.search(r"```python\n(.*?)```", read(session, "orpo"), re.S)
+    assert code
+    exec(code[1], names := {})
+    assert len(names["answer"]) <= 4, "dataset.max_new_tokens"

@@ -1,0 +1,200 @@
+"""The page stands alone, says what the table says, and what a model answered stays text."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comparison import BATCH, EVIL, PROMPTS, SEEDS, UPDATES, make_session
+
+from eval.configuration import differences
+from eval.history import trainings
+from eval.report import write_report
+from eval.rows import build_rows
+from eval.session import jobs_of
+from eval.table import write_table
+
+SCHEMA = json.loads((Path(__file__).parent.parent / "docs" / "results.schema.json").read_text())
+KINDS: dict[str, Any] = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
+KINDS |= {"integer": int, "number": (int, float)}
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison with its table and its page."""
+    made = make_session(tmp_path_factory.mktemp("report"))
+    write_table(made)
+    write_report(made)
+    return made
+
+
+class Page(HTMLParser):
+    """A page's tags, the addresses in it, its text, its tables, and what its figures say to a screen reader."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.labels: list[str | None] = []
+        self.text = ""
+        self.tables: list[list[list[str]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        values = dict(attrs)
+        names = ("src", "href", "xlink:href", "srcset", "action", "data", "poster")
+        self.addresses += [value or "" for name, value in attrs if name in names]
+        if tag == "svg":
+            self.labels.append(values.get("aria-label"))
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if {"td", "th"} & {*self.tags[-1:]}:
+            self.tables[-1][-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def page(session: Path) -> Page:
+    return Page((session / "report.html").read_text())
+
+
+def test_the_page_stands_alone_and_answers_are_text(session: Path, page: Page) -> None:
+    text = (session / "report.html").read_text()
+    assert not {"script", "iframe", "object", "img"} & {*page.tags}
+    assert all(address.startswith(("#", "data:,")) for address in page.addresses), page.addresses
+    assert all(url.startswith("#") for url in re.findall(r"url\(([^)]*)\)", text))
+    assert page.text.count(EVIL) == 12 * (1 + 4), "of a dozen prompts, each and the answers of four models"
+    assert page.tags.count("svg") == page.tags.count("figcaption") == 6
+    assert all(page.labels) and len({*page.labels}) == 6
+
+
+def test_the_prompts_are_spread_evenly(page: Page) -> None:
+    places = [int(place) for place in re.findall(rf"Prompt (\d+) of {PROMPTS}", page.text)]
+    steps = {later - earlier for earlier, later in pairwise(places)}
+    assert places[0] == 1 and len(places) == 12 and steps <= {PROMPTS // 12, PROMPTS // 12 + 1}
+
+
+def numbers(cell: str) -> list[float]:
+    scale = 100 if "%" in cell else 1
+    return [float(found.replace(",", "")) / scale for found in re.findall(r"-?\d[\d,]*\.?\d*(?:e[+-]\d+)?", cell)]
+
+
+def test_the_pages_numbers_are_those_of_the_table(session: Path, page: Page) -> None:
+    rows = json.loads((session / "table.json").read_text())["rows"]
+    shown = {line[0]: line[1:] for line in page.tables[0]}
+    compared = 0
+    for name, cells in shown.items():
+        for row, cell in zip(rows, cells, strict=True):
+            value = row.get(name)
+            if isinstance(value, dict):
+                wanted = [value[key] for key in ("mean", "spread", "low", "high") if value[key] is not None]
+            elif isinstance(value, int | float):
+                wanted = [value]
+            else:
+                continue
+            tolerance = 0.0005001 if "%" in cell else 0.005001
+            if abs(wanted[0]) > 1000:  # counts are whole, FLOPs have three digits
+                tolerance = 0.5 if name != "FLOPs" else 0.005 * wanted[0]
+            assert numbers(cell) == pytest.approx(wanted, abs=tolerance, rel=0), (name, cell)
+            compared += len(wanted)
+    assert compared > 100
+    assert page.tables[1][1:], "and the matrix of win rates is there"
+
+
+def problems(value: Any, schema: dict[str, Any], place: str = "$") -> list[str]:
+    """What of `value` breaks the schema, for the few keywords that ours uses."""
+    if "$ref" in schema:
+        schema = SCHEMA["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+    if "anyOf" in schema:
+        found = [problems(value, choice, place) for choice in schema["anyOf"]]
+        return [] if [] in found else found[-1]
+    wrong = []
+    kinds = schema.get("type", [])
+    allowed = tuple(KINDS[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds))
+    if allowed and not any(isinstance(value, kind) for kind in allowed):
+        wrong.append(f"{place} is no {kinds}")
+    if value not in schema.get("enum", [schema.get("const", value)]):
+        wrong.append(f"{place} is {value!r}")
+    if isinstance(value, dict):
+        wrong += [f"{place}.{name} is missing" for name in schema.get("required", []) if name not in value]
+        for name, inner in value.items():
+            known = schema.get("properties", {}).get(name, schema.get("additionalProperties", {}))
+            wrong += [f"{place}.{name} is unknown"] if known is False else problems(inner, known, f"{place}.{name}")
+    if isinstance(value, list):
+        wrong += [line for inner in value for line in problems(inner, schema.get("items", {}), f"{place}[]")]
+    return wrong
+
+
+def test_results_follow_their_schema_and_say_what_the_table_says(session: Path) -> None:
+    results = json.loads((session / "results.json").read_text())
+    assert problems(results, SCHEMA) == []
+    for broken in ({"format": 2}, {"rows": [{}]}, {"notes": [1]}, {"more": 1}):
+        assert problems(results | broken, SCHEMA), broken
+    flat = [{**{key: row[key] for key in row if key != "values"}, **row["values"]} for row in results["rows"]]
+    assert flat == json.loads((session / "table.json").read_text())["rows"]
+    assert len(results["stages"]) == 3 * len(SEEDS), "SFT is shared by two pipelines and there once"
+
+
+def test_dpo_goes_on_from_the_pairs_that_sft_has_read(session: Path) -> None:
+    found = {(training.stage, training.seed): training for training in trainings(build_rows(jobs_of(session)))}
+    read = UPDATES * BATCH
+    assert found["sft", 0].after == found["orpo", 1].after == read and found["dpo", 1].after == 2 * read
+    pairs, losses = found["dpo", 0].curve("loss")
+    assert pairs.tolist() == [read + step * BATCH for step in range(1, UPDATES + 1)]
+    assert losses.tolist() == [1 / step for step in range(1, UPDATES + 1)]
+    assert found["sft", 0].curve("logps_sum/chosen")[1].size == 0
+
+
+def test_only_what_differs_is_shown_and_no_secret(session: Path) -> None:
+    stages = {name: session.parent / "seed-0" / name for name in ("sft", "dpo", "orpo")}
+    differing, particular = differences(stages)
+    assert differing == [["option", *stages], ["learning_rate", "0.001", "0.0002", "0.001"]]
+    assert particular == [["option", *stages], ["nll_span", "–", "–", "full"]]
+    assert all("secret" not in (session / name).read_text() for name in ("report.html", "results.json"))
+
+
+def test_a_sweep_has_figures_of_one_setting_each(tmp_path: Path) -> None:
+    """However long its options are: they once left no room for the axes, of which Matplotlib warns."""
+    swept = make_session(tmp_path)
+    settings = [
+        " ".join(f"orpo.{name}={seed}" for name in ("learning_rate", "max_grad_norm", "beta")) for seed in SEEDS
+    ]
+    for seed, setting in zip(SEEDS, settings, strict=True):
+        path = swept / str(seed) / "job.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"overrides": setting.split()}))
+    write_report(swept)
+    text = (swept / "report.html").read_text()
+    assert [text.count(f"<figcaption>{setting}: ") for setting in settings] == [4, 4]
+    labels = Page(text).labels
+    assert len(labels) == len({*labels}) == 2 + 4 + 4, "losses and log-probs are of the whole sweep"
+
+
+def test_chromium_opens_the_page_without_a_complaint(session: Path, tmp_path: Path) -> None:
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("there is no Chromium on this machine")
+
+    def complaints(file: Path) -> list[str]:
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+        command = [browser, *options, f"--user-data-dir={tmp_path / file.stem}", f"file://{file}"]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert "</html>" in answer.stdout
+        return [line for line in answer.stderr.splitlines() if "CONSOLE" in line]
+
+    assert complaints(session / "report.html") == []
+    # The page's own policy forbids every request and every script; a page that tried either is told so.
+    tried = tmp_path / "tried.html"
+    tried.write_text((session / "report.html").read_text().replace("</main>", f"{EVIL}</main>"))
+    assert len(complaints(tried)) >= 2
