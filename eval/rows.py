@@ -12,7 +12,7 @@ from eval.statistics import Estimate, estimate, verdict, win_rate
 from recipes.config import read_json
 
 RIVALS = {"dpo": "orpo", "orpo": "dpo"}
-NAMES = {"base": "base model", "sft": "SFT", "dpo": "SFT → DPO", "orpo": "ORPO"}
+NAMES = {"base": "base model", "sft": "SFT", "dpo": "SFT → DPO", "orpo": "ORPO", "rlhf": "SFT → RM → RLOO"}
 
 
 @dataclass

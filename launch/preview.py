@@ -75,6 +75,9 @@ def say(config: dict[str, Any]) -> None:
         f"{hardware['utilisation']:.0%} of {hardware['tflops'] or '?'} TFLOPS a device.",
         soft_wrap=True,
     )
+    unmeasured = {"reward", "rloo"} & {stage for stages in config["pipelines"].values() for stage in stages}
+    if unmeasured:
+        console.print(f"Of {' and '.join(sorted(unmeasured))} no forecast has been held against a measurement yet.")
     if not fits(config, worst(config, shape, tokens).peak):
         console.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
 

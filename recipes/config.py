@@ -172,6 +172,8 @@ class Stage:
     fsdp: bool
     options: dict[str, Any]  # the trainer's, under TRL's names
     digest: str
+    reward_model: str | None = None  # RLOO's: the directory or hub id of the classifier that it asks
+    reward_revision: str | None = None
 
     @classmethod
     def load(cls, directory: Path) -> "Stage":
