@@ -35,7 +35,7 @@ def load_pairs(directory: Path) -> DatasetDict:
 
 
 def load_prompts(directory: Path) -> DatasetDict:
-    """Return the prompts of the prepared pairs for RLOO: their ids as `prompt`, their `messages`; training rows numbered."""
+    """Return the prepared prompts: `prompt`, their ids, and `messages`; training rows with `row`, their number."""
     rows = open_pairs(directory)
     columns = {"train": ["row", "prompt", "prompt_ids"], "test": ["prompt", "prompt_ids"]}
     names = {"prompt": "messages", "prompt_ids": "prompt"}

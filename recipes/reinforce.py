@@ -8,6 +8,7 @@ the reference model, exceeds the mean of the others'.
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from datasets import Dataset
 from torch import Tensor
 from trl import RLOOConfig as StockRLOOConfig
@@ -40,6 +41,9 @@ class RLOOTrainer(StockRLOOTrainer):
     """TRL's RLOO trainer on rows whose `prompt` is a list of ids."""
 
     meter: Meter  # given by `recipes.fit`
+    model: Any
+    ref_model: Any
+    num_generations: int
 
     def __init__(self, model: Any, reward: RewardModel, args: RLOOConfig, train_dataset: Dataset, **options: Any):
         """Make the trainer.
@@ -59,7 +63,8 @@ class RLOOTrainer(StockRLOOTrainer):
         self.eos_token_ids = stops
         for settings in (self.generation_kwargs, self.generation_config.__dict__):
             settings |= {"eos_token_id": stops, "use_cache": True}
-        frozen = [model for model in (self.ref_model, reward.model) if model is not None]
+        reference = self.model if self.ref_model is None else self.ref_model  # the policy itself, less its adapters
+        frozen = [reward.model, *([reference] if args.beta else [])]
         self.frozen_weights = sum(weight.numel() for model in frozen for weight in model.parameters())
 
     def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
@@ -67,7 +72,7 @@ class RLOOTrainer(StockRLOOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Count what is computed without a gradient: sampling, the old log-probs, reference and reward model."""
-        found = super()._generate_and_score_completions(inputs)
+        found: Any = super()._generate_and_score_completions(inputs)
         if self.model.training:
             dialogues = found["prompt_ids"].numel() + found["completion_ids"].numel()
             cost = Cost(computed_tokens=2 * dialogues, inference_tokens=2 * dialogues)
@@ -79,10 +84,8 @@ class RLOOTrainer(StockRLOOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """Count the micro-batch that is trained on."""
         if self.model.training:
-            masks = inputs["prompt_mask"], inputs["completion_mask"]
-            prompts = len(masks[0]) // self.num_generations
-            tokens, computed = (sum(count) for count in zip(*((int(m.sum()), m.numel()) for m in masks), strict=True))
-            self.meter.cost.add(Cost(prompts, tokens, computed))
+            dialogues = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+            self.meter.cost.add(Cost(len(dialogues) // self.num_generations, int(dialogues.sum()), dialogues.numel()))
         return super()._compute_loss(model, inputs)
 
 

@@ -1,4 +1,4 @@
-"""Reward model: learn from the pairs to tell chosen from rejected (Bradley-Terry); the second of RLHF's three stages."""
+"""Reward model: learn from the pairs to tell chosen from rejected (Bradley-Terry); the second of RLHF's stages."""
 
 from recipes.config import Stage
 from recipes.data import load_pairs

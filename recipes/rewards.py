@@ -1,7 +1,6 @@
 """Reward models: TRL's trainer on the prepared pairs, and asking a trained or a foreign one what answers are worth."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -49,7 +48,7 @@ class RewardModel:
 
     @torch.no_grad()
     def forward(self, dialogues: list[list[int]]) -> Tensor:
-        """Return the rewards of one batch, padded on the right: a classifier reads its last token that is no padding."""
+        """Return the rewards of one batch, padded on the right: it is read off the last token that is no padding."""
         ids = [torch.tensor(dialogue) for dialogue in dialogues]
         masks = [torch.ones_like(row) for row in ids]
         padded = pad_sequence(ids, batch_first=True, padding_value=self.model.config.pad_token_id)

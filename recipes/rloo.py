@@ -1,4 +1,4 @@
-"""RLOO: answer the prompts, and make likelier what the reward model prefers; the last of RLHF's three stages."""
+"""RLOO: answer the prompts, and make likelier what the reward model prefers; the last of RLHF's stages."""
 
 from recipes.config import Stage
 from recipes.data import load_prompts
