@@ -67,7 +67,10 @@ def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMo
         options = {"quantization_config": quantisation, "device_map": {"": device()}}
     model = pretrained(stage, dtype=config.dtype, attn_implementation=config.attn_implementation, **options)
     if stage.stage == REWARD:
-        torch.nn.init.zeros_(model.score.weight)  # type: ignore[union-attr, arg-type]
+        head: Any = model.score
+        torch.nn.init.zeros_(head.weight)
+        # adapters train in float32, and the head with them, on a trunk in half precision
+        head.register_forward_pre_hook(lambda head, inputs: (inputs[0].to(head.weight.dtype),))
     return fit_to_tokenizer(model, stage.model, tokenizer)
 
 
