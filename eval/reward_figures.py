@@ -33,7 +33,6 @@ def distributions(rewards: dict[str, np.ndarray]) -> str:
             axes.hist(values, edges, weights=weights, histtype="step", label=name, **style)
             axes.axvline(float(values.mean()), ymax=0.04, **style)
         axes.set(xlabel="reward", ylabel="% of answers")
-        axes.legend(frameon=False, fontsize=9)
 
     return svg(draw)
 
@@ -49,7 +48,6 @@ def optimisation(scores: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
             across, up = ((values.mean(), 2 * values.std() / np.sqrt(len(values))) for values in pair)
             axes.errorbar(across[0], up[0], up[1], across[1], color=colour, marker=marker, label=name, capsize=3)
         axes.set(xlabel="mean reward", ylabel="mean gold reward")
-        axes.legend(frameon=False, fontsize=9)
 
     return svg(draw)
 
@@ -59,6 +57,7 @@ def svg(draw: Callable[[Axes], None]) -> str:
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(6, 3.6), layout="constrained")
         draw(figure.subplots())
+        figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=2)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})  # type: ignore[arg-type]
     return buffer.getvalue()

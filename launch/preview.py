@@ -77,7 +77,11 @@ def say(config: dict[str, Any]) -> None:
     )
     unmeasured = {"reward", "rloo"} & {stage for stages in config["pipelines"].values() for stage in stages}
     if unmeasured:
-        console.print(f"Of {' and '.join(sorted(unmeasured))} no forecast has been held against a measurement yet.")
+        console.print(
+            f"{' and '.join(sorted(unmeasured))}: never held against a measurement; rloo's sampling, a token at a time, "
+            "is far slower than this rate, so its hours are a lower bound.",
+            soft_wrap=True,
+        )
     if not fits(config, worst(config, shape, tokens).peak):
         console.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
 

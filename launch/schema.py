@@ -130,7 +130,8 @@ def node(name: str, options: dict[str, list[Any]], base: type = object) -> type:
         for key, (of, default) in options.items()
         if key not in ours
     ]
-    return dataclasses.make_dataclass(name, fields, bases=(base,))
+    # no such object is ever made: its methods would cost every start their making
+    return dataclasses.make_dataclass(name, fields, bases=(base,), init=False, repr=False, eq=False)
 
 
 def session(runs: str) -> str:

@@ -112,4 +112,4 @@ def test_the_sweeps_give_every_method_the_same_budget() -> None:
         for choices in params.values():
             size *= len(str(choices).split(","))
         sizes.append(size)
-    assert len(sizes) == 3 and len(set(sizes)) == 1
+    assert len(sizes) == 4 and len(set(sizes)) == 1
