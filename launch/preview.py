@@ -78,8 +78,8 @@ def say(config: dict[str, Any]) -> None:
     unmeasured = {"reward", "rloo"} & {stage for stages in config["pipelines"].values() for stage in stages}
     if unmeasured:
         console.print(
-            f"{' and '.join(sorted(unmeasured))}: never held against a measurement; rloo's sampling, a token at a time, "
-            "is far slower than this rate, so its hours are a lower bound.",
+            f"{' and '.join(sorted(unmeasured))}: never measured; rloo samples token by token, far below "
+            "this rate: its hours are a lower bound.",
             soft_wrap=True,
         )
     if not fits(config, worst(config, shape, tokens).peak):
