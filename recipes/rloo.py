@@ -11,6 +11,7 @@ from recipes.rewards import load_reward_model
 def train(stage: Stage) -> None:
     """Train one RLOO stage."""
     args = arguments(RLOOConfig, stage)
+    args.model_init_kwargs = {"revision": stage.start_revision}  # of the reference model, which TRL loads by its name
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
     prompts = load_prompts(stage.pairs)
     trainer = RLOOTrainer(
