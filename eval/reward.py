@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from eval.reward_figures import distributions, optimisation
-from eval.rows import NAMES, by_setting
+from eval.rows import NAMES, by_base, by_setting
 from eval.session import console, jobs_of, measured, sessions
 from eval.statistics import Estimate, estimate, verdict, win_rate
 from recipes.config import Model, UserError, read_config, read_json, write_json, write_text
@@ -28,14 +28,17 @@ class Scored:
 
     name: str
     seeds: list[int]
+    prompts: list[str]
     rewards: np.ndarray
     gold: np.ndarray | None  # in the embedded world
 
     def against(self, other: "Scored") -> Estimate | None:
-        """Return how often our answer has the higher reward, over the seeds of both; None where they share none."""
-        common = [seed for seed in self.seeds if seed in other.seeds]
+        """Return how often our answer has the higher reward; None where prompts differ, or no seed is common."""
+        common = [seed for seed in self.seeds if seed in other.seeds and self.prompts == other.prompts]
+        if not common:
+            return None
         ours, theirs = (row.rewards[[row.seeds.index(seed) for seed in common]] for row in (self, other))
-        return win_rate(ours, theirs) if common else None
+        return win_rate(ours, theirs)
 
     @property
     def agreement(self) -> float | None:
@@ -116,14 +119,14 @@ def score(jobs: list[dict[str, Any]], judge: Judge) -> list[Scored]:
     Raises:
         UserError: a model has not been evaluated, or its pairs were removed.
     """
-    scored: dict[str, Scored] = {}
+    scored = [
+        score_pipeline(f"{NAMES['base']} {setting}".strip(), "base", group, judge)
+        for setting, group in by_base(jobs).values()
+    ]
     for setting, group in by_setting(jobs):
-        names = dict.fromkeys(name for job in group for name in job["pipelines"])
-        for name in ["base", *names]:
-            title = f"{NAMES.get(name, name)} {setting if name != 'base' else ''}".strip()
-            if title not in scored:
-                scored[title] = score_pipeline(title, name, group, judge)
-    return list(scored.values())
+        for name in dict.fromkeys(name for job in group for name in job["pipelines"]):
+            scored.append(score_pipeline(f"{NAMES.get(name, name)} {setting}".strip(), name, group, judge))
+    return scored
 
 
 def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: Judge) -> Scored:
@@ -131,6 +134,7 @@ def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: Jud
     from recipes.data import open_pairs
 
     jobs = [job for job in jobs if name == "base" or name in job["pipelines"]]
+    asked: list[str] = []
     rewards, gold = [], []
     for job in jobs:
         directory = Path(job["base"] if name == "base" else job["pipelines"][name][-1])
@@ -139,10 +143,11 @@ def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: Jud
             raise UserError(f"{directory} has not been evaluated: run `make eval` with its session first")
         answers = read_json(file)["sampled"]
         prompts = open_pairs(Path(job["evaluation"]["pairs"]))["test"]["prompt"][: len(answers)]
+        asked = [answer["prompt"] for answer in answers]
         rewards.append(judge.rewards(list(prompts), answers))
         gold.append([answer.get("gold") for answer in answers])
     known = None if gold[0][0] is None else np.array(gold, dtype=float)
-    return Scored(title, [job["seed"] for job in jobs], np.array(rewards), known)
+    return Scored(title, [job["seed"] for job in jobs], asked, np.array(rewards), known)
 
 
 def report(session: Path, judge: str, rows: list[Scored]) -> None:
