@@ -13,6 +13,7 @@ from datasets import Dataset
 from torch import Tensor
 from trl import RLOOConfig as StockRLOOConfig
 from trl import RLOOTrainer as StockRLOOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from recipes.config import UserError
 from recipes.meter import Cost, Meter
@@ -35,6 +36,14 @@ class RLOOConfig(StockRLOOConfig):
         super().__post_init__()
         if self.log_completions or self.use_vllm:
             raise ValueError("log_completions and use_vllm read prompts as text, and ours are ids: leave them off")
+
+
+class PromptSampler(RepeatSampler):
+    """TRL's order of prompts, but that an epoch's follows from its number: a resumed epoch goes on in its own order."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin epoch `epoch`; the trainer says so."""
+        self.generator.manual_seed(self.seed + epoch)
 
 
 class RLOOTrainer(StockRLOOTrainer):
@@ -66,6 +75,11 @@ class RLOOTrainer(StockRLOOTrainer):
         reference = self.model if self.ref_model is None else self.ref_model  # the policy itself, less its adapters
         frozen = [reward.model, *([reference] if args.beta else [])]
         self.frozen_weights = sum(weight.numel() for model in frozen for weight in model.parameters())
+
+    def _get_train_sampler(self, dataset: Any = None) -> PromptSampler:
+        sampler: Any = super()._get_train_sampler(dataset)
+        sampler.__class__ = PromptSampler
+        return sampler
 
     def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return prompts, None, {}
