@@ -43,7 +43,8 @@ class PromptSampler(RepeatSampler):
 
     def set_epoch(self, epoch: int) -> None:
         """Begin epoch `epoch`; the trainer says so."""
-        self.generator.manual_seed(self.seed + epoch)
+        if self.shuffle:
+            self.generator.manual_seed(self.seed + epoch)
 
 
 class RLOOTrainer(StockRLOOTrainer):
@@ -52,6 +53,7 @@ class RLOOTrainer(StockRLOOTrainer):
     meter: Meter  # given by `recipes.fit`
     model: Any
     ref_model: Any
+    args: Any
     num_generations: int
 
     def __init__(self, model: Any, reward: RewardModel, args: RLOOConfig, train_dataset: Dataset, **options: Any):
@@ -77,9 +79,14 @@ class RLOOTrainer(StockRLOOTrainer):
         self.frozen_weights = sum(weight.numel() for model in frozen for weight in model.parameters())
 
     def _get_train_sampler(self, dataset: Any = None) -> PromptSampler:
-        sampler: Any = super()._get_train_sampler(dataset)
-        sampler.__class__ = PromptSampler
-        return sampler
+        return PromptSampler(
+            data_source=self.train_dataset if dataset is None else dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=self.args.generation_batch_size // self.num_generations,
+            repeat_count=self.num_iterations * self.args.steps_per_generation,
+            shuffle=bool(self.shuffle_dataset),
+            seed=self.args.seed,
+        )
 
     def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return prompts, None, {}
