@@ -44,7 +44,7 @@ class PromptSampler(RepeatSampler):
     def set_epoch(self, epoch: int) -> None:
         """Begin epoch `epoch`; the trainer says so."""
         if self.shuffle:
-            self.generator.manual_seed(self.seed + epoch)
+            self.generator.manual_seed((self.seed or 0) + epoch)
 
 
 class RLOOTrainer(StockRLOOTrainer):
@@ -55,6 +55,7 @@ class RLOOTrainer(StockRLOOTrainer):
     ref_model: Any
     args: Any
     num_generations: int
+    train_dataset: Any
 
     def __init__(self, model: Any, reward: RewardModel, args: RLOOConfig, train_dataset: Dataset, **options: Any):
         """Make the trainer.
