@@ -10,7 +10,7 @@ PAIRS    ?=
 TOKENIZER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor show plan compare orpo dpo sft sweep eval table bench test check format docs lock clean
+.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep eval table bench test check format docs lock clean
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
@@ -43,6 +43,9 @@ dpo: $(VENV) ## Train SFT, then DPO: two stages
 
 sft: $(VENV) ## Train SFT alone
 	@$(LAUNCH) pipeline=sft $(ARGS)
+
+rlhf: $(VENV) ## Train SFT, a reward model and RLOO: three stages (make sweep ARGS="pipeline=all": all four pipelines)
+	@$(LAUNCH) pipeline=rlhf $(ARGS)
 
 sweep: $(VENV) ## Train and evaluate every combination of ARGS="pipeline=orpo orpo.beta=0.05,0.1" or ARGS="sweep=pocket-orpo"
 	@$(LAUNCH) evaluate=true $(ARGS)

@@ -14,7 +14,7 @@ from eval.statistics import Comparison, Estimate, compare, holm
 from recipes.config import read_json
 
 RIVALS = {"dpo": "orpo", "orpo": "dpo"}
-NAMES = {"base": "base model", "sft": "SFT", "dpo": "SFT → DPO", "orpo": "ORPO", "rlhf": "SFT → RLHF"}
+NAMES = {"base": "base model", "sft": "SFT", "dpo": "SFT → DPO", "orpo": "ORPO", "rlhf": "SFT → RM → RLOO"}
 
 
 @dataclass

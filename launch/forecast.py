@@ -103,14 +103,16 @@ def forecast(config: dict[str, Any], stage: str, shape: Shape, tokens: Tokens) -
     options, hardware = config[stage], config["hardware"]
     processes, batch = hardware["processes"], hardware["per_device_batch"]
     epochs = options["num_train_epochs"]
-    updates = (
-        options["max_steps"] if options["max_steps"] > 0 else math.ceil(tokens.pairs / config["batch_size"] * epochs)
-    )
-    passes = updates * config["batch_size"]
+    iterations = options.get("num_iterations", 1)  # updates that RLOO makes with the same answers
+    updates = math.ceil(tokens.pairs / config["batch_size"] * epochs) * iterations
+    updates = options["max_steps"] if options["max_steps"] > 0 else updates
+    passes = updates * config["batch_size"] / iterations
     setting = setting_of(config, stage)
     computed = passes * mean_tokens(config, stage, tokens)
     weights = parameters(shape)
     flops = computed * (4 * weights + 2 * trained(shape, setting))
+    if stage == "rloo":
+        flops = rloo_flops(options, computed, weights, trained(shape, setting))
     if stage == "dpo":
         read = tokens.pairs if precomputed(options) else passes
         flops += 2 * weights * read * mean_tokens(config, stage, tokens)
@@ -119,11 +121,26 @@ def forecast(config: dict[str, Any], stage: str, shape: Shape, tokens: Tokens) -
     return Forecast(stage, memory, updates, computed, flops, flops / rate / 3600 if rate else None)
 
 
+def rloo_flops(options: dict[str, Any], sampled: float, weights: int, updated: int) -> float:
+    """Return the FLOPs of RLOO on prompts with `sampled` tokens in all, answers as long as the chosen ones.
+
+    Each dialogue passes the policy to be sampled, for its old log-probs and in each iteration, and the frozen models.
+    """
+    forward = 2 + frozen_copies(options, adapters=False)
+    return sampled * (2 * weights * forward + options["num_iterations"] * (4 * weights + 2 * updated))
+
+
+def frozen_copies(options: dict[str, Any], adapters: bool) -> int:
+    """Return how many models RLOO holds beside the policy: the reward model, and the reference of its KL penalty."""
+    return 1 + bool(options["beta"] and not adapters)
+
+
 def setting_of(config: dict[str, Any], stage: str) -> Setting:
     """Return how a stage trains, as far as memory depends on it."""
     model, hardware, options = config["model"], config["hardware"], config[stage]
     targets = model["lora_target_modules"] or ()
-    packed = options["engine"] == "packed"
+    packed = options.get("engine") == "packed"
+    frozen = stage == "dpo" and not model["use_peft"] and not precomputed(options)
     return Setting(
         tuning=tuning(model),
         head="packed" if packed else ("stock" if stage == "orpo" else "fused"),
@@ -133,7 +150,7 @@ def setting_of(config: dict[str, Any], stage: str) -> Setting:
         rank=model["lora_r"],
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         shards=hardware["processes"] if hardware["fsdp"] else 1,
-        reference=stage == "dpo" and not model["use_peft"] and not precomputed(options),
+        frozen=frozen_copies(options, model["use_peft"]) if stage == "rloo" else int(frozen),
         cpu=hardware["use_cpu"],
         accumulates=config["batch_size"] > hardware["per_device_batch"] * hardware["processes"],
     )
@@ -149,7 +166,9 @@ def mean_tokens(config: dict[str, Any], stage: str, tokens: Tokens) -> float:
     """Return the tokens that a forward pass computes for a pair, without padding."""
     if stage == "sft":
         return tokens.prompt + tokens.chosen
-    prompts = 1 if config[stage]["engine"] == "packed" else 2
+    if stage == "rloo":
+        return config[stage]["num_generations"] * (tokens.prompt + tokens.chosen)
+    prompts = 1 if config[stage].get("engine") == "packed" else 2
     return prompts * tokens.prompt + tokens.chosen + tokens.rejected
 
 
@@ -159,6 +178,11 @@ def largest(config: dict[str, Any], stage: str, tokens: Tokens, batch: int) -> M
     Packed, the others are mean ones, since pairs are dealt out evenly.
     """
     longest, options = config["dataset"]["max_length"], config[stage]
+    if stage == "reward":  # a number for each dialogue, no logits
+        return MicroBatch(2 * batch * longest, 0)
+    if stage == "rloo":
+        rows = options["num_generations"] * batch
+        return MicroBatch(rows * (longest + options["max_completion_length"]), rows * options["max_completion_length"])
     answers = stage == "dpo" or options.get("nll_span") == "completion" or options.get("completion_only_loss")
     if options["engine"] == "stock":
         rows = batch if stage == "sft" else 2 * batch

@@ -35,6 +35,21 @@ def find_model(model: dict[str, Any]) -> Start:
     return find_on_hub(model)
 
 
+def find_reward_model(config: dict[str, Any]) -> Start | None:
+    """Return where the reward model lies that `rloo.reward_model` names; None where no stage asks it.
+
+    Raises:
+        UserError: it is neither a local directory nor to be had from the hub or its cache.
+    """
+    name = config["rloo"]["reward_model"]
+    if name is None or not any("rloo" in stages for stages in config["pipelines"].values()):
+        return None
+    try:
+        return find_model({"model_name_or_path": name, "model_revision": "main"})
+    except UserError as error:
+        raise UserError(str(error).replace("model.model_name_or_path", "rloo.reward_model")) from None
+
+
 def looks_local(name: str) -> bool:
     """Whether a model's name can only be meant as a path; hub ids have at most one slash."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1

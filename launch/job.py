@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.base import base_row, find_base
 from launch.errors import explain
-from launch.inputs import chat_template, check_room
+from launch.inputs import chat_template, check_room, find_reward_model
 from launch.pairs import describe_pairs, prepare_pairs
 from launch.plan import Planned, digest, plan
 from launch.room import check_memory
@@ -100,6 +100,7 @@ def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
         UserError: before anything is trained, for whatever the user can mend.
     """
     config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
+    reward = find_reward_model(config)
     start = find_base(config)
     check_memory(config)
     check_room(config, start)
@@ -109,7 +110,9 @@ def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
     dataset = config["dataset"]
     outcome.evaluation |= {"pairs": str(pairs), "max_new_tokens": dataset["max_new_tokens"], "gold": dataset["gold"]}
     outcome.base = str(base_row(config, start, pairs, fingerprint))
-    pipelines = {name: plan(config, stages, start, pairs, fingerprint) for name, stages in config["pipelines"].items()}
+    pipelines = {
+        name: plan(config, stages, start, pairs, fingerprint, reward) for name, stages in config["pipelines"].items()
+    }
     check_options([stage for stages in pipelines.values() for stage in stages])
     group = digest(sorted({stage.config["digest"] for stages in pipelines.values() for stage in stages}))
     for name, stages in pipelines.items():
@@ -142,8 +145,9 @@ def refuse_useless(config: dict[str, Any]) -> None:
     for name, stages in config["pipelines"].items():
         if not stages or not set(stages) <= set(STAGES):
             raise UserError(f"pipelines.{name}={stages}: a pipeline is a list of at least one of {', '.join(STAGES)}")
+        refuse_order(name, stages, config["rloo"]["reward_model"])
     if not config["pipelines"]:
-        raise UserError("pipelines is empty: choose pipeline=sft, dpo, orpo or compare")
+        raise UserError("pipelines is empty: choose pipeline=sft, dpo, orpo, rlhf, compare or all")
     if config["eval_prompts"] < 2:
         raise UserError(f"eval_prompts={config['eval_prompts']}: two are the least that have an interval")
     for name, least in LEAST.items():
@@ -161,6 +165,27 @@ def refuse_useless(config: dict[str, Any]) -> None:
             raise UserError(f"{stage}.learning_rate={config[stage]['learning_rate']}: give a number above 0")
     if not 0 <= config["seed"] < 2**32:
         raise UserError(f"seed={config['seed']}: a seed is between 0 and 2**32 - 1")
+
+
+def refuse_order(name: str, stages: list[str], named: str | None) -> None:
+    """Refuse a pipeline whose RLOO has no reward model to ask, or two; or that ends in one, which answers nothing.
+
+    Raises:
+        UserError: naming the pipeline and what would do.
+    """
+    if stages[-1] == "reward":
+        raise UserError(f"pipelines.{name}={stages} ends in a reward model, which answers nothing: add rloo")
+    before = stages[: stages.index("rloo")] if "rloo" in stages else []
+    if "rloo" in stages and named is None and "reward" not in before:
+        raise UserError(
+            f"pipelines.{name}={stages}: rloo has no reward model to ask: put reward before it, or name one by "
+            "rloo.reward_model=<directory or hub id>"
+        )
+    if "reward" in stages and named is not None:
+        raise UserError(
+            f"rloo.reward_model={named}: pipelines.{name}={stages} would train another one for nothing; use "
+            f"pipelines.{name}=[{','.join(stage for stage in stages if stage != 'reward')}]"
+        )
 
 
 def refuse_unused(config: dict[str, Any], overrides: list[str]) -> None:

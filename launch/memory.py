@@ -35,8 +35,8 @@ class Setting:
     rank: int = 16
     targets: tuple[str, ...] = ()  # of the adapters; empty: all matrices
     shards: int = 1  # devices that share weights, gradients and optimiser (FSDP)
-    reference: bool = False  # a second, frozen copy of the model
     cpu: bool = False
+    frozen: int = 0  # further copies of the model that do not train: reference model, reward model
     accumulates: bool = False  # gradients of earlier micro-batches are held in the forward pass
 
 
@@ -97,7 +97,7 @@ def forecast_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> Memory
         adapters=0.0 if full else 4.0 * updated,
         gradients=gradients,
         optimiser=state,
-        reference=base if setting.reference else 0.0,
+        reference=base * setting.frozen,
         activations=activation_memory(shape, setting, batch),
         head=head_memory(shape, setting, batch),
         accumulates=setting.accumulates,

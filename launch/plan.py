@@ -48,17 +48,25 @@ class Planned:
     config: dict[str, Any]
 
 
-def plan(config: dict[str, Any], stages: list[str], start: Start, pairs: Path, fingerprint: str) -> list[Planned]:
-    """Return one pipeline's stages in order; each starts from the model of the one before."""
+def plan(
+    config: dict[str, Any], stages: list[str], start: Start, pairs: Path, fingerprint: str, reward: Start | None = None
+) -> list[Planned]:
+    """Return one pipeline's stages in order; each starts from the language model before it.
+
+    A reward model is not gone on from: RLOO asks the last one before it, or `reward`, one that was trained elsewhere.
+    """
     planned: list[Planned] = []
     for stage in stages:
-        planned.append(plan_stage(config, stage, start, pairs, fingerprint))
-        previous = planned[-1]
-        start = Start(str(previous.directory / "model"), None, previous.config["digest"])
+        asked = reward if stage == "rloo" else None
+        planned.append(plan_stage(config, stage, start, pairs, fingerprint, asked))
+        trained = Start(str(planned[-1].directory / "model"), None, planned[-1].config["digest"])
+        start, reward = (start, trained) if stage == "reward" else (trained, reward)
     return planned
 
 
-def plan_stage(config: dict[str, Any], stage: str, start: Start, pairs: Path, fingerprint: str) -> Planned:
+def plan_stage(
+    config: dict[str, Any], stage: str, start: Start, pairs: Path, fingerprint: str, reward: Start | None = None
+) -> Planned:
     """Return one stage. *Same training, same directory*: the digest covers all that changes the weights."""
     model = {key: value for key, value in config["model"].items() if key in OURS}
     model_options = {key: value for key, value in config["model"].items() if key not in OURS}
@@ -75,11 +83,13 @@ def plan_stage(config: dict[str, Any], stage: str, start: Start, pairs: Path, fi
         "processes": config["hardware"]["processes"],
         "fsdp": config["hardware"]["fsdp"],
         "options": dict(config[stage]),
+        **({"reward_model": reward.path, "reward_revision": reward.revision} if reward else {}),
     }
     values["digest"] = digest(
         {
             **{key: values[key] for key in ("stage", "seed", "batch_size", "processes", "model_options")},
             "start": start.identity,
+            **({"reward_model": reward.identity} if reward else {}),
             "pairs": fingerprint,
             "options": scientific(values["options"]),
             "model": {key: model[key] for key in ("chat_template", "stop_tokens", "pad_token")},

@@ -75,6 +75,13 @@ def say(config: dict[str, Any]) -> None:
         f"{hardware['utilisation']:.0%} of {hardware['tflops'] or '?'} TFLOPS a device.",
         soft_wrap=True,
     )
+    unmeasured = {"reward", "rloo"} & {stage for stages in config["pipelines"].values() for stage in stages}
+    if unmeasured:
+        console.print(
+            f"{' and '.join(sorted(unmeasured))}: never measured; rloo samples token by token, far below "
+            "this rate: its hours are a lower bound.",
+            soft_wrap=True,
+        )
     if not fits(config, worst(config, shape, tokens).peak):
         console.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
 

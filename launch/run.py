@@ -188,7 +188,7 @@ def main(words: list[str]) -> int:
         directory = Path(words[0])
         config = read_config(directory)
         if "digest" not in config:
-            raise UserError(f"{directory} holds a base model: give the directory of an SFT, DPO or ORPO stage")
+            raise UserError(f"{directory} holds a base model: give the directory of a stage, such as orpo-<digest>")
         run_stage(Planned(directory, config | {"versions": versions()}), directory.name)
     except (UserError, StageFailed, OSError) as error:
         console.print(f"error: {error}", style="red", soft_wrap=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
 from importlib.metadata import version
-from operator import getitem
+from operator import getitem, mul
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from launch.machine import detect
 from launch.quiet import quieten
 from recipes.config import Dataset, Estimate, Hardware, Model, Policies, UserError, write_json
 
-STAGES = ("sft", "dpo", "orpo")
+STAGES = ("sft", "dpo", "orpo", "reward", "rloo")
 CACHE = Path(__file__).parent.parent / ".cache"
 TYPES: dict[str, Any] = {
     "int": int,
@@ -55,6 +55,8 @@ class Config:
     sft: Any = None
     dpo: Any = None
     orpo: Any = None
+    reward: Any = None
+    rloo: Any = None
     evaluate: bool = False  # sample answers, score them and print the table when all is trained
     eval_prompts: int = 400  # held-out prompts that are answered
     runs: str = "runs"
@@ -88,20 +90,24 @@ def plain_default(option: "dataclasses.Field[Any]") -> Any:
 
 
 def import_trl_options() -> dict[str, dict[str, list[Any]]]:
-    """Mirror TRL's four dataclasses; importing TRL takes 5-15 seconds."""
+    """Mirror TRL's six dataclasses; importing TRL takes 5-15 seconds."""
     quieten()
     from trl import ModelConfig
 
+    from recipes.reinforce import RLOOConfig
+    from recipes.rewards import RewardConfig
     from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
 
-    sources = {"model": ModelConfig, "sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
+    sources: dict[str, type] = {"model": ModelConfig, "sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
+    sources |= {"reward": RewardConfig, "rloo": RLOOConfig}
     return {name: mirror(source) for name, source in sources.items()}
 
 
 def trl_options() -> dict[str, dict[str, list[Any]]]:
     """Return TRL's options, from a file named after the installed versions when there is one."""
     versions = [version(name) for name in ("trl", "transformers", "accelerate", "torch")]
-    code = [Path(__file__), Path(__file__).parent.parent / "recipes" / "trainers.py"]  # ours add a few options
+    recipes = Path(__file__).parent.parent / "recipes"
+    code = [Path(__file__), recipes / "trainers.py", recipes / "reinforce.py"]  # ours add a few options
     key = hashlib.sha256(" ".join(versions).encode() + b"".join(path.read_bytes() for path in code)).hexdigest()[:12]
     path = CACHE / f"trl-options-{key}.json"
     try:
@@ -124,7 +130,8 @@ def node(name: str, options: dict[str, list[Any]], base: type = object) -> type:
         for key, (of, default) in options.items()
         if key not in ours
     ]
-    return dataclasses.make_dataclass(name, fields, bases=(base,))
+    # no such object is ever made: its methods would cost every start their making
+    return dataclasses.make_dataclass(name, fields, bases=(base,), init=False, repr=False, eq=False)
 
 
 def session(runs: str) -> str:
@@ -188,6 +195,7 @@ def register() -> None:
         store.store(group="trl", name=stage, node=node(f"{stage.upper()}Config", options[stage]))
     store.store(group="hardware", name="auto", node={"defaults": [detect()]})
     OmegaConf.register_new_resolver("accumulate", accumulate, replace=True)
+    OmegaConf.register_new_resolver("times", mul, replace=True)
     OmegaConf.register_new_resolver("session", session, use_cache=True, replace=True)
 
 

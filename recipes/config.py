@@ -148,9 +148,7 @@ class Hardware:
     use_cpu: bool = False
     bf16: bool = True
     fsdp: bool = False
-    activation_checkpointing: bool = (
-        True  # recompute the forward pass in the backward pass: less memory, a third slower
-    )
+    activation_checkpointing: bool = True  # recompute activations in the backward pass: less memory, a third slower
     tflops: float | None = None  # peak rate of one device in bf16, dense; only used to estimate hours
     utilisation: float = 0.4  # the share of it that a training reaches
 
@@ -172,6 +170,8 @@ class Stage:
     fsdp: bool
     options: dict[str, Any]  # the trainer's, under TRL's names
     digest: str
+    reward_model: str | None = None  # RLOO's: the directory or hub id of the classifier that it asks
+    reward_revision: str | None = None
 
     @classmethod
     def load(cls, directory: Path) -> "Stage":

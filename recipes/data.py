@@ -34,6 +34,14 @@ def load_pairs(directory: Path) -> DatasetDict:
     return DatasetDict({split: rows[split].select_columns(columns[split]) for split in columns})  # type: ignore[arg-type]
 
 
+def load_prompts(directory: Path) -> DatasetDict:
+    """Return the prepared prompts: `prompt`, their ids, and `messages`; training rows with `row`, their number."""
+    rows = open_pairs(directory)
+    columns = {"train": ["row", "prompt", "prompt_ids"], "test": ["prompt", "prompt_ids"]}
+    names = {"prompt": "messages", "prompt_ids": "prompt"}
+    return DatasetDict({split: rows[split].select_columns(columns[split]).rename_columns(names) for split in columns})
+
+
 def open_pairs(directory: Path) -> DatasetDict:
     """Return everything that is kept of the prepared pairs.
 
@@ -58,6 +66,11 @@ def demonstration(row: dict[str, Any]) -> dict[str, Any]:
     """Return stock SFT's view of a pair: prompt and chosen answer, with TRL's mask of the completion."""
     prompt, chosen = row["prompt_ids"], row["chosen_ids"]
     return {"input_ids": prompt + chosen, "completion_mask": [0] * len(prompt) + [1] * len(chosen)}
+
+
+def comparison(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the reward model's view of a pair: both whole dialogues under TRL's names."""
+    return {f"{answer}_ids": row["prompt_ids"] + row[f"{answer}_ids"] for answer in ("chosen", "rejected")}
 
 
 def dialogues(row: dict[str, Any]) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def fit(trainer: Trainer, stage: Stage) -> None:
     train_adapters_in_float32(trainer)
     meter = Meter(stage.directory, trainer.data_collator, getattr(trainer, "reference_seconds", 0.0))
     trainer.data_collator = meter
+    trainer.meter = meter  # type: ignore[attr-defined]  # RLOO counts what it samples
     for callback in (meter.callback, Guard(trainer, meter)):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=newest_checkpoint(stage.directory))

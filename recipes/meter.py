@@ -27,6 +27,9 @@ class Cost:
     tokens: int = 0  # that carry content: of whole dialogues, whether a prompt is computed for each or shared
     computed_tokens: int = 0  # that pass through the model: with padding, a shared prompt once
     seconds: float = 0.0
+    generated_tokens: int = 0  # that RLOO sampled from the policy
+    inference_tokens: int = 0  # those of `computed_tokens` without a backward pass: RLOO's sampling and old log-probs
+    frozen_flops: int = 0  # of RLOO's reference and reward model
 
     def add(self, other: "Cost") -> None:
         """Add another batch, or an earlier part of the same training."""
@@ -54,8 +57,9 @@ class Meter:
         """Collate `rows`."""
         batch = self.collate([{key: value for key, value in row.items() if key != "row"} for row in rows])
         if "row" in rows[0]:
-            tokens, computed = count_tokens(batch)
-            self.waiting.append((Cost(len(rows), tokens, computed), [row["row"] + 1 for row in rows]))
+            # RLOO's prompts: its trainer counts what it samples and trains on
+            cost = Cost() if isinstance(batch, list) else Cost(len(rows), *count_tokens(batch))
+            self.waiting.append((cost, [row["row"] + 1 for row in rows]))
         return batch
 
     def trained(self) -> None:
@@ -67,13 +71,15 @@ class Meter:
     def rows_of_update(self) -> list[int]:
         """Return the row numbers of the micro-batches since the last update, the present one included."""
         present = self.waiting[0][1] if self.waiting else []
-        return sorted(self.update + present)
+        return sorted({*self.update, *present})
 
     def total(self, accelerator: Accelerator) -> Cost:
         """Return the cost summed over all processes; every process must call it."""
-        counts = torch.tensor([self.cost.pairs, self.cost.tokens, self.cost.computed_tokens], device=accelerator.device)
+        own = asdict(self.cost)
+        seconds = own.pop("seconds")
+        counts = torch.tensor(list(own.values()), device=accelerator.device)
         summed: Any = accelerator.reduce(counts, reduction="sum")
-        return Cost(*(int(count) for count in summed), seconds=self.cost.seconds)
+        return Cost(**dict(zip(own, map(int, summed), strict=True)), seconds=seconds)
 
 
 def count_tokens(batch: dict[str, Any]) -> tuple[int, int]:

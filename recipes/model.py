@@ -8,12 +8,20 @@ from typing import Any
 import torch
 from peft import PeftConfig
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from recipes.config import Model, Stage, UserError
 from recipes.render import stop_ids
 
+REWARD = "reward"  # the stage whose model is a classifier
 DROPOUT = re.compile("dropout|pdrop$")
 
 
@@ -46,6 +54,9 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
 def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """Return the model a stage starts from; build the trainer's arguments first, they arm sharded loading.
 
+    A reward model is that model's trunk under a head of zeros: at first all answers are worth the same, and the
+    loss is ln 2 for every seed. There is no symmetry that a random head would have to break.
+
     Raises:
         UserError: see `pretrained`.
     """
@@ -55,11 +66,18 @@ def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMo
     if quantisation:
         options = {"quantization_config": quantisation, "device_map": {"": device()}}
     model = pretrained(stage, dtype=config.dtype, attn_implementation=config.attn_implementation, **options)
+    if stage.stage == REWARD:
+        head: Any = model.score
+        torch.nn.init.zeros_(head.weight)
+        # adapters train in float32, and the head with them, on a trunk in half precision
+        head.register_forward_pre_hook(lambda head, inputs: (inputs[0].to(head.weight.dtype),))
     return fit_to_tokenizer(model, stage.model, tokenizer)
 
 
 def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:
     """Return the weights a stage starts from, as they are stored; without dropout where the stage has none.
+
+    A reward model's are under a classifier's head with one output.
 
     TRL looks for dropout modules and misses the functional kind: OPT would train with a tenth of its
     activations dropped, and DPO's first loss would not be ln 2.
@@ -72,8 +90,10 @@ def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:
         for name, value in config.to_dict().items():
             if stage.options["disable_dropout"] and isinstance(value, float) and DROPOUT.search(name):
                 setattr(config, name, 0.0)
-        found = {"config": config, "revision": stage.start_revision}
-        return AutoModelForCausalLM.from_pretrained(stage.start, **found, **options)
+        kind = AutoModelForCausalLM
+        if stage.stage == REWARD:
+            config.num_labels, kind = 1, AutoModelForSequenceClassification
+        return kind.from_pretrained(stage.start, config=config, revision=stage.start_revision, **options)
     except (OSError, ValueError, SafetensorError, UnpicklingError) as error:
         raise UserError(
             f"{stage.start} holds no model that can be loaded ({reason(error)}): copy or download it anew, "
@@ -93,9 +113,10 @@ def fit_to_tokenizer(model: PreTrainedModel, profile: Model, tokenizer: PreTrain
         model.resize_token_embeddings(len(tokenizer))
     model.config.use_cache = False
     model.config.pad_token_id = tokenizer.pad_token_id
-    assert model.generation_config is not None
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.eos_token_id = stop_ids(tokenizer, profile)
+    if model.can_generate():
+        assert model.generation_config is not None
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+        model.generation_config.eos_token_id = stop_ids(tokenizer, profile)
     return model
 
 
@@ -110,7 +131,10 @@ def peft_config(stage: Stage) -> PeftConfig | None:
             f"model.lora_dropout={stage.model_options['lora_dropout']} would do nothing, dropout is off everywhere: "
             "set it to 0, or sft.disable_dropout, dpo.disable_dropout and orpo.disable_dropout to false"
         )
-    return get_peft_config(ModelConfig(**stage.model_options))
+    task: dict[str, Any] = (
+        {"lora_task_type": "SEQ_CLS"} if stage.stage == REWARD else {}
+    )  # then PEFT trains the head whole
+    return get_peft_config(ModelConfig(**stage.model_options | task))
 
 
 def device() -> str:

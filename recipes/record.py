@@ -14,7 +14,7 @@ from recipes.versions import provenance, versions
 
 # Answers that pass forward for one pair and epoch, through the policy and the reference (section 7.3 of the paper);
 # what sharing prompts saves shows in the computed tokens, and so in the FLOPs.
-FORWARD_PASSES = {"sft": (1, 0), "dpo": (2, 2), "orpo": (2, 0)}
+FORWARD_PASSES = {"sft": (1, 0), "dpo": (2, 2), "orpo": (2, 0), "reward": (2, 0)}
 
 
 def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
     """
     log = trainer.state.log_history
     manifest = read_json(stage.pairs / "manifest.json")
-    policy, reference = FORWARD_PASSES[stage.stage]
+    policy, reference = forward_passes(trainer, stage)
     epochs = trainer.state.epoch or 0.0
     # With precomputed log-probs the reference reads every pair once, not once an epoch.
     reference_epochs = 1.0 if getattr(trainer.args, "precompute_ref_log_probs", False) else epochs
@@ -36,7 +36,8 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
         "batch_size": stage.batch_size,
         "updates": trainer.state.global_step,
         "epochs": epochs,
-        "engine": stage.options["engine"],
+        "engine": stage.options.get("engine", "stock"),
+        **({"reward_model": stage.reward_model} if stage.reward_model else {}),
         **{name: getattr(trainer.args, name) for name in ("nll_span", "nll_mean") if hasattr(trainer.args, name)},
         "device": device_name(trainer),
         "processes": stage.processes,
@@ -44,7 +45,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory(trainer),
         **asdict(cost),
         "forward_passes_per_pair": policy * epochs + reference * reference_epochs,
-        "flops": flops(trainer, cost.computed_tokens, reference / policy * reference_epochs / max(epochs, 1e-9)),
+        "flops": flops(trainer, cost, reference / policy * reference_epochs / max(epochs, 1e-9)),
         "first_loss": next((entry["loss"] for entry in log if "loss" in entry), None),
         "metrics": finite_or_text(next((entry for entry in reversed(log) if "loss" in entry), {})),
         "data_fingerprint": manifest["fingerprint"],
@@ -54,17 +55,34 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
     }
 
 
-def flops(trainer: Trainer, tokens: int, reference_share: float) -> float:
+def forward_passes(trainer: Trainer, stage: Stage) -> tuple[int, int]:
+    """Return how many answers pass forward for one pair and epoch: through the policy, and through frozen models.
+
+    A prompt of RLOO counts as a pair. Each of its answers passes the policy to be sampled (token by token), for the
+    log-probs that the ratio compares with, and in each iteration; the reward model once, and the reference model once
+    where there is a KL penalty.
+    """
+    if stage.stage != "rloo":
+        return FORWARD_PASSES[stage.stage]
+    args: Any = trainer.args
+    return args.num_generations * (2 + args.num_iterations), args.num_generations * (2 if args.beta else 1)
+
+
+def flops(trainer: Trainer, cost: Cost, reference_share: float) -> float:
     """Estimate floating-point operations of the training.
 
     Two per weight and token for a forward pass, and the same again for each of the two gradients of the
     backward pass: of the activations always, of the weights only where they train (Kaplan et al. 2020,
-    section 2.1). Attention scores are left out. The reference model only goes forward.
+    section 2.1). Attention scores are left out. The reference model only goes forward, on `reference_share` of the
+    policy's tokens; RLOO counted what it samples and what its frozen models computed.
     """
     assert trainer.model is not None
     weights = sum(weight.numel() for weight in trainer.model.parameters())
     trained = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
-    return float(tokens * (4 * weights + 2 * trained + 2 * weights * reference_share))
+    inference = 2 * weights * cost.inference_tokens + cost.frozen_flops
+    share = 0.0 if cost.frozen_flops else reference_share
+    tokens = cost.computed_tokens - cost.inference_tokens
+    return float(tokens * (4 * weights + 2 * trained + 2 * weights * share) + inference)
 
 
 def peak_memory(trainer: Trainer) -> int:

@@ -10,10 +10,15 @@ import yaml
 from jinja2 import Environment
 
 from eval.published import expected
+from recipes.reinforce import RLOOConfig
+from recipes.rewards import RewardConfig
 from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
 
 CONF = Path(__file__).parent.parent / "conf"
-CONFIGS = {"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
+CONFIGS: dict[str, Any] = {
+    **{"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig},
+    **{"reward": RewardConfig, "rloo": RLOOConfig},
+}
 # This machine's part of the arguments: no GPU, no other process.
 HERE = {"use_cpu": True, "bf16": False, "fsdp": None}
 Compose = Callable[..., dict[str, Any]]
@@ -45,7 +50,8 @@ def test_models_tunings_and_machines_compose(compose: Compose, model: str, hardw
         assert config["model"]["use_peft"] == (tuning != "full")
         for stage, build in CONFIGS.items():
             args = build(**config[stage] | HERE)
-            at_once = args.per_device_train_batch_size * config["hardware"]["processes"]
+            answers = args.num_generations if stage == "rloo" else 1  # to each prompt that its batch counts
+            at_once = args.per_device_train_batch_size // answers * config["hardware"]["processes"]
             assert args.gradient_accumulation_steps * at_once == config["batch_size"]
 
 
@@ -53,8 +59,8 @@ def test_models_tunings_and_machines_compose(compose: Compose, model: str, hardw
 @pytest.mark.parametrize("pipeline", profiles("pipeline"))
 def test_data_sets_and_pipelines_compose(compose: Compose, dataset: str, pipeline: str) -> None:
     config = compose(f"dataset={dataset}", f"pipeline={pipeline}", *GIVEN.get(dataset, []))
-    assert {config[stage]["max_length"] for stage in CONFIGS} == {config["dataset"]["max_length"]}
-    assert all(stages[-1] == name for name, stages in config["pipelines"].items())
+    assert {config[stage]["max_length"] for stage in set(CONFIGS) - {"rloo"}} == {config["dataset"]["max_length"]}
+    assert all(stages[-1] == {"rlhf": "rloo"}.get(name, name) for name, stages in config["pipelines"].items())
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if not name.startswith("pocket")])
@@ -134,4 +140,4 @@ def test_the_sweeps_give_every_method_the_same_budget() -> None:
         for choices in params.values():
             size *= len(str(choices).split(","))
         sizes.append(size)
-    assert len(sizes) == 3 and len(set(sizes)) == 1
+    assert len(sizes) == 4 and len(set(sizes)) == 1

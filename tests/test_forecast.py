@@ -81,6 +81,22 @@ def test_flops_are_those_of_the_records_formula(compose: Compose) -> None:
     assert found["sft"].hours == pytest.approx(found["sft"].flops / (71e12 * 0.4) / 3600)
 
 
+def test_rloo_computes_each_answer_five_times_and_holds_three_models(compose: Compose) -> None:
+    """Two answers to a prompt: sampled and scored by the policy (2 N each), trained on (6 N), reference and reward."""
+    config = compose(*CARD, "pipeline=rlhf", "batch_size=64")
+    shape, count = shape_of(config["model"]), config["model"]["parameters"]
+    found = forecast(config, "rloo", shape, TOKENS)
+    assert found.updates == 100 and found.tokens == 2 * 6400 * (100 + 200)
+    assert found.flops == pytest.approx((2 + 2 + 6 + 2 + 2) * count * found.tokens)
+    assert found.memory.reference == 2 * found.memory.weights
+    assert parts(compose(*CARD, "pipeline=rlhf", "rloo.beta=0"), "rloo").reference == found.memory.weights
+    twice = forecast(compose(*CARD, "batch_size=64", "rloo.num_iterations=2"), "rloo", shape, TOKENS)
+    assert twice.updates == 200 and twice.flops == pytest.approx(found.flops * 20 / 14)
+    reward = forecast(config, "reward", shape, TOKENS)
+    assert reward.tokens == 6400 * (2 * 100 + 200 + 150) and reward.memory.head == 0
+    assert reward.flops == pytest.approx(6 * count * reward.tokens)
+
+
 def test_what_is_advised_fits_and_is_the_nearest(compose: Compose) -> None:
     config = compose(*CARD)
     shape = shape_of(config["model"])

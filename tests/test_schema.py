@@ -12,12 +12,15 @@ from trl import ModelConfig
 from launch.errors import explain
 from launch.schema import accumulate, import_trl_options, register, trl_options
 from recipes.config import UserError
+from recipes.reinforce import RLOOConfig
+from recipes.rewards import RewardConfig
 from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
 
+CONFIGS = [("sft", SFTConfig), ("dpo", DPOConfig), ("orpo", ORPOConfig), ("reward", RewardConfig), ("rloo", RLOOConfig)]
 HERE = {"use_cpu": True, "bf16": False, "output_dir": "out"}
 
 
-@pytest.mark.parametrize("stage, config", [("sft", SFTConfig), ("dpo", DPOConfig), ("orpo", ORPOConfig)])
+@pytest.mark.parametrize("stage, config", CONFIGS)
 def test_the_mirror_is_trls_own_defaults(stage: str, config: Any) -> None:
     mirrored = {name: default for name, (_, default) in trl_options()[stage].items()}
     assert config(**mirrored | HERE).to_dict() == config(**HERE).to_dict()

@@ -105,7 +105,10 @@ def test_four_pipelines_are_compared_pair_by_pair(session: Path, tmp_path: Path)
     assert (same.verdict, same.tied, same.rate.mean) == ("not distinguishable", 1, 0.5)
     write_table(session)
     text = (session / "table.md").read_text()
-    assert "| SFT → RLHF | 100.0% better, p = 0.003 | 100.0% better, p = 0.003 | 100.0% better, p = 0.003 | – |" in text
+    assert (
+        "| SFT → RM → RLOO | 100.0% better, p = 0.003 | 100.0% better, p = 0.003 | 100.0% better, p = 0.003 | – |"
+        in text
+    )
     assert "Holm over the 6 pairs" in text and text.count("| SFT : ORPO |") == 3
 
 

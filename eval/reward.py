@@ -1,0 +1,216 @@
+"""What a reward model thinks of the answers: `python -m eval.reward [SESSION …] [model=DIRECTORY or hub id]`.
+
+It scores the answers at temperature 1 that the evaluation holds, of every pipeline, and writes reward.md, reward.json
+and two figures beside the session's table: who wins against whom (tables 2 and 3 of the ORPO paper), how the rewards
+are distributed (its figure 5), and, in the embedded world, whether a better reward is a better gold reward. Without
+`model=` it is the reward model that the session's RLOO was trained against: on RLOO's answers that one is no
+independent judge.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from eval.reward_figures import distributions, optimisation
+from eval.rows import NAMES, by_base, by_setting
+from eval.session import console, jobs_of, measured, sessions
+from eval.statistics import Estimate, estimate, verdict, win_rate
+from recipes.config import Model, UserError, read_config, read_json, write_json, write_text
+
+
+@dataclass
+class Scored:
+    """One pipeline's answers under one setting; arrays of shape (seeds, prompts)."""
+
+    name: str
+    seeds: list[int]
+    prompts: list[str]
+    rewards: np.ndarray
+    gold: np.ndarray | None  # in the embedded world
+
+    def against(self, other: "Scored") -> Estimate | None:
+        """Return how often our answer has the higher reward; None where prompts differ, or no seed is common."""
+        common = [seed for seed in self.seeds if seed in other.seeds and self.prompts == other.prompts]
+        if not common:
+            return None
+        ours, theirs = (row.rewards[[row.seeds.index(seed) for seed in common]] for row in (self, other))
+        return win_rate(ours, theirs)
+
+    @property
+    def agreement(self) -> float | None:
+        """Spearman's rank correlation of reward and gold reward over all answers; falls where the reward is gamed."""
+        if self.gold is None:
+            return None
+        found: Any = spearmanr(self.rewards.ravel(), self.gold.ravel())
+        return float(found.statistic)
+
+
+class Judge:
+    """A reward model and how it reads a dialogue: in the ids of its training, or by its own template."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Load it.
+
+        Raises:
+            UserError: it cannot be loaded, or is no reward model.
+        """
+        from recipes.model import load_tokenizer
+        from recipes.render import Renderer
+        from recipes.rewards import load_classifier
+
+        stage = next((place for place in (Path(path), Path(path).parent) if (place / "config.yaml").is_file()), None)
+        self.name = str(stage or path)
+        self.reward = load_classifier(str(stage / "model") if stage else str(path), None, foreign=stage is None)
+        self.renderer: Renderer | None = None
+        if stage:
+            profile = Model(**read_config(stage)["model"])
+            self.renderer = Renderer(load_tokenizer(profile, str(stage / "model")), profile)
+
+    def rewards(self, prompts: list[Any], answers: list[dict[str, Any]]) -> list[float]:
+        """Return what each answer (`text`, `stopped`) to its prompt (messages) is worth."""
+        dialogues = [
+            [*prompt, {"role": "assistant", "content": answer["text"]}]
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+        if self.renderer is None:
+            return self.reward.of_texts(dialogues).tolist()
+        asked = self.renderer.texts(prompts)
+        beginnings = [self.renderer.begin(ids) for ids in self.renderer.encode(asked)]
+        ends = self.renderer.answers(self.renderer.texts(dialogues, answer=True), asked)
+        # an answer that was cut off has no stop token: RLOO's reward model did not see one either
+        ends = [ids if answer["stopped"] else ids[:-1] for ids, answer in zip(ends, answers, strict=True)]
+        return self.reward.of_ids([begin + end for begin, end in zip(beginnings, ends, strict=True)]).tolist()
+
+
+def main(words: list[str]) -> int:
+    """Score, print and write; return the exit status: 0, 2 wrong input."""
+    named = [word.removeprefix("model=") for word in words if word.startswith("model=")]
+    try:
+        for session in sessions([word for word in words if not word.startswith("model=")]):
+            jobs = [job for job in jobs_of(session) if job["pipelines"]]
+            judge = Judge(named[-1] if named else own_reward_model(jobs, session))
+            report(session, judge.name, score(jobs, judge))
+    except UserError as error:
+        console.print(f"error: {error}", style="red", soft_wrap=True)
+        return 2
+    return 0
+
+
+def own_reward_model(jobs: list[dict[str, Any]], session: Path) -> Path:
+    """Return the first reward model that a session trained.
+
+    Raises:
+        UserError: it trained none.
+    """
+    stages = [Path(stage) for job in jobs for stages in job["pipelines"].values() for stage in stages]
+    found = next((stage for stage in stages if read_config(stage)["stage"] == "reward"), None)
+    if found is None:
+        raise UserError(f"{session} trained no reward model: name one by model=<directory or hub id>, or train rlhf")
+    return found
+
+
+def score(jobs: list[dict[str, Any]], judge: Judge) -> list[Scored]:
+    """Score the answers of every pipeline of every setting, and of the untuned models.
+
+    Raises:
+        UserError: a model has not been evaluated, or its pairs were removed.
+    """
+    scored = [
+        score_pipeline(f"{NAMES['base']} {setting}".strip(), "base", group, judge)
+        for setting, group in by_base(jobs).values()
+    ]
+    for setting, group in by_setting(jobs):
+        for name in dict.fromkeys(name for job in group for name in job["pipelines"]):
+            scored.append(score_pipeline(f"{NAMES.get(name, name)} {setting}".strip(), name, group, judge))
+    return scored
+
+
+def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: Judge) -> Scored:
+    """Score one pipeline's answers over its seeds."""
+    from recipes.data import open_pairs
+
+    jobs = [job for job in jobs if name == "base" or name in job["pipelines"]]
+    asked: list[str] = []
+    rewards, gold = [], []
+    for job in jobs:
+        directory = Path(job["base"] if name == "base" else job["pipelines"][name][-1])
+        file = measured(directory, job["evaluation"])
+        if not file.exists():
+            raise UserError(f"{directory} has not been evaluated: run `make eval` with its session first")
+        answers = read_json(file)["sampled"]
+        prompts = open_pairs(Path(job["evaluation"]["pairs"]))["test"]["prompt"][: len(answers)]
+        asked = [answer["prompt"] for answer in answers]
+        rewards.append(judge.rewards(list(prompts), answers))
+        gold.append([answer.get("gold") for answer in answers])
+    known = None if gold[0][0] is None else np.array(gold, dtype=float)
+    return Scored(title, [job["seed"] for job in jobs], asked, np.array(rewards), known)
+
+
+def report(session: Path, judge: str, rows: list[Scored]) -> None:
+    """Print the tables; write them, the numbers and the figures."""
+    lines = [f"Reward model: {judge}", "", *summary(rows), "", *matrix(rows)]
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    write_text(session / "reward.md", "\n".join([*lines, ""]))
+    write_json(session / "reward.json", as_json(judge, rows))
+    write_text(session / "reward-distributions.svg", distributions({row.name: row.rewards.ravel() for row in rows}))
+    gold = {row.name: (row.rewards.ravel(), row.gold.ravel()) for row in rows if row.gold is not None}
+    if gold:
+        write_text(session / "reward-optimisation.svg", optimisation(gold))
+    console.print(f"written: {session}/reward.md, reward.json and reward-*.svg", soft_wrap=True)
+
+
+def summary(rows: list[Scored]) -> list[str]:
+    """Return what each pipeline's answers are worth to the reward model and, where it is known, in truth."""
+    lines = ["| | reward | gold reward | rank correlation |", "| --- | ---: | ---: | ---: |"]
+    for row in rows:
+        gold = "–" if row.gold is None else interval(estimate(row.gold))
+        agreement = "–" if row.agreement is None else f"{row.agreement:.2f}"
+        lines.append(f"| {row.name} | {interval(estimate(row.rewards))} | {gold} | {agreement} |")
+    return lines
+
+
+def matrix(rows: list[Scored]) -> list[str]:
+    """Return who wins how often, by reward, against whom; a tie counts half."""
+    lines = ["| wins against | " + " | ".join(row.name for row in rows) + " |"]
+    lines.append("| --- |" + " ---: |" * len(rows))
+    for row in rows:
+        rates = [None if other is row else row.against(other) for other in rows]
+        cells = ["–" if rate is None else f"{rate.mean:.1%} [{rate.low:.1%}, {rate.high:.1%}]" for rate in rates]
+        lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def interval(found: Estimate) -> str:
+    """Return a mean with its 95% interval."""
+    return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def as_json(judge: str, rows: list[Scored]) -> dict[str, Any]:
+    """Return everything as plain values: each answer's reward and gold reward, and every win rate with its verdict."""
+    pairs = [(row, other, row.against(other)) for row in rows for other in rows if other is not row]
+    return {
+        "reward_model": judge,
+        "pipelines": {
+            row.name: {
+                "seeds": row.seeds,
+                "rewards": row.rewards.tolist(),
+                "gold": None if row.gold is None else row.gold.tolist(),
+                "rank_correlation": row.agreement,
+            }
+            for row in rows
+        },
+        "win_rates": [
+            {"of": row.name, "against": other.name, **vars(rate), "verdict": verdict(rate)}
+            for row, other, rate in pairs
+            if rate is not None
+        ],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

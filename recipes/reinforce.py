@@ -1,0 +1,132 @@
+"""TRL's RLOO on the prepared prompts: the very ids of the other methods, the profile's stop tokens, and its costs.
+
+TRL has removed PPO; RLOO (Ahmadian et al. 2024, arXiv 2402.14740) is its stable trainer for a reward model. Several
+answers to a prompt are sampled; each is pushed up or down by how much its reward, less beta times its log-ratio to
+the reference model, exceeds the mean of the others'.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from trl import RLOOConfig as StockRLOOConfig
+from trl import RLOOTrainer as StockRLOOTrainer
+from trl.trainer.utils import RepeatSampler
+
+from recipes.config import UserError
+from recipes.meter import Cost, Meter
+from recipes.render import Message
+from recipes.rewards import RewardModel
+
+
+@dataclass
+class RLOOConfig(StockRLOOConfig):
+    """TRL's options for RLOO, and which reward model it asks."""
+
+    reward_model: str | None = None  # a directory or hub id of a sequence classifier; null: the reward stage's
+
+    def __post_init__(self) -> None:
+        """Refuse what our rows cannot do; TRL checks its own options.
+
+        Raises:
+            ValueError: an option has such a value.
+        """
+        super().__post_init__()
+        if self.log_completions or self.use_vllm:
+            raise ValueError("log_completions and use_vllm read prompts as text, and ours are ids: leave them off")
+
+
+class PromptSampler(RepeatSampler):
+    """TRL's order of prompts, but that an epoch's follows from its number: a resumed epoch goes on in its own order."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin epoch `epoch`; the trainer says so."""
+        if self.shuffle:
+            self.generator.manual_seed((self.seed or 0) + epoch)
+
+
+class RLOOTrainer(StockRLOOTrainer):
+    """TRL's RLOO trainer on rows whose `prompt` is a list of ids."""
+
+    meter: Meter  # given by `recipes.fit`
+    model: Any
+    ref_model: Any
+    args: Any
+    num_generations: int
+    train_dataset: Any
+
+    def __init__(self, model: Any, reward: RewardModel, args: RLOOConfig, train_dataset: Dataset, **options: Any):
+        """Make the trainer.
+
+        Raises:
+            UserError: there are fewer prompts than one update takes.
+        """
+        at_once = args.generation_batch_size // args.num_generations  # type: ignore[operator]
+        if len(train_dataset) < at_once:
+            raise UserError(
+                f"{len(train_dataset)} prompts are fewer than the {at_once} that RLOO answers at once: lower batch_size"
+            )
+        stops = model.generation_config.eos_token_id
+        super().__init__(model, ask(reward), args=args, train_dataset=train_dataset, **options)  # type: ignore[arg-type]
+        # TRL adds the tokenizer's EOS; evaluation stops at the profile's tokens alone. The models are loaded without
+        # a cache for training, which would make sampling quadratic.
+        self.eos_token_ids = stops
+        for settings in (self.generation_kwargs, self.generation_config.__dict__):
+            settings |= {"eos_token_id": stops, "use_cache": True}
+        reference = self.model if self.ref_model is None else self.ref_model  # the policy itself, less its adapters
+        frozen = [reward.model, *([reference] if args.beta else [])]
+        self.frozen_weights = sum(weight.numel() for model in frozen for weight in model.parameters())
+
+    def _get_train_sampler(self, dataset: Any = None) -> PromptSampler:
+        return PromptSampler(
+            data_source=self.train_dataset if dataset is None else dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=self.args.generation_batch_size // self.num_generations,
+            repeat_count=self.num_iterations * self.args.steps_per_generation,
+            shuffle=bool(self.shuffle_dataset),
+            seed=self.args.seed,
+        )
+
+    def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return prompts, None, {}
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Count what is computed without a gradient: sampling, the old log-probs, reference and reward model."""
+        found: Any = super()._generate_and_score_completions(inputs)
+        if self.model.training:
+            dialogues = found["prompt_ids"].numel() + found["completion_ids"].numel()
+            cost = Cost(computed_tokens=2 * dialogues, inference_tokens=2 * dialogues)
+            cost.generated_tokens = int((found["completion_ids"] != self._tokenizer.pad_token_id).sum())
+            cost.frozen_flops = 2 * dialogues * self.frozen_weights
+            self.meter.cost.add(cost)
+        return found
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        """Count the micro-batch that is trained on."""
+        if self.model.training:
+            dialogues = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+            self.meter.cost.add(Cost(len(dialogues) // self.num_generations, int(dialogues.sum()), dialogues.numel()))
+        return super()._compute_loss(model, inputs)
+
+
+def ask(reward: RewardModel) -> Any:
+    """Return TRL's reward function: what the reward model thinks of each prompt with its answer.
+
+    A model trained here reads the sampled ids themselves, as it read the pairs' ids. A foreign one reads text.
+    """
+
+    def reward_model(
+        prompts: list[list[int]], completions: list[str], completion_ids: list[list[int]], messages: Any, **_: Any
+    ) -> list[float]:
+        if reward.foreign:
+            return reward.of_texts([answered(*row) for row in zip(messages, completions, strict=True)]).tolist()
+        return reward.of_ids([prompt + answer for prompt, answer in zip(prompts, completion_ids, strict=True)]).tolist()
+
+    return reward_model
+
+
+def answered(prompt: list[Message], answer: str) -> list[Message]:
+    """Return a dialogue with its answer."""
+    return [*prompt, {"role": "assistant", "content": answer}]

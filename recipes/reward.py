@@ -1,0 +1,27 @@
+"""Reward model: learn from the pairs to tell chosen from rejected (Bradley-Terry); the second of RLHF's stages."""
+
+from recipes.config import Stage
+from recipes.data import load_pairs
+from recipes.fit import arguments, fit, main
+from recipes.model import load_model, load_tokenizer, peft_config
+from recipes.rewards import RewardConfig, RewardTrainer
+
+
+def train(stage: Stage) -> None:
+    """Train one reward model."""
+    args = arguments(RewardConfig, stage)
+    tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
+    rows = load_pairs(stage.pairs)
+    trainer = RewardTrainer(
+        load_model(stage, tokenizer),
+        args=args,
+        train_dataset=rows["train"],
+        eval_dataset=rows["test"],
+        processing_class=tokenizer,
+        peft_config=peft_config(stage),
+    )
+    fit(trainer, stage)
+
+
+if __name__ == "__main__":
+    main(train)

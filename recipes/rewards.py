@@ -1,0 +1,88 @@
+"""Reward models: TRL's trainer on the prepared pairs, and asking a trained or a foreign one what answers are worth."""
+
+from dataclasses import dataclass
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from datasets import Dataset
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
+from trl import RewardConfig
+from trl import RewardTrainer as StockRewardTrainer
+
+from recipes.config import Stage, UserError
+from recipes.data import comparison
+from recipes.model import device, reason
+from recipes.render import Message
+
+__all__ = ["RewardConfig", "RewardModel", "RewardTrainer", "load_classifier", "load_reward_model"]
+
+
+class RewardTrainer(StockRewardTrainer):
+    """TRL's reward trainer on rows with `prompt_ids`, `chosen_ids` and `rejected_ids`, each answer after its prompt."""
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any, **options: Any) -> Dataset:
+        return dataset.map(comparison, remove_columns=["prompt_ids"])
+
+
+@dataclass
+class RewardModel:
+    """A classifier with one output: the worth of a whole dialogue, higher is better."""
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    foreign: bool  # it has a tokenizer and a chat template of its own
+
+    def of_ids(self, dialogues: list[list[int]], batch: int = 64) -> Tensor:
+        """Return the rewards of dialogues in the ids that the model was trained on, shape (dialogues,), float32."""
+        parts = [self.forward(dialogues[start : start + batch]) for start in range(0, len(dialogues), batch)]
+        return torch.cat(parts)
+
+    def of_texts(self, dialogues: list[list[Message]], batch: int = 64) -> Tensor:
+        """Return the rewards of dialogues given as messages, by the model's own chat template; shape (dialogues,)."""
+        found: Any = self.tokenizer.apply_chat_template(dialogues, tokenize=True, return_dict=True)
+        return self.of_ids(found["input_ids"], batch)
+
+    @torch.no_grad()
+    def forward(self, dialogues: list[list[int]]) -> Tensor:
+        """Return the rewards of one batch, padded on the right: it is read off the last token that is no padding."""
+        ids = [torch.tensor(dialogue) for dialogue in dialogues]
+        masks = [torch.ones_like(row) for row in ids]
+        padded = pad_sequence(ids, batch_first=True, padding_value=self.model.config.pad_token_id)
+        inputs = {"input_ids": padded, "attention_mask": pad_sequence(masks, batch_first=True)}
+        return self.model(**{name: value.to(self.model.device) for name, value in inputs.items()}).logits[:, 0].float()
+
+
+def load_reward_model(stage: Stage) -> RewardModel:
+    """Return the reward model that an RLOO stage asks: the one trained before it, or the one that is named.
+
+    Raises:
+        UserError: see `load_classifier`.
+    """
+    assert stage.reward_model is not None
+    foreign = stage.options["reward_model"] is not None
+    dtype = stage.model_options["dtype"]
+    return load_classifier(stage.reward_model, stage.reward_revision, foreign, dtype=dtype)
+
+
+def load_classifier(path: str, revision: str | None, foreign: bool, **options: Any) -> RewardModel:
+    """Return a classifier of `path`, a directory or hub id, on this process's device, frozen.
+
+    Raises:
+        UserError: it cannot be loaded, has not one output, or is foreign and has no chat template.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        model: Any = AutoModelForSequenceClassification.from_pretrained(path, revision=revision, **options)
+    except (OSError, ValueError, SafetensorError, UnpicklingError) as error:
+        raise UserError(f"{path} holds no reward model that can be loaded ({reason(error)})") from None
+    if model.config.num_labels != 1 or not hasattr(model, "score"):
+        raise UserError(f"{path} is no reward model: name a sequence classifier with one output")
+    if foreign and not tokenizer.chat_template:
+        raise UserError(f"{path} has no chat template: a reward model is asked about dialogues; name one that has")
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    return RewardModel(model.to(device()).eval().requires_grad_(False), tokenizer, foreign)
