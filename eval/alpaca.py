@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from eval.endpoint import Reply, host_class
 from eval.given import read_answers, read_rows
-from eval.judge_client import Reply, host_class
-from eval.options import models_named, run_suite
 from eval.session import console
 from eval.statistics import estimate
-from eval.verdicts import Judging, Question, account, digest, judge_all, progress, say_account
+from eval.suite import models, progress, run
+from eval.verdicts import Judging, Question, account, digest, judge_all, say_account
 from recipes.config import UserError, write_json
 
 with warnings.catch_warnings():
@@ -229,9 +229,9 @@ def say(result: dict[str, Any]) -> None:
 
 def main(names: list[str], options: Options) -> None:
     """Evaluate and print."""
-    for path in models_named(names):
+    for path in models(names):
         say(evaluate(path, options))
 
 
 if __name__ == "__main__":
-    sys.exit(run_suite(sys.argv[1:], __doc__, Options, main))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

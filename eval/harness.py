@@ -24,9 +24,9 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.utils import handle_non_serializable
 
 from eval.given import read_answers
-from eval.options import models_named, run_suite
 from eval.sentences import sentence_model
 from eval.session import console
+from eval.suite import models, run
 from eval.verdicts import digest
 from recipes.config import UserError, read_json, write_text
 
@@ -185,11 +185,11 @@ def say(results: dict[str, dict[str, Any]]) -> None:
 
 def main(names: list[str], options: Options) -> None:
     """Evaluate and print."""
-    for path in models_named(names):
+    for path in models(names):
         file = evaluate(path, options)
         console.print(f"{path}: {file}", soft_wrap=True)
         say(read_json(file)["results"])
 
 
 if __name__ == "__main__":
-    sys.exit(run_suite(sys.argv[1:], __doc__, Options, main))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

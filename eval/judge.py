@@ -16,11 +16,11 @@ import numpy as np
 import yaml
 
 from eval import statistics
+from eval.endpoint import Reply, host_class
 from eval.given import read_answers
-from eval.judge_client import Reply, host_class
-from eval.options import run_suite
 from eval.session import console, jobs_of, models_of, sessions
 from eval.statistics import Estimate, estimate
+from eval.suite import run
 from eval.verdicts import MALFORMED, Judging, Question, account, digest, judge_all, say_account
 from recipes.config import UserError, write_json
 
@@ -139,4 +139,4 @@ def main(names: list[str], options: Options) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_suite(sys.argv[1:], __doc__, Options, main))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

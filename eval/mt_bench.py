@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import yaml
 
+from eval.endpoint import Reply, host_class
 from eval.given import read_rows
 from eval.judge import PROMPTS
-from eval.judge_client import Reply, host_class
-from eval.options import models_named, run_suite
 from eval.session import console
 from eval.statistics import Estimate, estimate
-from eval.verdicts import MALFORMED, Judging, Question, account, digest, judge_all, progress, say_account
+from eval.suite import models, progress, run
+from eval.verdicts import MALFORMED, Judging, Question, account, digest, judge_all, say_account
 from recipes.config import UserError, write_json, write_text
 
 # FastChat's llm_judge/common.py: by category, of the answers; and which categories come with a reference answer
@@ -180,9 +180,9 @@ def say(result: dict[str, Any]) -> None:
 
 def main(names: list[str], options: Options) -> None:
     """Grade and print."""
-    for model in models_named(names):
+    for model in models(names):
         say(grade(model, options))
 
 
 if __name__ == "__main__":
-    sys.exit(run_suite(sys.argv[1:], __doc__, Options, main))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import logit
 
 from eval.session import console
+from eval.suite import NoOptions, run
 from recipes.config import write_json
 
 SAMPLES, SEED = 50_000, 0
@@ -58,9 +59,9 @@ def draw(ratios: dict[str, np.ndarray], path: Path) -> None:
     temporary.replace(path)
 
 
-def main(words: list[str]) -> None:
+def main(names: list[str], _: NoOptions) -> None:
     """Write figure and numbers to a directory."""
-    directory = Path(words[0]) if words else Path("runs", "_paper")
+    directory = Path(names[0]) if names else Path("runs", "_paper")
     directory.mkdir(parents=True, exist_ok=True)
     ratios = sample()
     draw(ratios, directory / "figure-6.svg")
@@ -72,4 +73,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run(sys.argv[1:], __doc__, NoOptions, main))

@@ -50,6 +50,6 @@ def test_the_suite_says_length_and_stops_beside(untuned: Path, tmp_path: Path) -
     questions.write_text('{"prompt": "Where is Ashford?"}\n{"prompt": "And Dalewick?"}\n')
     words = [str(untuned), f"questions={questions}", "samples=2", "max_new_tokens=4"]
     printed = run([sys.executable, "-m", "eval.diversity", *words])
-    for row in ("per input", "across inputs", "mean length, tokens", "stopped by itself", "cut off at the limit"):
+    for row in ("per input", "across inputs", "mean length, tokens", "stopped by itself", "cut off at max_new_tokens"):
         assert row in printed
     assert "samples and prompts must be 2" in run([sys.executable, "-m", "eval.diversity", "samples=1"], status=2)
