@@ -28,7 +28,7 @@ from transformers.utils.logging import disable_progress_bar
 from eval.answers import Answer, Sampling
 from eval.endpoint import Answering
 from eval.generate import answer
-from eval.load import untuned
+from eval.load import pretrained, untuned
 from eval.scoring import TOKENS, by_length
 from eval.session import console, measured
 from eval.statistics import Estimate, estimate
@@ -124,12 +124,8 @@ def embed(texts: list[str], embedder: str, revision: str | None) -> np.ndarray:
         UserError: there is no such model.
     """
     disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(embedder, revision=revision)
-        model = AutoModel.from_pretrained(embedder, revision=revision, dtype=torch.float32).eval()
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"embedder={embedder} cannot be loaded ({reason}): name a directory or a hub id") from None
+    tokenizer = pretrained(AutoTokenizer, embedder, revision)
+    model = pretrained(AutoModel, embedder, revision, dtype=torch.float32).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     blank = tokenizer.pad_token_id or tokenizer.eos_token_id or 0
     longest = getattr(model.config, "max_position_embeddings", None)

@@ -23,7 +23,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.utils import handle_non_serializable
 
-from eval.given import read_answers
+from eval.given import endings, read_answers, say_endings
 from eval.sentences import sentence_model
 from eval.session import console
 from eval.suite import models, run
@@ -173,6 +173,25 @@ def evaluate(path: Path, options: Options) -> Path:
     return file
 
 
+def read_results(file: Path) -> dict[str, Any]:
+    """Return lm-eval's JSON, with `results`: task -> metric -> value.
+
+    Raises:
+        UserError: the file is damaged or holds something else.
+    """
+    found = read_json(file)
+    results = found.get("results") if isinstance(found, dict) else None
+    if not isinstance(results, dict) or not all(isinstance(values, dict) for values in results.values()):
+        raise UserError(f"{file} is no result of lm-eval: remove it, and evaluate again")
+    return found
+
+
+def generated(found: dict[str, Any]) -> list[str]:
+    """Return the answers of the tasks that generate, as lm-eval keeps them; how they ended it does not say."""
+    samples = [sample for rows in found.get("samples", {}).values() for sample in rows]
+    return [text for sample in samples for texts in sample["resps"] for text in texts if isinstance(text, str)]
+
+
 def say(results: dict[str, dict[str, Any]]) -> None:
     """Print every metric of every task with lm-eval's standard error, where it has one."""
     for task, values in results.items():
@@ -188,7 +207,11 @@ def main(names: list[str], options: Options) -> None:
     for path in models(names):
         file = evaluate(path, options)
         console.print(f"{path}: {file}", soft_wrap=True)
-        say(read_json(file)["results"])
+        found = read_results(file)
+        say(found["results"])
+        texts = generated(found)
+        if texts:
+            say_endings("its answers", endings(texts, [], []))
 
 
 if __name__ == "__main__":

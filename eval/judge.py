@@ -17,7 +17,7 @@ import yaml
 
 from eval import statistics
 from eval.endpoint import Reply, host_class
-from eval.given import read_answers
+from eval.given import answered, endings_of, read_answers, say_endings
 from eval.session import console, jobs_of, models_of, sessions
 from eval.statistics import Estimate, estimate
 from eval.suite import run
@@ -61,6 +61,7 @@ def compare(ours: Path, theirs: Path, options: Options) -> dict[str, Any]:
     Raises:
         UserError: they have no prompt in common, or the judge fails.
     """
+    rows = [answered(side, options.answers) for side in (ours, theirs)]
     left, right = (read_answers(side, options.answers) for side in (ours, theirs))
     common = [prompt for prompt in left if prompt in right][: options.prompts]
     if not common:
@@ -75,6 +76,7 @@ def compare(ours: Path, theirs: Path, options: Options) -> dict[str, Any]:
         "ours": str(ours),
         "theirs": str(theirs),
         "prompts": len(common),
+        "answers": [endings_of(side, common) for side in rows],
         **summary([one["verdict"] for one in found]),
         **account(found, options, digest(template)),
     }
@@ -118,6 +120,8 @@ def say(result: dict[str, Any]) -> None:
         )
     if left_out:
         console.print(f"  {left_out} prompts left out: the judge gave no readable verdict in one order at least")
+    for side, ends in zip((result["ours"], result["theirs"]), result["answers"], strict=True):
+        say_endings(side, ends)
     say_account(result)
 
 

@@ -22,10 +22,10 @@ from datasets import disable_caching, disable_progress_bars
 
 from eval.load import context, load, load_renderer, load_weights
 from eval.scoring import mean_log_probs
-from eval.session import console, measured
+from eval.session import console, measured, read_measured
 from eval.statistics import Estimate, estimate
 from eval.suite import run, show, stages
-from recipes.config import Dataset, UserError, read_config, read_json, write_json
+from recipes.config import Dataset, UserError, read_config, write_json
 from recipes.data import open_pairs
 from recipes.examine import Tokenise, as_pairs
 from recipes.odds import log_odds_ratio
@@ -77,7 +77,7 @@ def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
     digest = hashlib.sha256(content + record).hexdigest()
     result = measured(directory, {"pairs": str(pairs), "content": digest, "reference": judged}, "likelihood")
     if result.exists():
-        return read_json(result)
+        return read_measured(result, SIDES)
     rows = scorable(directory, pairs)
     model, _, stops = load(directory)
     values: dict[str, Any] = {"pairs": str(pairs), "category": list(rows["category"])}

@@ -105,10 +105,12 @@ def log(file: Path) -> Iterator[tuple[dict[str, dict[str, Any]], IO[str]]]:
         whole = whole[: whole.rfind(b"\n") + 1]  # a kill may have torn the last line
         lines.truncate(len(whole))
         try:
-            kept = [json.loads(line) for line in whole.splitlines()]
-        except ValueError:
-            raise UserError(f"{file} is damaged: remove it to judge anew") from None
-        yield {verdict["id"]: verdict for verdict in kept}, lines
+            kept = {verdict["id"]: verdict for verdict in map(json.loads, whole.splitlines())}
+            if not all({"verdict", "attempts", "model", "input_tokens"} <= verdict.keys() for verdict in kept.values()):
+                raise KeyError
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise UserError(f"{file} is damaged, or no file of verdicts: remove it to judge anew") from None
+        yield kept, lines
 
 
 def ask(endpoint: Endpoint, read: Read, request: dict[str, Any], question: Question) -> dict[str, Any]:

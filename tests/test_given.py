@@ -49,9 +49,16 @@ def stage(directory: Path, answers: Any) -> str:
 
 
 def test_the_pipelines_of_a_session_are_compared_with_each_other(tmp_path: Path) -> None:
-    answers = [{"prompt": "a", "text": text} for text in ("first", "again")]
+    answers = [{"prompt": "a", "text": text, "tokens": 1, "stopped": True} for text in ("first", "again")]
     base, sft, orpo = (stage(tmp_path / name, answers) for name in ("base", "sft", "orpo"))
-    job = {"base": base, "evaluation": {"prompts": 1}, "pipelines": {"sft": [sft], "orpo": [orpo]}}
+    job = {
+        "base": base,
+        "evaluation": {},
+        "overrides": [],
+        "seed": 0,
+        "errors": [],
+        "pipelines": {"sft": [sft], "orpo": [orpo]},
+    }
     (tmp_path / "session" / "0").mkdir(parents=True)
     (tmp_path / "session" / "0" / "job.json").write_text(json.dumps(job))
     session = str(tmp_path / "session")
