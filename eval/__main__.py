@@ -1,4 +1,6 @@
-"""`python -m eval [SESSION …]`: evaluate what the launcher's sessions trained, and print their tables.
+"""The table of a session: evaluate what the launcher trained, and print pipelines side by side.
+
+    python -m eval [SESSION …] [endpoint=URL served=NAME]
 
 A session is a directory under runs/_sessions; without one, the newest is taken. What was measured
 before is not measured again. `endpoint=URL` and `served=NAME` let an OpenAI-compatible server give the answers.

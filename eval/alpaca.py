@@ -1,4 +1,6 @@
-"""`python -m eval.alpaca X …`: AlpacaEval 2, scored and judged by `alpaca_eval` itself.
+"""AlpacaEval 2: win rate against reference answers, by `alpaca_eval` itself; a file of annotations is scored alone.
+
+    python -m eval.alpaca [X …] [judge=MODEL url=… reference=FILE] [difficulty=FILE]
 
 X is a file of annotations (JSON, also .gz), which is scored; or a stage, a session or a file of answers
 (`instruction`, `output`), which is judged against `reference=FILE` (the same format; AlpacaEval's is the answers of
@@ -79,7 +81,12 @@ def annotate(file: Path, options: Options) -> tuple[list[dict[str, Any]], dict[s
     common = [instruction for instruction in theirs if instruction in ours][: options.prompts]
     if not common:
         raise UserError(f"{file} answers no instruction of {options.reference}: judge answers to the same prompts")
-    annotator: Any = PairwiseAnnotator(annotators_config=options.annotator, caching_path=None)
+    try:
+        annotator: Any = PairwiseAnnotator(annotators_config=options.annotator, caching_path=None)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"annotator={options.annotator} is no configuration of alpaca_eval: see its leaderboard"
+        ) from None
     (name, single), *_ = annotator.annotators.items()
     texts = [[one, theirs[one], ours[one]] for one in common]
     who = (name, single.prompt_template, options.judge, host_class(options.url))

@@ -1,6 +1,8 @@
-"""The claims of the ORPO paper, and of what is told of it, beside what a session measured.
+"""The ORPO paper's claims, and what is told of it, each with what a session measured, its interval and a verdict.
 
-`python -m eval.claims [SESSION …]` prints them, and writes claims.md beside the session's table. A claim is supported
+    python -m eval.claims [SESSION …]
+
+Prints them, and writes claims.md beside the session's table. A claim is supported
 or contradicted where its whole 95 % interval (each claim by itself) or its test says so, else not shown at this scale.
 """
 

@@ -1,4 +1,4 @@
-"""Diversity and verbosity of answers: the mean pairwise cosine of their embeddings (the paper's section 6.4, Table 4).
+"""Diversity and verbosity of answers: the mean pairwise cosine of their embeddings (the paper's Table 4).
 
     python -m eval.diversity [SESSION or stage directory …] [samples=5] [prompts=160] [questions=FILE] [embedder=MODEL]
 

@@ -1,4 +1,6 @@
-"""`python -m eval.harness STAGE … tasks=ifeval,arc_challenge`: lm-evaluation-harness on a stage's model.
+"""Benchmarks of lm-evaluation-harness (IFEval, MMLU, GSM8K, ARC, TruthfulQA, …) on a model or on given answers.
+
+    python -m eval.harness [STAGE …] tasks=ifeval,arc_challenge [data=FILE] [limit=…]
 
 STAGE is a stage, a session, any model directory, or a file of answers (`prompt`, `response`) to tasks that generate,
 which is scored as it is; without any, the newest session. The model speaks through its profile's chat template
@@ -23,7 +25,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.utils import handle_non_serializable
 
-from eval.given import endings, read_answers, say_endings
+from eval.given import endings, read_answers, read_rows, say_endings
 from eval.sentences import sentence_model
 from eval.session import console
 from eval.suite import models, run
@@ -115,6 +117,7 @@ def wanted(options: Options) -> tuple[TaskManager, list[Any]]:
     if options.data:
         if len(tasks) > 1 or not Path(options.data).is_file():
             raise UserError(f"data={options.data}: give the file with the rows of the one task named in tasks=")
+        read_rows(Path(options.data))
         tasks = [local(known, tasks[0], Path(options.data))]
     return known, tasks
 
@@ -166,6 +169,10 @@ def evaluate(path: Path, options: Options) -> Path:
     except (ConnectionError, FileNotFoundError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"tasks={options.tasks}: its rows cannot be had ({reason}): give them with data=FILE") from None
+    except KeyError as error:
+        if not options.data:
+            raise
+        raise UserError(f"data={options.data}: its rows lack {error}: give the rows of {options.tasks}") from None
     except AssertionError as error:  # lm-eval's own check of the room that a prompt and its answer have
         raise UserError(f"{path}: {error} For shorter answers: gen_kwargs=max_gen_toks=…") from None
     home.mkdir(exist_ok=True)

@@ -1,4 +1,6 @@
-"""`python -m eval.judge OURS THEIRS judge=MODEL`: a judge compares answers to the same prompts, in both orders.
+"""Pairwise judge: which of two answers to the same prompt is better, asked in both orders.
+
+    python -m eval.judge [OURS THEIRS | SESSION …] judge=MODEL [url=…]
 
 OURS and THEIRS are files of answers (`prompt`, `response`; or AlpacaEval's `instruction`, `output`) or evaluated
 stages. With sessions instead, or nothing (the newest one), all their pipelines are compared. The judge answers at

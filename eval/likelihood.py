@@ -1,4 +1,4 @@
-"""Held-out likelihood: what each model thinks of the answers of preference pairs, under one definition for all methods.
+"""Held-out likelihood: log-probs and ranking of preference pairs, under one definition for all methods.
 
     python -m eval.likelihood [SESSION or stage directory …] [pairs=FILE] [reference=true]
 

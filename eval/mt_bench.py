@@ -1,4 +1,6 @@
-"""`python -m eval.mt_bench STAGE … questions=FILE references=FILE judge=MODEL`: MT-Bench's two turns, judged.
+"""MT-Bench: two turns of each question, graded 1 to 10 by a judge as FastChat does.
+
+    python -m eval.mt_bench [STAGE …] questions=FILE references=FILE judge=MODEL [url=…]
 
 FILE are FastChat's `question.jsonl` and `reference_answer/gpt-4.jsonl` (fastchat/llm_judge/data/mt_bench). STAGE is a
 stage directory, a session, or a file of answers in FastChat's format, which is graded as it is; without any, the

@@ -1,6 +1,8 @@
 """The table: pipelines side by side with what they are worth and what they cost; terminal, Markdown and JSON.
 
-`python -m eval.table [SESSION …]` prints it again from the files.
+    python -m eval.table [SESSION …]
+
+prints it again from the files.
 """
 
 import sys

@@ -1,4 +1,7 @@
-"""Put a session's table into the README: `python -m eval.publish SESSION`; no figure there is typed by hand."""
+"""Put a session's table into README.md and docs/, so that no figure there is typed by hand.
+
+python -m eval.readme [SESSION]
+"""
 
 import shutil
 import sys
