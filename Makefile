@@ -16,6 +16,9 @@ PYTHON := .venv/bin/python
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS)
 SUITES := $(filter-out __main__ table readme,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
+ifneq ($(filter-out $(SUITES),$(SUITE)),)
+$(error SUITE=$(SUITE): there are $(SUITES))
+endif
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,7 +56,6 @@ plan: $(VENV) ## Predict memory, tokens, FLOPs and hours of every stage, and whe
 	@$(PYTHON) -m launch.preview $(WORDS) pipeline=compare $(ARGS)
 
 eval: $(VENV) ## Evaluate the newest session, or RUNS=runs/_sessions/...; SUITE=name for other evidence, its options in ARGS
-	@$(if $(filter-out $(SUITES),$(SUITE)),$(error SUITE=$(SUITE): there are $(SUITES)))
 	@$(PYTHON) -m eval$(if $(SUITE),.$(SUITE)) $(RUNS) $(ARGS)
 
 table: $(VENV) ## Print the table of the newest session, or of RUNS=...
