@@ -21,7 +21,7 @@ from recipes.config import UserError
 from tests.door import QUIET, ROOT, run
 from tests.judge_server import KEY, Endpoint, Messages, endpoint
 
-FAULTS = ["drop", "limit", "broken", "half", "hang", *["none", "drop", "none", "limit"] * 10]
+FAULTS = ["drop", "limit", "broken", "half", "hang", *["none", "drop", "none", "limit"] * 4]
 PROMPTS = 24
 
 

@@ -92,7 +92,9 @@ def dpo_stage(untuned: Path, tiny_model: Path) -> Path:
     return directory
 
 
-def test_any_file_by_category_and_dpos_own_reward(untuned: Path, tiny_model: Path, model: Any) -> None:
+def test_any_file_by_category_and_dpos_own_reward(
+    untuned: Path, tiny_model: Path, model: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = untuned.with_name("pairs.jsonl")
     useless = {"prompt": "?", "chosen": "same", "rejected": "same", "subset": "chat"}
     file.write_text("".join(json.dumps(row) + "\n" for row in [*ROWS, useless]))
@@ -119,7 +121,9 @@ def test_any_file_by_category_and_dpos_own_reward(untuned: Path, tiny_model: Pat
     for name, ranked in right.items():
         (line,) = (line for line in printed.splitlines() if f" {name} ({len(ranked)})" in line)
         assert float(re.split(r"[│|]", line)[-2]) == pytest.approx(sum(ranked) / len(ranked), abs=5e-4)
-    assert run(words).count("DPO's own margin") == 1
+    capsys.readouterr()
+    likelihood.main(*read_words(words[3:], likelihood.Options))
+    assert capsys.readouterr().out.count("DPO's own margin") == 1, "from the files"
 
 
 def test_what_the_suite_cannot_read_is_said(untuned: Path) -> None:
