@@ -2,7 +2,6 @@
 
 import json
 import socket
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -11,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import run
 
+from eval import diversity
 from eval.endpoint import Endpoint
 from eval.generate import Sampling, answer
 from eval.load import load_renderer, prompt_ids
+from eval.suite import read_words
 from recipes.config import UserError
 
 KEY = "sk-very-secret-0123456789"
@@ -121,13 +121,15 @@ def test_all_is_answered_once_whatever_fails_on_the_way(untuned: Path, server: S
 
 
 def test_a_suite_asks_an_endpoint_and_keeps_the_key_to_itself(
-    untuned: Path, tiny_model: Path, server: Server, tmp_path: Path
+    untuned: Path, tiny_model: Path, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.troubles = ("limit",)
     questions = tmp_path / "questions.json"
     questions.write_text(json.dumps([{"instruction": f"{number}?"} for number in range(3)]))
     words = [str(untuned), f"questions={questions}", f"embedder={tiny_model}", "samples=2"]
-    printed = run([sys.executable, "-m", "eval.diversity", *words, f"endpoint={url(server)}", "served=x", "chat=true"])
+    words += [f"endpoint={url(server)}", "served=x", "chat=true"]
+    diversity.main(*read_words(words, diversity.Options))
+    printed = "".join(capsys.readouterr())
     assert server.bodies[0]["messages"][0]["role"] == "user" and len(server.bodies) == 6
     assert KEY not in printed and "per input" in printed
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
