@@ -15,7 +15,10 @@ VENV   := .venv/installed
 PYTHON := .venv/bin/python
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS)
-SUITES := $(filter-out __main__ table publish,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
+SUITES := $(filter-out __main__ table readme,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
+ifneq ($(filter-out $(SUITES),$(SUITE)),)
+$(error SUITE=$(SUITE): there are $(SUITES))
+endif
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +26,10 @@ help: ## Print this list
 	@echo "  MODEL=    a file of conf/model     $(notdir $(basename $(wildcard conf/model/*.yaml)))"
 	@echo "  DATASET=  a file of conf/dataset   $(notdir $(basename $(wildcard conf/dataset/*.yaml)))"
 	@echo "  HARDWARE= a file of conf/hardware  $(notdir $(basename $(wildcard conf/hardware/*.yaml)))  (default: detected)"
-	@echo "  SUITE=    evidence beside the table $(SUITES)"
 	@echo '  ARGS=     options, comma = sweep   ARGS="orpo.beta=0.1,0.2 seed=0,1,2"'
+	@echo
+	@echo "  make eval SUITE=… for evidence beside the table; ARGS=--help prints its options:"
+	@awk 'FNR == 1 {name = FILENAME; gsub(/^eval\/|\.py$$/, "", name); sub(/^"""/, ""); printf "    %-11s %s\n", name, $$0}' $(SUITES:%=eval/%.py)
 
 doctor: $(VENV) ## Examine the pairs of DATASET as MODEL reads them: findings, lengths, bias; a page in runs/_doctor
 	@$(PYTHON) -m launch.doctor $(WORDS) $(ARGS)
@@ -54,7 +59,6 @@ plan: $(VENV) ## Predict memory, tokens, FLOPs and hours of every stage, and whe
 	@$(PYTHON) -m launch.preview $(WORDS) pipeline=compare $(ARGS)
 
 eval: $(VENV) ## Evaluate the newest session, or RUNS=runs/_sessions/...; SUITE=name for other evidence, its options in ARGS
-	@$(if $(filter-out $(SUITES),$(SUITE)),$(error SUITE=$(SUITE): there are $(SUITES)))
 	@$(PYTHON) -m eval$(if $(SUITE),.$(SUITE)) $(RUNS) $(ARGS)
 
 table: $(VENV) ## Print the table of the newest session, or of RUNS=...
@@ -77,7 +81,7 @@ format: $(VENV) ## Format the code
 
 docs: $(VENV) ## Write the generated parts: docs/options.md, and with RUNS=... the README's table
 	@$(PYTHON) -m launch.options > docs/options.md.new && mv docs/options.md.new docs/options.md
-	@$(if $(RUNS),$(PYTHON) -m eval.publish $(RUNS))
+	@$(if $(RUNS),$(PYTHON) -m eval.readme $(RUNS))
 
 lock: ## Resolve requirements.txt anew into requirements.lock
 	@rm -rf .venv.lock && python3 -m venv .venv.lock

@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from eval.decode import decode, left_padded
 from eval.load import load
 from eval.scoring import TOKENS, by_length
 from eval.session import console
-from eval.suite import models, read_words, run
+from eval.suite import run, stages
 from recipes.data import open_pairs
 
 LIMIT = 64  # tokens of an answer
@@ -59,15 +60,22 @@ def measure(directory: Path, prompts: list[list[int]], rounds: int) -> dict[str,
     return rates
 
 
-def main(words: list[str]) -> None:
+@dataclass
+class Options:
+    """The options of the command line."""
+
+    rounds: int = 5
+    prompts: int = 400
+
+
+def main(names: list[str], options: Options) -> None:
     """Measure every model named, or those of the newest session, and print."""
-    paths, options = read_words(words, {"rounds": 5, "prompts": 400})
-    console.print(f"{torch.get_num_threads()} threads, medians of {options['rounds']} rounds (least-most)")
-    known = models(paths)
+    console.print(f"{torch.get_num_threads()} threads, medians of {options.rounds} rounds (least-most)")
+    known = stages(names)
     pairs = next(settings["pairs"] for settings in known.values() if "pairs" in settings)
-    prompts = list(open_pairs(Path(pairs))["test"]["prompt_ids"])[: options["prompts"]]
+    prompts = list(open_pairs(Path(pairs))["test"]["prompt_ids"])[: options.prompts]
     for directory in known:
-        rates = measure(directory, prompts, options["rounds"])
+        rates = measure(directory, prompts, options.rounds)
         alone = statistics.median(rates["one by one"])
         for name, found in rates.items():
             middle = statistics.median(found)
@@ -76,4 +84,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

@@ -1,4 +1,6 @@
-"""`python -m eval [SESSION …]`: evaluate what the launcher's sessions trained, and print their tables.
+"""The table of a session: evaluate what the launcher trained, and print pipelines side by side.
+
+    python -m eval [SESSION …] [endpoint=URL served=NAME]
 
 A session is a directory under runs/_sessions; without one, the newest is taken. What was measured
 before is not measured again. `endpoint=URL` and `served=NAME` let an OpenAI-compatible server give the answers.
@@ -8,22 +10,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from eval.endpoint import Endpoint
+from eval.endpoint import Answering, Endpoint
 from eval.report import write_report
 from eval.session import jobs_of, measured, models_of, sessions
-from eval.suite import ENDPOINT, endpoint_of, progress, read_words, run
+from eval.suite import progress, run
 from eval.table import write_table
 
 
-def main(words: list[str]) -> None:
+def main(names: list[str], options: Answering) -> None:
     """Evaluate and print.
 
     Raises:
         UserError: for whatever the user can mend.
     """
-    paths, options = read_words(words, ENDPOINT)
-    endpoint = endpoint_of(options)
-    for session in sessions(paths):
+    endpoint = options.elsewhere()
+    for session in sessions(names):
         evaluate_session(session, endpoint)
         write_table(session)
         write_report(session)
@@ -41,13 +42,10 @@ def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:
         return
     from eval.stage import evaluate  # torch takes seconds that a table of old results need not wait for
 
-    with progress() as bar:
-        for result, (directory, settings) in missing.items():
-            task = bar.add_task(f" eval  {directory}", total=2 * settings["prompts"])
-            advance = lambda count, task=task: bar.advance(task, count)  # noqa: E731
+    for result, (directory, settings) in missing.items():
+        with progress(2 * settings["prompts"], f"eval  {directory}") as advance:
             evaluate(directory, settings, result, advance, endpoint)
-            bar.update(task, completed=2 * settings["prompts"])
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], __doc__, Answering, main))

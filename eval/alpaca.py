@@ -1,4 +1,6 @@
-"""`python -m eval.alpaca X …`: AlpacaEval 2, scored and judged by `alpaca_eval` itself.
+"""AlpacaEval 2: win rate against reference answers, by `alpaca_eval` itself; a file of annotations is scored alone.
+
+    python -m eval.alpaca [X …] [judge=MODEL url=… reference=FILE] [difficulty=FILE]
 
 X is a file of annotations (JSON, also .gz), which is scored; or a stage, a session or a file of answers
 (`instruction`, `output`), which is judged against `reference=FILE` (the same format; AlpacaEval's is the answers of
@@ -17,27 +19,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from eval.given import read_answers, read_rows
-from eval.judge_client import Reply, host_class
-from eval.options import models_named, run_suite
+from eval.alpaca_score import read_annotations, score
+from eval.endpoint import Reply, host_class
+from eval.given import answered, endings_of, read_answers, read_rows, say_endings
 from eval.session import console
-from eval.statistics import estimate
-from eval.verdicts import Judging, Question, account, digest, judge_all, progress, say_account
+from eval.suite import models, progress, run
+from eval.verdicts import Judging, Question, account, digest, judge_all, say_account
 from recipes.config import UserError, write_json
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # alpaca_eval imports pkg_resources
     level = logging.getLogger().level
-    from alpaca_eval import metrics
     from alpaca_eval.annotators import PairwiseAnnotator
-    from alpaca_eval.metrics import glm_winrate
     from alpaca_eval.utils import prompt_to_chatml
 
     logging.getLogger().setLevel(level)  # which it raises for all libraries
-
-LEAST = 300  # prompts for a length-controlled figure: at 54 it was exactly 50 where the truth was 69
 
 
 @dataclass
@@ -54,58 +50,6 @@ class Options(Judging):
     seed: int = 0
 
 
-def score(annotations: list[dict[str, Any]], difficulty: str | None) -> dict[str, Any]:
-    """Return AlpacaEval's figures, in percent, with a bootstrap interval of the win rate.
-
-    An annotation has `preference` from 1 (the reference) to 2 (the model), or None: malformed, left out and counted.
-    """
-    import pandas as pd
-
-    judged = [row for row in annotations if row.get("preference") is not None]
-    if not judged:
-        return {"judged": 0, "malformed": len(annotations)}
-    found = {name: float(value) for name, value in metrics.get_winrate(pd.DataFrame(judged)).items()}
-    interval = estimate(np.array([[row["preference"] or 1.5 for row in judged]]) * 100 - 100)
-    controlled, reason = length_controlled(annotations, difficulty)
-    return {
-        "judged": len(judged),
-        "malformed": len(annotations) - len(judged),
-        **found,
-        "win_rate_interval": [interval.low, interval.high],
-        "length_controlled_winrate": controlled,
-        "not_length_controlled": reason,
-        "mean_length": float(np.mean([len(row["output_2"]) for row in judged])),
-        "reference_mean_length": float(np.mean([len(row["output_1"]) for row in judged])),
-    }
-
-
-def length_controlled(annotations: list[dict[str, Any]], difficulty: str | None) -> tuple[float | None, str | None]:
-    """Return alpaca_eval's length-controlled win rate in percent, or None and why there is none."""
-    import pandas as pd
-
-    if len(annotations) < LEAST:
-        return None, f"{len(annotations)} prompts: below {LEAST} the fit collapses to 50"
-    if difficulty is None:
-        return None, "needs AlpacaEval's table of difficulties: difficulty=df_gamed.csv"
-    if not Path(difficulty).is_file():
-        raise UserError(
-            f"difficulty={difficulty} is no file: df_gamed.csv is in the hub's data set tatsu-lab/alpaca_eval"
-        )
-    known = len(set(pd.read_csv(difficulty)["index"]))
-    if known != len(annotations):
-        return None, f"{difficulty} knows {known} prompts, and these are {len(annotations)}: another set"
-    lengths = [len(row["output_1"]) - len(row["output_2"]) for row in annotations]
-    if len(set(lengths)) == 1:
-        return None, "all answers differ from the reference's in length by the same"
-    glm_winrate.hf_hub_download = lambda **_: difficulty  # the function knows no other way to its table
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its calls of scikit-learn are of an older day
-        found = metrics.get_length_controlled_winrate(
-            pd.DataFrame(annotations), save_weights_dir=None, is_add_glm_preference_inplace=False
-        )
-    return float(found["length_controlled_winrate"]), None
-
-
 def answer(directory: Path, instructions: list[str], options: Options) -> Path:
     """Let a stage answer the instructions, once; return the file, in AlpacaEval's format."""
     name = digest(instructions, options.max_new_tokens, options.temperature, options.seed)
@@ -118,7 +62,8 @@ def answer(directory: Path, instructions: list[str], options: Options) -> Path:
         with progress(len(asked), f"answer {directory}") as advance:
             found = speaker.answer(asked, options.max_new_tokens, options.temperature, options.seed, advance)
         rows = [
-            {"instruction": instruction, "output": one.text, "generator": str(directory), "stopped": one.stopped}
+            {"instruction": instruction, "output": one.text, "generator": str(directory)}
+            | {"stopped": one.stopped, "tokens": one.tokens}
             for instruction, one in zip(instructions, found, strict=True)
         ]
         file.parent.mkdir(exist_ok=True)
@@ -136,7 +81,12 @@ def annotate(file: Path, options: Options) -> tuple[list[dict[str, Any]], dict[s
     common = [instruction for instruction in theirs if instruction in ours][: options.prompts]
     if not common:
         raise UserError(f"{file} answers no instruction of {options.reference}: judge answers to the same prompts")
-    annotator: Any = PairwiseAnnotator(annotators_config=options.annotator, caching_path=None)
+    try:
+        annotator: Any = PairwiseAnnotator(annotators_config=options.annotator, caching_path=None)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"annotator={options.annotator} is no configuration of alpaca_eval: see its leaderboard"
+        ) from None
     (name, single), *_ = annotator.annotators.items()
     texts = [[one, theirs[one], ours[one]] for one in common]
     who = (name, single.prompt_template, options.judge, host_class(options.url))
@@ -193,12 +143,13 @@ def evaluate(path: Path, options: Options) -> dict[str, Any]:
         UserError: an option or a file is missing, or the judge fails.
     """
     if path.is_file() and "preference" in read_rows(path)[0]:
-        return {"model": str(path), **score(read_rows(path), options.difficulty)}
+        return {"model": str(path), **score(read_annotations(path), options.difficulty)}
     if not options.judge or not options.reference:
         raise UserError(f"{path} is not annotated: name a judge=MODEL and a reference=FILE of answers to compare with")
     if path.is_dir():
         path = answer(path, list(read_answers(Path(options.reference)))[: options.prompts], options)
     rows, found, kept = annotate(path, options)
+    found["answers"] = endings_of(answered(path), [row["instruction"] for row in rows])
     write_json(kept.with_name(f"{kept.stem}-annotations.json"), rows)
     result = {"model": str(path), **score(rows, options.difficulty), **found}
     write_json(kept.with_suffix(".json"), result)
@@ -224,14 +175,15 @@ def say(result: dict[str, Any]) -> None:
             soft_wrap=True,
         )
     if "judge" in result:
+        say_endings("its answers", result["answers"])
         say_account(result)
 
 
 def main(names: list[str], options: Options) -> None:
     """Evaluate and print."""
-    for path in models_named(names):
+    for path in models(names):
         say(evaluate(path, options))
 
 
 if __name__ == "__main__":
-    sys.exit(run_suite(sys.argv[1:], __doc__, Options, main))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from recipes.config import UserError
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,11 @@ class Kept:
     """
 
     def __init__(self, path: Path) -> None:
-        """Read what is there."""
+        """Read what is there.
+
+        Raises:
+            UserError: a line is whole and holds something else.
+        """
         self.path = path
         self.found: dict[str, Answer] = {}
         text = path.read_text(errors="replace") if path.exists() else ""
@@ -50,6 +56,8 @@ class Kept:
                 values = json.loads(line)
             except ValueError:
                 continue
+            if not isinstance(values, dict) or values.keys() != {"key", *(part.name for part in fields(Answer))}:
+                raise UserError(f"{path} holds something that is no answer of this project: remove it to ask anew")
             key = values.pop("key")
             self.found[key] = Answer(**values)
 

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from eval.configuration import UNSAID, flat, text
 from eval.rows import NAMES, Row, build_rows
 from eval.session import console, jobs_of, sessions
-from eval.suite import run
+from eval.suite import NoOptions, run
 from eval.table import cells, markdown, notes, rows_of
 from recipes.config import read_config, read_json, write_text
 
@@ -31,13 +31,13 @@ MAIN = (
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def main(words: list[str]) -> None:
+def main(names: list[str], _: NoOptions) -> None:
     """Write the cards of every session named, or of the newest.
 
     Raises:
         UserError: a directory is no session, or nothing was evaluated yet.
     """
-    for session in sessions(words):
+    for session in sessions(names):
         rows_of(session)  # says what was not trained or not evaluated, before anything is written
         written: set[Path] = set()
         for job in jobs_of(session):
@@ -112,4 +112,4 @@ def options(config: dict[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], __doc__, NoOptions, main))

@@ -1,6 +1,8 @@
-"""The claims of the ORPO paper, and of what is told of it, beside what a session measured.
+"""The ORPO paper's claims, and what is told of it, each with what a session measured, its interval and a verdict.
 
-`python -m eval.claims [SESSION …]` prints them, and writes claims.md beside the session's table. A claim is supported
+    python -m eval.claims [SESSION …]
+
+Prints them, and writes claims.md beside the session's table. A claim is supported
 or contradicted where its whole 95 % interval (each claim by itself) or its test says so, else not shown at this scale.
 """
 
@@ -17,8 +19,9 @@ from eval.evidence import Finding, Rows, lambdas, one_stage, saving, sharper, sh
 from eval.measures import PASSES
 from eval.rows import Row
 from eval.session import console, sessions
+from eval.suite import NoOptions, run
 from eval.table import markdown, rows_of
-from recipes.config import UserError, write_text
+from recipes.config import write_text
 
 ABSENT = "–"
 HEAD = ["claim", "where", "measured", "95% interval", "verdict"]
@@ -108,16 +111,11 @@ def line(claim: Claim, found: Finding | None) -> list[str]:
     return [claim.text, claim.where, *said]
 
 
-def main(words: list[str]) -> int:
-    """Write the claims of the sessions named, or of the newest; return the exit status."""
-    try:
-        for session in sessions(words):
-            write_claims(session)
-    except UserError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True)
-        return 2
-    return 0
+def main(names: list[str], _: NoOptions) -> None:
+    """Write the claims of the sessions named, or of the newest."""
+    for session in sessions(names):
+        write_claims(session)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], __doc__, NoOptions, main))

@@ -1,4 +1,4 @@
-"""Diversity and verbosity of answers: the mean pairwise cosine of their embeddings (the paper's section 6.4, Table 4).
+"""Diversity and verbosity of answers: the mean pairwise cosine of their embeddings (the paper's Table 4).
 
     python -m eval.diversity [SESSION or stage directory …] [samples=5] [prompts=160] [questions=FILE] [embedder=MODEL]
 
@@ -16,6 +16,7 @@ for all pipelines. Cosines compare within one embedder only: those of a language
 """
 
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,47 +26,55 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from eval.answers import Answer, Sampling
+from eval.endpoint import Answering
 from eval.generate import answer
-from eval.load import untuned
+from eval.load import pretrained, untuned
 from eval.scoring import TOKENS, by_length
 from eval.session import console, measured
 from eval.statistics import Estimate, estimate
-from eval.suite import ENDPOINT, endpoint_of, models, progress, read_words, run, show
+from eval.suite import progress, run, show, stages
 from recipes.config import UserError, write_json
 from recipes.data import open_pairs
 from recipes.findings import evaluation_prompts
 from recipes.render import Message
 
 LIMIT = 512  # tokens of an answer where no session says
-OPTIONS: dict[str, Any] = {
-    **{"samples": 5, "prompts": 160, "temperature": 1.0, "seed": 0, "max_new_tokens": 0},
-    **{"questions": "", "embedder": "", **ENDPOINT},
-}
 
 
-def main(words: list[str]) -> None:
+@dataclass
+class Options(Answering):
+    """The options of the command line; without a number of their own the paper's."""
+
+    samples: int = 5  # answers to each prompt
+    prompts: int = 160
+    temperature: float = 1.0
+    seed: int = 0
+    max_new_tokens: int = 0  # of an answer; 0: the session's, else `LIMIT`
+    questions: str = ""  # a file of prompts; empty: the held-out ones
+    embedder: str = ""
+
+
+def main(names: list[str], options: Options) -> None:
     """Answer, embed, and print a table.
 
     Raises:
         UserError: for whatever the user can mend.
     """
-    paths, options = read_words(words, OPTIONS)
-    if options["samples"] < 2 or options["prompts"] < 2 or options["temperature"] <= 0:
+    if options.samples < 2 or options.prompts < 2 or options.temperature <= 0:
         raise UserError("samples and prompts must be 2 at least and temperature above 0: pairs of answers are compared")
-    found = {}
-    for directory, settings in models(paths).items():
+    endpoint, found = options.elsewhere(), {}
+    for directory, settings in stages(names).items():
         questions = asked(directory, settings, options)
-        limit = options["max_new_tokens"] or settings.get("max_new_tokens", LIMIT)
-        sampling = Sampling(limit, options["temperature"], options["samples"], options["seed"])
-        with progress() as bar:
-            task = bar.add_task(f" eval  {directory}", total=len(questions) * sampling.samples)
-            advance = lambda count, task=task, bar=bar: bar.advance(task, count)  # noqa: E731
-            found[directory] = answer(directory, questions, sampling, advance, endpoint_of(options))
+        limit = options.max_new_tokens or settings.get("max_new_tokens", LIMIT)
+        sampling = Sampling(limit, options.temperature, options.samples, options.seed)
+        with progress(len(questions) * sampling.samples, f"eval  {directory}") as advance:
+            found[directory] = answer(directory, questions, sampling, advance, endpoint)
     table = {}
     for directory, answers in found.items():
-        place = (options["embedder"], None) if options["embedder"] else untuned(directory)
+        place = (options.embedder, None) if options.embedder else untuned(directory)
         values = diversity(answers, *place)
-        write_json(measured(directory, options, "diversity"), {"settings": options, "embedder": place[0], **values})
+        kept = {"settings": asdict(options), "embedder": place[0], **values}
+        write_json(measured(directory, asdict(options), "diversity"), kept)
         table[directory.name] = figures(values, answers)
     show("mean cosine of answers: lower is more diverse", table)
     console.print(
@@ -73,18 +82,18 @@ def main(words: list[str]) -> None:
     )
 
 
-def asked(directory: Path, settings: dict[str, Any], options: dict[str, Any]) -> list[list[Message]]:
+def asked(directory: Path, settings: dict[str, Any], options: Options) -> list[list[Message]]:
     """Return the prompts: those of a file, or the held-out ones.
 
     Raises:
         UserError: there are none.
     """
-    if options["questions"]:
-        texts = evaluation_prompts([options["questions"]])[: options["prompts"]]
+    if options.questions:
+        texts = evaluation_prompts([options.questions])[: options.prompts]
         return [[{"role": "user", "content": text}] for text in texts]
     if "pairs" not in settings:
         raise UserError(f"{directory} has no pairs of its own: name questions=<file>, or a session instead")
-    return list(open_pairs(Path(settings["pairs"]))["test"]["prompt"])[: options["prompts"]]
+    return list(open_pairs(Path(settings["pairs"]))["test"]["prompt"])[: options.prompts]
 
 
 def diversity(answers: list[list[Answer]], embedder: str, revision: str | None) -> dict[str, list[float]]:
@@ -115,12 +124,8 @@ def embed(texts: list[str], embedder: str, revision: str | None) -> np.ndarray:
         UserError: there is no such model.
     """
     disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(embedder, revision=revision)
-        model = AutoModel.from_pretrained(embedder, revision=revision, dtype=torch.float32).eval()
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"embedder={embedder} cannot be loaded ({reason}): name a directory or a hub id") from None
+    tokenizer = pretrained(AutoTokenizer, embedder, revision)
+    model = pretrained(AutoModel, embedder, revision, dtype=torch.float32).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     blank = tokenizer.pad_token_id or tokenizer.eos_token_id or 0
     longest = getattr(model.config, "max_position_embeddings", None)
@@ -148,9 +153,9 @@ def figures(values: dict[str, list[float]], answers: list[list[Answer]]) -> dict
         "across inputs": Estimate(across.mean(), across.mean() - half, across.mean() + half, None),
         "mean length, tokens": estimate(lengths.mean(1)[None]),
         "stopped by itself": stopped,
-        "cut off at the limit": 1 - stopped,
+        "cut off at max_new_tokens": 1 - stopped,
     }
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

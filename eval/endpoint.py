@@ -1,57 +1,91 @@
-"""Answers from any OpenAI-compatible endpoint: bounded concurrency, and patience with what fails on the way.
+"""Any OpenAI-compatible endpoint, asked for answers or for a judge's verdicts: many at once, and with patience.
 
-vLLM is reached through this: `vllm serve runs/<model>/<dataset>/<stage>/model` in an environment of its own, and
-`endpoint=http://localhost:8000/v1` here. It is sent token ids, so that it answers the very prompts of training.
+The `openai` package retries dropped connections, time-outs, rate limits (as long as the server asks) and failures of
+the server; bodies that are no completion are retried here. vLLM is reached through this: `vllm serve
+runs/<model>/<dataset>/<stage>/model` in an environment of its own, and `endpoint=http://localhost:8000/v1` here. It is
+sent token ids, so that it answers the very prompts of training.
 
 The key comes from an environment variable; it is in no file, no message and no log of ours.
 """
 
+import ipaddress
 import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
-
-import httpx2
+from urllib.parse import urlsplit
 
 from eval.answers import Answer, Sampling
 from recipes.config import UserError
 
-Read = TypeVar("Read")
-LATER = {408, 409, 425, 429}  # statuses that may be better next time, as all from 500 on
-LONGEST_WAIT = 30.0  # seconds
+Asked = TypeVar("Asked")
+Found = TypeVar("Found")
+FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds between attempts, doubled each time, as the `openai` package has it
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """Where an API is, and how it is to be treated."""
 
-    base_url: str  # with its version: http://localhost:8000/v1
+    url: str  # with its version: http://localhost:8000/v1
     model: str = ""  # its name there; empty: the path of the stage's model, as `vllm serve` names it
     chat: bool = False  # send messages, which the server's own template renders; else token ids
-    key_variable: str = "OPENAI_API_KEY"  # the environment variable that holds the key, if there is one
+    key: str = "OPENAI_API_KEY"  # the environment variable that holds the key, which is kept nowhere
     concurrency: int = 8  # requests under way at once
-    attempts: int = 8  # of one request
-    wait: float = 1.0  # seconds before the second attempt, doubled for each further one
     timeout: float = 600.0  # seconds of one attempt
+    attempts: int = 8  # of one request
 
     def __post_init__(self) -> None:
-        """Check the address.
+        """Check what can be wrong before anything is asked.
 
         Raises:
-            UserError: it is no web address or holds a password, or nobody is named to chat with.
+            UserError: the address is none or holds a secret, nobody is named to chat with, or a number is too small.
         """
-        if not self.base_url.startswith(("http://", "https://")):
-            raise UserError(f"endpoint={self.base_url}: give its address, such as http://localhost:8000/v1")
-        if "@" in self.base_url:
-            raise UserError(f"an endpoint's address must hold no password: export {self.key_variable} instead")
+        try:
+            address = urlsplit(self.url)
+            whole = address.scheme in ("http", "https") and address.hostname and (address.port or 1)
+        except ValueError:  # of an address or port that cannot be
+            whole = False
+        if "@" in self.url or "?" in self.url:
+            raise UserError(f"an endpoint's address must hold no password or query: export {self.key} instead")
+        if not whole:
+            raise UserError(f"{self.url} is no endpoint: give its whole address, such as http://localhost:8000/v1")
         if self.chat and not self.model:
-            raise UserError(f"{self.base_url} chats as many models: name one, served=<model>")
+            raise UserError(f"{self.url} chats as many models: name one, served=<model>")
+        if self.concurrency < 1 or self.timeout <= 0:
+            raise UserError("concurrency must be 1 at least and timeout above 0 seconds")
 
-    def serving(self, model: str) -> "Endpoint":
-        """Return the same endpoint with another model named."""
-        return replace(self, model=model)
+
+@dataclass
+class Answering:
+    """The options of every suite whose answers may come from an endpoint."""
+
+    endpoint: str = ""  # its address; empty: Transformers answers, in this process
+    served: str = ""  # what the endpoint calls the model
+    chat: bool = False
+
+    def elsewhere(self) -> Endpoint | None:
+        """Return the endpoint that the options name, if they do.
+
+        Raises:
+            UserError: see `Endpoint`.
+        """
+        return Endpoint(self.endpoint, self.served, self.chat) if self.endpoint else None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an endpoint said: its text, the log-probs where they were asked for, and what it counted."""
+
+    text: str
+    stopped: bool = True  # by itself, not cut off at the limit
+    logprobs: dict[str, Any] | None = None
+    model: str | None = None  # as the endpoint calls it, often with a date
+    input_tokens: int | None = None
+    output_tokens: int | None = None
 
 
 def answers_from(
@@ -63,88 +97,143 @@ def answers_from(
     them. Beside OpenAI's own parameters, a prompt of ids brings vLLM's: whoever takes ids takes these.
 
     Raises:
-        UserError: see `post`.
+        UserError: see `complete`; or the endpoint counts no tokens.
     """
-    path = "chat/completions" if endpoint.chat else "completions"
-    bodies = [body(endpoint, prompt, sample, stops, sampling) for prompt, sample in asked]
-    return post_all(endpoint, path, bodies, read_answer)
+    request: dict[str, Any] = {"max_tokens": sampling.max_new_tokens, "temperature": sampling.temperature, "top_p": 1.0}
+    if not endpoint.chat:  # vLLM would take the first two from the model's generation_config.json
+        request["extra_body"] = {"top_k": -1, "repetition_penalty": 1.0, "stop_token_ids": stops}
+
+    def ask(one: tuple[Any, int]) -> Answer:
+        prompt, sample = one
+        reply = complete(endpoint, prompt, seed=(1_000_003 * sampling.seed + sample) % 2**31, **request)
+        if reply.output_tokens is None:
+            raise UserError(f"{endpoint.url} counts no tokens, and lengths are reported: let it send `usage`")
+        return Answer(reply.text, reply.output_tokens, reply.stopped)
+
+    return side_by_side(ask, asked, endpoint.concurrency)
 
 
-def body(endpoint: Endpoint, prompt: Any, sample: int, stops: list[int], sampling: Sampling) -> dict[str, Any]:
-    """Return one request."""
-    common = {"model": endpoint.model, "max_tokens": sampling.max_new_tokens, "temperature": sampling.temperature}
-    common |= {"top_p": 1.0, "seed": (1_000_003 * sampling.seed + sample) % 2**31}
-    if endpoint.chat:
-        return {**common, "messages": prompt}
-    full = {"top_k": -1, "repetition_penalty": 1.0}  # else vLLM takes them from the model's generation_config.json
-    return {**common, **full, "prompt": prompt, "stop_token_ids": stops}
+def side_by_side(work: Callable[[Asked], Found], asked: list[Asked], concurrency: int) -> Iterator[tuple[int, Found]]:
+    """Yield the place and the result of each, as they come, with so many under way at once.
 
-
-def read_answer(response: dict[str, Any]) -> Answer:
-    """Return the answer of a response to either kind of request; a malformed one raises what Python does."""
-    (choice,) = response["choices"]
-    text = choice["message"]["content"] if "message" in choice else choice["text"]
-    return Answer(text or "", int(response["usage"]["completion_tokens"]), choice["finish_reason"] == "stop")
-
-
-def post_all(
-    endpoint: Endpoint, path: str, bodies: list[dict[str, Any]], read: Callable[[dict[str, Any]], Read]
-) -> Iterator[tuple[int, Read]]:
-    """Send every body, at most `endpoint.concurrency` at once; yield its place and what `read` makes of the response.
+    After a failure or an interruption nothing new is begun; what is under way, which costs money, still counts.
 
     Raises:
-        UserError: one failed for good; what is not under way yet is not sent.
+        Whatever `work` raises first, once nothing is under way any more.
     """
-    key = os.environ.get(endpoint.key_variable)
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    base = endpoint.base_url.rstrip("/")
-    with httpx2.Client(base_url=base, headers=headers, timeout=endpoint.timeout) as client:
-        pool = ThreadPoolExecutor(endpoint.concurrency)
-        try:
-            places = {pool.submit(post, client, endpoint, path, sent, read): n for n, sent in enumerate(bodies)}
-            for future in as_completed(places):
-                yield places[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    failure: BaseException | None = None
+    pool = ThreadPoolExecutor(concurrency)
+    try:
+        places = {pool.submit(work, one): place for place, one in enumerate(asked)}
+        waiting = set(places)
+        while waiting:
+            try:
+                for future in as_completed(waiting):
+                    waiting.discard(future)
+                    yield places[future], future.result()
+            except (Exception, KeyboardInterrupt) as error:
+                if isinstance(failure, KeyboardInterrupt):
+                    raise  # pressed twice
+                failure = failure or error
+                waiting = {future for future in waiting if not future.cancel()}
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if failure:
+        raise failure
 
 
-def post(
-    client: httpx2.Client,
-    endpoint: Endpoint,
-    path: str,
-    sent: dict[str, Any],
-    read: Callable[[dict[str, Any]], Read],
-) -> Read:
-    """Send one body until it is answered: rate limits, timeouts, lost connections and malformed responses are retried.
+def complete(endpoint: Endpoint, prompt: Any, **request: Any) -> Reply:
+    """Ask once, with back-off: messages of an endpoint that chats, else the ids of a prompt.
+
+    `request` are the API's own parameters (`temperature`, `max_tokens`, …).
 
     Raises:
-        UserError: the endpoint refuses the request, or every attempt failed.
+        UserError: the key is missing or refused, or the endpoint still fails after all attempts.
     """
+    import openai  # takes a second, which a table of old results need not wait for
+
+    api: Any = client(endpoint)
+    create = api.chat.completions.create if endpoint.chat else api.completions.create
+    sent = {"model": endpoint.model, "messages" if endpoint.chat else "prompt": prompt, **request}
     problem = ""
     for attempt in range(endpoint.attempts):
+        time.sleep(min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT) if attempt else 0)
         try:
-            response = client.post(path, json=sent)
-            if response.is_success:
-                return read(response.json())
-            problem = f"status {response.status_code}"
-            if response.status_code not in LATER and response.status_code < 500:
-                raise UserError(refusal(endpoint, response))
-            asked = response.headers.get("retry-after", "")
-        except (httpx2.TransportError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            problem, asked = type(error).__name__, ""
-        delay = float(asked) if asked.isdigit() else endpoint.wait * 2**attempt
-        time.sleep(min(delay, LONGEST_WAIT) if attempt + 1 < endpoint.attempts else 0)
-    raise UserError(
-        f"{endpoint.base_url} failed {endpoint.attempts} times, last with {problem}: see whether it runs and serves "
-        f"{endpoint.model}; the same command goes on"
+            answer = create(**sent)
+        except (openai.APIResponseValidationError, ValueError) as error:  # the body is no JSON
+            problem = type(error).__name__
+            continue
+        except openai.OpenAIError as error:
+            raise UserError(refusal(endpoint, " ".join(str(error).split())[:300])) from None
+        try:
+            return read_reply(endpoint, answer)
+        except (AttributeError, IndexError, TypeError, ValueError) as error:  # it is some other JSON
+            problem = type(error).__name__
+    raise UserError(refusal(endpoint, f"{endpoint.attempts} malformed responses, the last with {problem}"))
+
+
+def read_reply(endpoint: Endpoint, answer: Any) -> Reply:
+    """Return what a response holds; of one that is no completion, Python's own errors come."""
+    choice, usage = answer.choices[0], answer.usage
+    said = choice.message.content if endpoint.chat else choice.text
+    logprobs = choice.logprobs.model_dump() if endpoint.chat and choice.logprobs else None
+    return Reply(
+        text=without_key(endpoint, said or ""),
+        stopped=choice.finish_reason == "stop",
+        logprobs=logprobs,
+        model=answer.model,
+        input_tokens=usage.prompt_tokens if usage else None,
+        output_tokens=int(usage.completion_tokens) if usage else None,
     )
 
 
-def refusal(endpoint: Endpoint, response: httpx2.Response) -> str:
-    """Say why an endpoint refuses; what it writes about a key is not repeated."""
-    if response.status_code in (401, 403):
-        return f"{endpoint.base_url} wants a key that it knows: export {endpoint.key_variable}"
-    said = " ".join(response.text.split())[:200]
-    key = os.environ.get(endpoint.key_variable)
-    said = said.replace(key, "***") if key else said
-    return f"{endpoint.base_url} refuses a request for {endpoint.model} (status {response.status_code}): {said}"
+def refusal(endpoint: Endpoint, reason: str) -> str:
+    """Say that an endpoint does not answer, and what to look at."""
+    said = without_key(endpoint, reason).rstrip(".")
+    return (
+        f"{endpoint.model} at {endpoint.url} does not answer ({said}): see whether it runs and serves that model, and "
+        f"takes the key in ${endpoint.key}; then the same command goes on"
+    )
+
+
+@cache
+def client(endpoint: Endpoint) -> Any:
+    """Return the one client of an endpoint: its connections are shared by all threads.
+
+    Raises:
+        UserError: the key cannot be one, or there is none for a public host.
+    """
+    import openai
+
+    key = secret(endpoint)
+    if not key and host_class(endpoint.url) not in ("this machine", "private network"):
+        raise UserError(f"${endpoint.key} is not set: put the key there that {host_class(endpoint.url)} knows")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UserError(f"${endpoint.key} holds characters that no key has: put the key there, and nothing else")
+    retries = endpoint.attempts - 1
+    return openai.OpenAI(base_url=endpoint.url, api_key=key or "none", timeout=endpoint.timeout, max_retries=retries)
+
+
+def secret(endpoint: Endpoint) -> str:
+    """Return the key, which nothing may print or write."""
+    return os.environ.get(endpoint.key, "").strip()
+
+
+def without_key(endpoint: Endpoint, text: str) -> str:
+    """Return what a server said without the key, which some repeat."""
+    key = secret(endpoint)
+    return text.replace(key, "***") if key else text
+
+
+def host_class(url: str) -> str:
+    """Say what kind of host answers, without naming anybody's machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "api.openai.com":
+        return host
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        local, private = host == "localhost", "." not in host
+    else:
+        local, private = address.is_loopback, address.is_private
+    return "this machine" if local else "private network" if private else "public host"

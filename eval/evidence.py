@@ -1,12 +1,12 @@
 """What a session's rows say of a claim: what was measured, its 95 % interval, and what that allows to say."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import ttest_1samp
 
+from eval.given import read_rows
 from eval.matrix import probability
 from eval.measures import WIN
 from eval.ratios import sample, summary
@@ -82,7 +82,7 @@ def trend(key: str, pipeline: str, direction: int) -> Callable[[Rows], Finding |
         moved = []
         for stages in rows[pipeline].directories:
             path = stages[-1] / "log_history.jsonl"
-            entries = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            entries = read_rows(path) if path.exists() and path.stat().st_size else []
             values = [entry[key] for entry in entries if key in entry]
             tenth = max(1, len(values) // 10)
             if len(values) > 1:

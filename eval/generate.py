@@ -8,6 +8,7 @@ the same share the answer.
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def identity(directory: Path, endpoint: Endpoint | None) -> str:
     Raises:
         UserError: the stage is not trained yet.
     """
-    names = [endpoint.base_url, endpoint.model] if endpoint else []
+    names = [endpoint.url, endpoint.model] if endpoint else []
     if endpoint is None or not endpoint.chat:
         if not done(directory):
             raise UserError(f"{directory} has no record.json: train it first, the same command goes on")
@@ -87,7 +88,7 @@ def produce(
     """Yield the place and the answer of each prompt and sample, in the order in which they come."""
     if endpoint:
         stops = [] if endpoint.chat else load_renderer(directory).stops
-        served = endpoint if endpoint.model else endpoint.serving(source(directory)[0])
+        served = endpoint if endpoint.model else replace(endpoint, model=source(directory)[0])
         yield from answers_from(served, asked, stops, sampling)
         return
     model, tokenizer, stops = load(directory)

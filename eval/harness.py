@@ -1,4 +1,6 @@
-"""`python -m eval.harness STAGE … tasks=ifeval,arc_challenge`: lm-evaluation-harness on a stage's model.
+"""Benchmarks of lm-evaluation-harness (IFEval, MMLU, GSM8K, ARC, TruthfulQA, …) on a model or on given answers.
+
+    python -m eval.harness [STAGE …] tasks=ifeval,arc_challenge [data=FILE] [limit=…]
 
 STAGE is a stage, a session, any model directory, or a file of answers (`prompt`, `response`) to tasks that generate,
 which is scored as it is; without any, the newest session. The model speaks through its profile's chat template
@@ -23,10 +25,10 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.utils import handle_non_serializable
 
-from eval.given import read_answers
-from eval.options import models_named, run_suite
+from eval.given import endings, read_answers, read_rows, say_endings
 from eval.sentences import sentence_model
 from eval.session import console
+from eval.suite import models, run
 from eval.verdicts import digest
 from recipes.config import UserError, read_json, write_text
 
@@ -115,6 +117,7 @@ def wanted(options: Options) -> tuple[TaskManager, list[Any]]:
     if options.data:
         if len(tasks) > 1 or not Path(options.data).is_file():
             raise UserError(f"data={options.data}: give the file with the rows of the one task named in tasks=")
+        read_rows(Path(options.data))
         tasks = [local(known, tasks[0], Path(options.data))]
     return known, tasks
 
@@ -166,11 +169,34 @@ def evaluate(path: Path, options: Options) -> Path:
     except (ConnectionError, FileNotFoundError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"tasks={options.tasks}: its rows cannot be had ({reason}): give them with data=FILE") from None
+    except KeyError as error:
+        if not options.data:
+            raise
+        raise UserError(f"data={options.data}: its rows lack {error}: give the rows of {options.tasks}") from None
     except AssertionError as error:  # lm-eval's own check of the room that a prompt and its answer have
         raise UserError(f"{path}: {error} For shorter answers: gen_kwargs=max_gen_toks=…") from None
     home.mkdir(exist_ok=True)
     write_text(file, json.dumps(found, indent=1, ensure_ascii=False, default=handle_non_serializable) + "\n")
     return file
+
+
+def read_results(file: Path) -> dict[str, Any]:
+    """Return lm-eval's JSON, with `results`: task -> metric -> value.
+
+    Raises:
+        UserError: the file is damaged or holds something else.
+    """
+    found = read_json(file)
+    results = found.get("results") if isinstance(found, dict) else None
+    if not isinstance(results, dict) or not all(isinstance(values, dict) for values in results.values()):
+        raise UserError(f"{file} is no result of lm-eval: remove it, and evaluate again")
+    return found
+
+
+def generated(found: dict[str, Any]) -> list[str]:
+    """Return the answers of the tasks that generate, as lm-eval keeps them; how they ended it does not say."""
+    samples = [sample for rows in found.get("samples", {}).values() for sample in rows]
+    return [text for sample in samples for texts in sample["resps"] for text in texts if isinstance(text, str)]
 
 
 def say(results: dict[str, dict[str, Any]]) -> None:
@@ -185,11 +211,15 @@ def say(results: dict[str, dict[str, Any]]) -> None:
 
 def main(names: list[str], options: Options) -> None:
     """Evaluate and print."""
-    for path in models_named(names):
+    for path in models(names):
         file = evaluate(path, options)
         console.print(f"{path}: {file}", soft_wrap=True)
-        say(read_json(file)["results"])
+        found = read_results(file)
+        say(found["results"])
+        texts = generated(found)
+        if texts:
+            say_endings("its answers", endings(texts, [], []))
 
 
 if __name__ == "__main__":
-    sys.exit(run_suite(sys.argv[1:], __doc__, Options, main))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

@@ -1,4 +1,6 @@
-"""`python -m eval.judge OURS THEIRS judge=MODEL`: a judge compares answers to the same prompts, in both orders.
+"""Pairwise judge: which of two answers to the same prompt is better, asked in both orders.
+
+    python -m eval.judge [OURS THEIRS | SESSION …] judge=MODEL [url=…]
 
 OURS and THEIRS are files of answers (`prompt`, `response`; or AlpacaEval's `instruction`, `output`) or evaluated
 stages. With sessions instead, or nothing (the newest one), all their pipelines are compared. The judge answers at
@@ -16,11 +18,11 @@ import numpy as np
 import yaml
 
 from eval import statistics
-from eval.given import read_answers
-from eval.judge_client import Reply, host_class
-from eval.options import run_suite
+from eval.endpoint import Reply, host_class
+from eval.given import answered, endings_of, read_answers, say_endings
 from eval.session import console, jobs_of, models_of, sessions
 from eval.statistics import Estimate, estimate
+from eval.suite import run
 from eval.verdicts import MALFORMED, Judging, Question, account, digest, judge_all, say_account
 from recipes.config import UserError, write_json
 
@@ -61,6 +63,7 @@ def compare(ours: Path, theirs: Path, options: Options) -> dict[str, Any]:
     Raises:
         UserError: they have no prompt in common, or the judge fails.
     """
+    rows = [answered(side, options.answers) for side in (ours, theirs)]
     left, right = (read_answers(side, options.answers) for side in (ours, theirs))
     common = [prompt for prompt in left if prompt in right][: options.prompts]
     if not common:
@@ -75,6 +78,7 @@ def compare(ours: Path, theirs: Path, options: Options) -> dict[str, Any]:
         "ours": str(ours),
         "theirs": str(theirs),
         "prompts": len(common),
+        "answers": [endings_of(side, common) for side in rows],
         **summary([one["verdict"] for one in found]),
         **account(found, options, digest(template)),
     }
@@ -118,6 +122,8 @@ def say(result: dict[str, Any]) -> None:
         )
     if left_out:
         console.print(f"  {left_out} prompts left out: the judge gave no readable verdict in one order at least")
+    for side, ends in zip((result["ours"], result["theirs"]), result["answers"], strict=True):
+        say_endings(side, ends)
     say_account(result)
 
 
@@ -139,4 +145,4 @@ def main(names: list[str], options: Options) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_suite(sys.argv[1:], __doc__, Options, main))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

@@ -1,4 +1,4 @@
-"""Held-out likelihood: what each model thinks of the answers of preference pairs, under one definition for all methods.
+"""Held-out likelihood: log-probs and ranking of preference pairs, under one definition for all methods.
 
     python -m eval.likelihood [SESSION or stage directory …] [pairs=FILE] [reference=true]
 
@@ -11,6 +11,7 @@ against the model that it started from: it needs that model, so methods without 
 
 import hashlib
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from datasets import disable_caching, disable_progress_bars
 
 from eval.load import context, load, load_renderer, load_weights
 from eval.scoring import mean_log_probs
-from eval.session import console, measured
+from eval.session import console, measured, read_measured
 from eval.statistics import Estimate, estimate
-from eval.suite import models, read_words, run, show
-from recipes.config import Dataset, UserError, read_config, read_json, write_json
+from eval.suite import run, show, stages
+from recipes.config import Dataset, UserError, read_config, write_json
 from recipes.data import open_pairs
 from recipes.examine import Tokenise, as_pairs
 from recipes.odds import log_odds_ratio
@@ -32,23 +33,29 @@ from recipes.render import Renderer
 from recipes.sources import load_file
 
 SIDES = ("chosen", "rejected")
-OPTIONS: dict[str, Any] = {"pairs": "", "reference": False}
 
 
-def main(words: list[str]) -> None:
+@dataclass
+class Options:
+    """The options of the command line."""
+
+    pairs: str = ""  # a file; empty: the held-out ones
+    reference: bool = False
+
+
+def main(names: list[str], options: Options) -> None:
     """Measure every model named and print a table.
 
     Raises:
         UserError: for whatever the user can mend.
     """
-    paths, options = read_words(words, OPTIONS)
     table = {}
-    for directory, settings in models(paths).items():
-        pairs = options["pairs"] or settings.get("pairs")
+    for directory, settings in stages(names).items():
+        pairs = options.pairs or settings.get("pairs")
         if not pairs:
             raise UserError(f"{directory} has no pairs of its own: name pairs=<file>, or a session instead")
-        table[directory.name] = figures(measure(directory, Path(pairs), options["reference"]))
-    show(f"{options['pairs'] or 'held-out pairs'}, ranked by mean log-prob; log-probs in nats per token", table)
+        table[directory.name] = figures(measure(directory, Path(pairs), options.reference))
+    show(f"{options.pairs or 'held-out pairs'}, ranked by mean log-prob; log-probs in nats per token", table)
     console.print(
         "Brackets: 95% interval, bootstrap over pairs. Files: eval/likelihood-*.json in each stage directory."
     )
@@ -70,7 +77,7 @@ def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
     digest = hashlib.sha256(content + record).hexdigest()
     result = measured(directory, {"pairs": str(pairs), "content": digest, "reference": judged}, "likelihood")
     if result.exists():
-        return read_json(result)
+        return read_measured(result, SIDES)
     rows = scorable(directory, pairs)
     model, _, stops = load(directory)
     values: dict[str, Any] = {"pairs": str(pairs), "category": list(rows["category"])}
@@ -155,4 +162,4 @@ def mean(values: np.ndarray) -> Estimate | float:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

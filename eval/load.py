@@ -29,7 +29,7 @@ def load(directory: Path) -> tuple[Any, PreTrainedTokenizerBase, list[int]]:
 
 def load_tokenizer(path: str, revision: str | None, profile: Model) -> PreTrainedTokenizerBase:
     """Return the tokenizer as a training has it; recipes.model's own would import TRL, which takes ten seconds."""
-    tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+    tokenizer = pretrained(AutoTokenizer, path, revision)
     tokenizer.pad_token = profile.pad_token or tokenizer.pad_token
     tokenizer.chat_template = profile.chat_template or tokenizer.chat_template
     return tokenizer
@@ -40,8 +40,20 @@ def load_weights(path: str, revision: str | None) -> Any:
     disable_progress_bar()
     gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if gpu else torch.float32
-    model: Any = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype)
-    return model.to("cuda" if gpu else "cpu").eval()
+    return pretrained(AutoModelForCausalLM, path, revision, dtype=dtype).to("cuda" if gpu else "cpu").eval()
+
+
+def pretrained(kind: Any, path: str, revision: str | None, **options: Any) -> Any:
+    """Return what Transformers loads.
+
+    Raises:
+        UserError: it cannot be found or read.
+    """
+    try:
+        return kind.from_pretrained(path, revision=revision, **options)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} cannot be loaded ({reason}): name a model directory or a hub id") from None
 
 
 def context(model: Any) -> int:

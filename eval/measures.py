@@ -39,6 +39,7 @@ def quality(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what is measured of a model."""
     gold = "gold" in results[0]["sampled"][0]
     chosen, rejected = log_probs(results, "chosen"), log_probs(results, "rejected")
+    stopped = float(answers(results, "sampled", "stopped").mean())
     return {
         "gold reward, temperature 1": estimate(answers(results, "sampled", "gold")) if gold else None,
         "gold reward, greedy": estimate(answers(results, "greedy", "gold")) if gold else None,
@@ -47,7 +48,8 @@ def quality(results: list[dict[str, Any]]) -> dict[str, Any]:
         "log-prob of rejected": estimate(rejected),
         "gap, chosen - rejected": estimate(chosen - rejected),
         "pairs ranked right": estimate(ranked_right(results)),
-        "stopped by itself": float(answers(results, "sampled", "stopped").mean()),
+        "stopped by itself": stopped,
+        "cut off at max_new_tokens": 1 - stopped,
         "mean length, tokens": float(answers(results, "sampled", "tokens").mean()),
     }
 

@@ -1,4 +1,6 @@
-"""`python -m eval.mt_bench STAGE … questions=FILE references=FILE judge=MODEL`: MT-Bench's two turns, judged.
+"""MT-Bench: two turns of each question, graded 1 to 10 by a judge as FastChat does.
+
+    python -m eval.mt_bench [STAGE …] questions=FILE references=FILE judge=MODEL [url=…]
 
 FILE are FastChat's `question.jsonl` and `reference_answer/gpt-4.jsonl` (fastchat/llm_judge/data/mt_bench). STAGE is a
 stage directory, a session, or a file of answers in FastChat's format, which is graded as it is; without any, the
@@ -17,13 +19,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from eval.given import read_rows
+from eval.answers import Answer
+from eval.endpoint import Reply, host_class
+from eval.given import endings, read_rows, say_endings
 from eval.judge import PROMPTS
-from eval.judge_client import Reply, host_class
-from eval.options import models_named, run_suite
 from eval.session import console
 from eval.statistics import Estimate, estimate
-from eval.verdicts import MALFORMED, Judging, Question, account, digest, judge_all, progress, say_account
+from eval.suite import models, progress, run
+from eval.verdicts import MALFORMED, Judging, Question, account, digest, judge_all, say_account
 from recipes.config import UserError, write_json, write_text
 
 # FastChat's llm_judge/common.py: by category, of the answers; and which categories come with a reference answer
@@ -50,9 +53,31 @@ def read_turns(path: Path) -> Turns:
         UserError: the file is another.
     """
     try:
-        return {row["question_id"]: row["choices"][0]["turns"] for row in read_rows(path)}
+        found = {row["question_id"]: row["choices"][0]["turns"] for row in read_rows(path)}
     except (KeyError, IndexError, TypeError):
-        raise UserError(f"{path}: answers in FastChat's format have question_id and choices[0].turns") from None
+        found = {}
+    if not found or not all(map(are_turns, found.values())):
+        raise UserError(f"{path}: answers in FastChat's format have question_id and two texts in choices[0].turns")
+    return found
+
+
+def read_questions(path: Path) -> list[dict[str, Any]]:
+    """Return a file of questions in FastChat's format.
+
+    Raises:
+        UserError: the file is another.
+    """
+    questions = read_rows(path)
+    if not all({"question_id", "category"} <= row.keys() and are_turns(row.get("turns")) for row in questions):
+        raise UserError(
+            f"{path}: FastChat's question.jsonl has question_id, category and turns, two texts, in each row"
+        )
+    return questions
+
+
+def are_turns(value: Any) -> bool:
+    """Whether a value is two texts or more."""
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(text, str) for text in value)
 
 
 def answer_turns(directory: Path, questions: list[dict[str, Any]], options: Options) -> Path:
@@ -67,17 +92,26 @@ def answer_turns(directory: Path, questions: list[dict[str, Any]], options: Opti
             for temperature in sorted({TEMPERATURES[question["category"]] for question in questions}):
                 asked = [question for question in questions if TEMPERATURES[question["category"]] == temperature]
                 for turn in (0, 1):
-                    dialogues = [dialogue(question, found[question["question_id"]], turn) for question in asked]
+                    dialogues = [
+                        dialogue(question, [one.text for one in found[question["question_id"]]], turn)
+                        for question in asked
+                    ]
                     new = speaker.answer(dialogues, options.max_new_tokens, temperature, options.seed, advance)
                     for question, answer in zip(asked, new, strict=True):
-                        found[question["question_id"]].append(answer.text)
+                        found[question["question_id"]].append(answer)
         rows = [
-            {"question_id": number, "model_id": str(directory), "choices": [{"index": 0, "turns": turns}]}
-            for number, turns in found.items()
+            {"question_id": number, "model_id": str(directory), "choices": [choice(both)]}
+            for number, both in found.items()
         ]
         file.parent.mkdir(exist_ok=True)
         write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return file
+
+
+def choice(answers: list[Answer]) -> dict[str, Any]:
+    """Return the answers to both turns in FastChat's format, with how they ended."""
+    columns = zip(*((one.text, one.stopped, one.tokens) for one in answers), strict=True)
+    return {"index": 0} | dict(zip(("turns", "stopped", "tokens"), map(list, columns), strict=True))
 
 
 def dialogue(question: dict[str, Any], answered: list[str], turn: int) -> list[dict[str, str]]:
@@ -103,8 +137,8 @@ def judgements(questions: list[dict[str, Any]], answers: Turns, references: Turn
         if question["category"] in WITH_REFERENCE:
             kind, sources["reference"] = "single-math-v1", references.get(number)
         for source, turns in sources.items():
-            if not turns or len(turns) < 2:
-                raise UserError(f"question {number} ({question['category']}) has no {source} with two turns")
+            if not turns:
+                raise UserError(f"question {number} ({question['category']}) has no {source}: complete its file")
         values = {f"{source}_{turn + 1}": turns[turn] for source, turns in sources.items() for turn in (0, 1)}
         for turn, name in ((1, kind), (2, f"{kind}-multi-turn")):
             messages = [
@@ -151,7 +185,7 @@ def grade(model: Path, options: Options) -> dict[str, Any]:
     Raises:
         UserError: a file is missing or another, or the judge fails.
     """
-    questions = read_rows(Path(options.questions))
+    questions = read_questions(Path(options.questions))
     file = answer_turns(model, questions, options) if model.is_dir() else model
     asked = judgements(questions, read_turns(file), read_turns(Path(options.references)))
     name = digest(options.judge, host_class(options.url), [question.messages for question in asked])
@@ -159,9 +193,17 @@ def grade(model: Path, options: Options) -> dict[str, Any]:
     found = judge_all(asked, read, kept, options, temperature=0, max_tokens=MAX_TOKENS)
     prompt = digest(yaml.safe_load((PROMPTS / "mt_bench.yaml").read_text()))
     result = {"model": str(model), **summary(questions, [one["verdict"] for one in found])}
-    result |= account(found, options, prompt)
+    result |= {"answers": endings_in(file)} | account(found, options, prompt)
     write_json(kept.with_suffix(".json"), result)
     return result
+
+
+def endings_in(file: Path) -> dict[str, Any]:
+    """Return how the answers of a file in FastChat's format ended, see `eval.given.endings`."""
+    choices = [row["choices"][0] for row in read_rows(file)]
+    texts = [text for one in choices for text in one["turns"]]
+    ends = ([end for one in choices for end in one.get(name, [None])] for name in ("stopped", "tokens"))
+    return endings(texts, *ends)
 
 
 def say(result: dict[str, Any]) -> None:
@@ -175,14 +217,15 @@ def say(result: dict[str, Any]) -> None:
             + ", ".join(f"{name} {mean:.2f}" for name, mean in result["categories"].items()),
             soft_wrap=True,
         )
+    say_endings("its answers", result["answers"])
     say_account(result)
 
 
 def main(names: list[str], options: Options) -> None:
     """Grade and print."""
-    for model in models_named(names):
+    for model in models(names):
         say(grade(model, options))
 
 
 if __name__ == "__main__":
-    sys.exit(run_suite(sys.argv[1:], __doc__, Options, main))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

@@ -1,7 +1,9 @@
 """Figure 6 of the ORPO paper: the log odds ratio is spread wider than the log probability ratio.
 
+    python -m eval.ratios [DIRECTORY]
+
 By its definition (equations 17 to 19): two probabilities are drawn uniformly and independently; nothing is trained.
-`python -m eval.ratios [DIRECTORY]` writes figure-6.svg and figure-6.json.
+Writes figure-6.svg and figure-6.json to the directory, by default runs/_paper.
 """
 
 import sys
@@ -11,7 +13,8 @@ import numpy as np
 from scipy.special import logit
 
 from eval.session import console
-from recipes.config import write_json
+from eval.suite import NoOptions, run
+from recipes.config import UserError, write_json
 
 SAMPLES, SEED = 50_000, 0
 TEMPERATURES = (0.2, 1.0)  # the paper's betas: DPO's and SimPO's loss is the log-sigmoid of beta times the log ratio
@@ -58,10 +61,17 @@ def draw(ratios: dict[str, np.ndarray], path: Path) -> None:
     temporary.replace(path)
 
 
-def main(words: list[str]) -> None:
-    """Write figure and numbers to a directory."""
-    directory = Path(words[0]) if words else Path("runs", "_paper")
-    directory.mkdir(parents=True, exist_ok=True)
+def main(names: list[str], _: NoOptions) -> None:
+    """Write figure and numbers to a directory.
+
+    Raises:
+        UserError: it is none.
+    """
+    directory = Path(names[0]) if names else Path("runs", "_paper")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{directory} is no directory to write to ({error.strerror}): name another") from None
     ratios = sample()
     draw(ratios, directory / "figure-6.svg")
     write_json(directory / "figure-6.json", {"samples": SAMPLES, "seed": SEED, "ratios": summary(ratios)})
@@ -72,4 +82,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run(sys.argv[1:], __doc__, NoOptions, main))

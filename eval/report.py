@@ -18,19 +18,19 @@ from eval.results import results
 from eval.rows import NAMES, Row, missing
 from eval.samples import side_by_side
 from eval.session import console, jobs_of, sessions
-from eval.suite import run
+from eval.suite import NoOptions, run
 from eval.table import cells, notes, rows_of
 from recipes.config import write_json, write_text
 from recipes.versions import provenance
 
 
-def main(words: list[str]) -> None:
+def main(names: list[str], _: NoOptions) -> None:
     """Write the page of every session named, or of the newest.
 
     Raises:
         UserError: a directory is no session, or nothing was evaluated yet.
     """
-    for session in sessions(words):
+    for session in sessions(names):
         write_report(session)
 
 
@@ -169,4 +169,4 @@ def configured(rows: list[Row]) -> dict[str, Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], __doc__, NoOptions, main))

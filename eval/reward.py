@@ -18,7 +18,8 @@ from scipy.stats import spearmanr
 from eval.reward_figures import distributions, optimisation
 from eval.rows import NAMES, by_base, by_setting
 from eval.session import console, jobs_of, measured, sessions
-from eval.statistics import Estimate, estimate, verdict, win_rate
+from eval.statistics import Comparison, Estimate, compare, estimate, holm
+from eval.suite import run
 from recipes.config import Model, UserError, read_config, read_json, write_json, write_text
 
 
@@ -32,13 +33,13 @@ class Scored:
     rewards: np.ndarray
     gold: np.ndarray | None  # in the embedded world
 
-    def against(self, other: "Scored") -> Estimate | None:
-        """Return how often our answer has the higher reward; None where prompts differ, or no seed is common."""
+    def against(self, other: "Scored") -> Comparison | None:
+        """Return whose answer has the higher reward how often; None where prompts differ, or no seed is common."""
         common = [seed for seed in self.seeds if seed in other.seeds and self.prompts == other.prompts]
         if not common:
             return None
         ours, theirs = (row.rewards[[row.seeds.index(seed) for seed in common]] for row in (self, other))
-        return win_rate(ours, theirs)
+        return compare(ours, theirs)
 
     @property
     def agreement(self) -> float | None:
@@ -86,18 +87,23 @@ class Judge:
         return self.reward.of_ids([begin + end for begin, end in zip(beginnings, ends, strict=True)]).tolist()
 
 
-def main(words: list[str]) -> int:
-    """Score, print and write; return the exit status: 0, 2 wrong input."""
-    named = [word.removeprefix("model=") for word in words if word.startswith("model=")]
-    try:
-        for session in sessions([word for word in words if not word.startswith("model=")]):
-            jobs = [job for job in jobs_of(session) if job["pipelines"]]
-            judge = Judge(named[-1] if named else own_reward_model(jobs, session))
-            report(session, judge.name, score(jobs, judge))
-    except UserError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True)
-        return 2
-    return 0
+@dataclass
+class Options:
+    """What the suite takes."""
+
+    model: str | None = None  # a reward model's directory or hub id; null: the session's own
+
+
+def main(names: list[str], options: Options) -> None:
+    """Score the answers of the sessions named, or of the newest.
+
+    Raises:
+        UserError: for whatever the user can mend.
+    """
+    for session in sessions(names):
+        jobs = [job for job in jobs_of(session) if job["pipelines"]]
+        judge = Judge(options.model or own_reward_model(jobs, session))
+        report(session, judge.name, score(jobs, judge))
 
 
 def own_reward_model(jobs: list[dict[str, Any]], session: Path) -> Path:
@@ -174,15 +180,31 @@ def summary(rows: list[Scored]) -> list[str]:
     return lines
 
 
+def comparisons(rows: list[Scored]) -> dict[tuple[str, str], Comparison]:
+    """Return every pair of pipelines in both orders, p after Holm over all pairs."""
+    pairs = [(one, other) for place, one in enumerate(rows) for other in rows[place + 1 :]]
+    known = [(one.name, other.name, found) for one, other in pairs if (found := one.against(other))]
+    result = {}
+    for (one, other, _), found in zip(known, holm([found for *_, found in known]), strict=True):
+        result[one, other], result[other, one] = found, found.reversed()
+    return result
+
+
 def matrix(rows: list[Scored]) -> list[str]:
-    """Return who wins how often, by reward, against whom; a tie counts half."""
+    """Return who wins how often, by reward, against whom; a tie counts half, and verdicts are after Holm."""
+    found = comparisons(rows)
     lines = ["| wins against | " + " | ".join(row.name for row in rows) + " |"]
     lines.append("| --- |" + " ---: |" * len(rows))
     for row in rows:
-        rates = [None if other is row else row.against(other) for other in rows]
-        cells = ["–" if rate is None else f"{rate.mean:.1%} [{rate.low:.1%}, {rate.high:.1%}]" for rate in rates]
+        against = [found.get((row.name, other.name)) for other in rows]
+        cells = ["–" if one is None else f"{percent(one.rate)} {one.verdict}" for one in against]
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
     return lines
+
+
+def percent(rate: Estimate) -> str:
+    """Return a win rate with its 95% interval."""
+    return f"{rate.mean:.1%} [{rate.low:.1%}, {rate.high:.1%}]"
 
 
 def interval(found: Estimate) -> str:
@@ -192,7 +214,6 @@ def interval(found: Estimate) -> str:
 
 def as_json(judge: str, rows: list[Scored]) -> dict[str, Any]:
     """Return everything as plain values: each answer's reward and gold reward, and every win rate with its verdict."""
-    pairs = [(row, other, row.against(other)) for row in rows for other in rows if other is not row]
     return {
         "reward_model": judge,
         "pipelines": {
@@ -205,12 +226,11 @@ def as_json(judge: str, rows: list[Scored]) -> dict[str, Any]:
             for row in rows
         },
         "win_rates": [
-            {"of": row.name, "against": other.name, **vars(rate), "verdict": verdict(rate)}
-            for row, other, rate in pairs
-            if rate is not None
+            {"of": one, "against": other, **vars(found.rate), "p": found.adjusted, "verdict": found.verdict}
+            for (one, other), found in comparisons(rows).items()
         ],
     }
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from eval.measures import WIN, compared_by, cost, log_probs, quality, spent
-from eval.session import measured
+from eval.session import measured, read_measured, read_record
 from eval.statistics import Comparison, Estimate, compare, holm
-from recipes.config import read_json
 
 RIVALS = {"dpo": "orpo", "orpo": "dpo"}
 NAMES = {"base": "base model", "sft": "SFT", "dpo": "SFT → DPO", "orpo": "ORPO", "rlhf": "SFT → RM → RLOO"}
@@ -126,10 +125,11 @@ def build_row(name: str, setting: str, jobs: list[dict[str, Any]]) -> Row:
         [Path(stage) for stage in ([job["base"]] if name == "base" else job["pipelines"][name])] for job in jobs
     ]
     results = [
-        read_json(measured(stages[-1], job["evaluation"])) for stages, job in zip(directories, jobs, strict=True)
+        read_measured(measured(stages[-1], job["evaluation"]), ("chosen", "rejected"), ("sampled", "greedy"))
+        for stages, job in zip(directories, jobs, strict=True)
     ]
-    records = [[read_json(stage / "record.json") for stage in stages] for stages in directories]
     trained = name != "base"
+    records = [[read_record(stage) for stage in stages] for stages in directories] if trained else []
     stages = [record["stage"] for record in records[0]] if trained else []
     seeds = [job["seed"] for job in jobs]
     outcomes, scored_by = compared_by(results)

@@ -11,6 +11,16 @@ from recipes.config import UserError, read_json
 
 console = Console(highlight=False, markup=False)  # a path or an option may hold brackets
 RUNS = Path("runs")
+JOB = {"base": str, "pipelines": dict, "evaluation": dict, "overrides": list, "seed": int, "errors": list}
+COSTS = (
+    "device_seconds",
+    "peak_memory_bytes",
+    "tokens",
+    "computed_tokens",
+    "forward_passes_per_pair",
+    "flops",
+    "epochs",
+)
 
 
 def sessions(words: list[str]) -> list[Path]:
@@ -33,7 +43,51 @@ def sessions(words: list[str]) -> list[Path]:
 
 def jobs_of(session: Path) -> list[dict[str, Any]]:
     """Return a session's jobs in order, those that failed too."""
-    return [read_json(path) for path in sorted(session.glob("*/job.json"), key=lambda path: int(path.parent.name))]
+    paths = [path for path in session.glob("*/job.json") if path.parent.name.isdecimal()]
+    return [read_job(path) for path in sorted(paths, key=lambda path: int(path.parent.name))]
+
+
+def read_job(path: Path) -> dict[str, Any]:
+    """Return what the launcher wrote of a job.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds something else.
+    """
+    job = read_json(path)
+    if not isinstance(job, dict) or not all(isinstance(job.get(name), kind) for name, kind in JOB.items()):
+        raise UserError(f"{path} is no job of the launcher: remove {path.parent}, or name another session")
+    return job
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """Return what a stage's training cost.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds something else.
+    """
+    record = read_json(directory / "record.json")
+    if not isinstance(record, dict) or not {"stage", *COSTS} <= record.keys():
+        raise UserError(f"{directory}/record.json is no record of a training: remove {directory} and train it again")
+    return record
+
+
+def read_measured(path: Path, numbers: tuple[str, ...], answers: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return a file of measurements: under each name, `numbers` with a number for each pair, `answers` with answers.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds something else.
+    """
+    found = read_json(path)
+    whole = isinstance(found, dict) and all(isinstance(found.get(name), list) for name in (*numbers, *answers))
+    whole = whole and all(found[name] and {type(value) for value in found[name]} <= {int, float} for name in numbers)
+    if not whole or not all(found[name] and all(map(is_answer, found[name])) for name in answers):
+        raise UserError(f"{path} holds no measurements of this project: remove it, and evaluate again")
+    return found
+
+
+def is_answer(value: Any) -> bool:
+    """Whether a value is an answer as `python -m eval` keeps it."""
+    return isinstance(value, dict) and {"prompt", "text", "tokens", "stopped"} <= value.keys()
 
 
 def models_of(job: dict[str, Any]) -> list[Path]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.answers import Answer, Sampling
-from eval.endpoint import Endpoint
+from eval.endpoint import Endpoint, host_class
 from eval.generate import answer_prompts
 from eval.load import load
 from eval.scoring import mean_log_probs
@@ -34,7 +34,10 @@ def evaluate(
     model, _, stops = load(directory)
     pairs: Any = open_pairs(Path(settings["pairs"]))["test"]
     asked = pairs.select(range(min(len(pairs), settings["prompts"])))
-    measured: dict[str, Any] = {"settings": settings, "endpoint": endpoint and asdict(endpoint)}
+    measured: dict[str, Any] = {
+        "settings": settings,
+        "endpoint": endpoint and {"host": host_class(endpoint.url), "model": endpoint.model},
+    }
     for answer in ("chosen", "rejected"):
         measured[answer] = mean_log_probs(model, pairs, f"{answer}_ids", stops[0])
     for name, temperature in TEMPERATURES.items():

@@ -1,30 +1,44 @@
 """What the suites share: their command line, the models that it names, and how they print.
 
-python -m eval.<suite> [SESSION or stage directory …] [option=value …]
+    python -m eval.<suite> [SESSION, stage directory or file …] [option=value …]
+
+A suite's options are a dataclass: names, types and defaults are read from it, and `--help` prints its docstring.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from eval.endpoint import Endpoint
 from eval.session import console, jobs_of, models_of, sessions
 from eval.statistics import Estimate
 from recipes.config import UserError, done, read_config
 from recipes.process import interrupt_on_signals
 
-ENDPOINT: dict[str, Any] = {"endpoint": "", "served": "", "chat": False}  # options of every suite that asks a model
-SWITCH = {"true": True, "false": False}
+Options = TypeVar("Options")
 
 
-def run(suite: Callable[[list[str]], None], words: list[str]) -> int:
+@dataclass
+class NoOptions:
+    """The options of a command that has none."""
+
+
+def run(
+    words: list[str], help_text: str | None, kind: type[Options], main: Callable[[list[str], Options], None]
+) -> int:
     """Run a suite on the words of a command line; return the exit status: 0, 2 wrong input, 130 interrupted."""
     interrupt_on_signals()
+    if {"-h", "--help"} & {*words}:
+        console.print(help_text)
+        return 0
     try:
-        suite(words)
+        main(*read_words(words, kind))
     except UserError as error:
         console.print(f"error: {error}", style="red", soft_wrap=True)
         return 2
@@ -34,74 +48,74 @@ def run(suite: Callable[[list[str]], None], words: list[str]) -> int:
     return 0
 
 
-def read_words(words: list[str], options: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """Split words into directories and options, `name=value`; a value is of its default's type.
+def read_words(words: list[str], kind: type[Options]) -> tuple[list[str], Options]:
+    """Return the words that are names, and the others, `option=value`, as the dataclass `kind`.
 
     Raises:
-        UserError: there is no such option, or its value is of another type.
+        UserError: an option does not exist, has a wrong type, or must be given and is not.
     """
-    paths, found = [], dict(options)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or Path(word).exists():
-            paths.append(word)
-            continue
-        if name not in options:
-            raise UserError(f"{word}: there is no option {name!r} here, only {', '.join(options)}")
-        kind = type(options[name])
-        try:
-            found[name] = SWITCH[value] if kind is bool else kind(value)
-        except (KeyError, ValueError):
-            wanted = "true or false" if kind is bool else f"of type {kind.__name__}"
-            raise UserError(f"{word}: {name} is {wanted}") from None
-    return paths, found
-
-
-def endpoint_of(options: dict[str, Any]) -> Endpoint | None:
-    """Return the endpoint that the options name, if they do.
-
-    Raises:
-        UserError: see `Endpoint`.
-    """
-    if not options["endpoint"]:
-        return None
-    return Endpoint(options["endpoint"], options["served"], options["chat"])
+    names = [word for word in words if "=" not in word or Path(word).exists()]
+    pairs = (word.partition("=") for word in words if word not in names)
+    given = {name: None if value == "null" else value for name, _, value in pairs}
+    known = ", ".join(field.name for field in fields(kind)) or "none"  # type: ignore[arg-type]
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(kind), given)
+        missing = OmegaConf.missing_keys(merged)
+        if missing:
+            raise UserError(f"{min(missing)} must be given: add {min(missing)}=…")
+        options = OmegaConf.to_object(merged)
+    except ConfigKeyError as error:
+        raise UserError(f"{error.full_key}: there is no such option; there are {known}") from None
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
+    assert isinstance(options, kind)
+    return names, options
 
 
 def models(words: list[str]) -> dict[Path, dict[str, Any]]:
-    """Return the stage directories that are named, or a session's untuned and last ones, with what is known of each.
+    """Return what is named, with what is known of each: the settings of a session's evaluation, or nothing.
 
-    That is a job's settings of the evaluation (`pairs`, `max_new_tokens`, `seed`, …), or a stage's `pairs` alone.
+    Stages, model directories and files are taken as they are; of a session (without words, of the newest) the untuned
+    model and the last stage of each pipeline.
 
     Raises:
-        UserError: a directory is neither a session nor a trained stage, or nothing was trained.
+        UserError: a word is none of these, or nothing was trained.
     """
-    stages = [Path(word) for word in words if (Path(word) / "config.yaml").exists()]
-    found = {path: stage_settings(path) for path in stages}
-    others = [word for word in words if Path(word) not in stages]
-    for session in sessions(others) if others or not words else []:
-        for job in jobs_of(session):
-            for directory in models_of(job):
-                found.setdefault(directory, job["evaluation"])
+    found: dict[Path, dict[str, Any]] = {}
+    for path in [Path(word) for word in words] or sessions([]):
+        if path.is_file() or (path / "config.yaml").is_file() or (path / "config.json").is_file():
+            found.setdefault(path, {})
+            continue
+        for session in sessions([str(path)]):
+            for job in jobs_of(session):
+                for directory in models_of(job):
+                    found[directory] = found.get(directory) or job["evaluation"]
     return found
 
 
-def stage_settings(directory: Path) -> dict[str, Any]:
-    """Return what a stage's own configuration says about an evaluation: its pairs, where it has any.
+def stages(words: list[str]) -> dict[Path, dict[str, Any]]:
+    """Return trained stages as `models` does; of one that is named itself, its `pairs` are known where it has any.
 
     Raises:
-        UserError: it is not trained yet, or no stage.
+        UserError: a word is neither a session nor a trained stage.
     """
-    config = read_config(directory)
-    if not done(directory) or "stage" not in config:
-        raise UserError(f"{directory} is no trained stage: name one with a record.json, or a session")
-    return {"pairs": config["pairs"]} if "pairs" in config else {}
+    found = models(words)
+    for directory, settings in found.items():
+        if not directory.is_dir() or not done(directory):
+            raise UserError(f"{directory} is no trained stage: name one with a record.json, or a session")
+        config = read_config(directory)
+        found[directory] = settings or ({"pairs": config["pairs"]} if "pairs" in config else {})
+    return found
 
 
-def progress() -> Progress:
-    """Return the bar that suites show while they work."""
-    description = TextColumn("{task.description}", markup=False)
-    return Progress(description, BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn(), console=console)
+@contextmanager
+def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar while a suite works; the function it gives is told how much has come."""
+    columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=24)
+    with Progress(*columns, MofNCompleteColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(f" {label}", total=total)
+        yield lambda count: bar.advance(task, count)
+        bar.update(task, completed=total)
 
 
 def text(value: Estimate | float | str | None, digits: int = 3) -> str:

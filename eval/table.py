@@ -1,6 +1,8 @@
 """The table: pipelines side by side with what they are worth and what they cost; terminal, Markdown and JSON.
 
-`python -m eval.table [SESSION …]` prints it again from the files.
+    python -m eval.table [SESSION …]
+
+prints it again from the files.
 """
 
 import sys
@@ -13,20 +15,16 @@ from eval.matrix import explain, matrices, tests
 from eval.rows import NAMES, Row, as_json, build_rows, missing
 from eval.session import console, jobs_of, measured, models_of, sessions
 from eval.statistics import Estimate
+from eval.suite import NoOptions, run
 from recipes.config import UserError, write_json, write_text
 
 ABSENT = "–"
-SHARES = ("win rate", "right fact", "pairs ranked", "stopped")
+SHARES = ("win rate", "right fact", "pairs ranked", "stopped", "cut off")
 ORDER = (
     *("gold reward, temperature 1", "win rate against SFT", "win rate against the other pipeline"),
     *("gold reward, greedy", "right fact, greedy", "pairs ranked right"),
-    *(
-        "log-prob of chosen",
-        "log-prob of rejected",
-        "gap, chosen - rejected",
-        "stopped by itself",
-        "mean length, tokens",
-    ),
+    *("log-prob of chosen", "log-prob of rejected", "gap, chosen - rejected"),
+    *("stopped by itself", "cut off at max_new_tokens", "mean length, tokens"),
     *("engine", "device-seconds", "peak memory, GB", "tokens", "tokens computed", "forward passes per pair", "FLOPs"),
 )
 
@@ -138,16 +136,17 @@ def notes(rows: list[Row]) -> Iterable[str]:
         f"Brackets: 95% interval, {interval}. Win rates: {rows[0].scored_by}; a tie counts half.",
         "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages; of tokens "
         "computed, padding counts, and a prompt that two answers share counts once.",
-        "Answers that did not stop by themselves were cut off at dataset.max_new_tokens.",
+        "Stops, cut-offs and lengths: of the answers at temperature 1; max_new_tokens is the data set's.",
         *partial,
         *(["Two seeds are too few for intervals that seeds widen: those above may be too narrow."] * (len(seeds) == 2)),
     ]
 
 
+def main(names: list[str], _: NoOptions) -> None:
+    """Write the tables of the sessions named, or of the newest."""
+    for session in sessions(names):
+        write_table(session)
+
+
 if __name__ == "__main__":
-    try:
-        for name in sessions(sys.argv[1:]):
-            write_table(name)
-    except UserError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True)
-        sys.exit(2)
+    sys.exit(run(sys.argv[1:], __doc__, NoOptions, main))

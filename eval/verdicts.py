@@ -9,16 +9,15 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from eval.judge_client import Endpoint, Message, Reply, complete, host_class
+from eval.endpoint import Endpoint, Reply, complete, host_class, side_by_side
 from eval.session import console
+from eval.suite import progress
 from recipes.config import UserError
 
 MALFORMED = "malformed"  # a verdict of its own: no tie, no loss
@@ -41,7 +40,7 @@ class Judging:
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint to ask."""
-        return Endpoint(self.url, self.judge, self.key, self.timeout)
+        return Endpoint(self.url, self.judge, True, self.key, self.concurrency, self.timeout)
 
     def dollars(self, tokens_in: int, tokens_out: int) -> float | None:
         """Return what tokens cost, or None where no prices were given."""
@@ -55,7 +54,7 @@ class Question:
     """One request to the judge, under a name that is its own within the judging."""
 
     id: str
-    messages: list[Message]
+    messages: list[dict[str, str]]
 
 
 def digest(*values: Any) -> str:
@@ -79,12 +78,14 @@ def judge_all(
         missing = [question for question in questions if question.id not in kept]
         announce(missing, len(questions), judging, request.get("max_tokens", 0))
 
-        def keep(verdict: dict[str, Any]) -> None:
-            lines.write(json.dumps(verdict, ensure_ascii=False) + "\n")
-            lines.flush()
-            kept[verdict["id"]] = verdict
-
-        ask_side_by_side(missing, read, judging, request, keep)
+        endpoint = judging.endpoint()
+        with progress(len(missing), f"judge  {judging.judge}") as advance:
+            ask_one = partial(ask, endpoint, read, request)
+            for _, verdict in side_by_side(ask_one, missing, endpoint.concurrency):
+                lines.write(json.dumps(verdict, ensure_ascii=False) + "\n")
+                lines.flush()
+                kept[verdict["id"]] = verdict
+                advance(1)
     return [kept[question.id] for question in questions]
 
 
@@ -104,42 +105,15 @@ def log(file: Path) -> Iterator[tuple[dict[str, dict[str, Any]], IO[str]]]:
         whole = whole[: whole.rfind(b"\n") + 1]  # a kill may have torn the last line
         lines.truncate(len(whole))
         try:
-            kept = [json.loads(line) for line in whole.splitlines()]
-        except ValueError:
-            raise UserError(f"{file} is damaged: remove it to judge anew") from None
-        yield {verdict["id"]: verdict for verdict in kept}, lines
+            kept = {verdict["id"]: verdict for verdict in map(json.loads, whole.splitlines())}
+            if not all({"verdict", "attempts", "model", "input_tokens"} <= verdict.keys() for verdict in kept.values()):
+                raise KeyError
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise UserError(f"{file} is damaged, or no file of verdicts: remove it to judge anew") from None
+        yield kept, lines
 
 
-def ask_side_by_side(
-    questions: list[Question], read: Read, judging: Judging, request: dict[str, Any], keep: Callable[[dict], None]
-) -> None:
-    """Ask side by side and hand every verdict to `keep` as it comes.
-
-    After a failure or an interruption nothing new is asked, and the answers under way, which cost money, still count.
-    """
-    failure: BaseException | None = None
-    with (
-        ThreadPoolExecutor(judging.concurrency) as pool,
-        progress(len(questions), f"judge  {judging.judge}") as advance,
-    ):
-        asked = [pool.submit(ask, judging.endpoint(), question, read, request) for question in questions]
-        waiting = set(asked)
-        while waiting:
-            try:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    waiting.remove(future)
-                    keep(future.result())
-                    advance(1)
-            except BaseException as error:
-                if isinstance(failure, KeyboardInterrupt):
-                    raise  # pressed twice
-                failure = failure or error
-                waiting = {future for future in waiting if not future.cancel()}
-    if failure:
-        raise failure
-
-
-def ask(endpoint: Endpoint, question: Question, read: Read, request: dict[str, Any]) -> dict[str, Any]:
+def ask(endpoint: Endpoint, read: Read, request: dict[str, Any], question: Question) -> dict[str, Any]:
     """Ask one question until the reply can be read, at most `ATTEMPTS` times."""
     replies: list[Reply] = []
     verdict = None
@@ -198,12 +172,3 @@ def say_account(found: dict[str, Any]) -> None:
         f"{found['prompt']}: {found['questions']} verdicts, {found['malformed']} malformed; {counted}",
         soft_wrap=True,
     )
-
-
-@contextmanager
-def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar for as long as questions are asked."""
-    columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=24)
-    with Progress(*columns, MofNCompleteColumn(), TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task(f" {label}", total=total)
-        yield lambda count: bar.advance(task, count)

@@ -111,15 +111,28 @@ def trl_options() -> dict[str, dict[str, list[Any]]]:
     key = hashlib.sha256(" ".join(versions).encode() + b"".join(path.read_bytes() for path in code)).hexdigest()[:12]
     path = CACHE / f"trl-options-{key}.json"
     try:
-        return json.loads(path.read_text())
+        kept = json.loads(path.read_text())
+        if is_mirror(kept):
+            return kept
     except (OSError, ValueError):
-        options = import_trl_options()
+        pass  # there is none, or a damaged one: it is made anew
+    options = import_trl_options()
     try:
         path.parent.mkdir(exist_ok=True)
         write_json(path, options)
     except OSError:
         pass  # a read-only checkout: slower, not wrong
     return options
+
+
+def is_mirror(kept: Any) -> bool:
+    """Whether a file holds what `import_trl_options` returns."""
+    if not isinstance(kept, dict) or kept.keys() != {"model", *STAGES}:
+        return False
+    options = [option for part in kept.values() if isinstance(part, dict) for option in part.values()]
+    return all(map(bool, kept.values())) and all(
+        isinstance(option, list) and len(option) == 2 and option[0] in TYPES for option in options
+    )
 
 
 def node(name: str, options: dict[str, list[Any]], base: type = object) -> type:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.alpaca import LEAST, Options, evaluate, length_controlled
+from eval.alpaca import Options, evaluate
+from eval.alpaca_score import LEAST, length_controlled
 from tests.door import ROOT
 from tests.judge_server import Messages, endpoint
 

@@ -11,6 +11,7 @@ from comparison import PROMPTS, make_session
 from eval.card import main
 from eval.rows import build_rows
 from eval.session import jobs_of
+from eval.suite import NoOptions
 from eval.table import text
 
 
@@ -19,7 +20,7 @@ def session(tmp_path: Path) -> Path:
     """A comparison with its cards; TRL has left one of its own in one stage."""
     made = make_session(tmp_path)
     (tmp_path / "seed-0" / "orpo" / "README.md").write_text("# Model Card for None")
-    main([str(made)])
+    main([str(made)], NoOptions())
     return made
 
 

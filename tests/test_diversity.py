@@ -1,16 +1,16 @@
 """Diversity is the plain mean over pairs: 1 for identical answers, 0 for orthogonal ones, whatever the batch."""
 
 import itertools
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from door import run
 
 from eval import diversity
 from eval.answers import Answer
 from eval.diversity import embed, mean_cosines
+from eval.suite import read_words
+from recipes.config import UserError
 
 
 def test_identical_is_one_and_orthogonal_is_zero() -> None:
@@ -45,11 +45,15 @@ def test_an_embedding_depends_on_no_other_text(tiny_model: Path, monkeypatch: py
     assert np.linalg.norm(alone, axis=1).min() > 0
 
 
-def test_the_suite_says_length_and_stops_beside(untuned: Path, tmp_path: Path) -> None:
+def test_the_suite_says_length_and_stops_beside(
+    untuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     questions = tmp_path / "questions.jsonl"
     questions.write_text('{"prompt": "Where is Ashford?"}\n{"prompt": "And Dalewick?"}\n')
     words = [str(untuned), f"questions={questions}", "samples=2", "max_new_tokens=4"]
-    printed = run([sys.executable, "-m", "eval.diversity", *words])
-    for row in ("per input", "across inputs", "mean length, tokens", "stopped by itself", "cut off at the limit"):
+    diversity.main(*read_words(words, diversity.Options))
+    printed = capsys.readouterr().out
+    for row in ("per input", "across inputs", "mean length, tokens", "stopped by itself", "cut off at max_new_tokens"):
         assert row in printed
-    assert "samples and prompts must be 2" in run([sys.executable, "-m", "eval.diversity", "samples=1"], status=2)
+    with pytest.raises(UserError, match="samples and prompts must be 2"):
+        diversity.main([], diversity.Options(samples=1))

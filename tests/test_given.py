@@ -9,7 +9,7 @@ import pytest
 
 from eval.given import read_answers
 from eval.judge import sides
-from eval.options import models_named
+from eval.suite import models
 from recipes.config import FORMAT, UserError, write_config
 
 
@@ -49,13 +49,20 @@ def stage(directory: Path, answers: Any) -> str:
 
 
 def test_the_pipelines_of_a_session_are_compared_with_each_other(tmp_path: Path) -> None:
-    answers = [{"prompt": "a", "text": text} for text in ("first", "again")]
+    answers = [{"prompt": "a", "text": text, "tokens": 1, "stopped": True} for text in ("first", "again")]
     base, sft, orpo = (stage(tmp_path / name, answers) for name in ("base", "sft", "orpo"))
-    job = {"base": base, "pipelines": {"sft": [sft], "orpo": [orpo]}}
+    job = {
+        "base": base,
+        "evaluation": {},
+        "overrides": [],
+        "seed": 0,
+        "errors": [],
+        "pipelines": {"sft": [sft], "orpo": [orpo]},
+    }
     (tmp_path / "session" / "0").mkdir(parents=True)
     (tmp_path / "session" / "0" / "job.json").write_text(json.dumps(job))
     session = str(tmp_path / "session")
-    assert models_named([session, sft]) == [Path(base), Path(sft), Path(orpo)]
+    assert list(models([session, sft])) == [Path(base), Path(sft), Path(orpo)]
     assert sides([session]) == [(Path(base), Path(sft)), (Path(base), Path(orpo)), (Path(sft), Path(orpo))]
     assert sides([sft, orpo]) == [(Path(sft), Path(orpo))]
     assert read_answers(Path(orpo)) == {"a": "first"}

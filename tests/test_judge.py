@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
+from eval.endpoint import Reply, host_class
 from eval.judge import Options, compare, read
-from eval.judge_client import Reply, host_class
-from eval.options import read_words
+from eval.suite import read_words
 from eval.verdicts import MALFORMED
 from recipes.config import UserError
 from tests.door import QUIET, ROOT, run
 from tests.judge_server import KEY, Endpoint, Messages, endpoint
 
-FAULTS = ["drop", "limit", "broken", "half", "hang", *["none", "drop", "none", "limit"] * 10]
+FAULTS = ["drop", "limit", "broken", "half", "hang", *["none", "drop", "none", "limit"] * 4]
 PROMPTS = 24
 
 

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval import likelihood, scoring
 from eval.scoring import by_length, mean_log_probs
+from eval.suite import read_words
 from recipes.config import FORMAT, UserError, write_config, write_json
 
 PAIRS = [{"prompt_ids": list(range(10, 10 + size)), "chosen_ids": [7, 8, 9][: 1 + size % 3]} for size in range(1, 13)]
@@ -91,7 +92,9 @@ def dpo_stage(untuned: Path, tiny_model: Path) -> Path:
     return directory
 
 
-def test_any_file_by_category_and_dpos_own_reward(untuned: Path, tiny_model: Path, model: Any) -> None:
+def test_any_file_by_category_and_dpos_own_reward(
+    untuned: Path, tiny_model: Path, model: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = untuned.with_name("pairs.jsonl")
     useless = {"prompt": "?", "chosen": "same", "rejected": "same", "subset": "chat"}
     file.write_text("".join(json.dumps(row) + "\n" for row in [*ROWS, useless]))
@@ -118,17 +121,19 @@ def test_any_file_by_category_and_dpos_own_reward(untuned: Path, tiny_model: Pat
     for name, ranked in right.items():
         (line,) = (line for line in printed.splitlines() if f" {name} ({len(ranked)})" in line)
         assert float(re.split(r"[│|]", line)[-2]) == pytest.approx(sum(ranked) / len(ranked), abs=5e-4)
-    assert run(words).count("DPO's own margin") == 1
+    capsys.readouterr()
+    likelihood.main(*read_words(words[3:], likelihood.Options))
+    assert capsys.readouterr().out.count("DPO's own margin") == 1, "from the files"
 
 
 def test_what_the_suite_cannot_read_is_said(untuned: Path) -> None:
     for words, said in {
         (str(untuned),): "has no pairs of its own",
-        (str(untuned), "pair=x"): "there is no option 'pair'",
-        (str(untuned), "reference=1"): "reference is true or false",
+        (str(untuned), "pair=x"): "pair: there is no such option; there are pairs, reference",
+        (str(untuned), "reference=perhaps"): "reference: Value 'perhaps'",
         (str(untuned.parent), "pairs=x"): "no session",
         (str(untuned), "pairs=none.jsonl"): "none.jsonl does not exist",
     }.items():
         with pytest.raises(UserError, match=said) as error:
-            likelihood.main(list(words))
+            likelihood.main(*read_words(list(words), likelihood.Options))
         assert "\n" not in str(error.value)

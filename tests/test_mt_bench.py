@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eval.judge_client import Reply
+from eval.endpoint import Reply
 from eval.mt_bench import WITH_REFERENCE, Options, dialogue, grade, read
 from eval.verdicts import MALFORMED
 from tests.door import ROOT

@@ -9,6 +9,7 @@ import torch
 from scipy.stats import kstest, laplace, logistic
 
 from eval.ratios import SAMPLES, TEMPERATURES, main, sample, summary
+from eval.suite import NoOptions
 from recipes.odds import log_odds_ratio
 
 
@@ -31,11 +32,11 @@ def test_the_odds_ratio_is_the_difference_of_two_logistics_and_the_losss() -> No
 
 
 def test_the_figure_is_written_with_its_numbers(tmp_path: Path) -> None:
-    main([str(tmp_path)])
+    main([str(tmp_path)], NoOptions())
     first = (tmp_path / "figure-6.svg").read_bytes()
     text = "".join(ElementTree.fromstring(first).itertext())
     for name, numbers in summary(sample()).items():
         assert name in text and numbers["deviation"] == pytest.approx(numbers["exact_deviation"], rel=0.02)
         assert numbers["low"] == pytest.approx(-numbers["high"], rel=0.05)
-    main([str(tmp_path)])
+    main([str(tmp_path)], NoOptions())
     assert (tmp_path / "figure-6.svg").read_bytes() == first

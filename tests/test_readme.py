@@ -2,12 +2,14 @@
 
 import re
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from bench.__main__ import options
+from eval.suite import NoOptions, read_words
 from launch.options import reference
 from launch.schema import register, resolve
 
@@ -52,6 +54,22 @@ def test_every_command_of_the_readme_exists_and_composes(command: str) -> None:
     overrides = [word.split(",")[0] for word in words[3:] if "=" in word and not word.startswith("row=")]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         assert resolve(compose("config", overrides))["pipelines"]
+
+
+SUITE_COMMANDS = [
+    (module, words)
+    for name in ("README.md", "docs/evaluation.md", "docs/judges.md")
+    for pattern in (r"python -m eval\.(\w+)([^`#\n]*)", r"make eval[^`\n]*SUITE=(\w+)[^`\n\"]*ARGS=\"([^\"]*)\"")
+    for module, words in re.findall(pattern, (ROOT / name).read_text())
+]
+
+
+@pytest.mark.parametrize(("suite", "words"), SUITE_COMMANDS)
+def test_every_suite_takes_the_options_that_the_documents_give_it(suite: str, words: str) -> None:
+    """A suite that must be told more says so only where a document shows its options."""
+    module = import_module(f"eval.{suite}")
+    options = [word for word in words.replace("judge=…", "judge=x").split() if "=" in word]
+    assert read_words(options, getattr(module, "Options", NoOptions))[0] == []
 
 
 def test_the_table_is_the_generated_one() -> None:

@@ -1,10 +1,14 @@
-"""Put a session's table into the README: `python -m eval.publish SESSION`; no figure there is typed by hand."""
+"""Put a session's table into README.md and docs/, so that no figure there is typed by hand.
+
+python -m eval.readme [SESSION]
+"""
 
 import shutil
 import sys
 from pathlib import Path
 
-from eval.session import console, sessions
+from eval.session import sessions
+from eval.suite import NoOptions, run
 from recipes.config import UserError, write_text
 
 ROOT = Path(__file__).parent.parent
@@ -28,9 +32,10 @@ def publish(session: Path) -> None:
     write_text(readme, f"{before}{BEGIN}\n\n{table.read_text()}\n{END}{after}")
 
 
+def main(names: list[str], _: NoOptions) -> None:
+    """Publish the session named, or the newest."""
+    publish(sessions(names)[0])
+
+
 if __name__ == "__main__":
-    try:
-        publish(sessions(sys.argv[1:])[0])
-    except UserError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True)
-        sys.exit(2)
+    sys.exit(run(sys.argv[1:], __doc__, NoOptions, main))

@@ -1,0 +1,110 @@
+"""Whatever a user can get wrong in an evaluation is one line and exit status 2, never a traceback."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval import alpaca, claims, diversity, judge, likelihood, mt_bench, table
+from eval.answers import Kept
+from eval.endpoint import Endpoint, complete
+from eval.suite import NoOptions, run
+from eval.verdicts import log
+from launch.schema import is_mirror
+from recipes.config import UserError
+
+FOREIGN = ["[]", "3", '"text"', "null", '{"a": 1}', '[{"a": 1}]', '{"chosen": [], "sampled": [], "greedy": []}', "{"]
+Say = Callable[..., str]
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Say:
+    """Run a suite on words; assert that it ends with one line of an error and return it."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    def said(suite: Any, *words: object) -> str:
+        kind = getattr(suite, "Options", NoOptions)
+        assert run([str(word) for word in words], suite.__doc__, kind, suite.main) == 2
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line]
+        assert line.startswith("error: ") and len(line) < 500
+        return line
+
+    return said
+
+
+def test_words_that_are_none_are_said(say: Say, untuned: Path, tmp_path: Path) -> None:
+    for suite in (alpaca, claims, diversity, judge, likelihood, mt_bench, table):
+        assert "there is no such option" in say(suite, "=x") and "nonsense" in say(suite, "nonsense=1")
+    assert "prompts: " in say(diversity, untuned, "prompts=many")
+    assert "no session" in say(likelihood, tmp_path) and "no trained stage" in say(likelihood, __file__)
+    assert "is no endpoint" in say(diversity, untuned, "endpoint=localhost:8000")
+    assert "no password" in say(diversity, untuned, "endpoint=http://me:secret@host/v1")
+    assert "is no endpoint" in say(diversity, untuned, "endpoint=http://host:port/v1")
+    assert "served=<model>" in say(diversity, untuned, "endpoint=http://localhost:1/v1", "chat=true", "prompts=2")
+    assert "cannot be read" in say(judge, "none.json", "none.json", "judge=x")
+    assert "cannot be read" in say(mt_bench, "questions=none", "references=none", "judge=x", untuned)
+    assert "name a judge=MODEL" in say(alpaca, untuned)
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_json_of_somebody_else_is_said(say: Say, text: str, untuned: Path, tmp_path: Path) -> None:
+    file = tmp_path / "foreign.json"
+    file.write_text(text)
+    assert "foreign.json" in say(judge, file, file, "judge=x")
+    assert "foreign.json" in say(alpaca, file, "judge=x", f"reference={file}")
+    assert "foreign.json" in say(mt_bench, file, f"questions={file}", f"references={file}", "judge=x")
+    (untuned / "eval").mkdir()
+    (untuned / "eval" / "12345678.json").write_text(text)
+    line = say(judge, untuned, untuned, "judge=x")
+    assert "evaluate it first" in line or "damaged" in line
+    if text != "{":  # a line that a kill tore is asked again
+        with pytest.raises(UserError, match="no answer of this project"):
+            (untuned / "eval" / "answers.jsonl").write_text(text + "\n")
+            Kept(untuned / "eval" / "answers.jsonl")
+        assert not is_mirror(json.loads(text)), "the launcher's cache is made anew"
+    file.write_text(text + "\n")
+    with pytest.raises(UserError, match="no file of verdicts"), log(file):
+        pass
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+@pytest.mark.parametrize("name", ["session/0/job.json", "stage/record.json", "stage/eval/result.json"])
+def test_a_session_with_foreign_files_is_said(say: Say, text: str, name: str, tmp_path: Path) -> None:
+    from eval.session import measured
+
+    settings = {"prompts": 1}
+    stage, base = tmp_path / "stage", tmp_path / "base"
+    job = {"overrides": [], "seed": 0, "model": "m", "dataset": "d", "base": str(base), "evaluation": settings}
+    job |= {"pipelines": {"orpo": [str(stage)]}, "errors": [], "wanted": ["orpo"]}
+    kept = {"prompt": "?", "text": "!", "tokens": 1, "stopped": True}
+    result = {"chosen": [-1.0, -2.0], "rejected": [-2.0, -2.5], "sampled": [kept] * 2, "greedy": [kept] * 2}
+    cost = {"tokens": 1, "computed_tokens": 1, "forward_passes_per_pair": 1, "flops": 1, "epochs": 1, "stage": "orpo"}
+    cost |= {"device_seconds": 1, "peak_memory_bytes": 1}
+    files = {tmp_path / "session/0/job.json": job, stage / "record.json": cost}
+    files |= {measured(directory, settings): result for directory in (stage, base)}
+    for path, value in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value))
+    session = tmp_path / "session"
+    table.write_table(session)
+    (measured(stage, settings) if name.endswith("result.json") else tmp_path / name).write_text(text)
+    with pytest.raises(UserError) as found:
+        table.write_table(session)
+    assert "\n" not in str(found.value) and str(tmp_path) in str(found.value)
+
+
+def test_an_endpoint_that_is_not_there_is_said() -> None:
+    with pytest.raises(UserError, match=r"does not answer.*the same command goes on") as found:
+        complete(Endpoint("http://127.0.0.1:9/v1", "x", True, attempts=1), [{"role": "user", "content": "?"}])
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("key", ["sk-one\nsk-two", "sk-schlüssel", "sk one", os.fsdecode(b"sk-\xff")])
+def test_a_key_that_cannot_be_one_is_said_without_it(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRANGE_KEY", key)
+    with pytest.raises(UserError, match=r"\$STRANGE_KEY holds characters") as found:
+        complete(Endpoint("http://127.0.0.1:9/v1", "x", True, "STRANGE_KEY"), [{"role": "user", "content": "?"}])
+    assert "sk" not in str(found.value)
