@@ -14,7 +14,7 @@ from launch.inputs import chat_template, tuning
 from launch.memory import Memory, MicroBatch, Setting, forecast_memory, trained
 from launch.pairs import pairs_directory
 from launch.shape import parameters, read_shape
-from recipes.config import Shape, UserError, read_json
+from recipes.config import Shape, UserError, read_json, reads_every_pair
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 LIBRARIES = 0.6e9  # bytes of a device for CUDA and its libraries, or of a CPU's memory for Python's
@@ -107,14 +107,14 @@ def forecast(config: dict[str, Any], stage: str, shape: Shape, tokens: Tokens) -
     updates = math.ceil(tokens.pairs / config["batch_size"] * epochs) * iterations
     updates = options["max_steps"] if options["max_steps"] > 0 else updates
     passes = updates * config["batch_size"] / iterations
-    setting = setting_of(config, stage)
+    setting = setting_of(config, stage, tokens.pairs)
     computed = passes * mean_tokens(config, stage, tokens)
     weights = parameters(shape)
     flops = computed * (4 * weights + 2 * trained(shape, setting))
     if stage == "rloo":
         flops = rloo_flops(options, computed, weights, trained(shape, setting))
     if stage == "dpo":
-        read = tokens.pairs if precomputed(options) else passes
+        read = tokens.pairs if precomputed(config, tokens.pairs) else passes
         flops += 2 * weights * read * mean_tokens(config, stage, tokens)
     rate = hardware["tflops"] and hardware["tflops"] * 1e12 * hardware["utilisation"] * processes
     memory = forecast_memory(shape, setting, largest(config, stage, tokens, batch))
@@ -135,12 +135,12 @@ def frozen_copies(options: dict[str, Any], adapters: bool) -> int:
     return 1 + bool(options["beta"] and not adapters)
 
 
-def setting_of(config: dict[str, Any], stage: str) -> Setting:
+def setting_of(config: dict[str, Any], stage: str, pairs: int) -> Setting:
     """Return how a stage trains, as far as memory depends on it."""
     model, hardware, options = config["model"], config["hardware"], config[stage]
     targets = model["lora_target_modules"] or ()
     packed = options.get("engine") == "packed"
-    frozen = stage == "dpo" and not model["use_peft"] and not precomputed(options)
+    frozen = stage == "dpo" and not model["use_peft"] and not precomputed(config, pairs)
     return Setting(
         tuning=tuning(model),
         head="packed" if packed else ("stock" if stage == "orpo" else "fused"),
@@ -156,10 +156,10 @@ def setting_of(config: dict[str, Any], stage: str) -> Setting:
     )
 
 
-def precomputed(options: dict[str, Any]) -> bool:
-    """Whether DPO's reference model scores all pairs before the training; as `recipes.trainers.precomputes`."""
-    asked = options["precompute_ref_log_probs"]
-    return options["max_steps"] <= 0 and options["num_train_epochs"] >= 1 if asked is None else asked
+def precomputed(config: dict[str, Any], pairs: int) -> bool:
+    """Whether DPO's reference model scores all pairs before the training; as `recipes.trainers.DPOTrainer`."""
+    asked = config["dpo"]["precompute_ref_log_probs"]
+    return reads_every_pair(config["dpo"], config["batch_size"], pairs) if asked is None else asked
 
 
 def mean_tokens(config: dict[str, Any], stage: str, tokens: Tokens) -> float:

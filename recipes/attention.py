@@ -42,13 +42,16 @@ def pair_attention(
         (1, T, heads, size).
 
     Raises:
-        NotImplementedError: the model softcaps its attention scores, or adds a bias to them.
+        NotImplementedError: the model softcaps its attention scores, adds a bias to them, or has a sliding window
+            that it tells the mask alone.
     """
     if packing is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     for name in ("softcap", "position_bias", "s_aux"):
         if options.get(name) is not None:
             raise NotImplementedError(f"its attention has a {name}")
+    if getattr(getattr(module, "config", None), "sliding_window", None) and "sliding_window" not in options:
+        raise NotImplementedError("its attention does not say where its sliding window applies")
     window = options.get("sliding_window")
     half = value.dtype in (torch.bfloat16, torch.float16)
     if value.is_cuda and half and not options.get("dropout"):

@@ -192,6 +192,13 @@ class Stage:
         return self.directory / "model"
 
 
+def reads_every_pair(options: dict[str, Any], batch_size: int, pairs: int) -> bool:
+    """Whether a stage's training reads each of its pairs at least once."""
+    if options["max_steps"] > 0:
+        return options["max_steps"] * batch_size >= pairs
+    return options["num_train_epochs"] >= 1
+
+
 def read_config(directory: Path) -> dict[str, Any]:
     """Return a stage directory's config.yaml as a dictionary.
 

@@ -3,6 +3,7 @@
 Each is TRL's trainer with another forward pass (`recipes.packed`); here stands what differs between the methods.
 """
 
+import hashlib
 import math
 import time
 from contextlib import ExitStack
@@ -16,11 +17,12 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from trl.trainer.utils import use_adapter
 
-from recipes.config import write_text
+from recipes.config import read_json, write_json, write_text
 from recipes.head import add_scoring
 from recipes.odds import log_odds_ratio
 from recipes.packed import PackedTrainer, Terms
 from recipes.packing import Pair, collate, collate_demonstrations, pack, pair_of
+from recipes.probe import evaluating
 from recipes.trainers import DPOTrainer, ORPOTrainer, SFTTrainer
 
 REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")  # TRL's names of the columns
@@ -38,7 +40,7 @@ class PackedSFTTrainer(PackedTrainer, SFTTrainer):
 
     def terms(self, sums: Tensor, counts: Tensor, inputs: dict[str, Any]) -> Terms:
         """Return the likelihood alone."""
-        return Terms(nll=-sums[:2].sum(), losses=sums.new_zeros(counts.shape[1]), metrics={})
+        return Terms(nll=-sums[:2].sum(0), losses=sums.new_zeros(counts.shape[1]), metrics={})
 
 
 class PackedORPOTrainer(PackedTrainer, ORPOTrainer):
@@ -67,7 +69,7 @@ class PackedORPOTrainer(PackedTrainer, ORPOTrainer):
             **{"logps/chosen": chosen.detach(), "logps/rejected": rejected.detach()},
             **{"log_odds_ratio": ratios.detach(), "log_odds_chosen": log_odds.detach()},
         }
-        return Terms(nll=-sums[:2].sum(), losses=-self.beta * ratios, metrics=metrics)
+        return Terms(nll=-sums[:2].sum(0), losses=-self.beta * ratios, metrics=metrics)
 
 
 class PackedDPOTrainer(PackedTrainer, DPOTrainer):
@@ -78,16 +80,19 @@ class PackedDPOTrainer(PackedTrainer, DPOTrainer):
     def __init__(self, model: Any, args: Any, eval_dataset: Dataset | None = None, **options: Any) -> None:
         # The reference model would score the held-out pairs at once, for nothing where none is evaluated.
         options["eval_dataset"] = eval_dataset if args.eval_strategy != "no" else None
-        self.scores = False
+        self.scoring_enabled = False
         super().__init__(model, args, data_collator=collate, **options)
 
     def enable_scoring(self) -> None:
-        """Let policy and reference model score packed rows; asked for by TRL's trainer before it is complete."""
-        if not self.scores:
+        """Let policy and reference model score packed rows.
+
+        TRL's constructor asks for the reference's log-probs before ours has come to this; either may be first.
+        """
+        if not self.scoring_enabled:
             super().enable_scoring()
             if self.ref_model is not None:
                 add_scoring(self.accelerator.unwrap_model(self.ref_model))
-        self.scores = True
+        self.scoring_enabled = True
 
     def terms(self, sums: Tensor, counts: Tensor, inputs: dict[str, Any]) -> Terms:
         """Return equation 7 of the DPO paper (arXiv 2305.18290)."""
@@ -98,24 +103,34 @@ class PackedDPOTrainer(PackedTrainer, DPOTrainer):
 
     @torch.no_grad()
     def reference_sums(self, inputs: dict[str, Any]) -> Tensor:
-        """Return the reference model's summed log-probs of both answers, shape (2, pairs)."""
+        """Return the reference model's summed log-probs of both answers, shape (2, pairs), without dropout."""
+        model: Any = self.model if self.ref_model is None else self.ref_model
+        policy: Any = self.accelerator.unwrap_model(model)
         with ExitStack() as stack:
             stack.enter_context(self.accelerator.autocast())
-            model: Any = self.model if self.ref_model is None else self.ref_model
-            policy: Any = self.accelerator.unwrap_model(model)
+            stack.enter_context(evaluating(model))
             if hasattr(policy, "peft_config"):  # without its adapters it is the model that the stage starts from
                 stack.enter_context(use_adapter(policy, "ref" if "ref" in policy.peft_config else None))
             return self.score(model, inputs)[1:]
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        """Return `dataset` with the reference model's log-probs of both answers."""
-        started = time.monotonic()
+        """Return `dataset` with the reference model's log-probs of both answers, kept for a stage that is resumed."""
         self.enable_scoring()
-        found = sorted(self.reference_of([pair_of(row) for row in dataset], batch_size).items())  # type: ignore[arg-type]
-        columns = zip(REFERENCE, zip(*(sums for _, sums in found), strict=True), strict=True)
-        for column, values in columns:
-            dataset = dataset.add_column(column, list(values))  # type: ignore[call-arg]
-        self.reference_seconds += time.monotonic() - started
+        pairs = [pair_of(row) for row in dataset]  # type: ignore[arg-type]
+        path = Path(str(self.args.output_dir)) / f"reference-{digest(pairs)}.json"
+        if path.exists():
+            known = read_json(path)
+        else:
+            started = time.monotonic()
+            sums = [list(found) for _, found in sorted(self.reference_of(pairs, batch_size).items())]
+            known = {"seconds": time.monotonic() - started, "log_probs": sums}
+            if self.accelerator.is_main_process:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_json(path, known)
+        if name == "train":
+            self.reference_seconds = known["seconds"]
+        for place, column in enumerate(REFERENCE):
+            dataset = dataset.add_column(column, [sums[place] for sums in known["log_probs"]])  # type: ignore[call-arg]
         return dataset
 
     def reference_of(self, pairs: list[Pair], batch_size: int) -> dict[int, tuple[float, float]]:
@@ -135,6 +150,14 @@ class PackedDPOTrainer(PackedTrainer, DPOTrainer):
                 write_text(Path(str(self.args.output_dir)) / "progress", f"{done + 1} {rounds}")
         shares: Any = gather_object([found])
         return {place: sums for share in shares for place, sums in share.items()}
+
+
+def digest(pairs: list[Pair]) -> str:
+    """Return a name for these very ids, in their order."""
+    found = hashlib.sha256()
+    for pair in pairs:
+        found.update(repr((pair.prompt, pair.chosen, pair.rejected)).encode())
+    return found.hexdigest()[:8]
 
 
 def rewards(chosen: Tensor, rejected: Tensor) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from accelerate.utils import DistributedType
 from safetensors import SafetensorError, safe_open
-from transformers import Trainer
+from transformers import Trainer, set_seed
 
 from recipes.config import Stage, UserError, read_json, write_json, write_text
 from recipes.meter import Guard, Meter
@@ -69,9 +69,11 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
             f"{stage.stage}.engine=packed packs all methods alike"
         )
     try:
-        return config(**stage.options)
+        args = config(**stage.options)
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"an option under `{stage.stage}.` is refused: {' '.join(str(error).split())}") from None
+    set_seed(stage.seed)  # adapters are made before the trainer would do so
+    return args
 
 
 def fit(trainer: Trainer, stage: Stage) -> None:

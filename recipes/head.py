@@ -48,8 +48,9 @@ def add_scoring(model: PreTrainedModel) -> None:
 def log_probs(head: nn.Module, states: Tensor, targets: Tensor, softcap: float | None, vocabulary: int) -> Tensor:
     """Return the log-prob (S,) of each of `targets` (S,) given `states` (S, hidden), chunk by chunk."""
     chunks = max(1, math.ceil(len(targets) * vocabulary / CHUNK_LOGITS))
+    drops = any(isinstance(module, nn.Dropout) and module.training and module.p for module in head.modules())
     parts = [
-        checkpoint(chunk_log_probs, head, *part, softcap, use_reentrant=False, preserve_rng_state=False)
+        checkpoint(chunk_log_probs, head, *part, softcap, use_reentrant=False, preserve_rng_state=drops)
         for part in zip(states.chunk(chunks), targets.chunk(chunks), strict=True)
     ]
     return torch.cat(parts)

@@ -46,7 +46,7 @@ class Meter:
 
     def __init__(self, directory: Path, collate: Callable[[Rows], dict[str, Any]], seconds_before: float = 0.0) -> None:
         self.directory = directory
-        self.seconds_before = seconds_before  # that this process took for the reference model's pass
+        self.seconds_before = seconds_before  # that the reference model's pass took, in this process or one before
         self.collate = collate
         self.cost = Cost()
         self.waiting: deque[tuple[Cost, list[int]]] = deque()
@@ -67,6 +67,13 @@ class Meter:
         cost, rows = self.waiting.popleft()
         self.cost.add(cost)
         self.update.extend(rows)
+
+    def forget(self, pairs: list[Any]) -> None:
+        """Take pairs that weigh nothing from the newest batch, though not from what is computed."""
+        if pairs:
+            newest, _ = self.waiting[-1]
+            newest.pairs -= len(pairs)
+            newest.tokens -= sum(pair.dialogue_tokens for pair in pairs)
 
     def rows_of_update(self) -> list[int]:
         """Return the row numbers of the micro-batches since the last update, the present one included."""
@@ -119,9 +126,11 @@ class Count(TrainerCallback, ExportableState):
         """Go on from the checkpoint's totals."""
         stateful: Any = state.stateful_callbacks or {}
         saved = stateful.get("Count", {})
+        self.started = time.monotonic()
         if isinstance(saved, dict) and "attributes" in saved:
             self.meter.cost = Cost(**saved["attributes"]["cost"])
-        self.started = time.monotonic() - self.meter.seconds_before
+        else:
+            self.meter.cost.seconds += self.meter.seconds_before
 
     def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Count a micro-batch."""

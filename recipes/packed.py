@@ -12,7 +12,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from recipes.packing import balance, pack
+from recipes.packing import Pair, balance, pack, uncount
 from recipes.probe import add_checked_scoring
 
 
@@ -22,18 +22,20 @@ class Terms:
 
     losses: Tensor  # (pairs,)
     metrics: dict[str, Tensor]  # TRL's name -> (pairs,), without gradient
-    nll: Tensor | None = None  # negative log-likelihood of prompts and chosen answers, summed
+    nll: Tensor | None = None  # negative log-likelihood of prompts and chosen answers, summed over tokens, (pairs,)
 
 
 class PackedTrainer(Trainer):
     """Any of TRL's trainers on rows with `prompt_ids`, `chosen_ids` and `rejected_ids`; a micro-batch is one row.
 
     The loss of an update, and so its gradient, is the same however the update's pairs are split into micro-batches
-    and over processes; its pairs are dealt out so that micro-batches are of equal size. The collator of a method
-    returns `{"pairs": [Pair, …]}`, and its `terms` all that differs between methods.
+    and over processes; its pairs are dealt out so that micro-batches are of equal size. Where pairs do not divide
+    among processes, Accelerate repeats some: here these weigh nothing, in training and in evaluation. The collator
+    of a method returns `{"pairs": [Pair, …]}`, and its `terms` all that differs between methods.
 
-    Metrics have TRL's names and values; those that need every logit (`logits/…`, `entropy`, `mean_token_accuracy`)
-    are left out. They stay on the device until they are logged.
+    Metrics have TRL's names and, where a micro-batch is an update, TRL's values; else they are means over all pairs.
+    Those that need every logit (`logits/…`, `entropy`, `mean_token_accuracy`) are left out. They stay on the device
+    until they are logged.
     """
 
     nll_span = "full"  # "full" scores the prompts' tokens too, "completion" the answers' only
@@ -52,7 +54,8 @@ class PackedTrainer(Trainer):
         Raises:
             UserError: it cannot.
         """
-        add_checked_scoring(self.model, half=self.args.bf16 or self.args.fp16)
+        half, auxiliary = self.args.bf16 or self.args.fp16, getattr(self, "aux_loss_enabled", False)
+        add_checked_scoring(self.model, half, auxiliary)
 
     def terms(self, sums: Tensor, counts: Tensor, inputs: dict[str, Any]) -> Terms:
         """Return a method's loss of a row.
@@ -71,13 +74,21 @@ class PackedTrainer(Trainer):
         batches = [batch["pairs"] for batch in islice(epoch_iterator, num_batches)]
         if not self.splits_alike:
             return [pack(pairs, self.nll_span) for pairs in batches], None
+        if batches:
+            batches[-1] = self.without_repeats(batches[-1], self.args.per_device_train_batch_size)
+            if forget := getattr(self.data_collator, "forget", None):
+                forget([pair for pair in batches[-1] if not pair.counted])
         packed = [pack(pairs, self.nll_span) for pairs in balance(batches)]
-        items = sum(
-            torch.stack([batch["counts"][:2].sum(), torch.tensor(batch["counts"].shape[1])]) for batch in packed
-        )
-        assert isinstance(items, Tensor)
+        items = torch.stack([items_of(batch) for batch in packed]).sum(0)
         summed: Any = self.accelerator.reduce(items.to(device), reduction="sum")
         return packed, summed
+
+    def without_repeats(self, pairs: list[Pair], size: int) -> list[Pair]:
+        """Take the weight from pairs that fill up the last batch of the data, `size` to each process."""
+        state = self.accelerator.gradient_state
+        if not state.end_of_dataloader or state.remainder <= 0:
+            return pairs
+        return uncount(pairs, state.remainder - self.accelerator.process_index * size)
 
     def compute_loss(
         self,
@@ -89,12 +100,12 @@ class PackedTrainer(Trainer):
         """Return a micro-batch's share of the loss, times the processes whose gradients DDP and FSDP average."""
         terms = self.tallied(model, inputs, "train")
         if num_items_in_batch is None:
-            tokens, pairs, processes = inputs["counts"][:2].sum(), len(terms.losses), 1
+            (tokens, pairs), processes = items_of(inputs), 1
         else:
             (tokens, pairs), processes = num_items_in_batch, self.accelerator.num_processes
-        loss = terms.losses.sum() / pairs
+        loss = (terms.losses * inputs["weights"]).sum() / pairs
         if terms.nll is not None:
-            loss = loss + terms.nll / tokens
+            loss = loss + (terms.nll * inputs["weights"]).sum() / tokens
         return (processes * loss, {}) if return_outputs else processes * loss
 
     def score(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
@@ -114,12 +125,12 @@ class PackedTrainer(Trainer):
 
     def tallied(self, model: nn.Module, inputs: dict[str, Any], split: str) -> Terms:
         """Return a row's terms, and add its metrics to the totals since the last log; nothing leaves the device."""
-        counts = inputs["counts"]
-        terms = self.terms(self.score(model, inputs), counts, inputs)
-        sums = {name: value.double().sum() for name, value in {"loss": terms.losses.detach(), **terms.metrics}.items()}
-        sums |= {"pairs": counts.new_tensor(counts.shape[1]).double(), "tokens": counts[:2].sum().double()}
-        if terms.nll is not None:
-            sums["nll"] = terms.nll.detach().double()
+        terms = self.terms(self.score(model, inputs), inputs["counts"], inputs)
+        nll = {} if terms.nll is None else {"nll": terms.nll.detach()}
+        values = {"loss": terms.losses.detach(), **nll, **terms.metrics}
+        weights = inputs["weights"].double()
+        sums = {name: (value.double() * weights).sum() for name, value in values.items()}
+        sums |= dict(zip(("tokens", "pairs"), items_of(inputs).double(), strict=True))
         before = self.totals.get(split, {})
         self.totals[split] = {name: before[name] + value if before else value for name, value in sums.items()}
         return terms
@@ -147,7 +158,8 @@ class PackedTrainer(Trainer):
     ) -> tuple[None, None, None]:
         """Tally a batch; `evaluation_loop` makes the loss of all."""
         with torch.no_grad(), self.compute_loss_context_manager():
-            self.tallied(model, self._prepare_inputs(pack(inputs["pairs"], self.nll_span)), "eval")
+            pairs = self.without_repeats(inputs["pairs"], self.args.per_device_eval_batch_size)
+            self.tallied(model, self._prepare_inputs(pack(pairs, self.nll_span)), "eval")
         return None, None, None
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **options: Any) -> EvalLoopOutput:
@@ -156,6 +168,12 @@ class PackedTrainer(Trainer):
         assert output.metrics is not None
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in self.means("eval").items()})
         return output
+
+
+def items_of(inputs: dict[str, Any]) -> Tensor:
+    """Return the likelihood tokens and the pairs of a row that count, shape (2,)."""
+    weights = inputs["weights"]
+    return torch.stack([(inputs["counts"][:2].sum(0) * weights).sum(), weights.sum()])
 
 
 def keep_log_probs_in_float32(state: Any) -> None:

@@ -1,6 +1,6 @@
 """Preference pairs on one row without padding: every prompt once, then the answers to it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, chain
 from typing import Any
@@ -20,6 +20,7 @@ class Pair:
     rejected: list[int]  # empty where only the chosen answer is imitated
     # Summed log-probs of both answers under DPO's reference model, where they are known.
     reference: tuple[float, float] | None = field(default=None, kw_only=True)
+    counted: bool = field(default=True, kw_only=True)  # False: computed for step with other processes, without weight
 
     @property
     def tokens(self) -> int:
@@ -46,6 +47,11 @@ def pair_of(row: dict[str, Any]) -> Pair:
     """Return a row's pair, with the log-probs of its answers under the reference model where they are known."""
     known = (row["ref_chosen_logps"], row["ref_rejected_logps"]) if "ref_chosen_logps" in row else None
     return Pair(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"], reference=known)
+
+
+def uncount(pairs: list[Pair], first: int) -> list[Pair]:
+    """Return `pairs` with those from place `first` on computed but not counted."""
+    return [replace(pair, counted=place < first) for place, pair in enumerate(pairs)]
 
 
 def balance(batches: list[list[Pair]]) -> list[list[Pair]]:
@@ -131,7 +137,8 @@ def pack(pairs: list[Pair], nll_span: str) -> dict[str, Any]:
     Returns:
         `input_ids` and `position_ids` (1, T); `packing`; `scored` (S,), the places on the row whose next token is
         scored, of prompts first, then of chosen, then of rejected answers; `targets` (S,), the tokens there;
-        `counts` (3, pairs), how many of each a pair has; `reference` (2, pairs) where it is known, float32.
+        `counts` (3, pairs), how many of each a pair has; `weights` (pairs,), 0 for what does not count, else 1;
+        `reference` (2, pairs) where it is known, float32.
         Where a prompt ends both answers begin: it is scored twice.
     """
     packing = Packing(pairs)
@@ -150,6 +157,7 @@ def pack(pairs: list[Pair], nll_span: str) -> dict[str, Any]:
         "scored": places,
         "targets": row[torch.tensor(list(chain.from_iterable(chain.from_iterable(targets))))],
         "counts": torch.tensor([[len(part) for part in parts] for parts in scored]),
+        "weights": torch.tensor([float(pair.counted) for pair in pairs]),
         **({"reference": torch.tensor(reference).T} if reference else {}),
     }
 

@@ -1,5 +1,7 @@
 """Whether a model can be trained on packed pairs: asked of the model itself, before anything trains."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from recipes.packing import Pair, pack
 TOLERANCE = {True: 0.1, False: 1e-3}  # mean difference of log-probs in half precision, and in float32
 
 
-def add_checked_scoring(model: Any, half: bool) -> None:
+def add_checked_scoring(model: Any, half: bool, auxiliary_loss: bool = False) -> None:
     """Let `model` score packed pairs, and compare with its own forward pass over the dialogues one by one.
 
     No list of model types could say which of them pass `position_ids` and the packing on to their attention,
@@ -22,6 +24,7 @@ def add_checked_scoring(model: Any, half: bool) -> None:
     Args:
         model: a causal language model, possibly with adapters.
         half: whether the trainer computes in half precision.
+        auxiliary_loss: whether TRL's trainer would add the loss by which a mixture of experts balances them.
 
     Raises:
         UserError: log-probs differ, or the model has a loss of its own over its tokens.
@@ -29,30 +32,54 @@ def add_checked_scoring(model: Any, half: bool) -> None:
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     text = base.config.get_text_config()
     name = f"a {text.model_type} model"
-    if getattr(text, "output_router_logits", False) and getattr(text, "router_aux_loss_coef", 0.0):
+    balanced = getattr(text, "output_router_logits", False) and getattr(text, "router_aux_loss_coef", 0.0)
+    if auxiliary_loss or balanced:
         raise refusal(name, "its auxiliary loss counts every token, and shared prompts would count once")
     if any(weight.is_meta for weight in base.parameters()):  # FSDP loads on one process and shards later
         add_scoring(base)
         return
-    half = half or any(weight.dtype != torch.float32 for weight in base.parameters())
+    exact = all(weight.dtype == torch.float32 for weight in base.parameters() if weight.is_floating_point())
+    half = half or not exact
     device = next(base.parameters()).device
     pairs = [Pair(*(some_ids(text.vocab_size, *span) for span in spans)) for spans in SPANS]
-    training = model.training
-    model.eval()
+    # float32 weights are compared in float32 as well: autocast's rounding would hide a small scale
+    casts = sorted({half, half and not exact})
     try:
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-            expected = dialogue_log_probs(model, pairs, device)
-            add_scoring(base)
-            found = packed_log_probs(model, pairs, device)
+        differences = compare(model, base, pairs, device, casts)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a foreign model's code raises
         raise refusal(name, f"{type(error).__name__}: {error}") from error
+    for cast, difference in zip(casts, differences, strict=True):
+        if not difference < TOLERANCE[cast]:
+            raise refusal(name, f"its log-probs would be off by {difference:.2g}")
+
+
+def compare(model: Any, base: Any, pairs: list[Pair], device: torch.device, casts: list[bool]) -> list[float]:
+    """Let `base` score packed pairs; return the mean difference to its own log-probs, with and without autocast."""
+    with evaluating(model), torch.no_grad():
+        expected = [cast_to(cast, dialogue_log_probs, model, pairs, device) for cast in casts]
+        add_scoring(base)
+        found = [cast_to(cast, packed_log_probs, model, pairs, device) for cast in casts]
+    return [(ours - theirs).abs().mean().item() for ours, theirs in zip(found, expected, strict=True)]
+
+
+def cast_to(half: bool, score: Callable[..., Tensor], model: Any, pairs: list[Pair], device: torch.device) -> Tensor:
+    """Score pairs, under autocast to bf16 where `half`."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        return score(model, pairs, device)
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Switch every module to evaluation, and each back to the mode it had: a fresh adapter's base has its own."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
     finally:
-        model.train(training)
-    difference = (found - expected).abs().mean().item()
-    if not difference < TOLERANCE[half]:
-        raise refusal(name, f"its log-probs would be off by {difference:.2g}")
+        for module in training:
+            module.training = True
 
 
 # First id and length of prompt, chosen and rejected answer: unequal, one of a single token.

@@ -1,5 +1,6 @@
 """`record.json`: what was trained, with what, and what it cost. Tables are sums and joins over these files."""
 
+import math
 import platform
 import resource
 from dataclasses import asdict
@@ -77,12 +78,17 @@ def flops(trainer: Trainer, cost: Cost, reference_share: float) -> float:
     policy's tokens; RLOO counted what it samples and what its frozen models computed.
     """
     assert trainer.model is not None
-    weights = sum(weight.numel() for weight in trainer.model.parameters())
+    weights = sum(map(size, trainer.model.parameters()))
     trained = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
     inference = 2 * weights * cost.inference_tokens + cost.frozen_flops
     share = 0.0 if cost.frozen_flops else reference_share
     tokens = cost.computed_tokens - cost.inference_tokens
     return float(tokens * (4 * weights + 2 * trained + 2 * weights * share) + inference)
+
+
+def size(weight: Any) -> int:
+    """Return the number of a weight's entries; in 4 bits two of them share a byte."""
+    return math.prod(weight.quant_state.shape) if hasattr(weight, "quant_state") else weight.numel()
 
 
 def peak_memory(trainer: Trainer) -> int:

@@ -8,10 +8,11 @@ those here compute their losses as TRL does.
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from torch.nn.functional import cross_entropy
+from transformers import TrainingArguments
 from trl import DPOConfig as StockDPOConfig
 from trl import DPOTrainer as StockDPOTrainer
 from trl import SFTConfig as StockSFTConfig
@@ -23,12 +24,25 @@ with warnings.catch_warnings():
     from trl.experimental.orpo import ORPOConfig as StockORPOConfig
     from trl.experimental.orpo import ORPOTrainer as StockORPOTrainer
 
+from recipes.config import reads_every_pair
 from recipes.data import demonstrations, dialogues
 
 __all__ = ["DPOConfig", "DPOTrainer", "ORPOConfig", "ORPOTrainer", "SFTConfig", "SFTTrainer"]
 
 
 ENGINES = ("packed", "stock")
+# TRL's own options that packed SFT and DPO heed, or that say how rows are tokenised, which is done by then.
+HEEDED = {
+    *("engine", "disable_dropout", "beta", "completion_only_loss", "activation_offloading", "max_length"),
+    *(
+        "precompute_ref_log_probs",
+        "precompute_ref_batch_size",
+        "truncation_mode",
+        "pad_to_multiple_of",
+        "pad_token",
+        "dataset_num_proc",
+    ),
+}
 
 # TRL's DPO and ORPO log different quantities under one name; a chart would lay them over each other.
 DPO_NAMES = {
@@ -56,8 +70,7 @@ class SFTConfig(StockSFTConfig):
         """
         super().__post_init__()
         check_choice("engine", self.engine, ENGINES)
-        wanted = {"loss_type": "nll", "assistant_only_loss": False, "padding_free": False}
-        check_packed(self, wanted)
+        check_packed(self)
 
 
 class SFTTrainer(StockSFTTrainer):
@@ -69,11 +82,10 @@ class SFTTrainer(StockSFTTrainer):
 
 @dataclass
 class DPOConfig(StockDPOConfig):
-    """TRL's options for DPO, and which of two equal ways computes its loss."""
+    """TRL's options for DPO, and which engine computes its loss."""
 
     engine: str = "packed"  # or "stock": TRL's own forward pass
-    # Null: before the training where it reads every pair, so that no second model is held; in each update where
-    # `max_steps` stops it earlier.
+    # Null: before the training where it reads every pair, so that no second model is held; else in each update.
     precompute_ref_log_probs: bool | None = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -82,18 +94,21 @@ class DPOConfig(StockDPOConfig):
         Raises:
             ValueError: the engine is unknown, or cannot honour an option.
         """
-        if self.precompute_ref_log_probs is None:
-            self.precompute_ref_log_probs = precomputes(self.max_steps, self.num_train_epochs)
         super().__post_init__()
         check_choice("engine", self.engine, ENGINES)
-        wanted = {"loss_type": ["sigmoid"], "f_divergence_type": "reverse_kl", "ld_alpha": None}
-        check_packed(self, {**wanted, "use_weighting": False, "sync_ref_model": False, "padding_free": False})
+        check_packed(self)
 
 
 class DPOTrainer(StockDPOTrainer):
     """TRL's DPO trainer on rows with `prompt_ids`, `chosen_ids` and `rejected_ids`, the columns it would make."""
 
-    reference_seconds = 0.0  # that the reference model took before the training
+    reference_seconds = 0.0  # that the reference model took for the training's pairs before it
+
+    def __init__(self, model: Any, args: Any, train_dataset: Any, **options: Any) -> None:
+        if args.precompute_ref_log_probs is None:
+            batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+            args.precompute_ref_log_probs = reads_every_pair(vars(args), batch_size, len(train_dataset))
+        super().__init__(model, args=args, train_dataset=train_dataset, **options)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log under names that say what they are."""
@@ -104,17 +119,17 @@ class DPOTrainer(StockDPOTrainer):
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset
 
-    def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> Any:
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         started = time.monotonic()
-        try:
-            return super()._precompute_ref_logps(*args, **kwargs)
-        finally:
-            self.reference_seconds += time.monotonic() - started
+        dataset = super()._precompute_ref_logps(dataset, name, batch_size)
+        if name == "train":
+            self.reference_seconds = time.monotonic() - started
+        return dataset
 
 
 @dataclass
 class ORPOConfig(StockORPOConfig):
-    """TRL's options for ORPO, and which of two equal ways computes its loss."""
+    """TRL's options for ORPO, and which engine computes its loss."""
 
     engine: str = "packed"  # or "stock": TRL's own forward pass
     nll_span: str = "full"  # prompt and answer, as in TRL and the authors' code; or "completion": the answer only
@@ -172,11 +187,6 @@ def rename(metrics: dict[str, Any], names: dict[str, str]) -> None:
                 metrics[key.replace(name, other, 1)] = metrics.pop(key)
 
 
-def precomputes(max_steps: int, epochs: float) -> bool:
-    """Whether the reference model scores all pairs before the training: where the training reads them all."""
-    return max_steps <= 0 and epochs >= 1
-
-
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Refuse a value that an option does not take.
 
@@ -187,12 +197,15 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}: use {' or '.join(allowed)}")
 
 
-def check_packed(config: Any, wanted: dict[str, Any]) -> None:
-    """Refuse options that the packed engine knows one value of.
+def check_packed(config: Any) -> None:
+    """Refuse TRL's options that packed training would not heed; what Transformers' trainer heeds, it heeds.
 
     Raises:
-        ValueError: one has another value.
+        ValueError: one has another value than its default.
     """
-    for name, value in wanted.items():
-        if config.engine == "packed" and getattr(config, name) != value:
-            raise ValueError(f"{name}={getattr(config, name)} needs engine=stock: packed rows are trained with {value}")
+    common = {option.name for option in fields(TrainingArguments)}
+    for option in fields(config):
+        default = option.default_factory() if option.default_factory is not MISSING else option.default
+        value = getattr(config, option.name)
+        if config.engine == "packed" and option.name not in common | HEEDED and value != default:
+            raise ValueError(f"{option.name}={value} needs engine=stock: packed rows are trained with {default}")

@@ -1,5 +1,6 @@
 """Packed SFT and DPO are stock TRL's: loss, gradients, steps, metrics and reference model; ORPO: test_packed.py."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from peft import LoraConfig
 from test_packed import FAMILIES, assert_same, model_of, rows_of
 from transformers import PreTrainedTokenizerFast
 
+from recipes.config import UserError
 from recipes.engines import DPO_ENGINES, SFT_ENGINES
 from recipes.meter import count_tokens
 from recipes.trainers import DPOConfig, SFTConfig
@@ -25,15 +27,23 @@ def make(tiny_model: Path, tmp_path: Path) -> Make:
     """Build a trainer; DPO starts from a saved model, from which stock TRL loads its reference."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny_model)
 
+    count = itertools.count()
+
     def build(
         method: str, engine: str, rows: Any, family: str = "Llama", adapters: bool = False, **options: Any
     ) -> Any:
         config, engines = METHODS[method]
         quiet: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "disable_tqdm": True}
         fixed: dict[str, Any] = {"save_strategy": "no", "remove_unused_columns": False, "logging_steps": 1}
-        given: dict[str, Any] = {"output_dir": str(tmp_path), "max_steps": 1, "engine": engine, "max_length": None}
-        args = config(**{**quiet, **fixed, **given, "activation_checkpointing": False, **options})
-        model = model_of(family)
+        shape = {name: options.pop(name) for name in ("attention_dropout",) if name in options}
+        given: dict[str, Any] = {
+            "output_dir": str(tmp_path / f"{next(count)}"),
+            "max_steps": 1,
+            "engine": engine,
+            "max_length": None,
+        }
+        args = config(**{**quiet, **fixed, **given, "engine": engine, "activation_checkpointing": False, **options})
+        model = model_of(family, **shape)
         model.save_pretrained(tmp_path / family)
         model.config._name_or_path = str(tmp_path / family)
         peft = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False) if adapters else None
@@ -83,9 +93,9 @@ def test_dpos_loss_and_gradients_are_stock_trls(make: Make, family: str, adapter
 
 @pytest.mark.parametrize("method", METHODS)
 def test_five_steps_give_stock_trls_weights_and_metrics(make: Make, method: str) -> None:
-    steps = {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "beta": 0.3}
-    if method == "sft":
-        steps = {name: value for name, value in steps.items() if name != "beta"} | {"completion_only_loss": True}
+    steps = {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 1e-3}
+    # of a reference scored beforehand the first rewards are rounding, and so is which of them is larger
+    steps |= {"completion_only_loss": True} if method == "sft" else {"beta": 0.3, "precompute_ref_log_probs": False}
     stock, packed = (make(method, engine, rows_of(20), **steps) for engine in ("stock", "packed"))
     for trainer in (stock, packed):
         trainer.train()
@@ -116,7 +126,8 @@ def test_an_updates_gradient_does_not_depend_on_its_split(make: Make, method: st
 
 
 def test_the_reference_is_scored_once_before_the_training_where_all_pairs_are_read(make: Make) -> None:
-    whole, part = make("dpo", "packed", rows_of(9), max_steps=-1), make("dpo", "packed", rows_of(9), max_steps=2)
+    updates = {"per_device_train_batch_size": 3}
+    whole, part = (make("dpo", "packed", rows_of(9), max_steps=steps, **updates) for steps in (3, 2))
     assert whole.ref_model is None and "ref_chosen_logps" in whole.train_dataset.column_names
     assert whole.reference_seconds > 0
     assert part.ref_model is not None and "ref_chosen_logps" not in part.train_dataset.column_names
@@ -149,6 +160,9 @@ def test_packed_tokens_are_counted_without_padding(make: Make) -> None:
         ("sft", {"engine": "fast"}, "use packed or stock"),
         ("sft", {"loss_type": "dft"}, "loss_type=dft needs engine=stock"),
         ("dpo", {"loss_type": ["ipo"]}, "needs engine=stock"),
+        ("dpo", {"loss_weights": [0.5]}, "loss_weights=\\[0.5\\] needs engine=stock"),
+        ("dpo", {"label_smoothing": 0.1}, "needs engine=stock"),
+        ("sft", {"shuffle_dataset": True}, "needs engine=stock"),
         ("dpo", {"ld_alpha": 0.5}, "ld_alpha=0.5 needs engine=stock"),
         ("dpo", {"sync_ref_model": True}, "sync_ref_model=True needs engine=stock"),
     ],
@@ -156,3 +170,23 @@ def test_packed_tokens_are_counted_without_padding(make: Make) -> None:
 def test_options_that_cannot_be_honoured_are_refused(method: str, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         METHODS[method][0](output_dir="out", use_cpu=True, bf16=False, **options)
+
+
+def test_the_reference_has_no_dropout_and_a_resumed_stage_reads_it(make: Make, tmp_path: Path) -> None:
+    """A fresh adapter says that it trains while its base does not: each part gets back the mode it had."""
+    dropping: dict[str, Any] = {"disable_dropout": False, "max_steps": -1, "attention_dropout": 0.5}
+    trainer = make("dpo", "packed", rows_of(6), adapters=True, **dropping)
+    again = [pair.reference for pair in trainer.data_collator(list(trainer.train_dataset))["pairs"]]
+    found = trainer.reference_of(trainer.data_collator(list(trainer.train_dataset))["pairs"], 6)
+    assert [list(found[place]) for place in range(6)] == [pytest.approx(sums, abs=1e-4) for sums in again]
+    (kept,) = tmp_path.rglob("reference-*.json")
+    kept.write_text(kept.read_text().replace(str(again[0][0]), "1.5"))
+    resumed = make("dpo", "packed", rows_of(6), adapters=True, output_dir=str(kept.parent), **dropping)
+    assert resumed.train_dataset[0]["ref_chosen_logps"] == 1.5 and resumed.reference_seconds > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_mixtures_auxiliary_loss_is_refused_as_trl_would_train_it(make: Make, method: str) -> None:
+    """TRL adds it to SFT and DPO whatever the model's own switch says."""
+    with pytest.raises(UserError, match="auxiliary loss"):
+        make(method, "packed", rows_of(4), "Mixtral")

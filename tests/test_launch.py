@@ -1,5 +1,6 @@
 """Through the user's door: every recipe, every tuning, skipping, sharing and tracking, by `python -m launch`."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,29 @@ def test_orpos_update_is_the_same_on_one_process_and_on_two(words: Words, tmp_pa
     for other in found[1:]:
         for name, weight in found[0].items():
             assert (weight - other[name]).abs().max() < 1e-6, name
+
+
+def test_pairs_that_do_not_divide_count_once_on_two_processes(words: Words, tmp_path: Path) -> None:
+    """Accelerate fills the last batches up with pairs from the beginning; evaluation too."""
+    found, count = [], 11
+    for split in (["hardware.per_device_batch=8"], ["hardware.processes=2"]):
+        runs = tmp_path / str(len(found))
+        options = ["pipeline=compare", "evaluate=false", "batch_size=8"]
+        options += [f"dataset.train_rows={count}", "dataset.test_rows=5"]
+        for stage in ("sft", "dpo", "orpo"):
+            plain = ("optim=sgd", "learning_rate=0.1", "warmup_steps=0", "num_train_epochs=1", "eval_strategy=epoch")
+            options += [f"{stage}.{word}" for word in plain]
+        launch(*words(runs, *options, *split))
+        found.append({path.name.split("-")[0]: path for path in stages(runs)})
+    for stage, one in found[0].items():
+        two = found[1][stage]
+        assert record(two)["pairs"] == record(one)["pairs"] == count and record(two)["tokens"] == record(one)["tokens"]
+        ours, theirs = (load_file(path / "model" / "model.safetensors") for path in (two, one))
+        assert max(float((ours[name] - weight).abs().max()) for name, weight in theirs.items()) < 1e-6, stage
+        texts = [(path / "log_history.jsonl").read_text() for path in (one, two)]
+        logs = [[json.loads(line) for line in text.splitlines()] for text in texts]
+        losses = [[entry["eval_loss"] for entry in log if "eval_loss" in entry] for log in logs]
+        assert losses[0] and losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("tuning, pipeline", [("lora", "dpo"), ("qlora", "orpo")])

@@ -190,6 +190,27 @@ def test_evaluation_does_not_depend_on_the_batch_size(make: Make) -> None:
     assert found[1] == pytest.approx(found[0]) and found[2] == pytest.approx(found[0])
 
 
+def test_dropout_before_the_head_is_the_same_when_it_is_computed_again(make: Make) -> None:
+    """The head's chunks are made twice; a second mask would give a gradient of another loss."""
+    peft = LoraConfig(r=4, target_modules=["lm_head"], lora_dropout=0.5, init_lora_weights=False)
+    trainer = make("packed", model_of("Llama"), rows_of(3), peft, disable_dropout=False)
+    trainer.model.train()
+    weight = next(weight for name, weight in trainer.model.named_parameters() if "lora_B" in name)
+
+    def loss() -> Tensor:
+        torch.manual_seed(3)
+        return loss_of(trainer)
+
+    (gradient,) = torch.autograd.grad(loss(), weight)
+    step = 1e-6 * torch.randn_like(weight)
+    with torch.no_grad():
+        weight += step
+        above = loss()
+        weight -= 2 * step
+        below = loss()
+    assert (above - below).item() / 2 == pytest.approx((gradient * step).sum().item(), rel=1e-4)
+
+
 def test_activation_checkpointing_changes_no_gradient(make: Make) -> None:
     rows = rows_of(4)
     plain, saving = (
@@ -209,6 +230,7 @@ REFUSED = {
     "Gemma2": ({**GROUPED, "head_dim": 16}, "softcap"),
     "Granite": ({**GROUPED, "logits_scaling": 3.0}, "off by"),
     "Mixtral": ({**GROUPED, "num_local_experts": 4, "output_router_logits": True}, "auxiliary loss"),
+    "Phimoe": ({**GROUPED, "num_local_experts": 4, "sliding_window": 20}, "sliding window"),  # told to the mask alone
 }
 
 
