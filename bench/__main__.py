@@ -10,6 +10,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from rich.console import Console
 from bench.measure import Case, agreement, matmul_rate, measure
 from bench.pipelines import measure_pipelines
 from bench.predict import predict
+from bench.refuse import refuse, refuse_long
 from bench.report import environment, publish, summary
 from bench.tokenise import measure_tokenisation
 from bench.workload import MADE, even, pairs_of
@@ -49,11 +51,20 @@ def options(words: list[str]) -> argparse.Namespace:
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a process of its own."""
+    """Call a function in a process of its own.
+
+    Raises:
+        UserError: the process was killed.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.measure"])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(function, *arguments).result()
+        try:
+            return pool.submit(function, *arguments).result()
+        except BrokenProcessPool:
+            raise UserError(
+                "a measurement's process was killed, most likely for memory: use smaller --batch-sizes or --max-length"
+            ) from None
 
 
 def cases(given: argparse.Namespace, gpu: bool) -> list[Case]:
@@ -72,11 +83,27 @@ def cases(given: argparse.Namespace, gpu: bool) -> list[Case]:
     return [Case(model, *of, "", *((4, 2) if gpu else (1, 0)), **rest) for model in models for of in settings]
 
 
+def refuse_pairs(given: argparse.Namespace, gpu: bool) -> None:
+    """Refuse a setting that has too few pairs, before the first is measured.
+
+    Raises:
+        UserError: naming what has too few.
+    """
+    refuse_long(given.even, longest(given, gpu))
+    for case in cases(given, gpu) if {"engines", "agreement"} & set(given.parts) else []:
+        pairs_for(given, case, pairs_of_repeat(case) * given.repeats if "engines" in given.parts else 4, gpu)
+
+
+def pairs_of_repeat(case: Case) -> int:
+    """Return how many pairs a repetition of a setting trains on."""
+    return case.batch_size * (case.updates + case.warmup)
+
+
 def measure_engines(given: argparse.Namespace, gpu: bool) -> list[dict[str, Any]]:
     """Measure every setting under both engines; every repeat has pairs of its own, the same for both."""
     results = []
     for case in cases(given, gpu):
-        each = case.batch_size * (case.updates + case.warmup)
+        each = pairs_of_repeat(case)
         pairs = pairs_for(given, case, each * given.repeats, gpu)
         repetitions: dict[str, list[dict[str, Any]]] = {engine: [] for engine in ENGINES}
         for repeat in range(given.repeats):
@@ -128,8 +155,10 @@ def main(words: list[str]) -> int:
     """Measure what is asked for, and publish it when all is there."""
     given = options(words)
     try:
+        refuse(given)
         machine = alone(environment)
         gpu = machine["gpu"] is not None
+        refuse_pairs(given, gpu)
         if not gpu:
             line = "no GPU: skipped phi-3-mini's shape in bf16, 2048 tokens, allocated memory and MFU"
             console.print(line, soft_wrap=True)

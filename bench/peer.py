@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from rich.console import Console
 from bench.__main__ import alone
 from bench.measure import Case, measure
 from bench.pipelines import base_model
+from bench.refuse import refuse
 from bench.workload import pairs_of
 from recipes.config import UserError, write_json
 from recipes.packing import Pair
@@ -64,6 +64,11 @@ def peer(given: argparse.Namespace, base: Path, pairs: Path) -> dict[str, float]
     return {"pairs_per_second": given.count / found["seconds"], "peak_bytes": found["peak_bytes"]}
 
 
+def as_lists(pairs: list[Pair]) -> list[list[list[int]]]:
+    """Return pairs as `peer_trainer` reads them: the ids of prompt, chosen and rejected answer."""
+    return [[pair.prompt, pair.chosen, pair.rejected] for pair in pairs]
+
+
 def compare(given: argparse.Namespace, pairs: list[Pair]) -> dict[str, list[dict[str, Any]]]:
     """Measure both sides in turns."""
     case = Case(given.model, "hh-rlhf", "full", given.batch_size, "packed", given.count // given.batch_size)
@@ -71,7 +76,7 @@ def compare(given: argparse.Namespace, pairs: list[Pair]) -> dict[str, list[dict
     with tempfile.TemporaryDirectory() as directory:
         base = base_model(given.tokenizer, given.model, Path(directory, "base"))
         file = Path(directory, "pairs.json")
-        file.write_text(json.dumps([astuple(pair) for pair in pairs]))
+        file.write_text(json.dumps(as_lists(pairs)))
         for _ in range(given.repeats):
             found["llama-factory"].append(peer(given, base, file))
             found["packed"].append(alone(measure, case, pairs))
@@ -82,6 +87,9 @@ def main(words: list[str]) -> int:
     """Measure, print, and write the figures."""
     given = options(words)
     try:
+        refuse(given)
+        if given.count < 1 or given.count % given.batch_size:
+            raise UserError(f"--count {given.count}: give a multiple of --batch-size {given.batch_size}")
         pairs = pairs_of("hh-rlhf", given.count, given.max_length, given.model, given.pairs, given.tokenizer)
         found = compare(given, pairs)
     except UserError as error:

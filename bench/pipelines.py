@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from bench.workload import build_model
+from bench.workload import SHAPES, build_model, load_tokenizer
 from launch.command import module
 from pocket.base import build_tokenizer
 from recipes.config import UserError, read_json
@@ -24,9 +23,15 @@ STAGES = {"sft -> dpo": ("sft", "dpo"), "orpo": ("orpo",)}
 
 
 def base_model(tokenizer: str | None, model: str, directory: Path) -> Path:
-    """Save a random model with the tokenizer, or with the embedded world's."""
+    """Save a random model with the tokenizer, or with the embedded world's.
+
+    Raises:
+        UserError: the tokenizer cannot be loaded, or has ids that the model has not.
+    """
     disable_progress_bar()
-    loaded: Any = AutoTokenizer.from_pretrained(tokenizer) if tokenizer else build_tokenizer()
+    loaded = load_tokenizer(tokenizer) if tokenizer else build_tokenizer()
+    if len(loaded) > SHAPES[model].vocabulary:
+        raise UserError(f"the tokenizer has ids beyond the {SHAPES[model].vocabulary} of {model}: use --models 21m")
     build_model(model, torch.float32).save_pretrained(directory)
     loaded.save_pretrained(directory)
     return directory

@@ -46,10 +46,17 @@ def errors(repetitions: list[dict[str, Any]]) -> str:
 
 
 def ratio(case: dict[str, Any], name: str) -> str:
-    """Return packed over stock, the median of the repetitions' ratios: both sides of one had the same pairs."""
+    """Return packed over stock: the ratio of the medians, with the smallest and largest ratio of a repetition.
+
+    Both sides of a repetition had the same pairs; one that a side had no memory for does not count.
+    """
     both = zip(case["repetitions"]["packed"], case["repetitions"]["stock"], strict=True)
-    ratios = [ours[name] / theirs[name] for ours, theirs in both if ours and theirs]
-    return f"{statistics.median(ratios):.2f}x" if ratios else ""
+    sides = [(ours[name], theirs[name]) for ours, theirs in both if ours and theirs]
+    if not sides:
+        return ""
+    ours, theirs = (statistics.median(side) for side in zip(*sides, strict=True))
+    ratios = [one / other for one, other in sides]
+    return f"{ours / theirs:.2f}x" + (f" ({min(ratios):.2f}-{max(ratios):.2f})" if len(ratios) > 1 else "")
 
 
 def mfu(case: dict[str, Any], repetitions: list[dict[str, Any]], rate: float) -> str:

@@ -17,9 +17,10 @@ from typing import Any
 from datasets import Dataset as Rows
 from datasets import disable_caching, disable_progress_bars
 from rich.console import Console
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 from trl.data_utils import maybe_apply_chat_template, maybe_extract_prompt
 
+from bench.workload import load_tokenizer
 from pocket.base import build_tokenizer
 from recipes.config import Dataset, Model
 from recipes.examine import Tokenise, as_pairs, read_rows
@@ -75,7 +76,7 @@ def measure_tokenisation(given: argparse.Namespace, console: Console) -> dict[st
     disable_caching()
     disable_progress_bars()
     real = bool(given.pairs and given.tokenizer)
-    tokenizer: Any = AutoTokenizer.from_pretrained(given.tokenizer) if real else build_tokenizer()
+    tokenizer: Any = load_tokenizer(given.tokenizer) if real else build_tokenizer()
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.unk_token
     stop = "<|end|>" if "<|end|>" in tokenizer.get_vocab() else tokenizer.eos_token
     rows = dialogues(given.pairs if real else "pocket")

@@ -15,6 +15,8 @@ from recipes.packing import Pair
 from recipes.render import Renderer
 
 VOCABULARY = 32_064
+LONGEST = 4096  # positions of a model
+MOST_MISSES = 10**6  # dialogues in a row that are too long, after which none is expected to fit
 # Phi-3's architecture; the last is the real one's shape, which a CPU is too slow for.
 SHAPES = {
     "21m": Shape("phi3", layers=6, hidden=256, intermediate=704, heads=4, vocabulary=VOCABULARY),
@@ -65,7 +67,7 @@ def build_model(name: str, dtype: Any, seed: int = 0) -> Phi3ForCausalLM:
         intermediate_size=shape.intermediate,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        max_position_embeddings=4096,
+        max_position_embeddings=LONGEST,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
@@ -81,20 +83,43 @@ def adapters(tuning: str, random_start: bool = False) -> LoraConfig | None:
 
 
 def made_pairs(lengths: Lengths, count: int, longest: int, vocabulary: int) -> list[Pair]:
-    """Return `count` pairs of random ids whose dialogues have at most `longest` tokens, longer ones drawn again."""
+    """Return `count` pairs of random ids whose dialogues have at most `longest` tokens, longer ones drawn again.
+
+    Raises:
+        UserError: hardly any dialogue of these lengths is that short.
+    """
     draw = random.Random(0)
 
     def sizes() -> tuple[int, ...]:
         parts = zip(lengths.medians, lengths.deviations, strict=True)
         return tuple(max(1, round(median * draw.lognormvariate(0, deviation))) for median, deviation in parts)
 
-    pairs = []
+    pairs, misses = [], 0
     while len(pairs) < count:
         prompt, chosen, rejected = sizes()
         if prompt + max(chosen, rejected) <= longest:
             ids = ([draw.randrange(3, vocabulary) for _ in range(size)] for size in (prompt, chosen, rejected))
             pairs.append(Pair(*ids))
+            misses = 0
+        elif (misses := misses + 1) == MOST_MISSES:
+            medians = "/".join(str(median) for median in lengths.medians)
+            raise UserError(
+                f"hardly a pair with lengths around {medians} has at most {longest} tokens: raise --max-length"
+            )
     return pairs
+
+
+def load_tokenizer(name: str) -> Any:
+    """Return the tokenizer of a directory or hub id.
+
+    Raises:
+        UserError: there is none that can be loaded.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # a missing or damaged file raises whatever its reader does
+        reason = " ".join(str(error).split())[:150]
+        raise UserError(f"--tokenizer {name} cannot be loaded ({reason}): give a tokenizer's directory") from None
 
 
 @cache
@@ -104,7 +129,7 @@ def real_pairs(file: str, tokenizer: str, longest: int) -> list[Pair]:
     Raises:
         UserError: the file or the tokenizer cannot be read.
     """
-    loaded: Any = AutoTokenizer.from_pretrained(tokenizer)
+    loaded = load_tokenizer(tokenizer)
     stop = "<|end|>" if "<|end|>" in loaded.get_vocab() else loaded.eos_token
     rows = read_rows([Dataset(name="bench", path=file)])["train"].filter(lambda row: not row["problem"])
     tokenise = Tokenise(Renderer(loaded, Model("bench", "bench", stop_tokens=[stop])), Dataset("bench", "bench"))
@@ -130,10 +155,10 @@ def pairs_of(name: str, count: int, longest: int, model: str, file: str | None, 
     if name != "hh-rlhf" or not (file and tokenizer):
         return made_pairs(lengths_of(name), count, longest, vocabulary)
     if not Path(file).is_file():
-        raise UserError(f"PAIRS={file} does not exist: give a file of preference pairs, or leave it out")
+        raise UserError(f"--pairs {file} does not exist: give a file of preference pairs, or leave it out")
     pairs = real_pairs(file, tokenizer, longest)[:count]
     if len(pairs) < count:
-        raise UserError(f"PAIRS={file} has {len(pairs)} usable pairs of at most {longest} tokens, {count} are needed")
+        raise UserError(f"--pairs {file} has {len(pairs)} usable pairs of at most {longest} tokens, {count} are needed")
     if max(max(pair.prompt + pair.chosen + pair.rejected) for pair in pairs) >= vocabulary:
-        raise UserError(f"TOKENIZER={tokenizer} has ids beyond the {vocabulary} of the model {model}: use models=21m")
+        raise UserError(f"--tokenizer {tokenizer} has ids beyond the {vocabulary} of {model}: use --models 21m")
     return pairs

@@ -13,23 +13,15 @@ from launch.errors import explain
 from launch.inputs import chat_template, check_room, find_reward_model
 from launch.pairs import describe_pairs, prepare_pairs
 from launch.plan import Planned, digest, plan
+from launch.refuse import refuse_unused, refuse_useless
 from launch.room import check_memory
 from launch.run import StageFailed, console, prepare_directory, run_stage, say
-from launch.schema import STAGES, resolve
+from launch.schema import resolve
 from launch.warm import call
 from recipes.config import UserError, done, read_json, write_json
 from recipes.versions import versions
 
 USER, CRASH, INTERRUPTED = 2, 1, 130
-LEAST = {"max_length": 2, "train_rows": 2, "test_rows": 2, "max_new_tokens": 1}
-# Trainer options that belong to the experiment or the machine, and where they are set.
-OWNED = {
-    "per_device_train_batch_size": "batch_size and hardware.per_device_batch",
-    "gradient_accumulation_steps": "batch_size and hardware.per_device_batch",
-    "max_length": "dataset.max_length",
-    "seed": "seed",
-    "output_dir": "runs and the stage's digest",
-}
 
 
 @dataclass
@@ -134,73 +126,6 @@ def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcom
             outcome.fail(USER if isinstance(error, UserError) else CRASH, str(error))
             return
     outcome.pipelines[name] = [str(stage.directory) for stage in stages]
-
-
-def refuse_useless(config: dict[str, Any]) -> None:
-    """Refuse values of the right type that would only fail when their turn comes, hours later.
-
-    Raises:
-        UserError: naming the value and what may stand there.
-    """
-    for name, stages in config["pipelines"].items():
-        if not stages or not set(stages) <= set(STAGES):
-            raise UserError(f"pipelines.{name}={stages}: a pipeline is a list of at least one of {', '.join(STAGES)}")
-        refuse_order(name, stages, config["rloo"]["reward_model"])
-    if not config["pipelines"]:
-        raise UserError("pipelines is empty: choose pipeline=sft, dpo, orpo, rlhf, compare or all")
-    if config["eval_prompts"] < 2:
-        raise UserError(f"eval_prompts={config['eval_prompts']}: two are the least that have an interval")
-    for name, least in LEAST.items():
-        value = config["dataset"][name]
-        if value is not None and value < least:
-            raise UserError(f"dataset.{name}={value}: {least} is the least")
-    if not 0 < config["dataset"]["test_fraction"] < 1:
-        raise UserError(f"dataset.test_fraction={config['dataset']['test_fraction']}: give a share between 0 and 1")
-    for stage in {stage for stages in config["pipelines"].values() for stage in stages}:
-        if config[stage]["max_steps"] == 0 or (
-            config[stage]["max_steps"] < 0 and config[stage]["num_train_epochs"] <= 0
-        ):
-            raise UserError(f"{stage}.max_steps and {stage}.num_train_epochs leave nothing to train: give one above 0")
-        if not 0 < config[stage]["learning_rate"] < float("inf"):
-            raise UserError(f"{stage}.learning_rate={config[stage]['learning_rate']}: give a number above 0")
-    if not 0 <= config["seed"] < 2**32:
-        raise UserError(f"seed={config['seed']}: a seed is between 0 and 2**32 - 1")
-
-
-def refuse_order(name: str, stages: list[str], named: str | None) -> None:
-    """Refuse a pipeline whose RLOO has no reward model to ask, or two; or that ends in one, which answers nothing.
-
-    Raises:
-        UserError: naming the pipeline and what would do.
-    """
-    if stages[-1] == "reward":
-        raise UserError(f"pipelines.{name}={stages} ends in a reward model, which answers nothing: add rloo")
-    before = stages[: stages.index("rloo")] if "rloo" in stages else []
-    if "rloo" in stages and named is None and "reward" not in before:
-        raise UserError(
-            f"pipelines.{name}={stages}: rloo has no reward model to ask: put reward before it, or name one by "
-            "rloo.reward_model=<directory or hub id>"
-        )
-    if "reward" in stages and named is not None:
-        raise UserError(
-            f"rloo.reward_model={named}: pipelines.{name}={stages} would train another one for nothing; use "
-            f"pipelines.{name}=[{','.join(stage for stage in stages if stage != 'reward')}]"
-        )
-
-
-def refuse_unused(config: dict[str, Any], overrides: list[str]) -> None:
-    """Refuse an option of a stage that no pipeline of this job has: it would do nothing.
-
-    Raises:
-        UserError: naming the option and the stages there are.
-    """
-    stages = {stage for stages in config["pipelines"].values() for stage in stages}
-    for word in overrides:
-        stage, _, option = word.lstrip("+~").split("=")[0].partition(".")
-        if stage in STAGES and option in OWNED:
-            raise UserError(f"{word}: this option follows from {OWNED[option]}, alike for every method; set that")
-        if stage in set(STAGES) - stages:
-            raise UserError(f"{word} would do nothing: this pipeline trains {', '.join(sorted(stages))}; leave it out")
 
 
 def check_options(stages: list[Planned]) -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from launch.errors import CONF, explain
 from launch.forecast import Forecast, forecast_all, shape_of, tokens_of
 from launch.inputs import tuning
+from launch.refuse import refuse_unused, refuse_useless
 from launch.room import fits, nearest, worst
 from launch.schema import register, resolve
 from launch.shape import parameters
@@ -25,9 +26,16 @@ console = Console(highlight=False, markup=False)
 
 
 def composed(words: list[str]) -> dict[str, Any]:
-    """Compose the configuration of these options."""
+    """Compose the configuration of these options.
+
+    Raises:
+        UserError: a launch with them would be refused.
+    """
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return resolve(compose("config", words))
+        config = resolve(compose("config", words))
+    refuse_useless(config)
+    refuse_unused(config, words)
+    return config
 
 
 PARTS = ("weights", "gradients", "optimiser", "reference", "activations", "head")

@@ -1,13 +1,19 @@
-"""`make bench` at its smallest: the figures are there, and both engines have the same loss."""
+"""`make bench` at its smallest: figures are there, both engines have the same loss; what cannot be done is refused."""
 
 import json
 import re
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
+from bench import peer, workload
+from bench.__main__ import alone, main, options, refuse_pairs
+from bench.report import ratio
 from bench.workload import MADE, made_pairs
+from recipes.config import UserError
+from recipes.packing import Pair
 from tests.door import run
 
 
@@ -50,3 +56,53 @@ def test_made_lengths_have_the_medians_they_say() -> None:
     for name, median in zip(("prompt", "chosen", "rejected"), MADE["hh-rlhf"].medians, strict=True):
         lengths = sorted(len(getattr(pair, name)) for pair in pairs)
         assert abs(lengths[1000] / median - 1) < 0.1
+
+
+REFUSED = {
+    "--models nope": "there are 21m, tiny",
+    "--repeats 0": "--repeats 0: 1 is the least",
+    "--batch-sizes 4 0": "--batch-sizes 0: 1 is the least",
+    "--max-length 1": "--max-length 1: 2 is the least",
+    "--even 64 1": "--even 1: 4 is the least",
+    "--pairs pairs.jsonl": "go together",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_cannot_be_measured_is_one_line(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("error: ") and REFUSED[words] in line
+
+
+def test_pairs_that_cannot_be_had_are_said_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, pairs_file: Path
+) -> None:
+    monkeypatch.setattr(workload, "MOST_MISSES", 1000)
+    words = {
+        "--even 2048": "at most 1024 tokens here",
+        "--max-length 8": "raise --max-length",
+        f"--pairs {pairs_file} --tokenizer /nowhere": "--tokenizer /nowhere cannot be loaded",
+    }
+    for given, said in words.items():
+        with pytest.raises(UserError, match=said) as found:
+            refuse_pairs(options(given.split()), gpu=False)
+        assert "\n" not in str(found.value)
+    refuse_pairs(options(["--even", "1024"]), gpu=False)
+
+
+def test_a_killed_measurement_is_said() -> None:
+    with pytest.raises(UserError, match="was killed"):
+        alone(signal.raise_signal, signal.SIGKILL)
+
+
+def test_the_ratio_is_of_medians_with_the_range_of_the_repetitions() -> None:
+    """Medians 4 and 2; single ratios 1, 3 and 1, whose median would be 1."""
+    sides = {"packed": [1, 6, 4, 9], "stock": [1, 2, 4, None]}
+    repetitions = {name: [{"speed": rate} if rate else {} for rate in rates] for name, rates in sides.items()}
+    assert ratio({"repetitions": repetitions}, "speed") == "2.00x (1.00-3.00)"
+
+
+def test_the_peer_gets_ids_alone_and_whole_batches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert peer.as_lists([Pair([1], [2, 3], [4], reference=(-1.0, -2.0))]) == [[[1], [2, 3], [4]]]
+    assert peer.main(["--count", "9", "--batch-size", "8"]) == 2 and "a multiple of" in capsys.readouterr().out

@@ -11,7 +11,10 @@ import pytest
 
 from launch.forecast import Tokens, forecast, largest, shape_of
 from launch.memory import MicroBatch
+from launch.preview import main
+from launch.refuse import ENGINES, refuse_useless
 from launch.room import alternatives, check_memory, fits, nearest, worst
+from recipes import trainers
 from recipes.config import UserError
 from tests.door import QUIET, ROOT, run
 
@@ -123,3 +126,32 @@ def test_a_packed_micro_batch_has_no_padding(compose: Compose) -> None:
     assert largest(config, "dpo", TOKENS, 3) == MicroBatch(3000 - 200, 3000 - 500, 1000 + 2 * 250)
     assert largest(config, "sft", TOKENS, 3).tokens == 1000 + 2 * 300
     assert largest(compose(*CARD, "dpo.engine=stock", "dataset.max_length=1000"), "dpo", TOKENS, 3).tokens == 6 * 1000
+
+
+REFUSED = {
+    "orpo.engine=fast": "use packed or stock",
+    "orpo.num_train_epochs=0": "leave nothing to train",
+    "model.lora_r=0": "a rank of at least 1",
+    "model.lora_target_modules=foo": "several of [qkv_proj,gate_up_proj,o_proj,down_proj]",
+    "model.lora_target_modules=[foo,q_proj]": "is no matrix of phi-3-mini",
+    "hardware.memory_gb=-1": "give a number above 0",
+    "orpo.max_length=9": "set that",
+    "rloo.beta=1": "would do nothing",
+}
+
+
+@pytest.mark.parametrize("word", REFUSED)
+def test_what_a_launch_refuses_is_not_forecast(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*CARD, "tuning=lora", word]) == 2
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("error: ") and word.split("=")[0] in line and REFUSED[word] in line
+
+
+def test_targets_that_peft_finds_are_taken(compose: Compose) -> None:
+    for targets in ("all-linear", ".*qkv_proj", "[qkv_proj,foo]", "[lm_head,self_attn.o_proj]"):
+        refuse_useless(compose(*CARD, "tuning=lora", f"model.lora_target_modules={targets}"))
+    refuse_useless(compose(*CARD, "model.lora_r=0"))  # without adapters it does nothing
+
+
+def test_the_launchers_engines_are_the_trainers() -> None:
+    assert ENGINES == trainers.ENGINES
