@@ -101,7 +101,9 @@ def main(words: list[str]) -> int:
         console.print(
             f"{name}: {statistics.median(rates):.2f} pairs/s ({min(rates):.2f}-{max(rates):.2f}), peak {peak:.2f} GB"
         )
-    write_json(given.output, {"options": {key: str(value) for key, value in vars(given).items()}, **found})
+    # file names only: a path of this machine means nothing elsewhere
+    named = {key: Path(str(value)).name for key, value in vars(given).items()}
+    write_json(given.output, {"options": named, **found})
     return 0
 
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -196,7 +195,15 @@ def refusal(endpoint: Endpoint, reason: str) -> str:
     )
 
 
-@cache
+CLIENTS: dict[Endpoint, Any] = {}
+
+
+def close() -> None:
+    """Close the connections to all endpoints."""
+    while CLIENTS:
+        CLIENTS.popitem()[1].close()
+
+
 def client(endpoint: Endpoint) -> Any:
     """Return the one client of an endpoint: its connections are shared by all threads.
 
@@ -205,13 +212,16 @@ def client(endpoint: Endpoint) -> Any:
     """
     import openai
 
+    if endpoint in CLIENTS:
+        return CLIENTS[endpoint]
     key = secret(endpoint)
     if not key and host_class(endpoint.url) not in ("this machine", "private network"):
         raise UserError(f"${endpoint.key} is not set: put the key there that {host_class(endpoint.url)} knows")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UserError(f"${endpoint.key} holds characters that no key has: put the key there, and nothing else")
     retries = endpoint.attempts - 1
-    return openai.OpenAI(base_url=endpoint.url, api_key=key or "none", timeout=endpoint.timeout, max_retries=retries)
+    made = openai.OpenAI(base_url=endpoint.url, api_key=key or "none", timeout=endpoint.timeout, max_retries=retries)
+    return CLIENTS.setdefault(endpoint, made)
 
 
 def secret(endpoint: Endpoint) -> str:

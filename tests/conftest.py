@@ -1,7 +1,8 @@
 """A tiny model, its tokenizer and a file of pairs, made here: the tests download nothing."""
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,12 @@ def untuned(tiny_model: Path, tmp_path: Path) -> Path:
     write_config(directory, {"format": FORMAT, **values, "model": profile | {"pad_token": "<|pad|>"}})
     write_json(directory / "record.json", {"stage": "base"})
     return directory
+
+
+@pytest.fixture(autouse=True)
+def closed_endpoints() -> Iterator[None]:
+    """Close what a test opened: warnings are errors, and an open socket's would come in some later test."""
+    yield
+    endpoint = sys.modules.get("eval.endpoint")
+    if endpoint is not None:
+        endpoint.close()
