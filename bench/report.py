@@ -142,7 +142,7 @@ def plot(
             axis.errorbar(places, middles, bars, marker="o", capsize=3, color=colour, label=engine)
         axis.set(title=panel, xlabel=below, ylim=(0, None))
     axes[0][0].set_ylabel(label)
-    axes[0][-1].legend()
+    axes[0][0].legend()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     figure.savefig(temporary, format="svg", bbox_inches="tight", metadata={"Date": None})
     pyplot.close(figure)
