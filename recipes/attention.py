@@ -42,16 +42,11 @@ def pair_attention(
         (1, T, heads, size).
 
     Raises:
-        NotImplementedError: the model softcaps its attention scores, adds a bias to them, or has a sliding window
-            that it tells the mask alone.
+        NotImplementedError: see `refuse_what_is_left_out`.
     """
     if packing is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    for name in ("softcap", "position_bias", "s_aux"):
-        if options.get(name) is not None:
-            raise NotImplementedError(f"its attention has a {name}")
-    if getattr(getattr(module, "config", None), "sliding_window", None) and "sliding_window" not in options:
-        raise NotImplementedError("its attention does not say where its sliding window applies")
+    refuse_what_is_left_out(module, options)
     window = options.get("sliding_window")
     half = value.dtype in (torch.bfloat16, torch.float16)
     if value.is_cuda and half and not options.get("dropout"):
@@ -62,6 +57,19 @@ def pair_attention(
         mask = visible(own_query.shape[2], own_key.shape[2], window, query.device)
         parts.append(sdpa_attention_forward(module, own_query, own_key, own_value, mask, **plain)[0])
     return torch.cat(parts, dim=1), None
+
+
+def refuse_what_is_left_out(module: nn.Module, options: dict[str, Any]) -> None:
+    """Refuse a model whose attention is more than what is computed here; `recipes.probe` tells the user why.
+
+    Raises:
+        NotImplementedError: it softcaps its scores, adds a bias to them, or tells its sliding window to the mask alone.
+    """
+    for name in ("softcap", "position_bias", "s_aux"):
+        if options.get(name) is not None:
+            raise NotImplementedError(f"its attention has a {name}")
+    if getattr(getattr(module, "config", None), "sliding_window", None) and "sliding_window" not in options:
+        raise NotImplementedError("its attention does not say where its sliding window applies")
 
 
 def sequences(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

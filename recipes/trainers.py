@@ -69,8 +69,7 @@ class SFTConfig(StockSFTConfig):
             ValueError: the engine is unknown, or cannot honour an option.
         """
         super().__post_init__()
-        check_choice("engine", self.engine, ENGINES)
-        check_packed(self)
+        check_engine(self)
 
 
 class SFTTrainer(StockSFTTrainer):
@@ -95,8 +94,7 @@ class DPOConfig(StockDPOConfig):
             ValueError: the engine is unknown, or cannot honour an option.
         """
         super().__post_init__()
-        check_choice("engine", self.engine, ENGINES)
-        check_packed(self)
+        check_engine(self)
 
 
 class DPOTrainer(StockDPOTrainer):
@@ -197,12 +195,15 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}: use {' or '.join(allowed)}")
 
 
-def check_packed(config: Any) -> None:
-    """Refuse TRL's options that packed training would not heed; what Transformers' trainer heeds, it heeds.
+def check_engine(config: Any) -> None:
+    """Refuse an unknown engine, and TRL's options that packed SFT and DPO would not heed.
+
+    What Transformers' own trainer heeds, they heed.
 
     Raises:
-        ValueError: one has another value than its default.
+        ValueError: such an option has another value than its default.
     """
+    check_choice("engine", config.engine, ENGINES)
     common = {option.name for option in fields(TrainingArguments)}
     for option in fields(config):
         default = option.default_factory() if option.default_factory is not MISSING else option.default
