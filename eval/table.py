@@ -58,7 +58,7 @@ def rows_of(session: Path) -> list[Row]:
     """
     jobs = jobs_of(session)
     if not any(job["pipelines"] for job in jobs):
-        raise UserError(f"{session}: no job has finished a pipeline; its errors are in */job.json")
+        raise UserError(f"{session}: no job has finished a pipeline that answers; errors are in its */job.json")
     for job in jobs:
         for directory in models_of(job):
             if not measured(directory, job["evaluation"]).exists():
