@@ -12,7 +12,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from eval.claims import across_sessions
 from eval.exhibits import SIZES, Exhibit, exhibits
 from eval.rows import Row
 from eval.session import console
@@ -24,8 +23,8 @@ from recipes.versions import provenance
 
 TITLE = "The ORPO paper, table by table, in the embedded world"
 ABOUT = (
-    "Everything here was trained and measured by `make paper` on models of 0.3 to 1.7 million parameters in a world of invented "
-    "places. It shows how the methods behave at this scale. It says nothing about a 7B model.",
+    "Everything here was trained and measured by `make paper`, on models of 0.3 to 1.7 million parameters in a world "
+    "of invented places. It shows how the methods behave at this scale. It says nothing about a 7B model.",
     "Beside each table stands what the paper prints, and below it whether the two can be compared.",
 )
 
@@ -63,11 +62,10 @@ def one_setting(root: Path, name: str) -> dict[str, Row]:
 
 
 def claims(root: Path) -> Exhibit:
-    """Return the paper's claims with what all sessions together say of them."""
-    names = (*SIZES, "weight", "ratio")
-    tables = across_sessions({name: root / "_sessions" / name for name in names}, "middle")
-    comparable = "Intervals and verdicts are of each claim by itself; win rates are judged by p after Holm."
-    return Exhibit("Claims", "what the paper says, and what is told of it", comparable, tables)
+    """Return the paper's claims with what the sessions say of them, together where a claim spans several."""
+    sessions = [root / "_sessions" / name for name in ("middle", "small", "large", "weight", "ratio")]
+    tables = [(f"Of {ABOUT_CLAIMS[part]}", lines) for part, lines in claimed(sessions)]
+    return Exhibit("claims", tables)
 
 
 def as_json(exhibit: Exhibit) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from launch.command import module
 from launch.errors import CONF
@@ -48,7 +48,7 @@ def plans(options: list[str]) -> list[Plan]:
 
 
 def plan(path: Path, options: list[str]) -> Plan:
-    """Return the plan of one file: its command is the one that its head names, with RLHF beside where the paper has it."""
+    """Return the plan of one file: the command that its head names, with RLHF beside where the paper has it."""
     text = path.read_text()
     tables = sorted(set(re.findall(r"table: (table \d+|section [\d.]+|figure \d+)", text)))
     hardware = re.findall(r"^# Command:.* (hardware=\S+)", text, re.MULTILINE)
@@ -74,8 +74,8 @@ def plan_full(options: list[str]) -> int:
     found, memories = plans(options), gpu_memories()
     console.print(shown(found, memories))
     console.print(
-        "Hours are the planner's, of one seed, SFT counted once; RLOO samples token by token: a lower bound. Tables 2 and 3 "
-        "are then judged by the reward model of opt-1.3b: make eval SUITE=reward RUNS=<session> ARGS=model=<its reward stage>.",
+        "Hours are the planner's, of one seed, SFT counted once; RLOO samples token by token: a lower bound. Tables 2 "
+        "and 3 are then judged: make eval SUITE=reward RUNS=<session> ARGS=model=<opt-1.3b's reward stage>.",
         soft_wrap=True,
     )
     for one in found:
@@ -94,7 +94,7 @@ def plan_full(options: list[str]) -> int:
 
 def shown(found: list[Plan], memories: list[float]) -> Table:
     """Return the plan as a table."""
-    table = Table("experiment", "reproduces", "machine", "hours", "here")
+    table = Table(Column("experiment", overflow="fold"), "reproduces", "machine", "hours", "here")
     for one in found:
         machine = f"{one.processes} x {one.memory_gb:.0f} GB"
         here = "is trained" if one.runs_on(memories) else "does not fit"
