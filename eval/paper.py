@@ -12,8 +12,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from eval.exhibits import SIZES, Exhibit, exhibits
-from eval.rows import Row
+from eval.claims import ACROSS, CLAIMS, HEAD, by_setting, line
+from eval.exhibits import SIZES, Exhibit, Rows, exhibits
 from eval.session import console
 from eval.suite import NoOptions, run
 from eval.svg import standalone
@@ -36,8 +36,8 @@ def main(names: list[str], _: NoOptions) -> None:
         UserError: a session is missing, or was not evaluated.
     """
     root = Path(names[0]) if names else Path("runs", "_paper")
-    sessions = {name: one_setting(root, name) for name in SIZES}
-    found = [*exhibits(root, sessions), claims(root)]
+    sizes = {name: one_setting(root, name) for name in SIZES}
+    found = [*exhibits(root, sizes), claims(root / "_sessions", sizes)]
     for exhibit in found:
         for number, (figure, _caption) in enumerate(exhibit.figures):
             write_text(root / f"{exhibit.anchor}{f'-{number}' if number else ''}.svg", standalone(figure))
@@ -49,7 +49,7 @@ def main(names: list[str], _: NoOptions) -> None:
     console.print(f"paper: {root}/paper.html, paper.md, paper.json, and an SVG for each figure", soft_wrap=True)
 
 
-def one_setting(root: Path, name: str) -> dict[str, Row]:
+def one_setting(root: Path, name: str) -> Rows:
     """Return pipeline -> row of a session that has one setting.
 
     Raises:
@@ -61,11 +61,19 @@ def one_setting(root: Path, name: str) -> dict[str, Row]:
     return {row.pipeline: row for row in rows_of(session)}
 
 
-def claims(root: Path) -> Exhibit:
-    """Return the paper's claims with what the sessions say of them, together where a claim spans several."""
-    sessions = [root / "_sessions" / name for name in ("middle", "small", "large", "weight", "ratio")]
-    tables = [(f"Of {ABOUT_CLAIMS[part]}", lines) for part, lines in claimed(sessions)]
-    return Exhibit("claims", tables)
+def claims(sessions: Path, sizes: dict[str, Rows]) -> Exhibit:
+    """Return the paper's claims with what the middle size says of them, or the sessions that a claim spans."""
+    spanning = {"tables 2 and 3": list(sizes.values()), "figure 8": settings(sessions / "ratio")}
+    spanning["figure 9"] = settings(sessions / "weight")
+    middle = sizes["middle"]
+    ours = [line(claim, claim.measure(middle)) for claim in CLAIMS]
+    wider = [line(claim, claim.measure(spanning.get(claim.where, [middle]))) for claim in ACROSS]
+    return Exhibit("claims", [("Of the middle size.", [HEAD, *ours]), ("Of several sessions.", [HEAD, *wider])])
+
+
+def settings(session: Path) -> list[Rows]:
+    """Return the rows of each setting of a session."""
+    return list(by_setting(rows_of(session)).values())
 
 
 def as_json(exhibit: Exhibit) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def svg(
 
 def standalone(element: str) -> str:
     """Return an <svg> element as a file of its own, in the page's colours of light mode."""
-    style = (Path(__file__).parent / "report.html.jinja").read_text().split(":root {", 1)[1].split("}", 1)[0]
+    style = (Path(__file__).parent / "page.html.jinja").read_text().split(":root {", 1)[1].split("}", 1)[0]
     for name, colour in re.findall(r"(--\w+): (#\w+);", style):
         element = element.replace(f"var({name})", colour)
     return element
