@@ -155,8 +155,8 @@ def kept(directories: list[Path]) -> dict[str, Estimate]:
 def over_pairs(across: np.ndarray) -> Estimate:
     """Return the mean over pairs of prompts, from each prompt's mean cosine to the others; shape (seeds, prompts).
 
-    A mean over pairs of prompts is no mean over prompts: each is in all of its pairs, so that the prompts' spread counts
-    twice (Hoeffding 1948), and the seeds' once.
+    A mean over pairs of prompts is no mean over prompts: a prompt is in all of its pairs, so that the prompts' spread
+    counts twice (Hoeffding 1948), and the seeds' once.
     """
     seeds = across.mean(1, keepdims=True)
     return estimate(seeds + 2 * (across - seeds))
