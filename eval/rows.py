@@ -29,9 +29,9 @@ class Row:
     scored_by: str  # what a win is decided by
     log_probs: dict[str, np.ndarray]  # of the chosen and rejected held-out answers
     spent: dict[str, np.ndarray]  # what training cost, shape (seeds,); nothing for a base model
-    budgets: list[dict[str, Any]] = field(default_factory=list)  # of each seed: what the pipelines were trained to
     values: dict[str, Any] = field(default_factory=dict)  # name -> Estimate, number, or None where not measured
     against: dict[str, dict[str, Comparison]] = field(default_factory=dict)  # outcome -> other pipeline -> as we see it
+    budgets: list[dict[str, Any]] = field(default_factory=list)  # of each seed: what the pipelines were trained to
 
     @property
     def scores(self) -> np.ndarray:
@@ -137,7 +137,7 @@ def build_row(name: str, setting: str, jobs: list[dict[str, Any]]) -> Row:
     scores = {answer: log_probs(results, answer) for answer in ("chosen", "rejected")}
     costs = spent(records) if trained else {}
     budgets = [job["budget"] for job in jobs if job.get("budget")]
-    row = Row(name, setting, stages, seeds, directories, outcomes, scored_by, scores, costs, budgets)
+    row = Row(name, setting, stages, seeds, directories, outcomes, scored_by, scores, costs, budgets=budgets)
     row.values = quality(results) | (cost(records) if trained else {})
     return row
 

@@ -168,11 +168,9 @@ def budget(rows: list[Row]) -> str:
     held, of = BUDGETS[first["held"]], NAMES.get(first["of"], first["of"])
     amount = number(held, sum(found["amount"] for found in rows[0].budgets) / len(rows[0].budgets))
     rest = [key for key in BUDGETS.values() if key != held]
-    spent = [f"{title(row)} {', '.join(f'{number(key, row.values[key])} {key}' for key in rest)}" for row in rows]
-    return (
-        f"{held}, {amount} as of {of}; all are within {max(map(deviation, rows)):.1%} of it. "
-        f"Not held equal: {'; '.join(spent)}."
-    )
+    spent = {row.pipeline: ", ".join(f"{number(key, row.values[key])} {key}" for key in rest) for row in rows}
+    said = "; ".join(f"{NAMES.get(name, name)} {figures}" for name, figures in spent.items())
+    return f"{held}, at the {amount} of {of} (all within {max(map(deviation, rows)):.1%}). Not held equal: {said}."
 
 
 def deviation(row: Row) -> float:

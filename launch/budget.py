@@ -2,9 +2,9 @@
 
 Held equal are pairs, tokens, FLOPs or device-seconds. The pipeline that sets the budget trains as configured; of the
 others the last stage alone gets other `max_steps`, so that earlier stages are still shared. Pairs, tokens and FLOPs
-follow from the prepared pairs. Device-seconds are measured: the pipeline that sets the budget trains first, and each
-of the others is timed over a tenth of its last stage, an ordinary stage with a directory of its own. What was decided
-follows from these records, so the same command finds the same stages again.
+follow from the prepared pairs. Device-seconds are measured: first the pipeline that sets the budget is trained, and a
+tenth of each other one's last stage, which is an ordinary stage with a directory of its own. What is decided follows
+from their records alone, so the same command finds the same stages again.
 """
 
 import math
@@ -33,7 +33,7 @@ class Budget:
 
     def describe(self) -> str:
         """Say it in words."""
-        amount = f"{self.amount:.3g}" if self.held == "flops" else f"{self.amount:,.0f}"
+        amount = f"{self.amount:.3g}" if self.held in ("flops", "seconds") else f"{self.amount:,.0f}"
         return f"the {amount} {KINDS[self.held]} of {self.of}"
 
 
@@ -61,11 +61,16 @@ def match(config: dict[str, Any], tokens: Tokens) -> tuple[Configs, Budget | Non
 
 
 def trials(config: dict[str, Any], tokens: Tokens) -> Configs:
-    """Return what trains first under a budget of device-seconds: its setter, and a tenth of the others' last stages."""
-    configs = {setter(config): config}
-    for name, (*_, last) in others(config).items():
-        updates = max(TIMED, math.ceil(work(config, last, tokens).updates / 10))
-        configs[name] = with_updates(config, last, updates)
+    """Return what trains first under a budget of device-seconds: its setter, and a tenth of the others' last stages.
+
+    Of a pipeline that the setter begins with, such as SFT alone, all is trained and timed already.
+    """
+    of = setter(config)
+    configs = {of: config}
+    for name, stages in others(config).items():
+        updates = max(TIMED, math.ceil(work(config, stages[-1], tokens).updates / 10))
+        begins = config["pipelines"][of][: len(stages)] == stages
+        configs[name] = config if begins else with_updates(config, stages[-1], updates)
     return configs
 
 
@@ -176,13 +181,11 @@ def refuse_unknown_costs(config: dict[str, Any]) -> None:
     """
     kind, known = config["budget"], "or budget=seconds, which is measured"
     for name, stages in config["pipelines"].items():
+        if "rloo" in stages and kind in ("tokens", "flops"):
+            raise UserError(
+                f"budget={kind}: what rloo samples is not known before it has trained: leave {name} out, {known}"
+            )
         for stage in stages:
-            if stage == "rloo" and kind in ("tokens", "flops"):
-                raise UserError(
-                    f"budget={kind}: what rloo samples is not known before it has trained: leave {name} out, {known}"
-                )
             if kind == "flops" and config[stage].get("engine") != "packed":
-                raise UserError(
-                    f"budget=flops: what {stage} pads is not known before it has trained: use {stage}.engine=packed, "
-                    f"budget=tokens, {known}"
-                )
+                mend = f"use {stage}.engine=packed" if "engine" in config[stage] else f"leave {name} out"
+                raise UserError(f"budget=flops: what {stage} pads is not known before it has trained: {mend}, {known}")
