@@ -10,10 +10,11 @@ import yaml
 from markupsafe import Markup
 
 from eval import figures
+from eval.across import parameters
 from eval.curves import Curve, figure
 from eval.diversity import kept
 from eval.dynamics import dynamics
-from eval.evidence import parameters, saving
+from eval.evidence import saving
 from eval.measures import PASSES
 from eval.published import Figure, find
 from eval.ratios import sample, summary

@@ -15,6 +15,7 @@ JOB = {"base": str, "pipelines": dict, "evaluation": dict, "overrides": list, "s
 COSTS = (
     "device_seconds",
     "peak_memory_bytes",
+    "pairs",
     "tokens",
     "computed_tokens",
     "forward_passes_per_pair",
