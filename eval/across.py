@@ -90,9 +90,9 @@ def differing(
     Of the settings that are alike in `alike`, those are taken that have the most values.
     """
     groups: dict[Hashable, dict[float, Rows]] = {}
-    for rows in settings:
-        if pipelines <= set(rows):
-            groups.setdefault(alike(rows["orpo"]), {}).setdefault(by(rows["orpo"]), rows)
+    having = [rows for rows in settings if pipelines <= set(rows)]
+    for rows in having if len(having) > 1 else []:
+        groups.setdefault(alike(rows["orpo"]), {}).setdefault(by(rows["orpo"]), rows)
     found = max(groups.values(), key=len, default={})
     return sorted(found.items(), key=lambda pair: pair[0])
 

@@ -17,6 +17,7 @@ from eval.dynamics import dynamics
 from eval.evidence import saving
 from eval.measures import PASSES
 from eval.published import Figure, find
+from eval.ratios import figure as spread
 from eval.ratios import sample, summary
 from eval.rows import NAMES, Row
 from eval.statistics import estimate
@@ -75,7 +76,7 @@ def pipelines(rows: Rows) -> Exhibit:
     """Return table 1: what each pipeline's answers are worth."""
     keys = ("gold reward, temperature 1", "win rate against SFT", "gold reward, greedy")
     versions = ("1.0", "2.0")
-    head = ["", *keys, *(f"AlpacaEval {version}, Phi-2, paper" for version in versions)]
+    head = ["", *keys, *(f"AlpacaEval {version} in per cent, Phi-2, paper" for version in versions)]
     lines = []
     for name, row in rows.items():
         wanted: dict[str, str] = {"table": "table 1", "model": "Phi-2", "method": METHODS.get(name, "")}
@@ -104,7 +105,8 @@ def reward_model_wins(sessions: Path, sizes: dict[str, Rows]) -> Exhibit:
     ours, theirs = [], []
     for session, model in SIZES.items():
         rates = read_json(sessions / session / "reward.json")["win_rates"]
-        ours.append([f"{parameters(sizes[session]['orpo']):,} parameters", *(won(rates, name) for name in RIVALS)])
+        size = f"{session}, {parameters(sizes[session]['orpo']):,} parameters"
+        ours.append([size, *(won(rates, name) for name in RIVALS)])
         for table, data in (("table 2", "HH-RLHF"), ("table 3", "UltraFeedback")):
             wanted = {"table": table, "model": model, "method": "ORPO"}
             theirs.append([f"{model}, {data}", *(printed(**wanted, against=RIVALS[name]) for name in RIVALS)])
@@ -145,13 +147,15 @@ def rewards(session: Path, rows: Rows) -> Exhibit:
 
 
 def ratios() -> Exhibit:
-    """Return figure 6, by its definition; `eval.ratios` draws it."""
+    """Return figure 6, by its definition."""
+    drawn = sample()
     lines = [
         [name, f"{one['deviation']:.3f}", f"{one['exact_deviation']:.3f}", f"{one['low']:.2f} to {one['high']:.2f}"]
-        for name, one in summary(sample()).items()
+        for name, one in summary(drawn).items()
     ]
     head = ["", "standard deviation", "exactly", "middle 90%"]
-    return Exhibit("figure-6", [("As equations 17 to 19 define it; drawn in figure-6.svg.", [head, *lines])])
+    read = "The wider a ratio's distribution, the less sharp the loss of it."
+    return Exhibit("figure-6", [("As equations 17 to 19 define it.", [head, *lines])], [(Markup(spread(drawn)), read)])
 
 
 def course(anchor: str, curves: Sequence[Curve]) -> Exhibit:
