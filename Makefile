@@ -7,10 +7,11 @@ RUNS     ?=
 SUITE    ?=
 ROW      ?= 1
 PAIRS    ?=
+SCALE    ?=
 TOKENIZER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep eval table bench test check format docs lock clean
+.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep paper eval table bench test check format docs lock clean
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
@@ -54,6 +55,9 @@ rlhf: $(VENV) ## Train SFT, a reward model and RLOO: three stages (make sweep AR
 
 sweep: $(VENV) ## Train and evaluate every combination of ARGS="pipeline=orpo orpo.beta=0.05,0.1" or ARGS="sweep=pocket-orpo"
 	@$(LAUNCH) evaluate=true $(ARGS)
+
+paper: $(VENV) ## Measure the ORPO paper's tables and figures in the embedded world, about an hour; SCALE=full: its own models
+	@$(PYTHON) -m launch.paper $(if $(SCALE),scale=$(SCALE)) $(ARGS)
 
 plan: $(VENV) ## Predict memory, tokens, FLOPs and hours of every stage, and whether it fits; trains nothing
 	@$(PYTHON) -m launch.preview $(WORDS) pipeline=compare $(ARGS)

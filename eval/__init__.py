@@ -8,7 +8,8 @@ Suites, each a command with its own options (`python -m eval.<name> --help`):
     mt_bench    MT-Bench, graded by a judge
     alpaca      AlpacaEval 2; alpaca_score has its figures of a file of annotations
     harness     lm-evaluation-harness; sentences gives it NLTK's sentence model
-    claims      the paper's claims beside what was measured; evidence measures each
+    claims      the paper's claims beside what was measured; evidence measures each, across those between settings
+    dynamics    the paper's figures 3 and 7, from checkpoints; curves draws them, lineage tells seeds from settings
     ratios      the paper's figure 6
 
 Answers: load (a stage's model), decode (the sampling loop), answers (what is kept), generate (the one path to them),

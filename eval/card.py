@@ -25,7 +25,7 @@ METHODS = {
 }
 MAIN = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm", "beta"),
-    *("loss_type", "label_smoothing", "nll_span", "nll_mean", "max_length", "disable_dropout", "bf16"),
+    *("loss_type", "label_smoothing", "ratio", "nll_span", "nll_mean", "max_length", "disable_dropout", "bf16"),
     *("dtype", "use_peft", "load_in_4bit", "load_in_8bit"),
 )
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

@@ -30,7 +30,7 @@ from eval.endpoint import Answering
 from eval.generate import answer
 from eval.load import pretrained, untuned
 from eval.scoring import TOKENS, by_length
-from eval.session import console, measured
+from eval.session import console, measured, read_measured
 from eval.statistics import Estimate, estimate
 from eval.suite import progress, run, show, stages
 from recipes.config import UserError, write_json
@@ -140,17 +140,36 @@ def embed(texts: list[str], embedder: str, revision: str | None) -> np.ndarray:
     return vectors
 
 
+def kept(directories: list[Path]) -> dict[str, Estimate]:
+    """Return both means of one model a seed, as this suite left them with its default options, over all seeds.
+
+    Raises:
+        UserError: a model has not been through the suite.
+    """
+    files = [measured(directory, asdict(Options()), "diversity") for directory in directories]
+    found = [read_measured(file, ("within", "across")) for file in files]
+    within, across = (np.array([values[name] for values in found]) for name in ("within", "across"))
+    return {"per input": estimate(within), "across inputs": over_pairs(across)}
+
+
+def over_pairs(across: np.ndarray) -> Estimate:
+    """Return the mean over pairs of prompts, from each prompt's mean cosine to the others; shape (seeds, prompts).
+
+    A mean over pairs of prompts is no mean over prompts: a prompt is in all of its pairs, so that the prompts' spread
+    counts twice (Hoeffding 1948), and the seeds' once.
+    """
+    seeds = across.mean(1, keepdims=True)
+    return estimate(seeds + 2 * (across - seeds))
+
+
 def figures(values: dict[str, list[float]], answers: list[list[Answer]]) -> dict[str, Estimate | float | str | None]:
     """Return the rows of a model's column: both means, how long answers are, and how many stop by themselves."""
-    across = np.array(values["across"])
-    # A mean over pairs of prompts is no mean over prompts: twice the spread of a prompt's own mean (Hoeffding 1948).
-    half = 1.96 * 2 * across.std(ddof=1) / len(across) ** 0.5
     every = [one for row in answers for one in row]
     lengths = np.array([[one.tokens for one in row] for row in answers], dtype=float)
     stopped = float(np.mean([one.stopped for one in every]))
     return {
         "per input": estimate(np.array(values["within"])[None]),
-        "across inputs": Estimate(across.mean(), across.mean() - half, across.mean() + half, None),
+        "across inputs": over_pairs(np.array(values["across"])[None]),
         "mean length, tokens": estimate(lengths.mean(1)[None]),
         "stopped by itself": stopped,
         "cut off at max_new_tokens": 1 - stopped,

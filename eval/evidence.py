@@ -9,10 +9,9 @@ from scipy.stats import ttest_1samp
 from eval.given import read_rows
 from eval.matrix import probability
 from eval.measures import WIN
-from eval.ratios import sample, summary
 from eval.rows import NAMES, Row
+from eval.session import read_measured
 from eval.statistics import Estimate, estimate
-from recipes.config import read_config
 
 SUPPORTED, CONTRADICTED, NOT_SHOWN = "supported", "contradicted", "not shown at this scale"
 Rows = dict[str, Row]  # of one setting: pipeline -> row
@@ -146,14 +145,6 @@ def wins(theirs: str) -> Callable[[Rows], Finding | None]:
     return measure
 
 
-def sharper(_: object) -> Finding:
-    """Compare the spread of figure 6's ratios, which need no model."""
-    found = summary(sample())
-    probability, odds = found["log PR, β = 1.0"]["deviation"], found["log OR"]["deviation"]
-    measured = f"standard deviation of log PR (β = 1) {probability:.2f}, of log OR {odds:.2f}"
-    return Finding(measured, "none: by definition", SUPPORTED if probability < odds else CONTRADICTED)
-
-
 def one_stage(rows: Rows) -> Finding | None:
     """Tell which stages ORPO trained, and that it beat its base without SFT or a reference model."""
     if not {"orpo", "base"} <= set(rows) or rows["orpo"].stages != ["orpo"]:
@@ -163,59 +154,37 @@ def one_stage(rows: Rows) -> Finding | None:
     return Finding(f"one stage, no reference; {finding.measured}", finding.interval, finding.verdict)
 
 
-def lambdas(settings: list[Rows]) -> Finding | None:
-    """Compare ORPO with the largest and the smallest λ of the session: margin, and chosen answers."""
-    found = differing(settings, {"orpo"}, weight, parameters)
-    if len(found) < 2:
+def varied(rows: Rows) -> Finding | None:
+    """Compare how alike ORPO's and DPO's answers are (equations 14, 15), where `eval.diversity` embedded them."""
+    if not {"orpo", "dpo"} <= set(rows):
         return None
-    (least, small), (most, large) = found[0], found[-1]
-    margin, chosen = (compare_likelihood(answer, large["orpo"], small["orpo"]) for answer in ("odds", "chosen"))
-    if not margin or not chosen:
+    places = [stages[-1] / "eval" for name in ("orpo", "dpo") for stages in rows[name].directories]
+    names = set.intersection(*({path.name for path in place.glob("diversity-*.json")} for place in places))
+    if not names:
         return None
-    verdicts = {judge(margin.low, margin.high, 1), judge(chosen.low, chosen.high, -1)}
+    newest = max(names, key=lambda name: (places[0] / name).stat().st_mtime)
+    within, across = (alike_by(rows, newest, key) for key in ("within", "across"))
+    if not within or not across:
+        return None
+    measured = f"mean cosine, ORPO - SFT → DPO: per prompt {within.mean:+.3f}, across prompts {across.mean:+.3f}"
+    # A mean over pairs of prompts varies twice as much as one over prompts (see eval/diversity.py).
+    low, high = (across.mean + 2 * (end - across.mean) for end in (across.low, across.high))
+    return both(measured, (within.low, within.high, 1), (low, high, -1))
+
+
+def alike_by(rows: Rows, name: str, key: str) -> Estimate | None:
+    """Estimate how much more alike ORPO's answers are than DPO's, prompt by prompt, from `eval.diversity`'s files."""
+
+    def values(row: Row) -> np.ndarray:
+        paths = [stages[-1] / "eval" / name for stages in row.directories]
+        return np.array([read_measured(path, ("within", "across"))[key] for path in paths])
+
+    found = common(rows["orpo"], rows["dpo"], values)
+    return estimate(np.subtract(*found)) if found else None
+
+
+def both(measured: str, *parts: tuple[float, float, int]) -> Finding:
+    """Return the finding on a claim of two parts, each an interval and the direction it is claimed to lie in."""
+    verdicts = {judge(*part) for part in parts}
     verdict = SUPPORTED if verdicts == {SUPPORTED} else CONTRADICTED if CONTRADICTED in verdicts else NOT_SHOWN
-    measured = f"λ {most:g} - λ {least:g}: log-odds ratio {margin.mean:+.3f}, log-prob of chosen {chosen.mean:+.3f}"
-    intervals = [interval(part.low, part.high, "{:+.3f}") for part in (margin, chosen)]
-    return Finding(measured, ", ".join(intervals), verdict)
-
-
-def differing(
-    settings: list[Rows], pipelines: set[str], by: Callable[[Row], float], alike: Callable[[Row], float]
-) -> list[tuple[float, Rows]]:
-    """Return the settings that have these pipelines, in the order of `by`; of those alike in `alike` to the first."""
-    having = [rows for rows in settings if pipelines <= set(rows)]
-    if len(having) < 2:
-        return []
-    same = [rows for rows in having if alike(rows["orpo"]) == alike(having[0]["orpo"])]
-    return sorted(((by(rows["orpo"]), rows) for rows in same), key=lambda pair: pair[0])
-
-
-def weight(row: Row) -> float:
-    """Return the λ that a row of ORPO was trained with; TRL calls it beta."""
-    return read_config(row.directories[0][-1])["options"]["beta"]
-
-
-def sizes(settings: list[Rows]) -> Finding | None:
-    """Compare ORPO's win rate over DPO between the largest and the smallest model of the session, prompt by prompt."""
-    found = differing(settings, {"orpo", "dpo"}, parameters, weight)
-    if len(found) < 2:
-        return None
-    (small, least), (large, most) = found[0], found[-1]
-    both = common(most["orpo"], least["orpo"], lambda row: points(row, most if row is most["orpo"] else least))
-    if not both or both[0].shape != both[1].shape:
-        return None
-    change = estimate(np.subtract(*both))
-    measured = f"win rate, {large:,} - {small:,} parameters: {100 * change.mean:+.1f} points"
-    spread = interval(100 * change.low, 100 * change.high, "{:+.1f}")
-    return Finding(measured, spread, judge(change.low, change.high, 1))
-
-
-def points(row: Row, rows: Rows) -> np.ndarray:
-    """Return ORPO's points against DPO of each seed and prompt, over the seeds of `row`, which must be DPO's too."""
-    theirs = rows["dpo"].over(row.seeds, WIN)
-    return (row.scores > theirs) + 0.5 * (row.scores == theirs)
-
-
-def parameters(row: Row) -> int:
-    """Return the size of a row's model."""
-    return read_config(row.directories[0][-1])["model"]["parameters"] or 0
+    return Finding(measured, ", ".join(interval(low, high, "{:+.3f}") for low, high, _ in parts), verdict)

@@ -64,6 +64,7 @@ def spent(records: list[list[dict[str, Any]]]) -> dict[str, np.ndarray]:
     return {
         "device-seconds": total("device_seconds"),
         "peak memory, GB": np.array(peaks),
+        "pairs read": total("pairs"),
         "tokens": total("tokens"),
         "tokens computed": total("computed_tokens"),
         "forward passes per pair": total("forward_passes_per_pair"),

@@ -7,18 +7,21 @@ Writes figure-6.svg and figure-6.json to the directory, by default runs/_paper.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from scipy.special import logit
 
 from eval.session import console
 from eval.suite import NoOptions, run
-from recipes.config import UserError, write_json
+from eval.svg import BASE, DPO, ORPO, standalone, svg
+from recipes.config import UserError, write_json, write_text
 
 SAMPLES, SEED = 50_000, 0
 TEMPERATURES = (0.2, 1.0)  # the paper's betas: DPO's and SimPO's loss is the log-sigmoid of beta times the log ratio
-LINES = {"log OR": ("#0072B2", "-"), "log PR, β = 0.2": ("#D55E00", "--"), "log PR, β = 1.0": ("#009E73", ":")}
+LINES = ("-", "--", ":")
 # Exactly: -log X of a uniform X is exponential, its difference of two Laplace of variance 2; the log-odds are logistic.
 DEVIATIONS = {"log OR": np.pi * (2 / 3) ** 0.5, "log PR, β = 0.2": 0.2 * 2**0.5, "log PR, β = 1.0": 2**0.5}
 
@@ -40,25 +43,19 @@ def summary(ratios: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
     return found
 
 
-def draw(ratios: dict[str, np.ndarray], path: Path) -> None:
-    """Write the three distributions as an SVG that is the same for the same samples; text stays text."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
+def figure(ratios: dict[str, np.ndarray]) -> str:
+    """Draw the three distributions, as an <svg> element for a page."""
     edges = np.linspace(-6, 6, 121).tolist()
-    with matplotlib.rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none", "font.size": 11}):
-        figure = Figure(figsize=(6, 3.4), layout="constrained")
-        axes = figure.subplots()
-        for name, values in ratios.items():
-            colour, line = LINES[name]
+
+    def paint(panels: Sequence[Axes]) -> None:
+        (axes,) = panels
+        for (name, values), colour, line in zip(ratios.items(), (ORPO, DPO, BASE), LINES, strict=True):
             style = {"color": colour, "linestyle": line, "linewidth": 1.8, "label": name}
             axes.hist(values, edges, density=True, histtype="step", **style)
         axes.set(xlabel="log ratio of two uniform probabilities", ylabel="density", xlim=(-6, 6))
-        axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-        temporary = path.with_name(f".{path.name}")
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
-    temporary.replace(path)
+
+    return svg(paint, f"Distributions of {', '.join(ratios)} of two uniform probabilities")
 
 
 def main(names: list[str], _: NoOptions) -> None:
@@ -73,7 +70,7 @@ def main(names: list[str], _: NoOptions) -> None:
     except OSError as error:
         raise UserError(f"{directory} is no directory to write to ({error.strerror}): name another") from None
     ratios = sample()
-    draw(ratios, directory / "figure-6.svg")
+    write_text(directory / "figure-6.svg", standalone(figure(ratios)))
     write_json(directory / "figure-6.json", {"samples": SAMPLES, "seed": SEED, "ratios": summary(ratios)})
     for name, numbers in summary(ratios).items():
         spread = f"standard deviation {numbers['deviation']:.3f} (exactly {numbers['exact_deviation']:.3f})"

@@ -31,6 +31,7 @@ class Row:
     spent: dict[str, np.ndarray]  # what training cost, shape (seeds,); nothing for a base model
     values: dict[str, Any] = field(default_factory=dict)  # name -> Estimate, number, or None where not measured
     against: dict[str, dict[str, Comparison]] = field(default_factory=dict)  # outcome -> other pipeline -> as we see it
+    budgets: list[dict[str, Any]] = field(default_factory=list)  # of each seed: what the pipelines were trained to
 
     @property
     def scores(self) -> np.ndarray:
@@ -135,7 +136,8 @@ def build_row(name: str, setting: str, jobs: list[dict[str, Any]]) -> Row:
     outcomes, scored_by = compared_by(results)
     scores = {answer: log_probs(results, answer) for answer in ("chosen", "rejected")}
     costs = spent(records) if trained else {}
-    row = Row(name, setting, stages, seeds, directories, outcomes, scored_by, scores, costs)
+    budgets = [job["budget"] for job in jobs if job.get("budget")]
+    row = Row(name, setting, stages, seeds, directories, outcomes, scored_by, scores, costs, budgets=budgets)
     row.values = quality(results) | (cost(records) if trained else {})
     return row
 

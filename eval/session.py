@@ -15,6 +15,7 @@ JOB = {"base": str, "pipelines": dict, "evaluation": dict, "overrides": list, "s
 COSTS = (
     "device_seconds",
     "peak_memory_bytes",
+    "pairs",
     "tokens",
     "computed_tokens",
     "forward_passes_per_pair",
@@ -42,9 +43,13 @@ def sessions(words: list[str]) -> list[Path]:
 
 
 def jobs_of(session: Path) -> list[dict[str, Any]]:
-    """Return a session's jobs in order, those that failed too."""
+    """Return a session's jobs in order, those that failed too; without pipelines that end in a reward model."""
     paths = [path for path in session.glob("*/job.json") if path.parent.name.isdecimal()]
-    return [read_job(path) for path in sorted(paths, key=lambda path: int(path.parent.name))]
+    jobs = [read_job(path) for path in sorted(paths, key=lambda path: int(path.parent.name))]
+    for job in jobs:  # a reward model answers nothing
+        stages = job["pipelines"].items()
+        job["pipelines"] = {name: part for name, part in stages if not Path(part[-1]).name.startswith("reward-")}
+    return jobs
 
 
 def read_job(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -31,15 +32,22 @@ UNSAID: dict[Any, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 def svg(
-    draw: Callable[[Sequence[Axes]], None], title: str, panels: int = 1, height: float = 3.2, sharex: bool = False
+    draw: Callable[[Sequence[Axes]], None],
+    title: str,
+    panels: int = 1,
+    height: float = 3.2,
+    sharex: bool = False,
+    beside: bool = False,
 ) -> str:
-    """Return what `draw` paints on panels one below the other as an <svg> element, the same for the same data.
+    """Return what `draw` paints on panels as an <svg> element, the same for the same data.
 
-    `height` is of all panels, in inches; `title` is what a screen reader says.
+    Panels are one below the other, or `beside` each other on a common y axis. `height` is of all panels, in inches;
+    `title` is what a screen reader says.
     """
+    width, shape = (max(5.4, 0.8 + 2.3 * panels), (1, panels)) if beside else (5.4, (panels, 1))
     with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": title}):
-        figure = Figure(figsize=(5.4, height), layout="constrained")
-        draw(figure.subplots(panels, squeeze=False, sharex=sharex)[:, 0].tolist())
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure.subplots(*shape, squeeze=False, sharex=sharex, sharey=beside).ravel().tolist())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata=UNSAID)
     text = buffer.getvalue()
@@ -50,3 +58,11 @@ def svg(
     for colour, name in COLOURS.items():
         text = text.replace(colour, name)
     return re.sub(r"font: [\d.]+px [^;\"]*", lambda found: found[0].split("px")[0] + "px sans-serif", text)
+
+
+def standalone(element: str) -> str:
+    """Return an <svg> element as a file of its own, in the page's colours of light mode."""
+    style = (Path(__file__).parent / "page.html.jinja").read_text().split(":root {", 1)[1].split("}", 1)[0]
+    for name, colour in re.findall(r"(--\w+): (#\w+);", style):
+        element = element.replace(f"var({name})", colour)
+    return element

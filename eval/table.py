@@ -7,6 +7,7 @@ prints it again from the files.
 
 import sys
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 from rich.table import Table
@@ -25,8 +26,10 @@ ORDER = (
     *("gold reward, greedy", "right fact, greedy", "pairs ranked right"),
     *("log-prob of chosen", "log-prob of rejected", "gap, chosen - rejected"),
     *("stopped by itself", "cut off at max_new_tokens", "mean length, tokens"),
-    *("engine", "device-seconds", "peak memory, GB", "tokens", "tokens computed", "forward passes per pair", "FLOPs"),
+    *("engine", "device-seconds", "peak memory, GB", "pairs read", "tokens", "tokens computed"),
+    *("forward passes per pair", "FLOPs"),
 )
+BUDGETS = {"pairs": "pairs read", "tokens": "tokens", "flops": "FLOPs", "seconds": "device-seconds"}
 
 
 def write_table(session: Path) -> None:
@@ -58,7 +61,7 @@ def rows_of(session: Path) -> list[Row]:
     """
     jobs = jobs_of(session)
     if not any(job["pipelines"] for job in jobs):
-        raise UserError(f"{session}: no job has finished a pipeline; its errors are in */job.json")
+        raise UserError(f"{session}: no job has finished a pipeline that answers; errors are in its */job.json")
     for job in jobs:
         for directory in models_of(job):
             if not measured(directory, job["evaluation"]).exists():
@@ -111,7 +114,7 @@ def number(key: str, value: float) -> str:
         return f"{100 * value:.1f}%"
     if key == "FLOPs":
         return f"{value:.2e}"
-    if key.startswith(("tokens", "device-seconds")):
+    if key.startswith(("tokens", "device-seconds", "pairs read")):
         return f"{value:,.0f}"
     return f"{value:.1f}" if key.startswith(("mean length", "forward")) else f"{value:.2f}"
 
@@ -137,9 +140,43 @@ def notes(rows: list[Row]) -> Iterable[str]:
         "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages; of tokens "
         "computed, padding counts, and a prompt that two answers share counts once.",
         "Stops, cut-offs and lengths: of the answers at temperature 1; max_new_tokens is the data set's.",
+        *held_equal(rows),
         *partial,
         *(["Two seeds are too few for intervals that seeds widen: those above may be too narrow."] * (len(seeds) == 2)),
     ]
+
+
+def held_equal(rows: list[Row]) -> Iterable[str]:
+    """Say which of pairs, tokens, FLOPs and device-seconds a setting's pipelines share, how nearly, and the others."""
+    trained = [row for row in rows if row.stages]
+    free = [row for row in trained if not row.budgets]
+    if free and len(trained) > 1:
+        settings = ", ".join(dict.fromkeys(row.setting for row in free))
+        yield (
+            f"Nothing was held equal{f' at {settings}' if len(free) < len(trained) else ''}: pipelines trained as "
+            "configured; pairs read, tokens, FLOPs and device-seconds are rows of the table."
+        )
+    for setting, group in groupby(trained, lambda row: row.setting):
+        members = list(group)
+        if members[0].budgets:
+            yield f"Held equal{f' at {setting}' if setting else ''}: {budget(members)}"
+
+
+def budget(rows: list[Row]) -> str:
+    """Say what the pipelines of a setting were trained to, and what they spent of the others."""
+    first = rows[0].budgets[0]
+    held, of = BUDGETS[first["held"]], NAMES.get(first["of"], first["of"])
+    amount = number(held, sum(found["amount"] for found in rows[0].budgets) / len(rows[0].budgets))
+    rest = [key for key in BUDGETS.values() if key != held]
+    spent = {row.pipeline: ", ".join(f"{number(key, row.values[key])} {key}" for key in rest) for row in rows}
+    said = "; ".join(f"{NAMES.get(name, name)} {figures}" for name, figures in spent.items())
+    return f"{held}, at the {amount} of {of} (all within {max(map(deviation, rows)):.1%}). Not held equal: {said}."
+
+
+def deviation(row: Row) -> float:
+    """Return the largest relative distance of a row's seeds from their budget."""
+    spent = row.spent[BUDGETS[row.budgets[0]["held"]]]
+    return max(abs(found / budget["amount"] - 1) for found, budget in zip(spent, row.budgets, strict=True))
 
 
 def main(names: list[str], _: NoOptions) -> None:

@@ -32,6 +32,16 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a stage's training reads, as its record will count it; means stand for pairs that are read in part."""
+
+    updates: int
+    pairs: int  # over all epochs; RLOO's are prompts
+    tokens: float  # of the whole dialogues
+    computed: float  # that pass through the policy: a shared prompt once, no padding
+
+
+@dataclass(frozen=True)
 class Forecast:
     """One stage."""
 
@@ -84,9 +94,7 @@ def tokens_of(config: dict[str, Any]) -> Tokens:
     """
     manifest = prepared_manifest(config)
     if manifest:
-        count = manifest["pairs"]["train"]
-        means = {name: manifest["tokens"]["train"][f"{name}_ids"] / count for name in ("prompt", "chosen", "rejected")}
-        return Tokens(count, **means, source="counted")
+        return counted(manifest)
     dataset = config["dataset"]
     if not dataset["estimate"]["rows"]:
         raise UserError(
@@ -98,27 +106,50 @@ def tokens_of(config: dict[str, Any]) -> Tokens:
     return Tokens(int(rows), **estimate, source="estimate")
 
 
+def counted(manifest: dict[str, Any]) -> Tokens:
+    """Return the training pairs' number and mean lengths, of prepared pairs."""
+    count = manifest["pairs"]["train"]
+    means = {name: manifest["tokens"]["train"][f"{name}_ids"] / count for name in ("prompt", "chosen", "rejected")}
+    return Tokens(count, **means, source="counted")
+
+
 def forecast(config: dict[str, Any], stage: str, shape: Shape, tokens: Tokens) -> Forecast:
     """Return what one stage takes."""
-    options, hardware = config[stage], config["hardware"]
-    processes, batch = hardware["processes"], hardware["per_device_batch"]
-    epochs = options["num_train_epochs"]
-    iterations = options.get("num_iterations", 1)  # updates that RLOO makes with the same answers
-    updates = math.ceil(tokens.pairs / config["batch_size"] * epochs) * iterations
-    updates = options["max_steps"] if options["max_steps"] > 0 else updates
-    passes = updates * config["batch_size"] / iterations
+    hardware, done = config["hardware"], work(config, stage, tokens)
+    found = flops(config, stage, shape, tokens)
+    rate = hardware["tflops"] and hardware["tflops"] * 1e12 * hardware["utilisation"] * hardware["processes"]
     setting = setting_of(config, stage, tokens.pairs)
-    computed = passes * mean_tokens(config, stage, tokens)
-    weights = parameters(shape)
-    flops = computed * (4 * weights + 2 * trained(shape, setting))
+    memory = forecast_memory(shape, setting, largest(config, stage, tokens, hardware["per_device_batch"]))
+    return Forecast(stage, memory, done.updates, done.computed, found, found / rate / 3600 if rate else None)
+
+
+def work(config: dict[str, Any], stage: str, tokens: Tokens) -> Work:
+    """Return what one stage reads: the last update of an epoch has what is left of the pairs."""
+    options, batch = config[stage], config["batch_size"]
+    iterations = options.get("num_iterations", 1)  # updates that RLOO makes with the same answers
+    per_epoch = max(1, math.ceil(tokens.pairs / batch))
+    if stage == "rloo":  # TRL leaves prompts out that fill no update
+        per_epoch = max(1, tokens.pairs // batch) * iterations
+    updates = options["max_steps"] if options["max_steps"] > 0 else math.ceil(per_epoch * options["num_train_epochs"])
+    epochs, more = divmod(updates, per_epoch)
+    pairs = updates * batch if stage == "rloo" else epochs * tokens.pairs + more * batch
+    shared = tokens.prompt if options.get("engine") == "packed" and stage != "sft" else 0.0  # by both answers
+    mean = mean_tokens(config, stage, tokens)
+    return Work(updates, pairs, pairs * (mean + shared), pairs / iterations * mean)
+
+
+def flops(config: dict[str, Any], stage: str, shape: Shape, tokens: Tokens) -> float:
+    """Return the FLOPs of one stage, as `recipes.record` estimates them; without padding."""
+    done, setting = work(config, stage, tokens), setting_of(config, stage, tokens.pairs)
+    updated = trained(shape, setting)
+    weights = parameters(shape) + (0 if setting.tuning == "full" else updated)
     if stage == "rloo":
-        flops = rloo_flops(options, computed, weights, trained(shape, setting))
+        return rloo_flops(config[stage], done.computed, weights, updated)
+    found = done.computed * (4 * weights + 2 * updated)
     if stage == "dpo":
-        read = tokens.pairs if precomputed(config, tokens.pairs) else passes
-        flops += 2 * weights * read * mean_tokens(config, stage, tokens)
-    rate = hardware["tflops"] and hardware["tflops"] * 1e12 * hardware["utilisation"] * processes
-    memory = forecast_memory(shape, setting, largest(config, stage, tokens, batch))
-    return Forecast(stage, memory, updates, computed, flops, flops / rate / 3600 if rate else None)
+        read = tokens.pairs if precomputed(config, tokens.pairs) else done.pairs
+        found += 2 * weights * read * mean_tokens(config, stage, tokens)
+    return found
 
 
 def rloo_flops(options: dict[str, Any], sampled: float, weights: int, updated: int) -> float:

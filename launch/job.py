@@ -1,6 +1,7 @@
 """One job: the pipelines of one configuration, from the base model to trained stages."""
 
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from launch.base import base_row, find_base
+from launch.budget import Budget, Configs, describe, match, match_seconds, refuse_budget, trials
 from launch.errors import explain
+from launch.forecast import Tokens, counted
 from launch.inputs import chat_template, check_room, find_reward_model
 from launch.pairs import describe_pairs, prepare_pairs
 from launch.plan import Planned, digest, plan
@@ -35,6 +38,7 @@ class Outcome:
     evaluate: bool = False
     evaluation: dict[str, Any] = field(default_factory=dict)
     base: str = ""
+    budget: Budget | None = None  # what the pipelines were trained to alike
     wanted: list[str] = field(default_factory=list)  # names of pipelines
     pipelines: dict[str, list[str]] = field(default_factory=dict)  # finished ones: their stage directories in order
     failed: list[str] = field(default_factory=list)  # stage directories
@@ -65,6 +69,7 @@ def run_job(config: DictConfig, overrides: list[str], directory: Path) -> None:
         outcome.describe(values)
         refuse_useless(values)
         refuse_unused(values, overrides)
+        refuse_budget(values, overrides)
         train_pipelines(values, outcome)
     except KeyboardInterrupt:
         outcome.fail(INTERRUPTED, "interrupted: the same command goes on from the last checkpoint")
@@ -98,17 +103,50 @@ def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
     check_room(config, start)
     pairs = prepare_pairs(config, start, say)
     console.print(f"       {config['dataset']['name']}: {describe_pairs(pairs)}", soft_wrap=True)
-    fingerprint = read_json(pairs / "manifest.json")["fingerprint"]
+    manifest = read_json(pairs / "manifest.json")
+    fingerprint = manifest["fingerprint"]
     dataset = config["dataset"]
     outcome.evaluation |= {"pairs": str(pairs), "max_new_tokens": dataset["max_new_tokens"], "gold": dataset["gold"]}
     outcome.base = str(base_row(config, start, pairs, fingerprint))
-    pipelines = {
-        name: plan(config, stages, start, pairs, fingerprint, reward) for name, stages in config["pipelines"].items()
-    }
+
+    def planned(configs: Configs) -> dict[str, list[Planned]]:
+        wanted = config["pipelines"]
+        return {name: plan(configs[name], wanted[name], start, pairs, fingerprint, reward) for name in wanted}
+
+    configs, outcome.budget = match_budget(config, counted(manifest), planned)
+    pipelines = planned(configs)
     check_options([stage for stages in pipelines.values() for stage in stages])
-    group = digest(sorted({stage.config["digest"] for stages in pipelines.values() for stage in stages}))
+    group = group_of(config, pipelines)
     for name, stages in pipelines.items():
-        train_pipeline(name, stages, f"{outcome.model}-{outcome.dataset}-{group}", outcome)
+        train_pipeline(name, stages, group, outcome)
+
+
+def match_budget(
+    config: dict[str, Any], tokens: Tokens, planned: Callable[[Configs], dict[str, list[Planned]]]
+) -> tuple[Configs, Budget | None]:
+    """Return each pipeline's configuration under the budget; one of device-seconds is measured here, by training.
+
+    Raises:
+        UserError: a pipeline cannot be trained to it, or what is measured cannot be trained.
+        StageFailed: what is measured crashed.
+    """
+    if config["budget"] == "seconds":
+        pipelines = planned(trials(config, tokens))
+        check_options([stage for stages in pipelines.values() for stage in stages])
+        for stage in (stage for stages in pipelines.values() for stage in stages):
+            run_stage(stage, group_of(config, pipelines))
+        configs, budget = match_seconds(config, pipelines)
+    else:
+        configs, budget = match(config, tokens)
+    if budget:
+        say(describe(config, configs, budget))
+    return configs, budget
+
+
+def group_of(config: dict[str, Any], pipelines: dict[str, list[Planned]]) -> str:
+    """Return the name under which a tracker groups the stages of a comparison."""
+    stages = digest(sorted({stage.config["digest"] for stages in pipelines.values() for stage in stages}))
+    return f"{config['model']['name']}-{config['dataset']['name']}-{stages}"
 
 
 def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcome) -> None:

@@ -13,14 +13,15 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
+from launch.budget import Configs, describe, match, refuse_budget, setter
 from launch.errors import CONF, explain
-from launch.forecast import Forecast, forecast_all, shape_of, tokens_of
+from launch.forecast import Forecast, Tokens, forecast, shape_of, tokens_of
 from launch.inputs import tuning
 from launch.refuse import refuse_unused, refuse_useless
 from launch.room import fits, nearest, worst
 from launch.schema import register, resolve
 from launch.shape import parameters
-from recipes.config import UserError
+from recipes.config import Shape, UserError
 
 console = Console(highlight=False, markup=False)
 
@@ -35,15 +36,25 @@ def composed(words: list[str]) -> dict[str, Any]:
         config = resolve(compose("config", words))
     refuse_useless(config)
     refuse_unused(config, words)
+    refuse_budget(config, words)
     return config
 
 
 PARTS = ("weights", "gradients", "optimiser", "reference", "activations", "head")
 
 
-def table(config: dict[str, Any], pipelines: dict[str, list[Forecast]]) -> Table:
-    """Return the figures: a column for each stage, which pipelines may share."""
-    stages = {stage.stage: stage for forecasts in pipelines.values() for stage in forecasts}
+def columns_of(config: dict[str, Any], shape: Shape, tokens: Tokens, configs: Configs) -> dict[str, Forecast]:
+    """Return the stages, which pipelines may share; one that is trained to a budget has its pipeline's name."""
+    found = {}
+    for name, stages in config["pipelines"].items():
+        for place, stage in enumerate(stages, 1):
+            matched = place == len(stages) and configs[name] is not config
+            found[f"{stage} of {name}, matched" if matched else stage] = forecast(configs[name], stage, shape, tokens)
+    return found
+
+
+def table(config: dict[str, Any], stages: dict[str, Forecast]) -> Table:
+    """Return the figures: a column for each stage."""
     columns = [figures(config, stage) for stage in stages.values()]
     shown = Table("", *stages)
     for name in columns[0]:
@@ -77,7 +88,14 @@ def say(config: dict[str, Any]) -> None:
         f"{hardware['processes']} x {hardware['memory_gb'] or '?'} GB, {hardware['per_device_batch']} pairs at once",
         soft_wrap=True,
     )
-    console.print(table(config, forecast_all(config, shape, tokens)))
+    if config["budget"] == "seconds":
+        configs, budget = dict.fromkeys(config["pipelines"], config), None
+        console.print(f"budget=seconds: measured when {setter(config)} has trained; below, all stages as configured.")
+    else:
+        configs, budget = match(config, tokens)
+    console.print(table(config, columns_of(config, shape, tokens, configs)))
+    if budget:
+        console.print(f"{describe(config, configs, budget)}.", soft_wrap=True)
     console.print(
         "An estimate. Memory in GB of one device with its largest micro-batch; tokens without padding; hours at "
         f"{hardware['utilisation']:.0%} of {hardware['tflops'] or '?'} TFLOPS a device.",

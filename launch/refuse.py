@@ -32,6 +32,8 @@ def refuse_useless(config: dict[str, Any]) -> None:
         if not stages or not set(stages) <= set(STAGES):
             raise UserError(f"pipelines.{name}={stages}: a pipeline is a list of at least one of {', '.join(STAGES)}")
         refuse_order(name, stages, config["rloo"]["reward_model"])
+        if stages[-1] == "reward" and config["evaluate"]:
+            raise UserError(f"pipelines.{name}={stages} ends in a reward model, which answers nothing: evaluate=false")
     if not config["pipelines"]:
         raise UserError("pipelines is empty: choose pipeline=sft, dpo, orpo, rlhf, compare or all")
     if config["eval_prompts"] < 2:
@@ -96,13 +98,11 @@ def refuse_adapters(model: dict[str, Any]) -> None:
 
 
 def refuse_order(name: str, stages: list[str], named: str | None) -> None:
-    """Refuse a pipeline whose RLOO has no reward model to ask, or two; or that ends in one, which answers nothing.
+    """Refuse a pipeline whose RLOO has no reward model to ask, or two.
 
     Raises:
         UserError: naming the pipeline and what would do.
     """
-    if stages[-1] == "reward":
-        raise UserError(f"pipelines.{name}={stages} ends in a reward model, which answers nothing: add rloo")
     before = stages[: stages.index("rloo")] if "rloo" in stages else []
     if "rloo" in stages and named is None and "reward" not in before:
         raise UserError(

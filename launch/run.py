@@ -71,8 +71,9 @@ def run_stage(planned: Planned, group: str) -> None:
         if (directory / "adapter").is_dir() and not (directory / "model").is_dir():
             run(module("recipes.merge", directory), directory, "merge", environment, warm)
         (directory / FINISHED).rename(directory / "record.json")
-        for checkpoint in directory.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
+        if config["options"]["save_total_limit"] is not None:  # without a limit they stay, for `eval.dynamics`
+            for checkpoint in directory.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
 
 
 def log_offline_where_needed(report_to: str | list[str] | None, environment: dict[str, str]) -> None:

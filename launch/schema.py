@@ -11,6 +11,7 @@ import enum
 import hashlib
 import json
 import os
+import re
 import typing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -59,7 +60,10 @@ class Config:
     rloo: Any = None
     evaluate: bool = False  # sample answers, score them and print the table when all is trained
     eval_prompts: int = 400  # held-out prompts that are answered
+    budget: str | None = None  # what all pipelines spend alike: pairs, tokens, flops or seconds; see launch.budget
+    budget_of: str | None = None  # the pipeline that spends it as configured; null: the one with the most stages
     runs: str = "runs"
+    session: str | None = None  # its directory's name under runs/_sessions; null: the time
 
 
 def kind(annotation: Any) -> str:
@@ -147,11 +151,21 @@ def node(name: str, options: dict[str, list[Any]], base: type = object) -> type:
     return dataclasses.make_dataclass(name, fields, bases=(base,), init=False, repr=False, eq=False)
 
 
-def session(runs: str) -> str:
-    """Name the directory of this invocation of the launcher; the same one for all its jobs."""
+def session(runs: str, name: str | None) -> str:
+    """Return the directory of this invocation of the launcher; the same one for all its jobs.
+
+    A session that is named may have been there before: what it said of its jobs is taken away, and said again.
+
+    Raises:
+        UserError: the name could leave `runs/`.
+    """
     if not sessions:
-        name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
+            raise UserError(f"session={name}: use letters, digits, '.', '_', '+' and '-', a letter or digit first")
+        name = name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
         sessions.append(Path(runs, "_sessions", name).expanduser())
+        for old in sessions[0].glob("*/job.json"):
+            old.unlink()
     return str(sessions[0])
 
 

@@ -47,7 +47,7 @@ class Size:
 SIZES = {
     "small": Size(layers=3, width=80, steps=450, learning_rate=5e-3),
     "medium": Size(layers=4, width=128, steps=450, learning_rate=4e-3),
-    "large": Size(layers=6, width=192, steps=450, learning_rate=3e-3),
+    "large": Size(layers=5, width=160, steps=450, learning_rate=3e-3),
 }
 
 

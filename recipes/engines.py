@@ -19,7 +19,7 @@ from trl.trainer.utils import use_adapter
 
 from recipes.config import read_json, write_json, write_text
 from recipes.head import add_scoring
-from recipes.odds import log_odds_ratio
+from recipes.odds import log_odds_ratio, log_probability_ratio
 from recipes.packed import PackedTrainer, Terms
 from recipes.packing import Pair, collate, collate_demonstrations, pack, pair_of
 from recipes.probe import evaluating
@@ -44,7 +44,7 @@ class PackedSFTTrainer(PackedTrainer, SFTTrainer):
 
 
 class PackedORPOTrainer(PackedTrainer, ORPOTrainer):
-    """ORPO: the likelihood and, lambda times, the odds ratio of equation 6."""
+    """ORPO: the likelihood and, lambda times, the odds ratio of equation 6, or appendix B's probability ratio."""
 
     def __init__(
         self, model: Any, args: Any, train_dataset: Dataset, eval_dataset: Dataset | None = None, **options: Any
@@ -62,14 +62,16 @@ class PackedORPOTrainer(PackedTrainer, ORPOTrainer):
         return feature
 
     def terms(self, sums: Tensor, counts: Tensor, inputs: dict[str, Any]) -> Terms:
-        """Return the two terms of equation 7."""
+        """Return the two terms of equation 7; the metrics are of the odds ratio, whichever ratio is trained."""
         chosen, rejected = sums[1:] / counts[1:]
-        log_odds, ratios = log_odds_ratio(chosen, rejected)
+        log_odds, log_sigmoid = log_odds_ratio(chosen, rejected)
         metrics = rewards(self.beta * chosen, self.beta * rejected) | {
             **{"logps/chosen": chosen.detach(), "logps/rejected": rejected.detach()},
-            **{"log_odds_ratio": ratios.detach(), "log_odds_chosen": log_odds.detach()},
+            **{"log_odds_ratio": log_sigmoid.detach(), "log_odds_chosen": log_odds.detach()},
         }
-        return Terms(nll=-sums[:2].sum(0), losses=-self.beta * ratios, metrics=metrics)
+        if self.args.ratio == "probability":
+            _, log_sigmoid = log_probability_ratio(chosen, rejected)
+        return Terms(nll=-sums[:2].sum(0), losses=-self.beta * log_sigmoid, metrics=metrics)
 
 
 class PackedDPOTrainer(PackedTrainer, DPOTrainer):

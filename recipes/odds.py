@@ -1,4 +1,4 @@
-"""The odds ratio of ORPO: equations 3 to 7 of arXiv:2403.07691, in float32 and with gradients that stay finite."""
+"""The ratios of ORPO: equations 3 to 7 and 16 of arXiv:2403.07691, in float32 and with gradients that stay finite."""
 
 import math
 
@@ -30,4 +30,10 @@ def log_odds_ratio(chosen: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor]:
         rejected: those of the rejected answers, shape (pairs,).
     """
     ratio = log_odds(chosen) - log_odds(rejected)
+    return ratio, logsigmoid(ratio)
+
+
+def log_probability_ratio(chosen: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the log of the probability ratio (equation 16), and its log-sigmoid; arguments as `log_odds_ratio`'s."""
+    ratio = chosen.to(torch.promote_types(chosen.dtype, torch.float32)) - rejected
     return ratio, logsigmoid(ratio)

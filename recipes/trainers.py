@@ -26,6 +26,7 @@ with warnings.catch_warnings():
 
 from recipes.config import reads_every_pair
 from recipes.data import demonstrations, dialogues
+from recipes.odds import log_probability_ratio
 
 __all__ = ["DPOConfig", "DPOTrainer", "ORPOConfig", "ORPOTrainer", "SFTConfig", "SFTTrainer"]
 
@@ -127,9 +128,10 @@ class DPOTrainer(StockDPOTrainer):
 
 @dataclass
 class ORPOConfig(StockORPOConfig):
-    """TRL's options for ORPO, and which engine computes its loss."""
+    """TRL's options for ORPO, which engine computes its loss, and of what."""
 
     engine: str = "packed"  # or "stock": TRL's own forward pass
+    ratio: str = "odds"  # or "probability": the paper's appendix B; `log_odds_*` are logged of the odds all the same
     nll_span: str = "full"  # prompt and answer, as in TRL and the authors' code; or "completion": the answer only
     # What the likelihood term is averaged over: "update", all tokens of an update, however it is split into
     # micro-batches and over devices; "micro_batch", as in TRL; null: "update" where the engine is packed.
@@ -144,6 +146,7 @@ class ORPOConfig(StockORPOConfig):
         super().__post_init__()
         self.nll_mean = self.nll_mean or ("update" if self.engine == "packed" else "micro_batch")
         check_choice("engine", self.engine, ENGINES)
+        check_choice("ratio", self.ratio, ("odds", "probability"))
         check_choice("nll_span", self.nll_span, ("full", "completion"))
         check_choice("nll_mean", self.nll_mean, ("update", "micro_batch"))
         if self.engine == "stock" and self.nll_mean == "update":
@@ -166,6 +169,13 @@ class ORPOTrainer(StockORPOTrainer):
         for metrics in (logs, *self._stored_metrics.values()):
             rename(metrics, ORPO_NAMES)
         super().log(logs, start_time)
+
+    def odds_ratio_loss(self, policy_chosen_logps: Any, policy_rejected_logps: Any) -> tuple[Any, ...]:
+        """Return TRL's loss and metrics, the loss of the ratio that `ratio` names."""
+        losses, *metrics = super().odds_ratio_loss(policy_chosen_logps, policy_rejected_logps)
+        if self.args.ratio == "probability":
+            losses = self.beta * log_probability_ratio(policy_chosen_logps, policy_rejected_logps)[1]
+        return losses, *metrics
 
     def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
         """Return TRL's log-probs, logits and likelihood term, the last over the span that `nll_span` names."""

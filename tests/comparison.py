@@ -23,7 +23,7 @@ def record(name: str, seed: int) -> dict[str, Any]:
     return {
         **{"stage": name, "digest": f"{name}{seed}", "start": "p", "seed": seed, "batch_size": BATCH},
         **{"updates": UPDATES, "epochs": 1.0, "engine": "packed", "device": "a CPU", "processes": 1},
-        **{"device_seconds": 10.0 + len(name), "peak_memory_bytes": 2_000_000_000, "tokens": 1234},
+        **{"device_seconds": 10.0 + len(name), "peak_memory_bytes": 2_000_000_000, "pairs": 32, "tokens": 1234},
         **{"computed_tokens": 5678, "forward_passes_per_pair": 2.0, "flops": 9e9, "data_fingerprint": "f00d"},
         "data": {
             "pairs": {"train": 40, "test": PROMPTS},

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eval.across import lambdas, probability_ratio, sizes
 from eval.claims import by_setting
-from eval.evidence import CONTRADICTED, NOT_SHOWN, SUPPORTED, Rows, lambdas, saving, shift, sizes, trend
+from eval.evidence import CONTRADICTED, NOT_SHOWN, SUPPORTED, Rows, saving, shift, trend, varied
 from eval.measures import WIN
 from eval.rows import Row
 from recipes.config import FORMAT, write_config
@@ -79,26 +80,60 @@ def test_a_trend_is_the_last_tenth_less_the_first(tmp_path: Path) -> None:
     assert measured is not None and "+19.800" in measured.measured and measured.verdict == SUPPORTED, "18 x 1.1"
 
 
-def stage(directory: Path, beta: float, size: int) -> list[list[Path]]:
+def stage(directory: Path, beta: float, size: int, ratio: str = "odds") -> list[list[Path]]:
     directory.mkdir()
-    write_config(directory, {"format": FORMAT, "options": {"beta": beta}, "model": {"parameters": size}})
+    values = {"stage": "orpo", "start": f"hub/{size}", "pairs": "pairs", "options": {"beta": beta, "ratio": ratio}}
+    write_config(directory, {"format": FORMAT, **values, "model": {"name": f"m-{size}", "parameters": size}})
     return [[directory]] * 3
 
 
-@pytest.mark.parametrize("measure, ends", [(lambdas, ((0.1, 10), (1.0, 10))), (sizes, ((0.5, 10), (0.5, 1000)))])
+LAMBDAS = ((0.1, 10, "odds"), (0.5, 10, "odds"), (1.0, 10, "odds"))
+SIZES = ((0.5, 10, "odds"), (0.5, 100, "odds"), (0.5, 1000, "odds"))
+RATIOS = ((0.5, 10, "odds"), (0.5, 10, "probability"))
+
+
+@pytest.mark.parametrize("measure, ends", [(lambdas, LAMBDAS), (sizes, SIZES), (probability_ratio, RATIOS)])
 def test_settings_are_compared_by_one_thing_alone(tmp_path: Path, measure: Any, ends: Any) -> None:
-    """The second setting has a wider margin, less likely chosen answers and better ones; a third differs in both."""
+    """Each setting has a wider margin, less likely answers and better ones than the last; a further one differs in all.
+
+    Of the largest model's DPO, one seed is missing.
+    """
     settings: list[Rows] = []
-    for number, (beta, size) in enumerate((*ends, (9.0, 9000))):
-        orpo, dpo = row("orpo", -number), row("dpo", 0)
-        orpo.directories = stage(tmp_path / str(number), beta, size)
+    for number, (beta, size, ratio) in enumerate((*ends, (9.0, 9000, "probability"))):
+        orpo, dpo = row("orpo", -number, 4), row("dpo", 0, 4)
+        orpo.directories = stage(tmp_path / str(number), beta, size, ratio)
         orpo.log_probs["chosen"] = orpo.log_probs["chosen"] - 0.1 * number
         random = np.random.default_rng(number)
-        orpo.outcomes, dpo.outcomes = ({WIN: random.normal(mean, 1, (3, 100))} for mean in (2.0 * number, 0.0))
+        orpo.outcomes, dpo.outcomes = ({WIN: random.normal(mean, 1, (4, 100))} for mean in (2.0 * number, 0.0))
         settings.append({"orpo": orpo, "dpo": dpo})
-    found = measure(settings)
+    last = settings[len(ends) - 1]["dpo"]
+    last.seeds, last.outcomes = [0, 2, 3], {WIN: last.scores[[0, 2, 3]]}
+    found = measure(settings[::-1])
     assert found is not None and found.verdict == SUPPORTED and "9" not in found.measured.split(":")[0]
-    assert measure(settings[:1]) is None and measure(settings[1:]) is None
+    assert measure(settings[:1]) is None and measure(settings[len(ends) - 1 :]) is None
+
+
+@pytest.mark.parametrize(
+    "within, across, verdict", [(0.1, -0.1, SUPPORTED), (0.1, 0.1, CONTRADICTED), (0.1, 0, NOT_SHOWN)]
+)
+def test_diversity_is_judged_where_it_was_measured(tmp_path: Path, within: float, across: float, verdict: str) -> None:
+    found = {"orpo": row("orpo", 0), "dpo": row("dpo", 0)}
+    random = np.random.default_rng(0)
+    for name, one in found.items():
+        one.directories = [[tmp_path / f"{name}-{seed}"] for seed in one.seeds]
+    assert varied(found) is None
+    for name, one in found.items():
+        for (directory,) in one.directories:
+            (directory / "eval").mkdir(parents=True)
+            noise = {key: 0.5 + 0.01 * random.normal(size=50) for key in ("within", "across")}
+            values = {"within": noise["within"] + within * (name == "orpo")}
+            values |= {"across": noise["across"] + across * (name == "orpo")}
+            kept = json.dumps({key: value.tolist() for key, value in values.items()})
+            (directory / "eval" / "diversity-a.json").write_text(kept)
+    measured = varied(found)
+    assert measured is not None and measured.verdict == verdict
+    (tmp_path / "dpo-1" / "eval" / "diversity-a.json").unlink()
+    assert varied(found) is None, "not of every seed"
 
 
 def test_a_base_model_joins_the_settings_that_share_it() -> None:

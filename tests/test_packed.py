@@ -257,6 +257,7 @@ def test_attention_softcaps_can_be_switched_off_and_logit_softcaps_count(make: M
     [
         ({"engine": "fast"}, "use packed or stock"),
         ({"nll_span": "answer"}, "use full or completion"),
+        ({"ratio": "log"}, "use odds or probability"),
         ({"engine": "stock", "nll_mean": "update"}, "needs engine=packed"),
         ({"generate_during_eval": True}, "needs engine=stock"),
     ],

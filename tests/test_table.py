@@ -15,7 +15,7 @@ from eval.table import write_table
 from recipes.config import FORMAT, UserError, write_config
 
 SETTINGS = {"prompts": 2, "seed": 0, "pairs": "p", "max_new_tokens": 4, "gold": True}
-COST = {"tokens": 10, "computed_tokens": 20, "forward_passes_per_pair": 1.0, "flops": 1e3, "epochs": 1.0}
+COST = {"pairs": 5, "tokens": 10, "computed_tokens": 20, "forward_passes_per_pair": 1.0, "flops": 1e3, "epochs": 1.0}
 
 
 def answer(gold: float) -> dict[str, Any]:
@@ -86,6 +86,7 @@ def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsy
         "ORPO",
     ]
     assert "table.md" in capsys.readouterr().out
+    assert len([line for line in lines if line.startswith("Nothing was held equal: ")]) == 1
 
 
 def test_four_pipelines_are_compared_pair_by_pair(session: Path, tmp_path: Path) -> None:

@@ -89,8 +89,8 @@ def test_the_masks_cover_the_answers(make: Make, rows: DatasetDict) -> None:
     assert [part.tolist() for part in orpo["targets"].split(orpo["counts"].flatten().tolist())][4:8] == answers
 
 
-def paper_loss(model: Any, batch: dict[str, Any], weight: float) -> torch.Tensor:
-    """Equations 3 to 7, with the likelihood over prompt and answer as the authors' code and TRL have it."""
+def paper_loss(model: Any, batch: dict[str, Any], weight: float, ratio: str) -> torch.Tensor:
+    """Equations 3 to 7, or 16 for the ratio; the likelihood over prompt and answer, as the authors' code and TRL do."""
     means, likelihood = [], []
     for answer in ("chosen", "rejected"):
         ids, mask = batch[f"{answer}_input_ids"], batch[f"{answer}_attention_mask"]
@@ -99,8 +99,8 @@ def paper_loss(model: Any, batch: dict[str, Any], weight: float) -> torch.Tensor
         scored = (batch[f"{answer}_labels"][:, 1:] != -100).float()
         means.append((tokens * scored).sum(1) / scored.sum(1))  # equation 3
         likelihood.append(-(tokens * mask[:, 1:]).sum() / mask[:, 1:].sum())
-    log_odds = [mean - torch.log(1 - mean.exp()) for mean in means]  # equation 4
-    return likelihood[0] - weight * logsigmoid(log_odds[0] - log_odds[1]).mean()  # equations 6 and 7
+    logs = means if ratio == "probability" else [mean - torch.log(1 - mean.exp()) for mean in means]  # equation 4
+    return likelihood[0] - weight * logsigmoid(logs[0] - logs[1]).mean()  # equations 6 and 7
 
 
 def orpo_loss(trainer: Any, count: int = 4) -> torch.Tensor:
@@ -110,26 +110,39 @@ def orpo_loss(trainer: Any, count: int = 4) -> torch.Tensor:
     return trainer.compute_loss(trainer.model, pack(batch["pairs"], "full"))
 
 
+@pytest.mark.parametrize("ratio", ["odds", "probability"])
 @pytest.mark.parametrize("engine", ["orpo", "stock orpo"])
-def test_orpos_loss_and_gradient_are_the_papers(make: Make, engine: str) -> None:
-    trainer = make(engine, beta=0.7)
+def test_orpos_loss_and_gradient_are_the_papers(make: Make, engine: str, ratio: str) -> None:
+    trainer = make(engine, beta=0.7, ratio=ratio)
     model = trainer.model
     loss = orpo_loss(trainer)
     ours = torch.autograd.grad(loss, list(model.parameters()))
     plain = make("stock orpo")
-    expected = paper_loss(plain.model, collated(plain), 0.7)
+    expected = paper_loss(plain.model, collated(plain), 0.7, ratio)
     theirs = torch.autograd.grad(expected, list(plain.model.parameters()))
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
     for one, other in zip(ours, theirs, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("span, completion_only", [("full", False), ("completion", True)])
 @pytest.mark.parametrize("engine", ["orpo", "stock orpo"])
-def test_without_lambda_orpo_is_sft(make: Make, engine: str, span: str, completion_only: bool) -> None:
-    """Step for step: on prompt and answer, or on the answer only."""
+def test_metrics_are_of_the_odds_whichever_ratio_is_trained(make: Make, engine: str) -> None:
+    logs = []
+    for ratio in ("odds", "probability"):
+        trainer = make(engine, beta=0.7, ratio=ratio, max_steps=1)
+        trainer.train()
+        logs.append({name: value for name, value in trainer.state.log_history[0].items() if name != "grad_norm"})
+    losses = [log.pop("loss") for log in logs]
+    assert logs[0] == pytest.approx(logs[1]) and {"log_odds_ratio", "log_odds_chosen"} <= logs[0].keys()
+    assert losses[0] != pytest.approx(losses[1], abs=1e-6)
+
+
+@pytest.mark.parametrize("span, completion_only, ratio", [("full", False, "probability"), ("completion", True, "odds")])
+@pytest.mark.parametrize("engine", ["orpo", "stock orpo"])
+def test_without_lambda_orpo_is_sft(make: Make, engine: str, span: str, completion_only: bool, ratio: str) -> None:
+    """Step for step: on prompt and answer, or on the answer only; whatever ratio counts for nothing."""
     orpo, sft = (
-        make(engine, beta=0.0, nll_span=span, learning_rate=1e-3),
+        make(engine, beta=0.0, nll_span=span, ratio=ratio, learning_rate=1e-3),
         make("sft", completion_only_loss=completion_only, learning_rate=1e-3),
     )
     for trainer in (orpo, sft):

@@ -1,0 +1,183 @@
+"""Log-probs of held-out answers while a model trains, from its checkpoints: the paper's figures 3 and 7.
+
+    python -m eval.dynamics [SESSION or stage directory …] [pairs=200]
+
+Every checkpoint of a stage, the model that it started from and the one that it ended with are scored on the same
+held-out pairs under the same definition, whatever the method: log P(y|x) / |y| of the chosen and of the rejected
+answers, in nats per token. Nothing is added to the training, but its checkpoints must stay: train with
+`sft.save_total_limit=null orpo.save_total_limit=null`, and so on for each stage. Stages that differ in their seed
+alone are one curve. Writes dynamics.json and dynamics.svg into the first directory named, else the newest session.
+"""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.curves import Curve, as_json, draw, first_and_last
+from eval.lineage import differing, lineage
+from eval.load import load_weights
+from eval.scoring import mean_log_probs
+from eval.session import console, jobs_of, measured, read_measured, read_record, sessions
+from eval.suite import progress, run
+from recipes.config import UserError, done, read_config, write_json
+from recipes.data import open_pairs
+
+SIDES = ("chosen", "rejected")
+METHODS = ("sft", "dpo", "orpo", "rloo")  # a reward model gives no log-probs
+FEW = 3  # points between start and end that make a curve
+
+
+@dataclass
+class Options:
+    """The options of the command line."""
+
+    pairs: int = 0  # the first so many of the held-out ones; 0: all
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model on a stage's way: after how many updates, and where its weights lie."""
+
+    step: int
+    weights: str  # a directory or a hub id
+    revision: str | None = None
+    adapter: str | None = None  # a checkpoint of adapters on top of these weights
+
+
+def main(names: list[str], options: Options) -> None:
+    """Score, draw, and print where each curve begins and ends.
+
+    Raises:
+        UserError: for whatever the user can mend.
+    """
+    directories = [Path(name) for name in names] or sessions([])
+    curves = dynamics(directories, options.pairs)
+    place = directories[0]
+    write_json(place / "dynamics.json", as_json(curves))
+    draw(curves, place / "dynamics.svg")
+    first_and_last(curves)
+    few = [f"{curve.stage}.save_total_limit=null" for curve in curves if len(curve.steps) < FEW + 2]
+    if few:
+        asked = " ".join(dict.fromkeys(few))
+        console.print(f"Few checkpoints were kept: remove these stages, and train them with {asked}.", soft_wrap=True)
+    console.print(f"dynamics: {place}/dynamics.svg and dynamics.json", soft_wrap=True)
+
+
+def dynamics(directories: list[Path], pairs: int = 0) -> list[Curve]:
+    """Return a curve for each stage of the sessions and stage directories named, scoring what has not been.
+
+    Stages that differ in their seed alone are one curve, over the steps that all of them kept. `pairs` is how many of
+    the held-out pairs are scored, from the first; 0 is all.
+
+    Raises:
+        UserError: a directory is neither, nothing in it is done, or what it was trained on was removed.
+    """
+    if pairs < 0 or pairs == 1:
+        raise UserError(f"pairs={pairs}: score two at least, or 0 for all that were held out")
+    alike: dict[tuple[tuple[str, str], ...], list[Path]] = {}
+    for directory in dict.fromkeys(stages(directories)):
+        alike.setdefault(tuple(sorted(lineage(directory).items())), []).append(directory)
+    if not alike:
+        raise UserError(
+            f"{', '.join(map(str, directories))}: no job has finished a pipeline; its errors are in */job.json"
+        )
+    settings = differing([dict(key) for key in alike])
+    return [curve(group, setting, pairs) for group, setting in zip(alike.values(), settings, strict=True)]
+
+
+def stages(directories: list[Path]) -> Iterator[Path]:
+    """Yield the trained language models' stages of all pipelines, in order.
+
+    Raises:
+        UserError: a directory is neither a session nor a trained stage.
+    """
+    for path in directories:
+        if not (path / "config.yaml").is_file():
+            jobs = [job for session in sessions([str(path)]) for job in jobs_of(session)]
+            trained = [Path(stage) for job in jobs for line in job["pipelines"].values() for stage in line]
+            yield from (stage for stage in trained if read_config(stage)["stage"] in METHODS)
+        elif done(path) and read_config(path).get("stage") in METHODS:
+            yield path
+        else:
+            raise UserError(f"{path} is no trained language model: name a finished stage of {', '.join(METHODS)}")
+
+
+def curve(directories: list[Path], setting: str, pairs: int) -> Curve:
+    """Score one stage of every seed."""
+    config = read_config(directories[0])
+    lines = [{point.step: point for point in points(directory)} for directory in directories]
+    steps = sorted(set.intersection(*map(set, lines)))
+    scores: dict[str, list[list[list[float]]]] = {side: [] for side in SIDES}
+    with progress(len(steps) * len(lines), f"score  {config['stage']} {setting}".rstrip()) as advance:
+        for directory, line in zip(directories, lines, strict=True):
+            found = []
+            for step in steps:
+                found.append(scored(directory, line[step], pairs))
+                advance(1)
+            for side in SIDES:
+                scores[side].append([values[side] for values in found])
+    arrays = {side: np.array(scores[side]).swapaxes(0, 1) for side in SIDES}
+    seeds = [read_config(directory)["seed"] for directory in directories]
+    return Curve(config["stage"], setting, seeds, steps, config["batch_size"], **arrays)
+
+
+def points(directory: Path) -> list[Point]:
+    """Return the models on a stage's way: its start, every checkpoint, and its end.
+
+    Raises:
+        UserError: a checkpoint has no whole weights, or the model was removed.
+    """
+    config, updates = read_config(directory), read_record(directory)["updates"]
+    start, revision = config["start"], config["start_revision"]
+    found = [Point(0, start, revision)]
+    for path in directory.glob("checkpoint-*"):
+        step = int(path.name.removeprefix("checkpoint-"))
+        if (path / "adapter_model.safetensors").is_file():
+            found.append(Point(step, start, revision, str(path)))
+        elif any(path.glob("*.safetensors")):
+            found.append(Point(step, str(path)))
+        else:
+            raise UserError(f"{path} holds no whole weights (a sharded training's, or damaged): remove it to go on")
+    if not (directory / "model").is_dir():
+        raise UserError(f"{directory}/model was removed: remove {directory} too, and train it again")
+    return [*(point for point in found if point.step < updates), Point(updates, str(directory / "model"))]
+
+
+def scored(directory: Path, point: Point, pairs: int) -> dict[str, Any]:
+    """Return a model's mean log-probs of every pair, `chosen` and `rejected`, measuring what has not been."""
+    where = Path(read_config(directory)["pairs"])
+    if not (where / "manifest.json").is_file():
+        raise UserError(f"{where} was removed: the command that trained {directory} makes it anew")
+    made = hashlib.sha256((where / "manifest.json").read_bytes() + (directory / "record.json").read_bytes())
+    result = measured(directory, {"step": point.step, "pairs": pairs, "content": made.hexdigest()}, "dynamics")
+    if not result.exists():
+        result.parent.mkdir(exist_ok=True)
+        write_json(
+            result, {"step": point.step, **log_probs(point.weights, point.revision, point.adapter, where, pairs)}
+        )
+    return read_measured(result, SIDES)
+
+
+@cache  # several stages start from one model
+def log_probs(
+    weights: str, revision: str | None, adapter: str | None, where: Path, pairs: int
+) -> dict[str, list[float]]:
+    """Return what a model thinks of the first held-out pairs."""
+    rows = open_pairs(where)["test"]
+    rows = rows.select(range(min(len(rows), pairs or len(rows))))
+    model = load_weights(weights, revision)
+    if adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
+    return {side: mean_log_probs(model, rows, f"{side}_ids", pad=0) for side in SIDES}
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

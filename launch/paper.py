@@ -1,0 +1,129 @@
+"""`make paper`: the tables and figures of the ORPO paper, as we measure them.
+
+    python -m launch.paper [scale=embedded] [seed=0,1,2] [option=value …]
+
+Everything is trained and evaluated in the embedded world, and laid beside what is published, in runs/_paper. Whatever
+is done is skipped: an interrupted run goes on when the same command is typed again. `scale=full` plans the same on the
+paper's models and data, and trains what this machine can hold. Other options go to every launch.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.command import module
+from launch.full import plan_full
+from launch.run import console
+from recipes.config import UserError, read_json
+from recipes.process import interrupt_on_signals
+
+ROOT = Path("runs", "_paper")
+SESSIONS = ROOT / "_sessions"
+SEEDS = "seed=0,1,2"
+SIZES = {"small": "pocket-small", "middle": "pocket", "large": "pocket-large"}  # OPT-125M, 350M and 1.3B in the paper
+KEPT = ("sft.save_total_limit=null", "dpo.save_total_limit=null", "orpo.save_total_limit=null")  # for figures 3 and 7
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, and what of the paper it is for."""
+
+    purpose: str
+    command: list[str]
+
+
+def steps(options: list[str]) -> Iterator[Step]:
+    """Yield what there is to be done, in order; a later step may read what an earlier one left."""
+    yield train("middle", "tables 1 and 4, figures 3, 5 and 7, section 7.3", "pipeline=all", *KEPT, *options)
+    yield train("judge", "tables 2 and 3: who judges the answers", "pipeline=reward", *without_seeds(options))
+    for size in ("small", "large"):
+        yield train(size, "tables 2 and 3", "pipeline=all", *reward_of_the_middle(), *options)
+    ablation = ("pipeline=orpo", "evaluate=true", KEPT[-1], *options)
+    yield train("weight", "figure 9", "orpo.beta=0.1,0.5,1", *ablation)
+    yield train("ratio", "figure 8", "orpo.ratio=odds,probability", *ablation)
+    judge = reward_model("judge")
+    for size in SIZES:
+        yield evaluate(
+            "reward", "figure 5" if size == "middle" else "tables 2 and 3", SESSIONS / size, f"model={judge}"
+        )
+    yield evaluate("diversity", "table 4", SESSIONS / "middle")
+    yield evaluate("ratios", "figure 6", ROOT)
+    yield Step("figures 3, 7, 8 and 9, the claims, and the page of them all", module("eval.paper", ROOT))
+
+
+def train(session: str, purpose: str, *words: str) -> Step:
+    """Return the launch of a session by this name."""
+    model = SIZES.get(session, SIZES["large"] if session == "judge" else SIZES["middle"])
+    given = (f"model={model}", f"runs={ROOT}", f"session={session}")
+    return Step(purpose, module("launch", "--multirun", *given, *words))
+
+
+def evaluate(suite: str, purpose: str, *words: object) -> Step:
+    """Return the command of an evaluation suite."""
+    return Step(purpose, module(f"eval.{suite}", *words))
+
+
+def without_seeds(options: list[str]) -> list[str]:
+    """Return the options of a session that has one seed."""
+    return [word for word in options if not word.startswith("seed=")]
+
+
+def reward_of_the_middle() -> tuple[str, str]:
+    """Return the options by which all sizes are trained against one reward model, the middle one's, as in the paper."""
+    return ("pipelines.rlhf=[sft,rloo]", f"rloo.reward_model={reward_model('middle')}/model")
+
+
+def reward_model(session: str) -> Path:
+    """Return the first reward model that a session trained.
+
+    Raises:
+        UserError: it trained none.
+    """
+    stages = read_json(SESSIONS / session / "0" / "job.json")["pipelines"].values()
+    found = [stage for part in stages for stage in part if Path(stage).name.startswith("reward-")]
+    if not found:
+        raise UserError(f"{SESSIONS / session} has no reward model: type the same command again")
+    return Path(found[0])
+
+
+def run(options: list[str]) -> int:
+    """Run every step; return the exit status of the first that fails, or 0."""
+    started = time.monotonic()
+    for step in steps(options):
+        minutes = (time.monotonic() - started) / 60
+        console.rule(f"{step.purpose}  ({minutes:.0f} min so far)", align="left")
+        console.print(f"$ {' '.join(['python', *step.command[1:]])}", soft_wrap=True)
+        status = subprocess.run(step.command, check=False).returncode
+        if status:
+            console.print("error: stopped; the same command goes on from here", style="red")
+            return status if status > 0 else 1
+    console.print(f"{(time.monotonic() - started) / 60:.0f} minutes", soft_wrap=True)
+    return 0
+
+
+def main(words: list[str]) -> int:
+    """Run the command line; return the exit status: 0, 1 crash, 2 wrong input, 130 interrupted."""
+    interrupt_on_signals()
+    try:
+        scale = [word.removeprefix("scale=") for word in words if word.startswith("scale=")][-1:] or ["embedded"]
+        options = [word for word in words if not word.startswith("scale=")]
+        if scale[0] not in ("embedded", "full"):
+            raise UserError(f"scale={scale[0]}: it is embedded or full")
+        if any(word.split("=")[0] in ("model", "dataset", "pipeline", "runs", "session") for word in options):
+            raise UserError("model, dataset, pipeline, runs and session are the paper's: leave them out")
+        if scale[0] == "full":
+            return plan_full(options)
+        return run(options if any(word.startswith("seed=") for word in options) else [SEEDS, *options])
+    except UserError as error:
+        console.print(f"error: {error}", style="red", soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
