@@ -4,6 +4,7 @@
 """
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -21,9 +22,10 @@ from launch.command import module, tracking, training
 from launch.plan import Planned
 from launch.tracker import unreachable_tracker
 from launch.warm import Process, start, stop
-from recipes.config import UserError, done, read_config, write_config
+from recipes.config import DamagedConfig, UserError, done, read_config, write_config
 from recipes.process import interrupt_on_signals
 from recipes.versions import versions
+from recipes.whole import remove_leftovers
 
 console = Console(stderr=True, highlight=False, markup=False)  # a path may hold brackets
 FINISHED = "record.partial.json"  # trained, but adapters not merged yet
@@ -57,6 +59,7 @@ def run_stage(planned: Planned, group: str) -> None:
     directory, config = planned.directory, planned.config
     prepare_directory(planned)
     with claim(directory):
+        discard_damaged_record(directory)
         if done(directory):
             console.print(f"{config['stage']:>5}  {directory}  done before, skipped")
             return
@@ -70,9 +73,9 @@ def run_stage(planned: Planned, group: str) -> None:
             run(command, directory, config["stage"], environment, warm)
         if (directory / "adapter").is_dir() and not (directory / "model").is_dir():
             run(module("recipes.merge", directory), directory, "merge", environment, warm)
-        (directory / FINISHED).rename(directory / "record.json")
         for checkpoint in directory.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
+        (directory / FINISHED).rename(directory / "record.json")
 
 
 def log_offline_where_needed(report_to: str | list[str] | None, environment: dict[str, str]) -> None:
@@ -94,7 +97,12 @@ def prepare_directory(planned: Planned) -> None:
     """
     directory = planned.directory
     directory.mkdir(parents=True, exist_ok=True)
-    found = read_config(directory) if (directory / "config.yaml").exists() else planned.config
+    try:
+        found = read_config(directory) if (directory / "config.yaml").exists() else planned.config
+    except DamagedConfig as error:
+        console.print(f"       {error}: written anew", soft_wrap=True)
+        found = planned.config
+        write_config(directory, found)
     if done(directory):
         return
     then, now = found.get("versions", {}), planned.config["versions"]
@@ -106,6 +114,18 @@ def prepare_directory(planned: Planned) -> None:
     write_config(directory, planned.config)
 
 
+def discard_damaged_record(directory: Path) -> None:
+    """Let a stage whose record is no JSON any more be trained again: the same command gives the same weights."""
+    for name in (FINISHED, "record.json"):
+        try:
+            json.loads((directory / name).read_bytes())
+        except FileNotFoundError:
+            continue
+        except ValueError:
+            (directory / name).unlink()
+            console.print(f"       {directory}/{name} is damaged: the stage is trained again", soft_wrap=True)
+
+
 @contextmanager
 def claim(directory: Path) -> Iterator[None]:
     """Hold a stage while it trains; whoever else wants it waits. The kernel lets go of a dead process's claim."""
@@ -115,6 +135,7 @@ def claim(directory: Path) -> Iterator[None]:
         except BlockingIOError:
             console.print(f"       {directory}  is being trained by another process: waiting")
             fcntl.flock(file, fcntl.LOCK_EX)
+        remove_leftovers(directory)
         yield
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,7 +23,7 @@ from recipes.process import die_with_parent, set_name, take_children_along
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["recipes.warm"])
-PATIENCE = 30  # seconds that a process gets to end by itself
+PATIENCE = 120  # seconds that a process gets to end by itself, its checkpoint included; torchrun gives 30
 
 
 def warm_up() -> None:
@@ -78,19 +79,26 @@ def start(command: list[str], log: Path | None, environment: dict[str, str], war
     if warm:
         return Forked(run_module, command[2:], log, environment)
     if log is None:
-        return subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
+        return subprocess.Popen(command, env=environment, preexec_fn=partial(die_with_parent, os.getpid()))
     with log.open("a") as output:
         return subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment, preexec_fn=die_with_parent
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=partial(die_with_parent, os.getpid()),
         )
 
 
 def stop(process: Process) -> None:
-    """End a process kindly, then firmly: Ctrl-C reaches it by the terminal, a signal to the launcher alone does not."""
+    """End a process kindly, then firmly: Ctrl-C reaches it by the terminal, a signal to the launcher alone does not.
+
+    A training saves a checkpoint; a second Ctrl-C does not wait for it.
+    """
     process.send_signal(signal.SIGINT)
     try:
         process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
         process.kill()
         process.wait()
 
@@ -117,8 +125,11 @@ def call(function: Callable[..., None], *arguments: Any) -> None:
 
 
 def begin(function: Callable[..., None], *arguments: Any) -> None:
-    """In the forked process: undo what is the fork server's alone, and call."""
+    """In the forked process: undo what is the fork server's alone, and call; not where the launcher has died since."""
     die_with_parent()
+    launcher = multiprocessing.parent_process()
+    if launcher is None or not launcher.is_alive():
+        return
     take_children_along()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     function(*arguments)
