@@ -10,7 +10,7 @@ from launch.pairs import sources
 from launch.plan import OURS, digest, home
 from launch.run import claim, discard_damaged_record, run
 from launch.warm import call
-from recipes.config import FORMAT, done, read_json, write_config, write_json
+from recipes.config import FORMAT, UserError, done, read_config, read_json, write_config, write_json
 from recipes.versions import versions
 from recipes.whole import flaw, seal
 
@@ -81,16 +81,24 @@ def base_row(config: dict[str, Any], start: Start, pairs: Path, fingerprint: str
     """Return a stage directory that trains nothing: the untuned model, to be evaluated like the others."""
     name = f"base-{digest([start.identity, fingerprint, config['model']['chat_template']])}"
     directory = home(config) / name
-    if not done(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        model = {key: value for key, value in config["model"].items() if key in OURS}
-        values = {
-            "format": FORMAT,
-            "stage": "base",
-            "start": start.path,
-            "start_revision": start.revision,
-            "model": model,
-        }
+    directory.mkdir(parents=True, exist_ok=True)
+    values = {
+        "format": FORMAT,
+        "stage": "base",
+        "start": start.path,
+        "start_revision": start.revision,
+        "model": {key: value for key, value in config["model"].items() if key in OURS},
+    }
+    discard_damaged_record(directory)
+    if not done(directory) or not holds(directory, values):
         write_config(directory, values)
         write_json(directory / "record.json", {"stage": "base"})
     return directory
+
+
+def holds(directory: Path, values: dict[str, Any]) -> bool:
+    """Whether a directory's config.yaml is whole and has these values."""
+    try:
+        return read_config(directory) == values
+    except UserError:
+        return False

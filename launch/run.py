@@ -123,7 +123,7 @@ def discard_damaged_record(directory: Path) -> None:
             continue
         except ValueError:
             (directory / name).unlink()
-            console.print(f"       {directory}/{name} is damaged: the stage is trained again", soft_wrap=True)
+            console.print(f"       {directory}/{name} is damaged: made anew", soft_wrap=True)
 
 
 @contextmanager
@@ -135,7 +135,8 @@ def claim(directory: Path) -> Iterator[None]:
         except BlockingIOError:
             console.print(f"       {directory}  is being trained by another process: waiting")
             fcntl.flock(file, fcntl.LOCK_EX)
-        remove_leftovers(directory)
+        for place in (directory, directory / "eval"):
+            remove_leftovers(place)
         yield
 
 
