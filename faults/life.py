@@ -95,9 +95,9 @@ class Patient:
         _, finished = {**TARGETS, **EVALUATED}[target]
         if finished:
             self.finish()
-        elif not self.kill(Fault("KILL")):
-            return False
         file = damage(target, self.runs, self.random)
+        if not file and not finished and self.kill(Fault("KILL")):  # of one that has got as far as this
+            file = damage(target, self.runs, self.random)
         self.note(f"damaged {file}")
         return file is not None
 

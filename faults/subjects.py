@@ -58,7 +58,7 @@ def command(subject: str, inputs: Path, runs: Path, *more: str) -> list[str]:
     words += ["dataset.test_fraction=0.2", "dataset.max_new_tokens=8"]
     for stage in SUBJECTS[subject].stages:
         words += [f"{stage}.{word}" for word in (f"max_steps={UPDATES}", "save_steps=1", "learning_rate=1e-3")]
-    return [sys.executable, "-m", "launch", *words, *SUBJECTS[subject].options, *more]
+    return [sys.executable, "-m", "launch", *SUBJECTS[subject].options, *words, *more]
 
 
 def start(words: list[str], log: Path, mark: str, **environment: str) -> "subprocess.Popen[bytes]":

@@ -87,6 +87,7 @@ def start(command: list[str], log: Path | None, environment: dict[str, str], war
             stderr=subprocess.STDOUT,
             env=environment,
             preexec_fn=partial(die_with_parent, os.getpid()),
+            process_group=0,  # or torchrun would have a Ctrl-C twice, and not wait for its workers
         )
 
 
