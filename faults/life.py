@@ -73,6 +73,8 @@ class Patient:
             return self.fill_disk()
         if fault.kind == "read-only directory":
             return self.lock_disk()
+        if fault.kind == "killed rival":
+            return self.kill_rival()
         words = [f"{stage}.report_to=wandb" for stage in SUBJECTS[self.life.subject].stages]
         self.end(start([*self.words, *words], self.log, self.mark, **OUTAGE), {0})
         return True
@@ -89,6 +91,16 @@ class Patient:
         hit("KILL" if fault.kind == "lost rank" else fault.kind, victim, self.random)
         self.end(process)
         return True
+
+    def kill_rival(self) -> bool:
+        """Type the command twice at once, and kill one of them: the other takes over what it had claimed."""
+        rivals = [start(self.words, self.log, self.mark) for _ in range(2)]
+        self.random.shuffle(rivals)
+        came = wait_for("training", self.runs, rivals[0], self.random)
+        hit("KILL", rivals[0].pid, self.random)
+        rivals[0].wait()
+        self.end(rivals[1], {0})
+        return came
 
     def damage(self, target: str) -> bool:
         """Damage a file of a command that was killed, or has finished."""

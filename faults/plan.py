@@ -14,10 +14,16 @@ LENGTH = 5  # faults of one life at most
 KILLS = {"sft": 20, "dpo": 23, "orpo": 23, "orpo-2": 17, "sweep": 17}
 OTHERS = {"damaged checkpoint": 6, "damaged config": 3, "damaged record": 3, "damaged cache": 4}
 OTHERS |= {"damaged answers": 2, "damaged measurements": 2}
-OTHERS |= {"full disk": 3, "read-only directory": 2, "lost rank": 4, "unreachable hub and tracker": 1}
+OTHERS |= {
+    "full disk": 3,
+    "read-only directory": 2,
+    "lost rank": 4,
+    "unreachable hub and tracker": 1,
+    "killed rival": 2,
+}
 EARLY = ("start-up", "start-up", "tokenising", "training", "training", "checkpoint", "last save")
 LATE = ("evaluation", "table")
-ALONE = ("full disk", "unreachable hub and tracker")  # faults that last for a whole command
+ALONE = ("full disk", "unreachable hub and tracker", "killed rival")  # faults that last for a whole command
 
 
 @dataclass(frozen=True)

@@ -91,12 +91,11 @@ def evaluate(directory: Path) -> int:
     except KeyboardInterrupt:
         stop(process)
         raise
-    if status >= 0:
+    if status in (0, CRASH, USER, INTERRUPTED):
         return status
+    killed = f"killed by signal {-status}" if status < 0 else "killed"  # a forked one's signal may not be known
     console.print(
-        f"error: the evaluation was killed by signal {-status}; go on with: make eval RUNS={directory}",
-        style="red",
-        soft_wrap=True,
+        f"error: the evaluation was {killed}; go on with: make eval RUNS={directory}", style="red", soft_wrap=True
     )
     return CRASH
 

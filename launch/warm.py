@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from recipes.process import die_with_parent, set_name, take_children_along
+from recipes.process import LAUNCHER, die_with_parent, set_name, take_children_along
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["recipes.warm"])
@@ -28,6 +28,7 @@ PATIENCE = 120  # seconds that a process gets to end by itself, its checkpoint i
 
 def warm_up() -> None:
     """Begin to import, in the process that others are forked from; it ends with this one."""
+    os.environ[LAUNCHER] = str(os.getpid())
     forkserver.ensure_running()
 
 
@@ -38,6 +39,7 @@ class Forked:
 
     def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
         Forked.any_yet = True
+        warm_up()
         self.process = CONTEXT.Process(target=begin, args=(function, *arguments))
         self.process.start()
 

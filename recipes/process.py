@@ -9,6 +9,7 @@ import sys
 import time
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # linux/prctl.h
+LAUNCHER = "FORK_SERVER_OF"  # in the fork server's environment: the process id of the launcher that it ends with
 
 
 def die_with_parent(parent: int | None = None) -> None:
