@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -97,12 +98,7 @@ def prepare_directory(planned: Planned) -> None:
     """
     directory = planned.directory
     directory.mkdir(parents=True, exist_ok=True)
-    try:
-        found = read_config(directory) if (directory / "config.yaml").exists() else planned.config
-    except DamagedConfig as error:
-        console.print(f"       {error}: written anew", soft_wrap=True)
-        found = planned.config
-        write_config(directory, found)
+    found = read_config_or_mend(directory, planned.config)
     if done(directory):
         return
     then, now = found.get("versions", {}), planned.config["versions"]
@@ -112,6 +108,24 @@ def prepare_directory(planned: Planned) -> None:
             f"{directory} was begun with {', '.join(changed)}: finish it with these, or remove it and run again"
         )
     write_config(directory, planned.config)
+
+
+def read_config_or_mend(directory: Path, planned: dict[str, Any]) -> dict[str, Any]:
+    """Return the config.yaml that a stage began with; the planned one where there is none, or a damaged one.
+
+    Raises:
+        UserError: it was made by another version.
+    """
+    try:
+        found = read_config(directory) if (directory / "config.yaml").exists() else planned
+        if planned.keys() <= found.keys():
+            return found
+        reason = f"{directory}/config.yaml was cut off"
+    except DamagedConfig as error:
+        reason = str(error).split(":")[0]
+    console.print(f"       {reason}: written anew", soft_wrap=True)
+    write_config(directory, planned)
+    return planned
 
 
 def discard_damaged_record(directory: Path) -> None:

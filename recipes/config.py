@@ -213,12 +213,12 @@ def read_config(directory: Path) -> dict[str, Any]:
     path = directory / "config.yaml"
     try:
         values = yaml.safe_load(path.read_text())
+        found = values["format"]
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a stage directory that the launcher wrote") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise DamagedConfig(f"{path} is damaged ({reason}): remove {directory} and run again") from None
-    found = values.get("format") if isinstance(values, dict) else None
     if found != FORMAT:
         raise UserError(
             f"{directory} was made by another version of this project (format {found}, this one writes "

@@ -38,9 +38,10 @@ def main(train: Callable[[Stage], None]) -> None:
     status = 0
     try:
         train(Stage.load(directory))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         status = INTERRUPTED
-        write_error(directory, "interrupted by a signal: the same command goes on from the last checkpoint")
+        if interruption.args:  # all processes agreed; one that torchrun ends must not hide why another failed
+            write_error(directory, str(interruption))
     except Exception as error:
         traceback.print_exc()
         message = in_words(error, directory)
@@ -94,7 +95,7 @@ def fit(trainer: Trainer, stage: Stage) -> None:
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=newest_checkpoint(stage.directory))
     if interruption.came:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("interrupted by a signal: the same command goes on from the last checkpoint")
     save(trainer, stage)
     cost = meter.total(trainer.accelerator)
     if trainer.is_world_process_zero():

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 SEAL = "seal.json"
@@ -41,7 +42,8 @@ def write_text(path: Path, text: str) -> None:
         unfinished.write_text(text)
         unfinished.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)  # a full disk, a signal
+        with suppress(OSError):
+            unfinished.unlink()  # after a full disk or a signal; else there is none
 
 
 def seal(directory: Path) -> None:
