@@ -11,7 +11,7 @@ SCALE    ?=
 TOKENIZER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep paper eval table bench test check format docs lock clean
+.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep paper eval table bench faults test check format docs lock clean
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
@@ -70,6 +70,9 @@ table: $(VENV) ## Print the table of the newest session, or of RUNS=...
 
 bench: $(VENV) ## Measure our ORPO against stock TRL's, and ORPO against SFT -> DPO; PAIRS=file TOKENIZER=directory for real lengths
 	@$(PYTHON) -m bench $(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(ARGS)
+
+faults: $(VENV) ## Kill and damage small trainings at random, rerun them and compare; ARGS="--kills 200 --seed 0"
+	@$(PYTHON) -m faults $(ARGS)
 
 test: $(VENV) ## Run the tests
 	@$(PYTHON) -m pytest $(ARGS)

@@ -22,6 +22,7 @@ from launch.schema import register, sessions
 from launch.warm import Forked, start, stop, warm_up
 from recipes.config import UserError, read_json
 from recipes.process import interrupt_on_signals
+from recipes.whole import remove_leftovers
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -64,6 +65,8 @@ def mixture(word: str) -> list[str]:
 
 def report(directory: Path) -> int:
     """Sum up a session's jobs, evaluate what was trained, print the table; return the exit status."""
+    for place in (*directory.parent.glob("*"), *directory.parent.glob("*/*")):
+        remove_leftovers(place)  # of sessions that were killed
     jobs = [read_json(path) for path in sorted(directory.glob("*/job.json"), key=lambda path: int(path.parent.name))]
     if len(jobs) > 1:
         for number, found in enumerate(jobs):
@@ -88,12 +91,11 @@ def evaluate(directory: Path) -> int:
     except KeyboardInterrupt:
         stop(process)
         raise
-    if status >= 0:
+    if status in (0, CRASH, USER, INTERRUPTED):
         return status
+    killed = f"killed by signal {-status}" if status < 0 else "killed"  # a forked one's signal may not be known
     console.print(
-        f"error: the evaluation was killed by signal {-status}; go on with: make eval RUNS={directory}",
-        style="red",
-        soft_wrap=True,
+        f"error: the evaluation was {killed}; go on with: make eval RUNS={directory}", style="red", soft_wrap=True
     )
     return CRASH
 

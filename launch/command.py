@@ -13,7 +13,7 @@ def training(stage: str, directory: Path, processes: int) -> list[str]:
     if processes == 1:
         return module(f"recipes.{stage}", directory)
     torchrun = module("torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
-    return [*torchrun, "-m", f"recipes.{stage}", str(directory)]
+    return [*torchrun, "-m", "recipes.process", f"recipes.{stage}", str(directory)]
 
 
 def module(name: str, *words: object) -> list[str]:
@@ -32,6 +32,7 @@ def tracking(directory: Path, digest: str, group: str, environment: dict[str, st
         "WANDB_RUN_GROUP": group,
         "WANDB_RUN_ID": digest,
         "WANDB_RESUME": "allow",
+        "WANDB_FINISH_TIMEOUT": "60",  # seconds; a server that is gone must not hold up the next stage
         "TOKENIZERS_PARALLELISM": "false",
     }
     return defaults | environment

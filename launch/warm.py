@@ -13,20 +13,22 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from recipes.process import die_with_parent, set_name, take_children_along
+from recipes.process import LAUNCHER, die_with_parent, set_name, take_children_along
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["recipes.warm"])
-PATIENCE = 30  # seconds that a process gets to end by itself
+PATIENCE = 120  # seconds that a process gets to end by itself, its checkpoint included; torchrun gives 30
 
 
 def warm_up() -> None:
     """Begin to import, in the process that others are forked from; it ends with this one."""
+    os.environ[LAUNCHER] = str(os.getpid())
     forkserver.ensure_running()
 
 
@@ -37,6 +39,7 @@ class Forked:
 
     def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
         Forked.any_yet = True
+        warm_up()
         self.process = CONTEXT.Process(target=begin, args=(function, *arguments))
         self.process.start()
 
@@ -78,19 +81,27 @@ def start(command: list[str], log: Path | None, environment: dict[str, str], war
     if warm:
         return Forked(run_module, command[2:], log, environment)
     if log is None:
-        return subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
+        return subprocess.Popen(command, env=environment, preexec_fn=partial(die_with_parent, os.getpid()))
     with log.open("a") as output:
         return subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment, preexec_fn=die_with_parent
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=partial(die_with_parent, os.getpid()),
+            process_group=0,  # or torchrun would have a Ctrl-C twice, and not wait for its workers
         )
 
 
 def stop(process: Process) -> None:
-    """End a process kindly, then firmly: Ctrl-C reaches it by the terminal, a signal to the launcher alone does not."""
+    """End a process kindly, then firmly: Ctrl-C reaches it by the terminal, a signal to the launcher alone does not.
+
+    A training saves a checkpoint; a second Ctrl-C does not wait for it.
+    """
     process.send_signal(signal.SIGINT)
     try:
         process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
         process.kill()
         process.wait()
 
@@ -117,8 +128,11 @@ def call(function: Callable[..., None], *arguments: Any) -> None:
 
 
 def begin(function: Callable[..., None], *arguments: Any) -> None:
-    """In the forked process: undo what is the fork server's alone, and call."""
+    """In the forked process: undo what is the fork server's alone, and call; not where the launcher has died since."""
     die_with_parent()
+    launcher = multiprocessing.parent_process()
+    if launcher is None or not launcher.is_alive():
+        return
     take_children_along()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     function(*arguments)

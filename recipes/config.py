@@ -1,12 +1,13 @@
 """The contract between the parts: a stage is a directory, `config.yaml` in, `model/` and `record.json` out."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from recipes.whole import write_text as write_text
 
 # Raised by one whenever a stage directory written before could no longer be read or resumed.
 FORMAT = 1
@@ -14,6 +15,10 @@ FORMAT = 1
 
 class UserError(Exception):
     """What the user can mend: one line that says what is wrong, where, and what to do instead."""
+
+
+class DamagedConfig(UserError):
+    """A config.yaml that cannot be read."""
 
 
 @dataclass
@@ -208,12 +213,12 @@ def read_config(directory: Path) -> dict[str, Any]:
     path = directory / "config.yaml"
     try:
         values = yaml.safe_load(path.read_text())
+        found = values["format"]
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a stage directory that the launcher wrote") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path} is damaged ({reason}): remove {directory} and run again") from None
-    found = values.get("format") if isinstance(values, dict) else None
+        raise DamagedConfig(f"{path} is damaged ({reason}): remove {directory} and run again") from None
     if found != FORMAT:
         raise UserError(
             f"{directory} was made by another version of this project (format {found}, this one writes "
@@ -230,13 +235,6 @@ def write_config(directory: Path, values: dict[str, Any]) -> None:
 def done(directory: Path) -> bool:
     """Whether the stage in `directory` is finished: its record is written last."""
     return (directory / "record.json").is_file()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: to a temporary name of this process, then rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -5,16 +5,15 @@ import shutil
 import signal
 import sys
 import traceback
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from accelerate.utils import DistributedType
-from safetensors import SafetensorError, safe_open
 from transformers import Trainer, set_seed
 
-from recipes.config import Stage, UserError, read_json, write_json, write_text
+from recipes.checkpoints import Interruption, Keeper, newest_checkpoint
+from recipes.config import Stage, UserError, write_json, write_text
 from recipes.meter import Guard, Meter
 from recipes.model import save_model
 from recipes.process import die_with_parent
@@ -23,7 +22,6 @@ from recipes.record import record
 Options = TypeVar("Options")
 
 INTERRUPTED = 130
-OPTIMISERS = ("optimizer.pt", "optimizer.bin", "optimizer_0")  # plain, and the two of FSDP
 UNMERGED = "record.partial.json"  # renamed by the launcher once adapters are merged: then the stage is done
 
 
@@ -34,13 +32,16 @@ def main(train: Callable[[Stage], None]) -> None:
     130 interrupted. A W&B run is closed in every case.
     """
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's `&` ignores it
+    for number in (signal.SIGINT, signal.SIGTERM):  # a script's `&` ignores SIGINT
+        signal.signal(number, signal.default_int_handler)
     directory = Path(sys.argv[1])
     status = 0
     try:
         train(Stage.load(directory))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         status = INTERRUPTED
+        if interruption.args:  # all processes agreed; one that torchrun ends must not hide why another failed
+            write_error(directory, str(interruption))
     except Exception as error:
         traceback.print_exc()
         message = in_words(error, directory)
@@ -63,6 +64,11 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
                 f"{stage.stage}.{option} is not supported: it would change the experiment behind the record's back; "
                 "leave it out"
             )
+    if stage.options.get("push_to_hub"):
+        raise UserError(
+            f"{stage.stage}.push_to_hub could stop the training when the hub fails: leave it out, and push "
+            "the finished model"
+        )
     if stage.options.get("packing") or stage.options.get("dataloader_num_workers"):
         raise UserError(
             f"{stage.stage}.packing and dataloader_num_workers hide rows from the meter of costs: leave them off; "
@@ -83,9 +89,13 @@ def fit(trainer: Trainer, stage: Stage) -> None:
     meter = Meter(stage.directory, trainer.data_collator, getattr(trainer, "reference_seconds", 0.0))
     trainer.data_collator = meter
     trainer.meter = meter  # type: ignore[attr-defined]  # RLOO counts what it samples
-    for callback in (meter.callback, Guard(trainer, meter)):
+    forgive_trackers(trainer)
+    interruption = Interruption(trainer)
+    for callback in (meter.callback, Guard(trainer, meter), interruption, Keeper(trainer)):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=newest_checkpoint(stage.directory))
+    if interruption.came:
+        raise KeyboardInterrupt("interrupted by a signal: the same command goes on from the last checkpoint")
     save(trainer, stage)
     cost = meter.total(trainer.accelerator)
     if trainer.is_world_process_zero():
@@ -108,6 +118,26 @@ def check_machine(trainer: Trainer, stage: Stage) -> None:
         )
 
 
+def forgive_trackers(trainer: Trainer) -> None:
+    """Let a tracker that fails fall silent: the training goes on, and so do its own files."""
+    for callback in trainer.callback_handler.callbacks:
+        if type(callback).__module__.startswith("transformers.integrations"):
+            for name in (name for name in dir(callback) if name.startswith("on_")):
+                setattr(callback, name, forgiving(getattr(callback, name)))
+
+
+def forgiving(report: Callable[..., None]) -> Callable[..., None]:
+    """Return a tracker's method that prints what it would raise."""
+
+    def attempt(*arguments: Any, **options: Any) -> None:
+        try:
+            report(*arguments, **options)
+        except Exception as error:
+            print(f"{report.__qualname__} failed, the training goes on: {error}", flush=True)
+
+    return attempt
+
+
 def train_adapters_in_float32(trainer: Trainer) -> None:
     """Undo TRL's cast of QLoRA adapters to bf16, in which an update of 1e-6 rounds to nothing."""
     assert trainer.model is not None
@@ -115,39 +145,6 @@ def train_adapters_in_float32(trainer: Trainer) -> None:
         for weight in trainer.model.parameters():
             if weight.requires_grad:
                 weight.data = weight.data.float()
-
-
-def newest_checkpoint(directory: Path) -> str | None:
-    """Return the newest checkpoint that was written to its end, or None to start from the beginning."""
-    steps = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
-    for checkpoint in steps:
-        if whole(checkpoint):
-            print(f"resuming from {checkpoint.name}", flush=True)
-            return str(checkpoint)
-        print(f"passing over {checkpoint.name}: it was not written to its end", flush=True)
-    return None
-
-
-def whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint has all that resuming needs; the trainer writes its state last."""
-    try:
-        read_json(checkpoint / "trainer_state.json")
-    except UserError:
-        return False
-    if not (checkpoint / "scheduler.pt").exists() or not any((checkpoint / name).exists() for name in OPTIMISERS):
-        return False
-    return all(map(readable, [*checkpoint.glob("*.safetensors"), *checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")]))
-
-
-def readable(file: Path) -> bool:
-    """Whether a file of weights or state is as long as its own table of contents says; its values are not read."""
-    if file.suffix != ".safetensors":
-        return zipfile.is_zipfile(file)
-    try:
-        with safe_open(file, "pt"):
-            return True
-    except (OSError, SafetensorError):
-        return False
 
 
 def save(trainer: Trainer, stage: Stage) -> None:

@@ -1,6 +1,7 @@
 """Loading and saving a model the same way for every method."""
 
 import re
+import shutil
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -153,7 +154,10 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
     bad = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if bad:
         raise UserError(f"{len(bad)} weights are not finite ({bad[0]}, …): nothing was saved; lower the learning rate")
-    temporary = directory.with_name(f".{directory.name}.partial")
-    model.save_pretrained(str(temporary))
-    tokenizer.save_pretrained(str(temporary))
-    temporary.rename(directory)
+    unfinished = directory.with_name(f".{directory.name}.partial")
+    try:
+        model.save_pretrained(str(unfinished))
+        tokenizer.save_pretrained(str(unfinished))
+        unfinished.rename(directory)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)  # on a full disk it is in the way

@@ -6,11 +6,12 @@ an open GPU here would be copied into every stage.
 
 import gc
 import logging
+import os
 import signal
 
-from recipes.process import die_with_parent
+from recipes.process import LAUNCHER, die_with_parent
 
-die_with_parent()
+die_with_parent(int(os.environ[LAUNCHER]))
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher and the stage
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it complains of a GPU kernel that nobody asked for
 gc.disable()  # a fifth of the time would go into looking for garbage among modules
