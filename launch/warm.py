@@ -22,7 +22,7 @@ from recipes.process import die_with_parent, set_name, take_children_along
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["recipes.warm"])
-PATIENCE = 30  # seconds that a process gets to end by itself
+PATIENCE = 600  # seconds that a process gets to end by itself: a checkpoint may be large, and the disk slow
 
 
 def warm_up() -> None:
@@ -86,8 +86,11 @@ def start(command: list[str], log: Path | None, environment: dict[str, str], war
 
 
 def stop(process: Process) -> None:
-    """End a process kindly, then firmly: Ctrl-C reaches it by the terminal, a signal to the launcher alone does not."""
-    process.send_signal(signal.SIGINT)
+    """End a process kindly, then firmly: a stage that trains writes a checkpoint, and then ends.
+
+    Ctrl-C reaches it by the terminal and ends it at once; a signal to the launcher alone does not.
+    """
+    process.send_signal(signal.SIGTERM)
     try:
         process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
@@ -121,6 +124,7 @@ def begin(function: Callable[..., None], *arguments: Any) -> None:
     die_with_parent()
     take_children_along()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     function(*arguments)
 
 

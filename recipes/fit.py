@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import Trainer, set_seed
 
 from recipes.config import Stage, UserError, read_json, write_json, write_text
+from recipes.halt import Halt
 from recipes.meter import Guard, Meter
 from recipes.model import save_model
 from recipes.process import die_with_parent
@@ -83,9 +84,12 @@ def fit(trainer: Trainer, stage: Stage) -> None:
     meter = Meter(stage.directory, trainer.data_collator, getattr(trainer, "reference_seconds", 0.0))
     trainer.data_collator = meter
     trainer.meter = meter  # type: ignore[attr-defined]  # RLOO counts what it samples
-    for callback in (meter.callback, Guard(trainer, meter)):
+    halt = Halt(trainer)
+    for callback in (meter.callback, Guard(trainer, meter), halt):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=newest_checkpoint(stage.directory))
+    if halt.halted:
+        raise KeyboardInterrupt
     save(trainer, stage)
     cost = meter.total(trainer.accelerator)
     if trainer.is_world_process_zero():

@@ -1,0 +1,111 @@
+"""Jobs on a real Slurm, of one node with two pretended GPUs: handed over, ended, queued again, finished."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import DAEMONS, Cluster, find
+from door import launch, record, short, stages, start, wait_for_step, weights
+
+Words = Callable[..., list[str]]
+pytestmark = pytest.mark.skipif(
+    not all(map(find, DAEMONS)), reason="no Slurm: apt-get install --no-install-recommends slurm-wlm munge"
+)
+SLURM = ["launcher=slurm", "launcher.gpus_per_node=1", "launcher.memory_gb=1"]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    found = Cluster(tmp_path_factory.mktemp("slurm"))
+    try:
+        found.run()
+        yield found
+    finally:
+        found.stop()
+
+
+def jobs(runs: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(runs.glob("_sessions/*/*/job.json"))]
+
+
+def test_a_sweep_shares_its_sft_stage_and_never_puts_two_jobs_on_one_gpu(
+    cluster: Cluster, words: Words, tmp_path: Path
+) -> None:
+    sweep = ["pipeline=dpo", "dpo.beta=0.1,0.2,0.3,0.4,0.5,0.6", "evaluate=true", "eval_prompts=4"]
+    options = words(tmp_path, *SLURM, *sweep, *short("sft", "dpo"))
+    printed = launch("--multirun", *options, **cluster.environment)
+    assert "jobs: 6 done, 0 running, 0 waiting" in printed and [job["errors"] for job in jobs(tmp_path)] == [[]] * 6
+    assert [len(stages(tmp_path, f"{stage}-*")) for stage in ("sft", "dpo")] == [1, 6]
+    attempts = [attempt for job in jobs(tmp_path) for attempt in job["attempts"]]
+    assert len(attempts) == 6 and {attempt["devices"] for attempt in attempts} == {"0", "1"}
+    together = [
+        (one["devices"], other["devices"])
+        for one, other in combinations(attempts, 2)
+        if max(map(begin, (one, other))) < min(map(end, (one, other)))
+    ]
+    assert together and all(one != other for one, other in together)
+    (table,) = tmp_path.glob("_sessions/*/table.md")
+    assert all(f"dpo.beta=0.{tenth}" in table.read_text() for tenth in range(1, 7))
+    assert "Missing" not in table.read_text()
+
+
+def begin(attempt: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(attempt["started"])
+
+
+def end(attempt: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(attempt["ended"])
+
+
+def test_a_job_out_of_time_is_queued_again_and_a_cancelled_one_goes_on_by_the_same_command(
+    cluster: Cluster, words: Words, tmp_path: Path
+) -> None:
+    """By the signal that Slurm sends before the time limit; the limit itself is below."""
+    training = ["pipeline=orpo", "orpo.max_steps=100", "orpo.learning_rate=1e-3", "orpo.save_steps=1000"]
+    options = words(tmp_path / "slurm", *SLURM, *training)
+    process = start(*options, **cluster.environment)
+    directory = wait_for_step(tmp_path / "slurm", 5, process)
+    cluster.ask("scancel", "--batch", "--signal=USR2", *cluster.jobs())
+    first = wait_for_stop(directory, 1)
+    wait_for_step(tmp_path / "slurm", first + 5, process)
+    cluster.ask("scancel", *cluster.jobs())
+    second = wait_for_stop(directory, 2)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "cancelled or preempted" in printed, printed
+    cluster.wait_until_idle()  # no process of the job is left
+    launch(*options, **cluster.environment)
+    resumed = re.findall(r"resuming from checkpoint-(\d+)", (directory / "log.txt").read_text())
+    assert resumed == [str(first), str(second)] and 5 <= first < second < 100
+    assert [len(job["attempts"]) for job in jobs(tmp_path / "slurm")] == [2, 1]
+    launch(*words(tmp_path / "here", *training))
+    (here,) = stages(tmp_path / "here")
+    assert here.name == directory.name and weights(here) == weights(directory)
+
+
+def wait_for_stop(directory: Path, count: int, patience: float = 60) -> int:
+    """Wait until a stage has been told to stop so often; return the update at which it did."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        found = re.findall(r"stopping at update (\d+)", (directory / "log.txt").read_text())
+        if len(found) == count:
+            return int(found[-1])
+        time.sleep(0.05)
+    raise AssertionError((directory / "log.txt").read_text())
+
+
+@pytest.mark.slow
+def test_a_time_limit_is_survived(cluster: Cluster, words: Words, tmp_path: Path) -> None:
+    """The least that Slurm knows is a minute, of which the job is told half a minute before its end."""
+    limit = ["launcher.minutes=1", "launcher.warning_seconds=30"]
+    longer = ["orpo.max_steps=4000", "orpo.learning_rate=1e-5", "orpo.save_steps=100000"]
+    launch(*words(tmp_path / "limited", *SLURM, *limit, "pipeline=orpo", *longer), **cluster.environment)
+    launch(*words(tmp_path / "here", "pipeline=orpo", *longer))
+    (limited,), (here,) = (stages(tmp_path / name) for name in ("limited", "here"))
+    assert len(jobs(tmp_path / "limited")[0]["attempts"]) >= 2 and record(limited)["updates"] == 4000
+    assert weights(limited) == weights(here)
