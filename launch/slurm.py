@@ -68,10 +68,10 @@ def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
     try:
         follow(jobs, session)
     except KeyboardInterrupt:
-        arrays = " ".join(dict.fromkeys(job.split("_")[0] for job in jobs))
+        ids = " ".join(dict.fromkeys(job.split("_")[0] for job in jobs))
         console.print(
             f"the jobs go on without this: `squeue` lists them, `make table RUNS={session}` shows what is there, "
-            f"`scancel {arrays}` ends them",
+            f"`scancel {ids}` ends them",
             soft_wrap=True,
         )
         raise
@@ -139,8 +139,10 @@ def queued(jobs: dict[str, Path]) -> dict[str, str]:
 
 
 def conclude(job: str, directory: Path, session: Path) -> None:
-    """Look at what a job left, and note it where it left nothing: it was cancelled, or its node failed."""
+    """Tell what went wrong with a job, and note it where it left nothing: it was cancelled, or its node failed."""
     outcome = Outcome(**read_json(directory / "job.json"))
+    for error in outcome.errors:
+        console.print(f"error: {error}", style="red", soft_wrap=True)
     if not outcome.errors and not outcome.pipelines:
         outcome.fail(CRASH, f"job {job} ended without a word: cancelled, or its node failed; see {session}/slurm")
         keep(outcome, directory)

@@ -49,7 +49,8 @@ class Cluster:
     def __init__(self, directory: Path) -> None:
         """Name the directory, which must be empty, and what commands need to find the cluster."""
         self.directory = directory
-        self.environment = {"SLURM_CONF": str(directory / "slurm.conf")}
+        self.config = str(directory / "slurm.conf")
+        self.environment = os.environ | {"SLURM_CONF": self.config}
 
     def run(self) -> None:
         """Start the daemons, and wait until the node is idle."""
@@ -70,17 +71,15 @@ class Cluster:
         words = [f"--{option}={directory / name}" for option, name in munge.items()]
         self.start("munged", "--force", f"--key-file={key}", *words)
         for daemon in ("slurmctld", "slurmd"):
-            self.start(daemon, "-f", self.environment["SLURM_CONF"])
+            self.start(daemon, "-f", self.config)
         self.wait_until_idle()
 
     def start(self, *words: str) -> None:
-        subprocess.run([str(find(words[0])), *words[1:]], env=os.environ | self.environment, check=True)
+        subprocess.run([str(find(words[0])), *words[1:]], env=self.environment, check=True)
 
     def ask(self, *words: str) -> str:
         """What one of Slurm's commands prints."""
-        found = subprocess.run(
-            words, env=os.environ | self.environment, capture_output=True, text=True, timeout=30, check=True
-        )
+        found = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=30, check=True)
         return found.stdout.strip()
 
     def wait_until_idle(self, patience: float = 60) -> None:

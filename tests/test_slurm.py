@@ -39,7 +39,7 @@ def test_a_sweep_shares_its_sft_stage_and_never_puts_two_jobs_on_one_gpu(
 ) -> None:
     sweep = ["pipeline=dpo", "dpo.beta=0.1,0.2,0.3,0.4,0.5,0.6", "evaluate=true", "eval_prompts=4"]
     options = words(tmp_path, *SLURM, *sweep, *short("sft", "dpo"))
-    printed = launch("--multirun", *options, **cluster.environment)
+    printed = launch("--multirun", *options, SLURM_CONF=cluster.config)
     assert "jobs: 6 done, 0 running, 0 waiting" in printed and [job["errors"] for job in jobs(tmp_path)] == [[]] * 6
     assert [len(stages(tmp_path, f"{stage}-*")) for stage in ("sft", "dpo")] == [1, 6]
     attempts = [attempt for job in jobs(tmp_path) for attempt in job["attempts"]]
@@ -69,7 +69,7 @@ def test_a_job_out_of_time_is_queued_again_and_a_cancelled_one_goes_on_by_the_sa
     """By the signal that Slurm sends before the time limit; the limit itself is below."""
     training = ["pipeline=orpo", "orpo.max_steps=100", "orpo.learning_rate=1e-3", "orpo.save_steps=1000"]
     options = words(tmp_path / "slurm", *SLURM, *training)
-    process = start(*options, **cluster.environment)
+    process = start(*options, SLURM_CONF=cluster.config)
     directory = wait_for_step(tmp_path / "slurm", 5, process)
     cluster.ask("scancel", "--batch", "--signal=USR2", *cluster.jobs())
     first = wait_for_stop(directory, 1)
@@ -79,7 +79,7 @@ def test_a_job_out_of_time_is_queued_again_and_a_cancelled_one_goes_on_by_the_sa
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "cancelled or preempted" in printed, printed
     cluster.wait_until_idle()  # no process of the job is left
-    launch(*options, **cluster.environment)
+    launch(*options, SLURM_CONF=cluster.config)
     resumed = re.findall(r"resuming from checkpoint-(\d+)", (directory / "log.txt").read_text())
     assert resumed == [str(first), str(second)] and 5 <= first < second < 100
     assert [len(job["attempts"]) for job in jobs(tmp_path / "slurm")] == [2, 1]
@@ -104,7 +104,7 @@ def test_a_time_limit_is_survived(cluster: Cluster, words: Words, tmp_path: Path
     """The least that Slurm knows is a minute, of which the job is told half a minute before its end."""
     limit = ["launcher.minutes=1", "launcher.warning_seconds=30"]
     longer = ["orpo.max_steps=4000", "orpo.learning_rate=1e-5", "orpo.save_steps=100000"]
-    launch(*words(tmp_path / "limited", *SLURM, *limit, "pipeline=orpo", *longer), **cluster.environment)
+    launch(*words(tmp_path / "limited", *SLURM, *limit, "pipeline=orpo", *longer), SLURM_CONF=cluster.config)
     launch(*words(tmp_path / "here", "pipeline=orpo", *longer))
     (limited,), (here,) = (stages(tmp_path / name) for name in ("limited", "here"))
     assert len(jobs(tmp_path / "limited")[0]["attempts"]) >= 2 and record(limited)["updates"] == 4000
