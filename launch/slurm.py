@@ -27,7 +27,7 @@ FIRST_LOOK, LONGEST = 1.0, 30.0  # seconds between two looks at the queue: short
 
 def demands(launcher: dict[str, Any], hardware: dict[str, Any]) -> dict[str, Any]:
     """Return what sbatch is asked for, under the names of `submitit.SlurmExecutor.update_parameters`."""
-    nodes = hardware.get("nodes", 1)
+    nodes = hardware["nodes"]
     gpus = launcher["gpus_per_node"]
     if gpus is None:
         gpus = 0 if hardware["use_cpu"] else hardware["processes"] // nodes

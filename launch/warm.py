@@ -18,11 +18,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from launch.command import PATIENCE
+from launch.nodes import Step
 from recipes.process import die_with_parent, set_name, take_children_along
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["recipes.warm"])
-PATIENCE = 600  # seconds that a process gets to end by itself: a checkpoint may be large, and the disk slow
 
 
 def warm_up() -> None:
@@ -79,10 +80,9 @@ def start(command: list[str], log: Path | None, environment: dict[str, str], war
         return Forked(run_module, command[2:], log, environment)
     if log is None:
         return subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
+    kind = Step if command[0] == "srun" else subprocess.Popen
     with log.open("a") as output:
-        return subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment, preexec_fn=die_with_parent
-        )
+        return kind(command, stdout=output, stderr=subprocess.STDOUT, env=environment, preexec_fn=die_with_parent)
 
 
 def stop(process: Process) -> None:

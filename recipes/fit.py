@@ -89,6 +89,7 @@ def fit(trainer: Trainer, stage: Stage) -> None:
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=newest_checkpoint(stage.directory))
     if halt.halted:
+        trainer.accelerator.wait_for_everyone()  # the first to end would take along whoever still writes
         raise KeyboardInterrupt
     save(trainer, stage)
     cost = meter.total(trainer.accelerator)

@@ -27,7 +27,8 @@ class Halt(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Save and stop, unless this was the last update anyway."""
         if self.anybody_asked() and state.global_step < state.max_steps:
-            print(f"stopping at update {state.global_step}, as SIGTERM asked", flush=True)
+            if state.is_world_process_zero:
+                print(f"stopping at update {state.global_step}, as SIGTERM asked", flush=True)
             self.halted = control.should_save = control.should_training_stop = True
 
     def anybody_asked(self) -> bool:

@@ -1,4 +1,4 @@
-"""A private Slurm of one node in one directory: own ports, own munge key and socket, no root, nothing under /etc."""
+"""A private Slurm of two pretended nodes in one directory: own ports, own munge key, no root, nothing under /etc."""
 
 import os
 import shutil
@@ -10,12 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
+NODES = ("first", "second")
 # Slurm holds a job that is queued again until its old credential has expired: two minutes, where this is not set.
 CONFIG = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
@@ -30,21 +30,22 @@ MpiDefault=none
 ReturnToService=2
 SlurmdParameters=config_overrides
 StateSaveLocation={directory}/state
-SlurmdSpoolDir={directory}/spool
+SlurmdSpoolDir={directory}/spool-%n
 SlurmctldPidFile={directory}/slurmctld.pid
-SlurmdPidFile={directory}/slurmd.pid
+SlurmdPidFile={directory}/slurmd-%n.pid
 SlurmctldLogFile={directory}/slurmctld.log
-SlurmdLogFile={directory}/slurmd.log
+SlurmdLogFile={directory}/slurmd-%n.log
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
-PartitionName=test Nodes={host} Default=YES MaxTime=INFINITE State=UP
+NodeName=first NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
+NodeName=second NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=8000 State=UNKNOWN
+PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
 class Cluster:
-    """Two pretended GPUs: Slurm hands out the numbers of any two device files."""
+    """Two nodes, one of them with two pretended GPUs: Slurm hands out the numbers of any two device files."""
 
     def __init__(self, directory: Path) -> None:
         """Name the directory, which must be empty, and what commands need to find the cluster."""
@@ -53,25 +54,26 @@ class Cluster:
         self.environment = os.environ | {"SLURM_CONF": self.config}
 
     def run(self) -> None:
-        """Start the daemons, and wait until the node is idle."""
+        """Start the daemons, and wait until the nodes are idle."""
         directory = self.directory
-        for name in ("state", "spool"):
-            (directory / name).mkdir()
+        (directory / "state").mkdir()
         directory.chmod(0o755)
         key = directory / "munge.key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o600)
         host = socket.gethostname().split(".")[0]
         user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-        (directory / "gres.conf").write_text(f"NodeName={host} Name=gpu File=/dev/null,/dev/zero\n")
+        (directory / "gres.conf").write_text("NodeName=first Name=gpu File=/dev/null,/dev/zero\n")
         (directory / "slurm.conf").write_text(
-            CONFIG.format(host=host, user=user, ports=free_ports(2), directory=directory)
+            CONFIG.format(host=host, user=user, ports=free_ports(3), directory=directory)
         )
         munge = {"socket": "munge.sock", "pid-file": "munged.pid", "log-file": "munged.log", "seed-file": "munge.seed"}
         words = [f"--{option}={directory / name}" for option, name in munge.items()]
         self.start("munged", "--force", f"--key-file={key}", *words)
-        for daemon in ("slurmctld", "slurmd"):
-            self.start(daemon, "-f", self.config)
+        self.start("slurmctld", "-f", self.config)
+        for node in NODES:
+            (directory / f"spool-{node}").mkdir()
+            self.start("slurmd", "-N", node, "-f", self.config)
         self.wait_until_idle()
 
     def start(self, *words: str) -> None:
@@ -83,11 +85,11 @@ class Cluster:
         return found.stdout.strip()
 
     def wait_until_idle(self, patience: float = 60) -> None:
-        """Wait until no job is left on the node."""
+        """Wait until no job is left on the nodes."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
             with suppress(subprocess.SubprocessError):
-                if self.ask("sinfo", "--noheader", "--format=%t") == "idle" and not self.jobs():
+                if self.ask("sinfo", "--noheader", "--format=%t %D") == "idle 2" and not self.jobs():
                     return
             time.sleep(0.1)
         raise AssertionError("\n".join(path.read_text()[-2000:] for path in self.directory.glob("*.log")))
@@ -97,14 +99,14 @@ class Cluster:
         return self.ask("squeue", "--noheader", "--array", "--format=%i").split()
 
     def stop(self) -> None:
-        """End the jobs, then the daemons, the last one first; whatever happened before."""
+        """End the jobs, then the daemons; whatever happened before."""
         with suppress(subprocess.SubprocessError, AssertionError):
             if self.jobs():
                 self.ask("scancel", "--signal=KILL", "--full", *self.jobs())
                 self.ask("scancel", *self.jobs())
             self.wait_until_idle()
-        for daemon in reversed(DAEMONS):
-            end_daemon(self.directory / f"{daemon}.pid")
+        for name in (*(f"slurmd-{node}" for node in NODES), "slurmctld", "munged"):
+            end_daemon(self.directory / f"{name}.pid")
 
 
 def find(daemon: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Jobs on a real Slurm, of one node with two pretended GPUs: handed over, ended, queued again, finished."""
+"""Jobs on a real Slurm, with two pretended GPUs and two pretended nodes: handed over, ended, queued again, finished."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def test_a_job_out_of_time_is_queued_again_and_a_cancelled_one_goes_on_by_the_sa
     wait_for_step(tmp_path / "slurm", first + 5, process)
     cluster.ask("scancel", *cluster.jobs())
     second = wait_for_stop(directory, 2)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=120)
     assert process.returncode == 130 and "cancelled or preempted" in printed, printed
     cluster.wait_until_idle()  # no process of the job is left
     launch(*options, SLURM_CONF=cluster.config)
@@ -88,7 +88,7 @@ def test_a_job_out_of_time_is_queued_again_and_a_cancelled_one_goes_on_by_the_sa
     assert here.name == directory.name and weights(here) == weights(directory)
 
 
-def wait_for_stop(directory: Path, count: int, patience: float = 60) -> int:
+def wait_for_stop(directory: Path, count: int, patience: float = 120) -> int:
     """Wait until a stage has been told to stop so often; return the update at which it did."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
@@ -109,3 +109,19 @@ def test_a_time_limit_is_survived(cluster: Cluster, words: Words, tmp_path: Path
     (limited,), (here,) = (stages(tmp_path / name) for name in ("limited", "here"))
     assert len(jobs(tmp_path / "limited")[0]["attempts"]) >= 2 and record(limited)["updates"] == 4000
     assert weights(limited) == weights(here)
+
+
+@pytest.mark.slow
+def test_two_nodes_train_as_two_processes_do(cluster: Cluster, words: Words, tmp_path: Path) -> None:
+    """One torchrun on each node, which meet on the first; SIGTERM reaches them all, and they agree where to stop."""
+    training = ["pipeline=orpo", "hardware.processes=2", "batch_size=8", "orpo.max_steps=100", "orpo.save_steps=1000"]
+    options = words(tmp_path / "two", "launcher=slurm", "launcher.memory_gb=1", "hardware.nodes=2", *training)
+    process = start(*options, SLURM_CONF=cluster.config)
+    directory = wait_for_step(tmp_path / "two", 5, process)
+    cluster.ask("scancel", "--batch", "--signal=USR2", *cluster.jobs())
+    stopped = wait_for_stop(directory, 1)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    assert f"resuming from checkpoint-{stopped}" in (directory / "log.txt").read_text()
+    launch(*words(tmp_path / "here", *training))
+    assert weights(stages(tmp_path / "here")[0]) == weights(directory)
