@@ -13,8 +13,13 @@ import pytest
 from cluster import DAEMONS, Cluster, find
 from door import launch, record, short, stages, start, wait_for_step, weights
 
+from launch.refuse import refuse_launcher
+from launch.slurm import demands, lines, script
+from recipes.config import UserError
+
 Words = Callable[..., list[str]]
-pytestmark = pytest.mark.skipif(
+Compose = Callable[..., dict[str, Any]]
+needs_slurm = pytest.mark.skipif(
     not all(map(find, DAEMONS)), reason="no Slurm: apt-get install --no-install-recommends slurm-wlm munge"
 )
 SLURM = ["launcher=slurm", "launcher.gpus_per_node=1", "launcher.memory_gb=1"]
@@ -34,6 +39,36 @@ def jobs(runs: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(runs.glob("_sessions/*/*/job.json"))]
 
 
+def test_the_batch_script_asks_for_the_profiles_machine(compose: Compose, tmp_path: Path) -> None:
+    """Two nodes of eight GPUs, as `HARDWARE` and `launcher.` say; the same line on each node, which meet on one."""
+    machine = ["hardware=8x80gb", "hardware.processes=16", "hardware.nodes=2", "batch_size=512"]
+    asked = ["launcher=slurm", "launcher.partition=a", "launcher.account=b", "launcher.qos=c", "launcher.minutes=90"]
+    config = compose(*machine, *asked, "launcher.setup=[module load cuda]", "+launcher.sbatch.constraint=d")
+    text = script(demands(config["launcher"], config["hardware"]), tmp_path, jobs=9)
+    flags = ["nodes=2", "gpus-per-node=8", "ntasks-per-node=1", "array=0-8%9", "partition=a", "account=b", "qos=c"]
+    flags += ["time=90", "constraint=d", "signal=B:USR2@120", "requeue"]
+    assert {f"#SBATCH --{flag}" for flag in flags} <= set(text.splitlines())
+    assert text.index("module load cuda") < text.index("exec ")
+    (line,) = lines(config)
+    assert line.startswith("# srun --nodes=2 --ntasks=2 ") and "--nnodes=2 " in line and "--nproc-per-node=8 " in line
+    assert "--rdzv-backend=c10d --rdzv-endpoint=<first node>:<port> " in line
+    cpu = compose("hardware=cpu", "launcher=slurm")
+    assert "gpus_per_node" not in demands(cpu["launcher"], cpu["hardware"])
+
+
+def test_what_no_cluster_could_do_is_refused(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = compose("launcher=slurm", "launcher.minutes=2", "hardware=cpu")["launcher"]
+    with pytest.raises(UserError, match="minutes=2: give more than"):
+        refuse_launcher(launcher)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="there is no sbatch here"):
+        refuse_launcher(launcher | {"minutes": 60})
+    refuse_launcher(launcher | {"minutes": 60, "dry_run": True})
+    with pytest.raises(UserError, match="name=x: use here or slurm"):
+        refuse_launcher(launcher | {"name": "x"})
+
+
+@needs_slurm
 def test_a_sweep_shares_its_sft_stage_and_never_puts_two_jobs_on_one_gpu(
     cluster: Cluster, words: Words, tmp_path: Path
 ) -> None:
@@ -63,6 +98,7 @@ def end(attempt: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(attempt["ended"])
 
 
+@needs_slurm
 def test_a_job_out_of_time_is_queued_again_and_a_cancelled_one_goes_on_by_the_same_command(
     cluster: Cluster, words: Words, tmp_path: Path
 ) -> None:
@@ -99,18 +135,20 @@ def wait_for_stop(directory: Path, count: int, patience: float = 120) -> int:
     raise AssertionError((directory / "log.txt").read_text())
 
 
+@needs_slurm
 @pytest.mark.slow
 def test_a_time_limit_is_survived(cluster: Cluster, words: Words, tmp_path: Path) -> None:
-    """The least that Slurm knows is a minute, of which the job is told half a minute before its end."""
-    limit = ["launcher.minutes=1", "launcher.warning_seconds=30"]
-    longer = ["orpo.max_steps=4000", "orpo.learning_rate=1e-5", "orpo.save_steps=100000"]
+    """The least that Slurm knows is a minute; it warns up to half a minute earlier than it was asked to."""
+    limit = ["launcher.minutes=1", "launcher.warning_seconds=1"]
+    longer = ["orpo.max_steps=5000", "orpo.learning_rate=1e-5", "orpo.save_steps=100000"]
     launch(*words(tmp_path / "limited", *SLURM, *limit, "pipeline=orpo", *longer), SLURM_CONF=cluster.config)
     launch(*words(tmp_path / "here", "pipeline=orpo", *longer))
     (limited,), (here,) = (stages(tmp_path / name) for name in ("limited", "here"))
-    assert len(jobs(tmp_path / "limited")[0]["attempts"]) >= 2 and record(limited)["updates"] == 4000
+    assert len(jobs(tmp_path / "limited")[0]["attempts"]) >= 2 and record(limited)["updates"] == 5000
     assert weights(limited) == weights(here)
 
 
+@needs_slurm
 @pytest.mark.slow
 def test_two_nodes_train_as_two_processes_do(cluster: Cluster, words: Words, tmp_path: Path) -> None:
     """One torchrun on each node, which meet on the first; SIGTERM reaches them all, and they agree where to stop."""
