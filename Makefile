@@ -2,6 +2,7 @@
 MODEL    ?= pocket
 DATASET  ?=
 HARDWARE ?=
+LAUNCHER ?=
 ARGS     ?=
 RUNS     ?=
 SUITE    ?=
@@ -15,8 +16,8 @@ TOKENIZER ?=
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
-LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS)
-SUITES := $(filter-out __main__ table readme,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
+LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
+SUITES := $(filter-out __main__ table readme job,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
 ifneq ($(filter-out $(SUITES),$(SUITE)),)
 $(error SUITE=$(SUITE): there are $(SUITES))
 endif
@@ -27,6 +28,7 @@ help: ## Print this list
 	@echo "  MODEL=    a file of conf/model     $(notdir $(basename $(wildcard conf/model/*.yaml)))"
 	@echo "  DATASET=  a file of conf/dataset   $(notdir $(basename $(wildcard conf/dataset/*.yaml)))"
 	@echo "  HARDWARE= a file of conf/hardware  $(notdir $(basename $(wildcard conf/hardware/*.yaml)))  (default: detected)"
+	@echo "  LAUNCHER= a file of conf/launcher  $(notdir $(basename $(wildcard conf/launcher/*.yaml)))  (default: here)"
 	@echo '  ARGS=     options, comma = sweep   ARGS="orpo.beta=0.1,0.2 seed=0,1,2"'
 	@echo
 	@echo "  make eval SUITE=… for evidence beside the table; ARGS=--help prints its options:"

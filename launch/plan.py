@@ -82,6 +82,7 @@ def plan_stage(
         "pairs": str(pairs),
         "processes": config["hardware"]["processes"],
         "fsdp": config["hardware"]["fsdp"],
+        "nodes": config["hardware"]["nodes"],
         "options": dict(config[stage]),
         **({"reward_model": reward.path, "reward_revision": reward.revision} if reward else {}),
     }

@@ -1,6 +1,7 @@
 """What would fail or do nothing: refused by a launch and by `make plan`, without torch."""
 
 import re
+import shutil
 from typing import Any
 
 from launch.forecast import shape_of
@@ -8,6 +9,7 @@ from launch.schema import STAGES
 from launch.shape import linears
 from recipes.config import UserError
 
+LAUNCHERS = ("here", "slurm")
 ENGINES = ("packed", "stock")  # as in recipes.trainers, which would import TRL
 LEAST = {"max_length": 2, "train_rows": 2, "test_rows": 2, "max_new_tokens": 1}
 # Trainer options that belong to the experiment or the machine, and where they are set.
@@ -54,6 +56,7 @@ def refuse_useless(config: dict[str, Any]) -> None:
             raise UserError(f"hardware.{name}={value}: give a number above 0")
     if config["model"]["use_peft"]:
         refuse_adapters(config["model"])
+    refuse_launcher(config["launcher"])
 
 
 def refuse_stage(stage: str, options: dict[str, Any]) -> None:
@@ -68,6 +71,27 @@ def refuse_stage(stage: str, options: dict[str, Any]) -> None:
         raise UserError(f"{stage}.learning_rate={options['learning_rate']}: give a number above 0")
     if options.get("engine", "packed") not in ENGINES:
         raise UserError(f"{stage}.engine={options['engine']}: use {' or '.join(ENGINES)}")
+
+
+def refuse_launcher(launcher: dict[str, Any]) -> None:
+    """Refuse to hand jobs to a cluster that is not there, or that would tell them to stop when they start.
+
+    Raises:
+        UserError: naming the option and what may stand there.
+    """
+    if launcher["name"] not in LAUNCHERS:
+        raise UserError(f"launcher.name={launcher['name']}: use {' or '.join(LAUNCHERS)}")
+    if launcher["name"] == "here":
+        return
+    least = launcher["warning_seconds"] / 60
+    if not launcher["minutes"] > least:
+        raise UserError(
+            f"launcher.minutes={launcher['minutes']}: give more than launcher.warning_seconds, {least:g} minutes"
+        )
+    if shutil.which("sbatch") is None and not launcher["dry_run"]:
+        raise UserError(
+            "launcher=slurm: there is no sbatch here: type this where jobs are submitted, or add launcher.dry_run=true"
+        )
 
 
 def refuse_adapters(model: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from launch.command import module, tracking, training
+from launch.nodes import on_every_node, rendezvous
 from launch.plan import Planned
 from launch.tracker import unreachable_tracker
 from launch.warm import Process, start, stop
@@ -70,8 +71,9 @@ def run_stage(planned: Planned, group: str) -> None:
         warm = config["options"]["use_cpu"] and config["processes"] == 1
         if not (directory / FINISHED).exists():
             log_offline_where_needed(config["options"]["report_to"], environment)
-            command = training(config["stage"], directory, config["processes"])
-            run(command, directory, config["stage"], environment, warm)
+            nodes = config.get("nodes", 1)
+            command = training(config["stage"], directory, config["processes"], nodes, rendezvous())
+            run(on_every_node(command, nodes), directory, config["stage"], environment, warm)
         if (directory / "adapter").is_dir() and not (directory / "model").is_dir():
             run(module("recipes.merge", directory), directory, "merge", environment, warm)
         if config["options"]["save_total_limit"] is not None:  # without a limit they stay, for `eval.dynamics`

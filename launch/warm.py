@@ -19,11 +19,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from launch.command import PATIENCE
+from launch.nodes import Step
 from recipes.process import LAUNCHER, die_with_parent, set_name, take_children_along
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["recipes.warm"])
-PATIENCE = 120  # seconds that a process gets to end by itself, its checkpoint included; torchrun gives 30
 
 
 def warm_up() -> None:
@@ -82,8 +83,9 @@ def start(command: list[str], log: Path | None, environment: dict[str, str], war
         return Forked(run_module, command[2:], log, environment)
     if log is None:
         return subprocess.Popen(command, env=environment, preexec_fn=partial(die_with_parent, os.getpid()))
+    kind = Step if command[0] == "srun" else subprocess.Popen
     with log.open("a") as output:
-        return subprocess.Popen(
+        return kind(
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -94,11 +96,8 @@ def start(command: list[str], log: Path | None, environment: dict[str, str], war
 
 
 def stop(process: Process) -> None:
-    """End a process kindly, then firmly: Ctrl-C reaches it by the terminal, a signal to the launcher alone does not.
-
-    A training saves a checkpoint; a second Ctrl-C does not wait for it.
-    """
-    process.send_signal(signal.SIGINT)
+    """End a process kindly, then firmly: a training saves a checkpoint; a second Ctrl-C does not wait for it."""
+    process.send_signal(signal.SIGTERM)
     try:
         process.wait(PATIENCE)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
@@ -135,6 +134,7 @@ def begin(function: Callable[..., None], *arguments: Any) -> None:
         return
     take_children_along()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     function(*arguments)
 
 

@@ -140,8 +140,8 @@ class Interruption(TrainerCallback):
         self.accelerator.set_trigger()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Stop where any process had a signal."""
-        if self.accelerator.check_trigger():
+        """Stop where any process had a signal, unless this was the last update anyway."""
+        if self.accelerator.check_trigger() and state.global_step < state.max_steps:
             print(f"interrupted: saving a checkpoint of update {state.global_step}", flush=True)
             self.came = control.should_save = control.should_training_stop = True
 

@@ -153,6 +153,7 @@ class Hardware:
     use_cpu: bool = False
     bf16: bool = True
     fsdp: bool = False
+    nodes: int = 1  # that `processes` are spread over evenly
     activation_checkpointing: bool = True  # recompute activations in the backward pass: less memory, a third slower
     tflops: float | None = None  # peak rate of one device in bf16, dense; only used to estimate hours
     utilisation: float = 0.4  # the share of it that a training reaches
@@ -175,6 +176,7 @@ class Stage:
     fsdp: bool
     options: dict[str, Any]  # the trainer's, under TRL's names
     digest: str
+    nodes: int = 1
     reward_model: str | None = None  # RLOO's: the directory or hub id of the classifier that it asks
     reward_revision: str | None = None
 

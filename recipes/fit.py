@@ -95,6 +95,7 @@ def fit(trainer: Trainer, stage: Stage) -> None:
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=newest_checkpoint(stage.directory))
     if interruption.came:
+        trainer.accelerator.wait_for_everyone()  # the first to end would take along whoever still writes
         raise KeyboardInterrupt("interrupted by a signal: the same command goes on from the last checkpoint")
     save(trainer, stage)
     cost = meter.total(trainer.accelerator)

@@ -12,7 +12,8 @@ import signal
 from recipes.process import LAUNCHER, die_with_parent
 
 die_with_parent(int(os.environ[LAUNCHER]))
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher and the stage
+for number in (signal.SIGINT, signal.SIGTERM):  # these are for the launcher and the stage, which would die with this
+    signal.signal(number, signal.SIG_IGN)
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it complains of a GPU kernel that nobody asked for
 gc.disable()  # a fifth of the time would go into looking for garbage among modules
 
