@@ -128,7 +128,7 @@ def wait_for_stop(directory: Path, count: int, patience: float = 120) -> int:
     """Wait until a stage has been told to stop so often; return the update at which it did."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
-        found = re.findall(r"stopping at update (\d+)", (directory / "log.txt").read_text())
+        found = re.findall(r"saving a checkpoint of update (\d+)", (directory / "log.txt").read_text())
         if len(found) == count:
             return int(found[-1])
         time.sleep(0.05)
