@@ -24,6 +24,7 @@ from eval.session import console
 from eval.suite import run
 from recipes.config import UserError, done, read_config, read_json, write_json
 from recipes.data import open_pairs
+from recipes.hub import WEIGHTS
 
 KINDS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}  # safetensors' names, and llama.cpp's
 FORMATS = ("hf", "gguf")
@@ -117,7 +118,7 @@ def questions(directory: Path, options: Options) -> list[Question]:
     dialogues = [rows[number * len(rows) // count]["prompt"] for number in range(count)]
     answers = answer(directory, dialogues, Sampling(options.max_new_tokens, 0.0), lambda count: None)
     ids = prompt_ids(load_renderer(directory), dialogues)
-    return [Question(*known, said[0].text) for *known, said in zip(dialogues, ids, answers, strict=True)]
+    return [Question(turns, begun, said.text) for turns, begun, (said,) in zip(dialogues, ids, answers, strict=True)]
 
 
 def export_hf(directory: Path, target: Path, asked: list[Question], options: Options) -> int:
@@ -136,7 +137,7 @@ def export_hf(directory: Path, target: Path, asked: list[Question], options: Opt
 def transformers_answers(path: Path, dialogues: list[Any], options: Options, like: Any) -> list[str]:
     """Answer as anybody's code does, with nothing but what lies at `path`; precision and device are those of `like`."""
     tokenizer = pretrained(AutoTokenizer, str(path), None)
-    model = pretrained(AutoModelForCausalLM, str(path), None, dtype=like.dtype).to(like.device)
+    model = pretrained(AutoModelForCausalLM, str(path), None, dtype=like.dtype, **WEIGHTS).to(like.device)
     texts = []
     for turns in dialogues:
         prompt: Any = tokenizer.apply_chat_template(

@@ -1,9 +1,9 @@
 """`python -m eval.push STAGE to=ORGANISATION/NAME [dry_run=true] [public=true]`: a stage's model to the hub.
 
-The repository of the Hugging Face hub is private unless `public=true`, and only what loads the model is sent: weights in safetensors or GGUF,
-configuration, tokenizer, chat template and card; no checkpoint, log, record or evaluation. Instead of a stage, a
-directory that `make export` wrote may be named. The token is that of the environment, $HF_TOKEN. `dry_run=true` prints
-what would be sent and where to, and asks nobody.
+The hub is Hugging Face's. The repository is private unless `public=true`, and only what loads the model is sent:
+weights in safetensors or GGUF, configuration, tokenizer, chat template and card; no checkpoint, log, record or
+evaluation. Instead of a stage, a directory that `make export` wrote may be named. The token is that of the
+environment, $HF_TOKEN. `dry_run=true` prints what would be sent and where to, and asks nobody.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
 from eval.session import console
@@ -129,7 +129,9 @@ def upload(directory: Path, target: str, files: list[str], public: bool) -> None
         commit = hub.upload_folder(
             repo_id=target, folder_path=directory, allow_patterns=files, commit_message="Add the model"
         )
-    except (HfHubHTTPError, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # the hub's client has its own, that of the network beneath it others
         reason = redact(" ".join(str(error).split()))[:200]
         raise UserError(f"{constants.ENDPOINT} did not take it ({reason}): the same command tries again") from None
     console.print(f"sent: {commit.commit_url}", soft_wrap=True)

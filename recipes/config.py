@@ -8,12 +8,17 @@ from typing import Any
 
 import yaml
 
+from recipes.secrets import redact
+
 # Raised by one whenever a stage directory written before could no longer be read or resumed.
 FORMAT = 1
 
 
 class UserError(Exception):
-    """What the user can mend: one line that says what is wrong, where, and what to do instead."""
+    """What the user can mend: one line that says what is wrong, where, and what to do instead; without secrets."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 @dataclass
@@ -233,9 +238,9 @@ def done(directory: Path) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: to a temporary name of this process, then rename."""
+    """Write a file whole or not at all, without known secrets: to a temporary name of this process, then rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
+    temporary.write_text(redact(text))
     temporary.replace(path)
 
 

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-NAMES = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$")
+NAMES = re.compile(r"(^|_)(TOKEN|(API)?KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS)$")
 LEAST = 8  # characters; a shorter value is no secret, and might be a word
 HIDDEN = "***"
 
