@@ -115,7 +115,9 @@ def tell(found: dict[str, Any], twin: Path) -> None:
     """Print what was found."""
     largest = found["largest_difference"]
     words = (
-        "are equal bit for bit" if found["same_bits"] else f"differ by at most {largest} (tolerance {found['tolerance']})"
+        "are equal bit for bit"
+        if found["same_bits"]
+        else f"differ by at most {largest} (tolerance {found['tolerance']})"
     )
     if largest is None:
         words = "have other names or shapes"

@@ -21,13 +21,15 @@ from recipes.config import UserError, read_json
 from recipes.weights import difference
 
 Words = Callable[..., list[str]]
+SECRET = "a-token-that-nobody-may-see"
 
 
 @pytest.fixture(scope="module")
 def stage(words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ORPO stage that has learnt a little."""
     runs = tmp_path_factory.mktemp("runs")
-    launch(*words(runs, "pipeline=orpo", "orpo.max_steps=40", "orpo.learning_rate=3e-3"))
+    named = [f"orpo.run_name={SECRET}"]
+    launch(*words(runs, "pipeline=orpo", "orpo.max_steps=40", "orpo.learning_rate=3e-3", *named), A_TOKEN=SECRET)
     (directory,) = stages(runs)
     return directory
 
@@ -35,6 +37,12 @@ def stage(words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def files(directory: Path) -> dict[str, tuple[bytes, int]]:
     found = [path for path in directory.rglob("*") if path.is_file()]
     return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+def test_a_secret_of_the_environment_is_in_no_file(stage: Path) -> None:
+    for path, (content, _) in files(stage.parents[2]).items():
+        assert SECRET.encode() not in content, path
+    assert "run_name: '***'" in (stage / "config.yaml").read_text()
 
 
 def test_a_stage_is_reproduced_bit_for_bit_and_left_alone(stage: Path) -> None:
@@ -117,10 +125,8 @@ def test_another_models_answers_leave_no_export(stage: Path, tmp_path: Path) -> 
     options = Options(to=str(tmp_path / "out"), prompts=4, max_new_tokens=16)
     asked = export.questions(copy, options)
     weights = load_file(copy / "model" / "model.safetensors")
-    swapped = {
-        name: weight.flip(0) if name.endswith("norm.weight") else weight * -1 for name, weight in weights.items()
-    }
-    save_file(swapped, copy / "model" / "model.safetensors", {"format": "pt"})
+    weights["lm_head.weight"] = weights["lm_head.weight"].flip(0)
+    save_file(weights, copy / "model" / "model.safetensors", {"format": "pt"})
     assert export.questions(copy, options) == asked, "the run's answers are kept"
     with pytest.raises(UserError, match=r"nothing was exported: \d of 4 greedy answers are not the run's"):
         export.main([str(copy)], options)
