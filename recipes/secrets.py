@@ -6,7 +6,7 @@ from pathlib import Path
 
 NAMES = re.compile(r"(^|_)(TOKEN|(API)?KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS)$")
 LEAST = 8  # characters; a shorter value is no secret, and might be a word
-HIDDEN = "***"
+HIDDEN = "(hidden)"  # plain in YAML, JSON and HTML
 
 
 def secrets() -> list[str]:

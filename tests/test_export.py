@@ -42,7 +42,7 @@ def files(directory: Path) -> dict[str, tuple[bytes, int]]:
 def test_a_secret_of_the_environment_is_in_no_file(stage: Path) -> None:
     for path, (content, _) in files(stage.parents[2]).items():
         assert SECRET.encode() not in content, path
-    assert "run_name: '***'" in (stage / "config.yaml").read_text()
+    assert "run_name: (hidden)" in (stage / "config.yaml").read_text()
 
 
 def test_a_stage_is_reproduced_bit_for_bit_and_left_alone(stage: Path) -> None:

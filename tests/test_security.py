@@ -125,5 +125,8 @@ def test_secrets_are_in_no_file_error_or_outcome(
     outcome = Outcome([])
     outcome.fail(1, leak)
     said = [(tmp_path / "config.yaml").read_text(), str(UserError(leak)), outcome.errors[0]]
-    assert said == ["401 for *** and ***"] * 3 and (tmp_path / "log.txt").read_bytes() == b"401 for *** and ***\xff"
+    assert (
+        said == ["401 for (hidden) and (hidden)"] * 3
+        and (tmp_path / "log.txt").read_bytes() == b"401 for (hidden) and (hidden)\xff"
+    )
     assert SECRET not in capfd.readouterr().err
