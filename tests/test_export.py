@@ -21,7 +21,7 @@ from recipes.config import UserError, read_json
 from recipes.weights import difference
 
 Words = Callable[..., list[str]]
-SECRET = "a-token-that-nobody-may-see"
+SECRET = "a-token-that-nobody-may-see"  # pragma: allowlist secret
 
 
 @pytest.fixture(scope="module")
