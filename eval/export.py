@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -160,7 +161,8 @@ def export_gguf(directory: Path, target: Path, asked: list[Question], options: O
     said = target.with_name(f"{target.name}.json")
     try:
         given = [{"dialogue": question.dialogue, "ids": question.ids} for question in asked]
-        write_json(said, {"max_tokens": options.max_new_tokens, "questions": given})
+        how = {"max_tokens": options.max_new_tokens, "threads": torch.get_num_threads()}
+        write_json(said, {**how, "questions": given})
         gguf.call("answer", target, said)
         found = read_json(said)["questions"]
     finally:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import UserError, read_json, write_json
+from recipes.process import die_with_parent
 
 PLACE = Path(sys.prefix, "gguf")
 GPT2 = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
@@ -28,7 +29,7 @@ def call(*words: object) -> None:
     if not (PLACE / "convert_hf_to_gguf.py").is_file():
         raise UserError(f"{PLACE} holds no llama.cpp: `make export FORMAT=gguf …` installs it there")
     command = [sys.executable, "-m", "eval.gguf", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=die_with_parent)
     if done.returncode:
         last = next(iter(done.stderr.strip().splitlines()[::-1]), f"exit status {done.returncode}")
         raise UserError(f"llama.cpp does not {words[0]} {words[1]} ({last[:200]}): use FORMAT=hf")
@@ -67,6 +68,8 @@ def answer(file: str, questions: str) -> None:
     settings.model.path, settings.verbosity, settings.n_parallel, settings.n_gpu_layers = file, -1, 1, 0
     settings.cache_type_k = settings.cache_type_v = runtime.ggml_type.GGML_TYPE_F32  # the default rounds to 16 bits
     settings.n_ctx = max(len(question["ids"]) for question in asked["questions"]) + asked["max_tokens"] + 1
+    # one thread too many waits for the others by spinning: on shared cores that takes minutes instead of seconds
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = asked["threads"]
     server = runtime.Server(settings)
     how = {"temperature": 0.0, "max_tokens": asked["max_tokens"]}
     for question in asked["questions"]:
