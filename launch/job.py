@@ -22,8 +22,10 @@ from launch.refuse import refuse_unused, refuse_useless
 from launch.room import check_memory
 from launch.run import StageFailed, console, prepare_directory, run_stage, say
 from launch.schema import resolve
+from launch.trust import unpinned
 from launch.warm import call
-from recipes.config import FORMAT, UserError, done, read_config, read_json, write_config, write_json
+from recipes.config import FORMAT, UserError, done, read_config, read_json, write_config, write_json, write_text
+from recipes.secrets import redact
 from recipes.versions import versions
 
 USER, CRASH, INTERRUPTED = 2, 1, 130
@@ -58,6 +60,7 @@ class Outcome:
 
     def fail(self, status: int, message: str) -> None:
         """Note what went wrong, and tell it."""
+        message = redact(message)
         self.status = max(self.status, status)
         self.errors.append(message)
         console.print(f"error: {message}", style="red", soft_wrap=True)
@@ -123,7 +126,7 @@ def kept(outcome: Outcome, directory: Path) -> Iterator[None]:
         outcome.fail(USER, f"{error.strerror or error}: {error.filename or directory}")
     except Exception as error:  # a defect of ours must not take the other jobs of a sweep with it
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "traceback.txt").write_text(traceback.format_exc())
+        write_text(directory / "traceback.txt", traceback.format_exc())
         outcome.fail(CRASH, f"{type(error).__name__}: {error}; see {directory / 'traceback.txt'}")
     finally:
         keep(outcome, directory)
@@ -138,6 +141,8 @@ def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
     config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
     reward = find_reward_model(config)
     start = find_base(config)
+    for line in unpinned(config):
+        say(line)
     check_memory(config)
     check_room(config, start)
     pairs = prepare_pairs(config, start, say)

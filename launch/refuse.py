@@ -7,6 +7,7 @@ from typing import Any
 from launch.forecast import shape_of
 from launch.schema import STAGES
 from launch.shape import linears
+from launch.trust import refuse_untrusted
 from recipes.config import UserError
 
 LAUNCHERS = ("here", "slurm")
@@ -65,6 +66,7 @@ def refuse_stage(stage: str, options: dict[str, Any]) -> None:
     Raises:
         UserError: naming the option and what may stand there.
     """
+    refuse_untrusted(stage, options)
     if options["max_steps"] == 0 or (options["max_steps"] < 0 and options["num_train_epochs"] <= 0):
         raise UserError(f"{stage}.max_steps and {stage}.num_train_epochs leave nothing to train: give one above 0")
     if not 0 < options["learning_rate"] < float("inf"):

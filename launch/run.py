@@ -26,6 +26,7 @@ from launch.tracker import unreachable_tracker
 from launch.warm import Process, start, stop
 from recipes.config import DamagedConfig, UserError, done, read_config, write_config
 from recipes.process import interrupt_on_signals
+from recipes.secrets import scrub
 from recipes.versions import versions
 from recipes.whole import remove_leftovers
 
@@ -175,6 +176,8 @@ def run(command: list[str], directory: Path, title: str, environment: dict[str, 
     except KeyboardInterrupt:
         stop(process)
         raise
+    finally:
+        scrub(log)
     if process.returncode:
         raise failure(process.returncode, directory, title, before)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from recipes.secrets import redact
 from recipes.whole import write_text as write_text
 
 # Raised by one whenever a stage directory written before could no longer be read or resumed.
@@ -14,7 +15,10 @@ FORMAT = 1
 
 
 class UserError(Exception):
-    """What the user can mend: one line that says what is wrong, where, and what to do instead."""
+    """What the user can mend: one line that says what is wrong, where, and what to do instead; without secrets."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 class DamagedConfig(UserError):

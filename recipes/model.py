@@ -20,6 +20,7 @@ from transformers import (
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from recipes.config import Model, Stage, UserError
+from recipes.hub import NO_CODE, WEIGHTS, reason
 from recipes.render import stop_ids
 
 REWARD = "reward"  # the stage whose model is a classifier
@@ -33,7 +34,7 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
         UserError: no tokenizer can be loaded, or there is no chat template to be had.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, **NO_CODE)
     except Exception as error:  # a missing or damaged file raises whatever its reader does
         raise UserError(
             f"{path} has no tokenizer that can be loaded ({reason(error)}): copy or download it anew, "
@@ -87,24 +88,19 @@ def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:
         UserError: a file is missing or damaged, or the architecture is unknown.
     """
     try:
-        config = AutoConfig.from_pretrained(stage.start, revision=stage.start_revision)
+        config = AutoConfig.from_pretrained(stage.start, revision=stage.start_revision, **NO_CODE)
         for name, value in config.to_dict().items():
             if stage.options["disable_dropout"] and isinstance(value, float) and DROPOUT.search(name):
                 setattr(config, name, 0.0)
         kind = AutoModelForCausalLM
         if stage.stage == REWARD:
             config.num_labels, kind = 1, AutoModelForSequenceClassification
-        return kind.from_pretrained(stage.start, config=config, revision=stage.start_revision, **options)
+        return kind.from_pretrained(stage.start, config=config, revision=stage.start_revision, **WEIGHTS, **options)
     except (OSError, ValueError, SafetensorError, UnpicklingError) as error:
         raise UserError(
             f"{stage.start} holds no model that can be loaded ({reason(error)}): copy or download it anew, "
             "or check model.model_name_or_path"
         ) from None
-
-
-def reason(error: Exception) -> str:
-    """Return the first line of what a library says, or the error's kind where it says nothing."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def fit_to_tokenizer(model: PreTrainedModel, profile: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

@@ -33,6 +33,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
         "stage": stage.stage,
         "digest": stage.digest,
         "start": stage.start,
+        "start_revision": stage.start_revision,
         "seed": stage.seed,
         "batch_size": stage.batch_size,
         "updates": trainer.state.global_step,

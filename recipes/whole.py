@@ -8,6 +8,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from recipes.secrets import redact
+
 SEAL = "seal.json"
 HERE = platform.node().replace(".", "-")
 
@@ -36,10 +38,10 @@ def alive(pid: int) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: to a temporary name of this process, then rename."""
+    """Write a file whole or not at all, without known secrets: to a temporary name of this process, then rename."""
     unfinished = temporary(path)
     try:
-        unfinished.write_text(text)
+        unfinished.write_text(redact(text))
         unfinished.replace(path)
     finally:
         with suppress(OSError):
