@@ -17,6 +17,7 @@ from launch.refuse import refuse_unused, refuse_useless
 from launch.room import check_memory
 from launch.run import StageFailed, console, prepare_directory, run_stage, say
 from launch.schema import resolve
+from launch.strategy import check_installed
 from launch.warm import call
 from recipes.config import UserError, done, read_json, write_json
 from recipes.versions import versions
@@ -91,6 +92,7 @@ def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
     Raises:
         UserError: before anything is trained, for whatever the user can mend.
     """
+    check_installed(config["hardware"]["strategy"])
     config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
     reward = find_reward_model(config)
     start = find_base(config)

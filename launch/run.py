@@ -66,7 +66,7 @@ def run_stage(planned: Planned, group: str) -> None:
         warm = config["options"]["use_cpu"] and config["processes"] == 1
         if not (directory / FINISHED).exists():
             log_offline_where_needed(config["options"]["report_to"], environment)
-            command = training(config["stage"], directory, config["processes"])
+            command = training(config["stage"], directory, config["processes"], config.get("nodes", 1))
             run(command, directory, config["stage"], environment, warm)
         if (directory / "adapter").is_dir() and not (directory / "model").is_dir():
             run(module("recipes.merge", directory), directory, "merge", environment, warm)

@@ -102,9 +102,9 @@ def check_machine(trainer: Trainer, stage: Stage) -> None:
     if found != stage.processes:
         raise UserError(f"{found} processes train where the hardware profile says {stage.processes}")
     sharded = trainer.accelerator.distributed_type == DistributedType.FSDP
-    if stage.fsdp and not sharded:
+    if stage.strategy == "fsdp2" and not sharded:
         raise UserError(
-            f"FSDP was asked for, but {trainer.accelerator.distributed_type} would run: set hardware.fsdp=false"
+            f"FSDP was asked for, but {trainer.accelerator.distributed_type} would run: set hardware.strategy=ddp"
         )
 
 
@@ -154,7 +154,7 @@ def save(trainer: Trainer, stage: Stage) -> None:
     """Save the trained weights: `model/`, or `adapter/` for the merge that follows."""
     if hasattr(trainer.model, "peft_config"):
         trainer.save_model(str(stage.directory / "adapter"))
-    elif stage.fsdp:
+    elif stage.strategy in ("fsdp2", "zero3"):
         trainer.save_model(str(stage.output))
     elif trainer.is_world_process_zero():
         shutil.rmtree(stage.output, ignore_errors=True)

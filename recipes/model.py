@@ -66,6 +66,7 @@ def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMo
     if quantisation:
         options = {"quantization_config": quantisation, "device_map": {"": device()}}
     model = pretrained(stage, dtype=config.dtype, attn_implementation=config.attn_implementation, **options)
+    keep_differentiable(model)
     if stage.stage == REWARD:
         head: Any = model.score
         torch.nn.init.zeros_(head.weight)
@@ -99,6 +100,17 @@ def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:
             f"{stage.start} holds no model that can be loaded ({reason(error)}): copy or download it anew, "
             "or check model.model_name_or_path"
         ) from None
+
+
+def keep_differentiable(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights in the first forward pass in evaluation mode.
+
+    CPUs with AVX512-BF16 multiply by the repacked ones faster, but no gradient passes them, and they stay repacked
+    when training goes on: after an evaluation, or `recipes.probe` before the training, adapters learn something else.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def reason(error: Exception) -> str:

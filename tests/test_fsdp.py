@@ -19,7 +19,7 @@ def test_sharded_weights_are_those_of_one_process(words: Words, tmp_path: Path, 
     options = [f"pipeline={pipeline}", "evaluate=false", f"tuning={tuning}", "batch_size=8", *short(*methods)]
     options += [f"{method}.{word}" for method in methods for word in ("optim=sgd", "learning_rate=0.1")]
     launch(*words(tmp_path / "one", *options, "hardware.per_device_batch=8"))
-    launch(*words(tmp_path / "fsdp", *options, "hardware.processes=2", "hardware.fsdp=true"), PYTHONPATH=SHIM)
+    launch(*words(tmp_path / "fsdp", *options, "hardware.processes=2", "hardware.strategy=fsdp2"), PYTHONPATH=SHIM)
     for method in methods:
         (one,), (sharded,) = (stages(tmp_path / name, f"{method}-*") for name in ("one", "fsdp"))
         assert record(sharded)["processes"] == 2 and record(sharded)["pairs"] == record(one)["pairs"]
