@@ -193,14 +193,29 @@ is composed, and names the nearest that works. Columns: one process, then severa
 `tuning`, and `engine`: packed, or TRL's own.
 
 - **tested**: in float32 `tests/test_compatibility.py` trains it on two processes of a CPU and compares every weight
-  with those of one process, to 1e-5. FSDP2 is there by a shim of the tests, since Accelerate asks for a GPU. RLOO's
-  processes draw answers of their own: its weights are compared with the start's only, from which they must have moved.
+  with those of one process, to 1e-5. FSDP2 is there by a shim of the tests, since Accelerate asks for a GPU. The
+  one process is trained there too.
+- **runs**: likewise, but RLOO's processes draw answers of their own: no weights are compared, the model must load.
 - *composed*: nothing is known against it and its options are made, but it has never been run here.
 - A number: refused, for the reason below the table.
 
 On a GPU none of this has run. bf16 is composed wherever float32 is tested, but where a number says otherwise.
 DeepSpeed (`zero2`, `zero3`) is not among the requirements: `pip install deepspeed`. Under it a model computes in bf16
 on float32 copies that the optimiser keeps, and is saved in bf16.
+"""
+
+
+TAIL = """
+## What a run checks by itself
+
+Each of these is one line in place of a wrong result; `recipes/alarms.py`, `recipes/merge.py` and `recipes/fit.py`.
+
+- Another number of processes or another strategy than the profile's: stops before the first update.
+- An optimiser or a schedule that would begin anew after a resume: stops.
+- DPO whose first loss is not ln 2, its reference not being its start: stops after the first update.
+- FSDP2 that would hand bf16 logits or log-probs to the loss, as Accelerate has it: made float32, and checked.
+- A save that left no model that loads, or another adapter than was trained: no record, the last checkpoint stays.
+- A base that is not the one that adapters were trained on, or whose merge answers otherwise: nothing is merged.
 """
 
 
@@ -214,7 +229,7 @@ def page() -> str:
         if possible(row[0]):
             lines.append(f"| {method}, {kind}, {engine} | {' | '.join(map(status, row))} |")
     reasons = [f"{number}. {rule.reason[0].upper()}{rule.reason[1:]}." for number, rule in enumerate(RULES, 1)]
-    return "\n".join([HEAD, *lines, "", *reasons, ""])
+    return "\n".join([HEAD, *lines, "", *reasons, TAIL.rstrip("\n"), ""])
 
 
 def status(cell: Cell) -> str:
@@ -223,7 +238,8 @@ def status(cell: Cell) -> str:
     if broken:
         return str(RULES.index(broken) + 1)
     half = refusal(replace(cell, precision="bf16"))
-    return ("**tested**" if tested(cell) else "*composed*") + (f", bf16: {RULES.index(half) + 1}" if half else "")
+    ran = "**runs**" if cell.method == "rloo" else "**tested**"
+    return (ran if tested(cell) else "*composed*") + (f", bf16: {RULES.index(half) + 1}" if half else "")
 
 
 if __name__ == "__main__":

@@ -102,6 +102,22 @@ def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:
         ) from None
 
 
+def check_loadable(directory: Path, stage: str) -> None:
+    """Let Transformers hold a saved model's names and shapes against its config; no weight is read.
+
+    Raises:
+        UserError: a weight is missing, or has another shape.
+    """
+    kind = AutoModelForSequenceClassification if stage == REWARD else AutoModelForCausalLM
+    try:
+        _, found = kind.from_pretrained(directory, device_map="meta", output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{directory} was saved and cannot be loaded ({reason(error)}): run again") from None
+    bad = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"], *found["unexpected_keys"]]))
+    if bad:
+        raise UserError(f"{directory} was saved without being whole ({bad[0]}, …): run again from the last checkpoint")
+
+
 def keep_differentiable(model: PreTrainedModel) -> None:
     """Keep bitsandbytes from repacking 4-bit weights in the first forward pass in evaluation mode.
 

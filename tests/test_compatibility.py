@@ -1,5 +1,6 @@
 """The table of what goes together: its page, its refusals, and each cell that a CPU can run against one process."""
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import ROOT, run
+from door import ROOT, losses, run
 from safetensors.torch import load_file
 
 from launch.compatibility import Cell, cells, nearest, page, refusal, refuse_incompatible, tested
@@ -86,7 +87,10 @@ def test_two_processes_end_with_the_weights_of_one_in_every_cell_that_a_cpu_can_
     asked = {cell: reward if cell.method == "rloo" else None for cell in (*ONE, *TWO)}
     single = {cell: reward if cell == judge else train(make(cell, asked[cell])) for cell in ONE}
     double = {cell: make(cell, asked[cell]) for cell in TWO}
-    on_two_processes(list(double.values()))
+    fsdp2 = Cell("orpo", "full", "fsdp2", False, "fp32", "packed")
+    shards = make(fsdp2, None, "orpo.fsdp_config={state_dict_type:SHARDED_STATE_DICT}")
+    half = make(replace(fsdp2, method="dpo", precision="bf16", engine="stock"))
+    on_two_processes([*double.values(), shards, half])
     assert len(double) >= 36
     for cell, directory in double.items():
         assert not (directory / "error.txt").exists(), (cell, (directory / "error.txt").read_text())
@@ -94,6 +98,9 @@ def test_two_processes_end_with_the_weights_of_one_in_every_cell_that_a_cpu_can_
         assert ours.keys() == theirs.keys(), cell
         apart = max(float((ours[name] - weight).abs().max()) for name, weight in theirs.items())
         assert apart < 1e-5 if cell.method != "rloo" else 0 < apart < 1, (cell, apart)
+    assert "was saved and cannot be loaded" in (shards / "error.txt").read_text()
+    # of bf16 logits it would be 0.6914
+    assert losses(half)[0] == pytest.approx(math.log(2), abs=1e-3)
 
 
 def test_the_page_is_the_generated_one() -> None:

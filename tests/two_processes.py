@@ -1,5 +1,6 @@
 """Train stage directories one after the other in the same processes: `torchrun tests/two_processes.py DIRECTORY…`."""
 
+import os
 import sys
 import traceback
 from importlib import import_module
@@ -17,6 +18,7 @@ def main(directories: list[str]) -> None:
         except Exception as error:
             traceback.print_exc()
             (directory / "error.txt").write_text(f"{type(error).__name__}: {error}")
+        os.environ.pop("ACCELERATE_USE_FSDP", None)  # Accelerate sets it for the rest of a process's life
 
 
 if __name__ == "__main__":
