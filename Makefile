@@ -106,8 +106,9 @@ format: $(VENV) ## Format the code
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-docs: $(VENV) ## Write the generated parts: docs/options.md, and with RUNS=... the README's table
+docs: $(VENV) ## Write the generated parts: docs/options.md, docs/compatibility.md, and with RUNS=... the README's table
 	@$(PYTHON) -m launch.options > docs/options.md.new && mv docs/options.md.new docs/options.md
+	@$(PYTHON) -m launch.compatibility > docs/compatibility.md.new && mv docs/compatibility.md.new docs/compatibility.md
 	@$(if $(RUNS),$(PYTHON) -m eval.readme $(RUNS))
 
 audit: $(VENV) ## Look the pinned packages up in the database of known vulnerabilities, where that can be reached

@@ -22,6 +22,7 @@ from launch.refuse import refuse_unused, refuse_useless
 from launch.room import check_memory
 from launch.run import StageFailed, console, prepare_directory, run_stage, say
 from launch.schema import resolve
+from launch.strategy import check_installed
 from launch.trust import unpinned
 from launch.warm import call
 from recipes.config import FORMAT, UserError, done, read_config, read_json, write_config, write_json, write_text
@@ -138,6 +139,7 @@ def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
     Raises:
         UserError: before anything is trained, for whatever the user can mend.
     """
+    check_installed(config["hardware"]["strategy"])
     config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
     reward = find_reward_model(config)
     start = find_base(config)

@@ -4,6 +4,7 @@ import re
 import shutil
 from typing import Any
 
+from launch.compatibility import refuse_incompatible
 from launch.forecast import shape_of
 from launch.schema import STAGES
 from launch.shape import linears
@@ -20,6 +21,8 @@ OWNED = {
     "max_length": "dataset.max_length",
     "seed": "seed",
     "output_dir": "runs and the stage's digest",
+    "fsdp": "hardware.strategy",
+    "deepspeed": "hardware.strategy",
 }
 RATES = ("memory_gb", "tflops", "utilisation")
 OUTER = {"lm_head", "embed_tokens", "score"}  # what adapters can be on beside the matrices of the layers
@@ -58,6 +61,7 @@ def refuse_useless(config: dict[str, Any]) -> None:
     if config["model"]["use_peft"]:
         refuse_adapters(config["model"])
     refuse_launcher(config["launcher"])
+    refuse_incompatible(config)
 
 
 def refuse_stage(stage: str, options: dict[str, Any]) -> None:

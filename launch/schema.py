@@ -26,6 +26,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from launch.machine import detect
 from launch.quiet import quieten
+from launch.strategy import shared
 from recipes.config import Dataset, Estimate, Hardware, Model, Policies, UserError, write_json
 
 STAGES = ("sft", "dpo", "orpo", "reward", "rloo")
@@ -247,6 +248,7 @@ def register() -> None:
     store.store(group="hardware", name="auto", node={"defaults": [detect()]})
     OmegaConf.register_new_resolver("accumulate", accumulate, replace=True)
     OmegaConf.register_new_resolver("times", mul, replace=True)
+    OmegaConf.register_new_resolver("shared", shared, replace=True)
     OmegaConf.register_new_resolver("session", session, use_cache=True, replace=True)
 
 

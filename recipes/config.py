@@ -156,8 +156,9 @@ class Hardware:
     memory_gb: float | None = None  # of one device; null: not checked
     use_cpu: bool = False
     bf16: bool = True
-    fsdp: bool = False
+    strategy: str = "ddp"  # of several processes: ddp, fsdp2, zero2 or zero3; see docs/compatibility.md
     nodes: int = 1  # that `processes` are spread over evenly
+    offload: bool = False  # fsdp2, zero2, zero3: keep what is shared in the CPUs' memory, much slower
     activation_checkpointing: bool = True  # recompute activations in the backward pass: less memory, a third slower
     tflops: float | None = None  # peak rate of one device in bf16, dense; only used to estimate hours
     utilisation: float = 0.4  # the share of it that a training reaches
@@ -177,7 +178,6 @@ class Stage:
     model_options: dict[str, Any]  # trl.ModelConfig's: dtype, attention, LoRA, quantisation
     pairs: Path  # the prepared rows, see recipes.data
     processes: int
-    fsdp: bool
     options: dict[str, Any]  # the trainer's, under TRL's names
     digest: str
     nodes: int = 1
@@ -193,6 +193,7 @@ class Stage:
         """
         values = read_config(directory)
         del values["format"], values["versions"]
+        values.pop("fsdp", None)  # of older directories: `options` say it too
         model = Model(**values.pop("model"))
         pairs = Path(values.pop("pairs"))
         return cls(directory=directory, model=model, pairs=pairs, **values)
@@ -201,6 +202,13 @@ class Stage:
     def output(self) -> Path:
         """Where the trained, merged model lies once the stage is done."""
         return self.directory / "model"
+
+    @property
+    def strategy(self) -> str:
+        """How weights, gradients and optimiser state lie on the devices, by what the trainer is told."""
+        if self.options.get("deepspeed"):
+            return f"zero{self.options['deepspeed']['zero_optimization']['stage']}"
+        return "fsdp2" if self.options.get("fsdp") else "ddp"
 
 
 def reads_every_pair(options: dict[str, Any], batch_size: int, pairs: int) -> bool:

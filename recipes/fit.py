@@ -9,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from accelerate.utils import DistributedType
+import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import Trainer, set_seed
 
+from recipes.alarms import Alarms, check_machine, check_saved
 from recipes.checkpoints import Interruption, Keeper, newest_checkpoint
 from recipes.config import Stage, UserError, write_json, write_text
+from recipes.merge import keep_base
 from recipes.meter import Guard, Meter
 from recipes.model import save_model
 from recipes.process import die_with_parent
@@ -78,20 +81,34 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
         args = config(**stage.options)
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"an option under `{stage.stage}.` is refused: {' '.join(str(error).split())}") from None
+    keep_outputs_in_float32(args)
     set_seed(stage.seed)  # adapters are made before the trainer would do so
     return args
+
+
+def keep_outputs_in_float32(args: Any) -> None:
+    """Undo Accelerate's cast of all outputs to bf16 under FSDP2, before any model is sharded.
+
+    A loss of bf16 logits or log-probs keeps three digits: DPO's first was 0.6914 instead of ln 2.
+    """
+    if args.fsdp_plugin_args and args.bf16:
+        half = torch.bfloat16
+        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=half, output_dtype=torch.float32)
+        args.fsdp_plugin_args["mixed_precision_policy"] = policy
 
 
 def fit(trainer: Trainer, stage: Stage) -> None:
     """Train to the end, from the newest whole checkpoint if there is one, and leave model and record."""
     check_machine(trainer, stage)
     train_adapters_in_float32(trainer)
+    if trainer.is_world_process_zero():
+        keep_base(trainer.model, stage)
     meter = Meter(stage.directory, trainer.data_collator, getattr(trainer, "reference_seconds", 0.0))
     trainer.data_collator = meter
     trainer.meter = meter  # type: ignore[attr-defined]  # RLOO counts what it samples
     forgive_trackers(trainer)
     interruption = Interruption(trainer)
-    for callback in (meter.callback, Guard(trainer, meter), interruption, Keeper(trainer)):
+    for callback in (meter.callback, Guard(trainer, meter), Alarms(trainer, stage), interruption, Keeper(trainer)):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=newest_checkpoint(stage.directory))
     if interruption.came:
@@ -100,23 +117,8 @@ def fit(trainer: Trainer, stage: Stage) -> None:
     save(trainer, stage)
     cost = meter.total(trainer.accelerator)
     if trainer.is_world_process_zero():
+        check_saved(trainer, stage)
         write_json(stage.directory / UNMERGED, record(trainer, stage, cost))
-
-
-def check_machine(trainer: Trainer, stage: Stage) -> None:
-    """Refuse to train on another machine than the hardware profile says; silently fewer GPUs are a wrong result.
-
-    Raises:
-        UserError: the number of processes or the kind of parallelism is not the profile's.
-    """
-    found = trainer.args.world_size
-    if found != stage.processes:
-        raise UserError(f"{found} processes train where the hardware profile says {stage.processes}")
-    sharded = trainer.accelerator.distributed_type == DistributedType.FSDP
-    if stage.fsdp and not sharded:
-        raise UserError(
-            f"FSDP was asked for, but {trainer.accelerator.distributed_type} would run: set hardware.fsdp=false"
-        )
 
 
 def forgive_trackers(trainer: Trainer) -> None:
@@ -152,7 +154,7 @@ def save(trainer: Trainer, stage: Stage) -> None:
     """Save the trained weights: `model/`, or `adapter/` for the merge that follows."""
     if hasattr(trainer.model, "peft_config"):
         trainer.save_model(str(stage.directory / "adapter"))
-    elif stage.fsdp:
+    elif stage.strategy in ("fsdp2", "zero3"):
         trainer.save_model(str(stage.output))
     elif trainer.is_world_process_zero():
         shutil.rmtree(stage.output, ignore_errors=True)

@@ -68,6 +68,7 @@ def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMo
     if quantisation:
         options = {"quantization_config": quantisation, "device_map": {"": device()}}
     model = pretrained(stage, dtype=config.dtype, attn_implementation=config.attn_implementation, **options)
+    keep_differentiable(model)
     if stage.stage == REWARD:
         head: Any = model.score
         torch.nn.init.zeros_(head.weight)
@@ -101,6 +102,34 @@ def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:
             f"{stage.start} holds no model that can be loaded ({reason(error)}): copy or download it anew, "
             "or check model.model_name_or_path"
         ) from None
+
+
+def check_loadable(directory: Path, stage: str) -> None:
+    """Let Transformers hold a saved model's names and shapes against its config; no weight is read.
+
+    Raises:
+        UserError: a weight is missing, or has another shape.
+    """
+    kind = AutoModelForSequenceClassification if stage == REWARD else AutoModelForCausalLM
+    try:
+        loaded: Any = kind.from_pretrained(directory, device_map="meta", output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{directory} was saved and cannot be loaded ({reason(error)}): run again") from None
+    _, found = loaded
+    bad = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"], *found["unexpected_keys"]]))
+    if bad:
+        raise UserError(f"{directory} was saved without being whole ({bad[0]}, …): run again from the last checkpoint")
+
+
+def keep_differentiable(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights in the first forward pass in evaluation mode.
+
+    CPUs with AVX512-BF16 multiply by the repacked ones faster, but no gradient passes them, and they stay repacked
+    when training goes on: after an evaluation, or `recipes.probe` before the training, adapters learn something else.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def fit_to_tokenizer(model: PreTrainedModel, profile: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

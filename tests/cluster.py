@@ -86,7 +86,7 @@ class Cluster:
         """Start a daemon in the foreground, which ends with this process even where that is killed."""
         command, nothing = [str(find(words[0])), *words[1:]], subprocess.DEVNULL
         streams: dict[str, Any] = {"stdin": nothing, "stdout": nothing, "stderr": nothing}
-        process = subprocess.Popen(command, env=self.environment, preexec_fn=die_with_parent, **streams)
+        process: Any = subprocess.Popen(command, env=self.environment, preexec_fn=die_with_parent, **streams)
         self.daemons.append(process)
 
     def ask(self, *words: str) -> str:

@@ -20,7 +20,7 @@ CONFIGS: dict[str, Any] = {
     **{"reward": RewardConfig, "rloo": RLOOConfig},
 }
 # This machine's part of the arguments: no GPU, no other process.
-HERE = {"use_cpu": True, "bf16": False, "fsdp": None}
+HERE = {"use_cpu": True, "bf16": False, "fsdp": None, "deepspeed": None, "ddp_backend": None}
 Compose = Callable[..., dict[str, Any]]
 
 
@@ -39,8 +39,10 @@ def test_every_file_of_conf_is_met_by_a_test() -> None:
     assert len(MODELS) >= 10 and len(profiles("dataset")) >= 7 and len(profiles("hardware")) >= 4
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("hardware", profiles("hardware"))
+@pytest.mark.parametrize(
+    "model, hardware",
+    [*((model, "8x80gb") for model in MODELS), *(("phi-3-mini", hardware) for hardware in profiles("hardware"))],
+)
 def test_models_tunings_and_machines_compose(compose: Compose, model: str, hardware: str) -> None:
     for tuning in profiles("tuning"):
         config = compose(
