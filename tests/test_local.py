@@ -19,9 +19,10 @@ import yaml
 from door import launch, record, short, stages, start, trainer_of, wait_for_step
 from safetensors.torch import load_file
 
-from launch.local import Devices
+from launch.local import Devices, device_names, needed
 from launch.micro_batch import halve, splits_alike
-from recipes.config import OUT_OF_MEMORY
+from launch.refuse import refuse_useless
+from recipes.config import OUT_OF_MEMORY, UserError
 from recipes.fit import in_words
 
 Words = Callable[..., list[str]]
@@ -76,7 +77,7 @@ def test_the_same_command_trains_only_what_was_missing(swept: tuple[Path, dict[P
 
 
 def test_two_jobs_are_never_on_one_device(swept: tuple[Path, dict[Path, int]]) -> None:
-    runs, before = swept
+    runs, _ = swept
     found = attempts(sorted(runs.glob("_sessions/*"))[-1])
     assert len(found) == 6 and {attempt["devices"] for attempt in found} == {"4", "7"}
     together = [pair for pair in combinations(found, 2) if overlap(*pair)]
@@ -140,17 +141,15 @@ def test_each_of_many_jobs_borrows_two_of_four_devices_that_nobody_else_has() ->
     assert len(most) == 100 and max(most) == 2 and sorted(devices.free) == ["0", "1", "2", "3"]
 
 
-@pytest.mark.parametrize(
-    "given, said",
-    [
-        (["launcher.devices=[0]", "hardware.processes=2"], "2 processes, and launcher=local 1 devices: 0"),
-        (["launcher.devices=[0,0]"], "name each device once"),
-        (["launcher.at_once=1,2"], "belong to the whole sweep"),
-    ],
-)
-def test_what_cannot_run_is_refused_before_any_job(words: Words, tmp_path: Path, given: list[str], said: str) -> None:
-    assert said in launch("-m", *words(tmp_path, "launcher=local", *TRAINING, *given), status=2)
-    assert not stages(tmp_path)
+def test_what_cannot_run_is_refused_before_any_job(compose: Callable[..., dict[str, Any]]) -> None:
+    local = ["launcher=local", "hardware=cpu", "batch_size=64"]
+    with pytest.raises(UserError, match="2 processes, and launcher=local 1 devices: 0"):
+        needed(compose(*local, "hardware.processes=2", "launcher.devices=[0]"), ["0"])
+    with pytest.raises(UserError, match="belong to the whole sweep"):
+        device_names([compose(*local, f"launcher.at_once={count}") for count in (1, 2)])
+    for word in ("launcher.devices=[0,0]", "launcher.devices=[]", "launcher.at_once=0"):
+        with pytest.raises(UserError, match="launcher"):
+            refuse_useless(compose(*local, word))
 
 
 @pytest.mark.slow
