@@ -74,8 +74,18 @@ def mixture(word: str) -> list[str]:
 
 
 def elsewhere(directory: Path) -> int:
-    """Have a cluster run a session's jobs, which evaluate what they train; return the exit status."""
-    from launch.slurm import run_queue
+    """Have other processes run a session's jobs, which evaluate what they train; return the exit status.
+
+    Raises:
+        UserError: the jobs name several launchers.
+    """
+    names = {config["launcher"]["name"] for config in queue.values()}
+    if len(names) > 1:
+        raise UserError(f"launcher={','.join(sorted(names))}: all jobs of a sweep have one launcher")
+    if names == {"local"}:
+        from launch.local import run_queue
+    else:
+        from launch.slurm import run_queue
 
     if run_queue(directory, queue):
         return report(directory, print_table)

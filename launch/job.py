@@ -16,11 +16,12 @@ from launch.budget import Budget, Configs, describe, match, match_seconds, refus
 from launch.errors import explain
 from launch.forecast import Tokens, counted
 from launch.inputs import chat_template, check_room, find_reward_model
+from launch.micro_batch import run_as_it_fits
 from launch.pairs import describe_pairs, prepare_pairs
 from launch.plan import Planned, digest, plan
 from launch.refuse import refuse_unused, refuse_useless
 from launch.room import check_memory
-from launch.run import StageFailed, console, prepare_directory, run_stage, say
+from launch.run import StageFailed, console, prepare_directory, say
 from launch.schema import resolve
 from launch.strategy import check_installed
 from launch.trust import unpinned
@@ -204,7 +205,7 @@ def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcom
         if str(stage.directory) in outcome.failed:
             return
         try:
-            run_stage(stage, group)
+            run_as_it_fits(stage, group)
         except (UserError, StageFailed) as error:
             outcome.failed.append(str(stage.directory))
             outcome.fail(USER if isinstance(error, UserError) else CRASH, str(error))

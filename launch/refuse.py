@@ -11,7 +11,7 @@ from launch.shape import linears
 from launch.trust import refuse_untrusted
 from recipes.config import UserError
 
-LAUNCHERS = ("here", "slurm")
+LAUNCHERS = ("here", "local", "slurm")
 ENGINES = ("packed", "stock")  # as in recipes.trainers, which would import TRL
 LEAST = {"max_length": 2, "train_rows": 2, "test_rows": 2, "max_new_tokens": 1}
 # Trainer options that belong to the experiment or the machine, and where they are set.
@@ -80,14 +80,19 @@ def refuse_stage(stage: str, options: dict[str, Any]) -> None:
 
 
 def refuse_launcher(launcher: dict[str, Any]) -> None:
-    """Refuse to hand jobs to a cluster that is not there, or that would tell them to stop when they start.
+    """Refuse to run no job at all, or to hand jobs to a cluster that is not there or would stop them when they start.
 
     Raises:
         UserError: naming the option and what may stand there.
     """
     if launcher["name"] not in LAUNCHERS:
         raise UserError(f"launcher.name={launcher['name']}: use {' or '.join(LAUNCHERS)}")
-    if launcher["name"] == "here":
+    devices, at_once = launcher["devices"], launcher["at_once"]
+    if devices is not None and not 0 < len(devices) == len({*devices}):
+        raise UserError(f"launcher.devices=[{','.join(devices)}]: name each device once, such as [0,1]")
+    if at_once is not None and at_once < 1:
+        raise UserError(f"launcher.at_once={at_once}: one job at a time is the least")
+    if launcher["name"] != "slurm":
         return
     least = launcher["warning_seconds"] / 60
     if not launcher["minutes"] > least:

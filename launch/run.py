@@ -24,14 +24,19 @@ from launch.nodes import on_every_node, rendezvous
 from launch.plan import Planned
 from launch.tracker import unreachable_tracker
 from launch.warm import Process, start, stop
-from recipes.config import DamagedConfig, UserError, done, read_config, write_config
+from recipes.config import OUT_OF_MEMORY, DamagedConfig, UserError, done, read_config, write_config
 from recipes.process import interrupt_on_signals
 from recipes.secrets import scrub
 from recipes.versions import versions
 from recipes.whole import remove_leftovers
 
 console = Console(stderr=True, highlight=False, markup=False)  # a path may hold brackets
+SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps")  # their product is of the experiment
 FINISHED = "record.partial.json"  # trained, but adapters not merged yet
+
+
+class OutOfMemory(UserError):
+    """A stage needs more memory than its device has."""
 
 
 class StageFailed(Exception):
@@ -111,6 +116,9 @@ def prepare_directory(planned: Planned) -> None:
         raise UserError(
             f"{directory} was begun with {', '.join(changed)}: finish it with these, or remove it and run again"
         )
+    if found["options"]["per_device_train_batch_size"] < planned.config["options"]["per_device_train_batch_size"]:
+        for name in SPLIT:  # the digest is of the same ones, so an earlier attempt ran out of memory
+            planned.config["options"][name] = found["options"][name]
     write_config(directory, planned.config)
 
 
@@ -210,7 +218,8 @@ def show(progress: Progress, task: object, file: Path) -> None:
 def failure(status: int, directory: Path, title: str, before: int) -> Exception:
     """Return what to tell the user about a stage that ended with `status`; its log began at byte `before`."""
     try:
-        return UserError((directory / "error.txt").read_text())
+        message = (directory / "error.txt").read_text()
+        return (OutOfMemory if message.startswith(OUT_OF_MEMORY) else UserError)(message)
     except OSError:
         pass
     log = directory / "log.txt"

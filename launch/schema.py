@@ -46,16 +46,17 @@ REQUIRED = "???"  # OmegaConf's marker for a value that must be given
 
 @dataclass
 class Launcher:
-    """Where jobs run. All but the name is what a Slurm cluster is asked for, see docs/cluster.md."""
+    """Where jobs run; see docs/sweeps.md for `local`. All else is what Slurm is asked for, see docs/cluster.md."""
 
-    name: str = "here"  # or slurm
+    name: str = "here"  # or local, slurm
+    devices: list[str] | None = None  # of `local`: names for CUDA_VISIBLE_DEVICES; null: all GPUs of this machine
     partition: str | None = None  # null: the cluster's default, here and below
     account: str | None = None
     qos: str | None = None
     minutes: int = 1440  # a job's time limit
     warning_seconds: int = 120  # before the limit, when a job writes its checkpoint and is queued again
     requeues: int = 20  # how often a job that ran out of time is queued again
-    at_once: int = 256  # most jobs of a sweep that run at the same time
+    at_once: int | None = 256  # most jobs of a sweep that run at the same time; null, of `local`: as many as fit
     gpus_per_node: int | None = None  # null: as many as the hardware profile has processes on a node; none on CPUs
     cpus_per_task: int | None = None  # of a node
     memory_gb: float | None = None  # of a node

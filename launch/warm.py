@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkContext, ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,21 @@ from launch.command import PATIENCE
 from launch.nodes import Step
 from recipes.process import LAUNCHER, die_with_parent, set_name, take_children_along
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["recipes.warm"])
+multiprocessing.set_forkserver_preload(["recipes.warm"])
+CONTEXT: ForkServerContext | ForkContext = multiprocessing.get_context("forkserver")
 
 
 def warm_up() -> None:
-    """Begin to import, in the process that others are forked from; it ends with this one."""
-    os.environ[LAUNCHER] = str(os.getpid())
-    forkserver.ensure_running()
+    """Begin to import, in the process that others are forked from; it ends with the thread that calls this."""
+    if CONTEXT.get_start_method() == "forkserver":
+        os.environ[LAUNCHER] = str(os.getpid())
+        forkserver.ensure_running()
+
+
+def fork_from_here() -> None:
+    """Fork from this process, which was itself forked from a warm one: a job need not import for its stages again."""
+    global CONTEXT
+    CONTEXT = multiprocessing.get_context("fork")
 
 
 class Forked:

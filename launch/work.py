@@ -1,17 +1,19 @@
-"""A job on a node of a cluster: train what was handed over, evaluate it, and be queued again where time runs out."""
+"""A job in a process of its own: train what was handed over, evaluate it, be queued again where Slurm's time ends."""
 
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from types import FrameType
 
 from launch.command import module
-from launch.job import Outcome, take_over
+from launch.job import INTERRUPTED, Outcome, take_over
 from launch.machine import gpu_memories
 from launch.run import StageFailed, claim
-from launch.warm import start, stop, warm_up
+from launch.warm import fork_from_here, start, stop, warm_up
 from recipes.config import read_config
 
 
@@ -73,3 +75,18 @@ def evaluate(outcome: Outcome, directory: Path) -> None:
             raise StageFailed(
                 f"the evaluation of {model} ended with status {status}: make eval RUNS={directory.parent}"
             )
+
+
+def main(directory: Path) -> int:
+    """Do the work as a process of `launch.local`; return the exit status, 0 for whatever job.json can tell."""
+    if multiprocessing.parent_process():
+        fork_from_here()
+    try:
+        work(directory)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

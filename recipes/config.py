@@ -12,6 +12,8 @@ from recipes.whole import write_text as write_text
 
 # Raised by one whenever a stage directory written before could no longer be read or resumed.
 FORMAT = 1
+# How the line begins that a stage leaves when its device has too little memory: the launcher may split it further.
+OUT_OF_MEMORY = "out of memory"
 
 
 class UserError(Exception):

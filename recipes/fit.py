@@ -15,7 +15,7 @@ from transformers import Trainer, set_seed
 
 from recipes.alarms import Alarms, check_machine, check_saved
 from recipes.checkpoints import Interruption, Keeper, newest_checkpoint
-from recipes.config import Stage, UserError, write_json, write_text
+from recipes.config import OUT_OF_MEMORY, Stage, UserError, write_json, write_text
 from recipes.merge import keep_base
 from recipes.meter import Guard, Meter
 from recipes.model import save_model
@@ -25,6 +25,8 @@ from recipes.record import record
 Options = TypeVar("Options")
 
 INTERRUPTED = 130
+# CUDA's allocator, PyTorch's on a CPU, cuBLAS
+NO_MEMORY = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
 UNMERGED = "record.partial.json"  # renamed by the launcher once adapters are merged: then the stage is done
 
 
@@ -169,8 +171,10 @@ def in_words(error: Exception, directory: Path) -> str | None:
     # torch.save reports a full disk as a failed write of its archive, without saying why
     if no_space or ("PytorchStreamWriter" in str(error) and shutil.disk_usage(directory).free < 2**26):
         return f"no space left where {directory} lies: make room and run again, it resumes"
-    if "out of memory" in str(error).lower():
-        return "out of memory: halve hardware.per_device_batch (batch_size stays), or use tuning=lora or tuning=qlora"
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
+        return (
+            f"{OUT_OF_MEMORY}: halve hardware.per_device_batch (batch_size stays), or use tuning=lora or tuning=qlora"
+        )
     return None
 
 
