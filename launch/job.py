@@ -181,7 +181,7 @@ def match_budget(
         pipelines = planned(trials(config, tokens))
         check_options([stage for stages in pipelines.values() for stage in stages])
         for stage in (stage for stages in pipelines.values() for stage in stages):
-            run_stage(stage, group_of(config, pipelines))
+            run_as_it_fits(stage, group_of(config, pipelines))
         configs, budget = match_seconds(config, pipelines)
     else:
         configs, budget = match(config, tokens)
