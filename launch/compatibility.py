@@ -201,9 +201,10 @@ is composed, and names the nearest that works. Columns: one process, then severa
 
 On a GPU none of this has run. bf16 is composed wherever float32 is tested, but where a number says otherwise.
 DeepSpeed (`zero2`, `zero3`) is not among the requirements: `pip install deepspeed`. With bf16 a model computes in it on
-float32 copies that the optimiser keeps, and is saved in bf16. Run once by hand, in float32 on two processes of a CPU with
-DeepSpeed 0.19.8: ZeRO-2 with SFT (stock, and packed QLoRA), ORPO and DPO with LoRA (packed), within 2e-6 of one process;
-ZeRO-3 with ORPO and DPO (packed), within 1e-8; with LoRA within 3e-4, as much as bf16 rounds an adapter's first weights.
+float32 copies that the optimiser keeps, and is saved in bf16. Run once by hand, in float32 on two processes of a CPU
+with DeepSpeed 0.19.8: ZeRO-2 with SFT (stock, and packed QLoRA), ORPO, and DPO with LoRA (both packed), within 2e-6 of
+one process; ZeRO-3 with ORPO and DPO (packed), within 1e-8, and with LoRA within 3e-4, which is as much as bf16 rounds
+an adapter's first weights.
 """
 
 

@@ -26,7 +26,7 @@ from recipes.record import record
 Options = TypeVar("Options")
 
 INTERRUPTED = 130
-OPTIMISERS = ("optimizer.pt", "optimizer.bin", "optimizer_0")  # plain, and the two of FSDP
+OPTIMISERS = ("optimizer.pt", "optimizer.bin", "optimizer_0", "latest")  # plain, the two of FSDP, DeepSpeed's
 UNMERGED = "record.partial.json"  # renamed by the launcher once adapters are merged: then the stage is done
 
 
