@@ -1,6 +1,7 @@
 """Failures that say nothing by themselves, made loud: each is told as soon as it can be seen."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -128,19 +129,36 @@ def check_saved(trainer: Trainer, stage: Stage) -> None:
     """Read back the names and shapes of what was saved: sharded trainers have been known to save nothing, and say so.
 
     Raises:
-        UserError: the model cannot be loaded, or the adapter is not the trained one.
+        UserError: the model cannot be loaded, or is not what was trained.
     """
     model: Any = trainer.model
-    if not hasattr(model, "peft_config"):
+    if hasattr(model, "peft_config"):
+        wanted = {name: shape_of(weight) for name, weight in get_peft_model_state_dict(model).items()}
+        check_shapes(stage.directory / "adapter", wanted)
+    elif stage.strategy == "zero3":  # Transformers would divide what it loads among all processes
+        check_shapes(stage.output, {name: shape_of(weight) for name, weight in model.named_parameters()})
+    else:
         check_loadable(stage.output, stage.stage)
-        return
-    file = stage.directory / "adapter" / "adapter_model.safetensors"
-    wanted = {name: tuple(weight.shape) for name, weight in get_peft_model_state_dict(model).items()}
+
+
+def shape_of(weight: Any) -> list[int]:
+    """Return a weight's shape, whole where ZeRO-3 has divided it."""
+    return list(getattr(weight, "ds_shape", weight.shape))
+
+
+def check_shapes(directory: Path, wanted: dict[str, list[int]]) -> None:
+    """Compare names and shapes with those in the headers of a directory's files.
+
+    Raises:
+        UserError: something is missing, or has another shape.
+    """
+    found: dict[str, list[int]] = {}
     try:
-        with safe_open(file, "pt") as tensors:
-            found = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+        for file in directory.glob("*.safetensors"):
+            with safe_open(file, "pt") as tensors:
+                found |= {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} was not saved ({error}): run again, the last checkpoint is there") from None
-    if found != wanted:
-        odd = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-        raise UserError(f"{file} is not the adapter that was trained ({odd[0]}, …): run again from the last checkpoint")
+        raise UserError(f"{directory} was saved and cannot be read ({error}): run again") from None
+    odd = [name for name, shape in wanted.items() if found.get(name) != shape]
+    if odd:
+        raise UserError(f"{directory} was saved without being whole ({odd[0]}, …): run again from the last checkpoint")

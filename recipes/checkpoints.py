@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from recipes.config import UserError, read_json
 from recipes.whole import SEAL, flaw, seal
 
-OPTIMISERS = ("optimizer.pt", "optimizer.bin", "optimizer_0")  # plain, and the two of FSDP
+OPTIMISERS = ("optimizer.pt", "optimizer.bin", "optimizer_0", "latest")  # plain, the two of FSDP, DeepSpeed's
 BYTES = 12  # of a trained weight in a checkpoint: itself and two moments, in float32
 
 

@@ -135,7 +135,7 @@ def keep_differentiable(model: PreTrainedModel) -> None:
 def fit_to_tokenizer(model: PreTrainedModel, profile: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """Tell the model which ids pad and stop, so that whoever loads the result generates right."""
     embeddings: Any = model.get_input_embeddings()
-    if len(tokenizer) > embeddings.weight.shape[0]:
+    if len(tokenizer) > embeddings.num_embeddings:  # of its weight ZeRO-3 may hold a part
         model.resize_token_embeddings(len(tokenizer))
     model.config.use_cache = False
     model.config.pad_token_id = tokenizer.pad_token_id
