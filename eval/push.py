@@ -2,8 +2,8 @@
 
 The hub is Hugging Face's. The repository is private unless `public=true`, and only what loads the model is sent:
 weights in safetensors or GGUF, configuration, tokenizer, chat template and card; no checkpoint, log, record or
-evaluation. Instead of a stage, a directory that `make export` wrote may be named. The token is that of the
-environment, $HF_TOKEN. `dry_run=true` prints what would be sent and where to, and asks nobody.
+evaluation. Instead of a stage, the directory or GGUF file that `make export` wrote may be named. The token is that of
+the environment, $HF_TOKEN. `dry_run=true` prints what would be sent and where to, and asks nobody.
 """
 
 import os
@@ -45,24 +45,25 @@ def main(names: list[str], options: Options) -> None:
     Raises:
         UserError: there is no model, no name or no token, a file holds a secret, or the hub refuses.
     """
-    directory, target = model_directory(names), repository(options.to)
-    files = sent(directory)
+    given, target = model_place(names), repository(options.to)
+    directory = given.parent if given.is_file() else given
+    files = sent([given] if given.is_file() else sorted(given.iterdir()))
     who = "public" if options.public else "private"
-    console.print(f"{directory} to {constants.ENDPOINT}/{target}, {who}", soft_wrap=True)
+    console.print(f"{given} to {constants.ENDPOINT}/{target}, {who}", soft_wrap=True)
     for file in files:
         console.print(f"  {file.stat().st_size:>14,}  {file.name}")
     left = sorted(path.name for path in directory.iterdir() if path not in files)
     console.print(f"  not sent: {', '.join(left) or 'nothing'}", soft_wrap=True)
     card = directory / "README.md"
-    console.print(card.read_text() if card.exists() else "  no model card: `make eval SUITE=card` writes one")
+    console.print(card.read_text() if card in files else "  no model card: `make eval SUITE=card` writes one")
     if options.dry_run:
         console.print("dry run: nothing was sent")
         return
     upload(directory, target, [file.name for file in files], options.public)
 
 
-def model_directory(names: list[str]) -> Path:
-    """Return the directory of a stage's model, or that of an exported one.
+def model_place(names: list[str]) -> Path:
+    """Return the directory of a stage's model, or that or the GGUF file of an exported one.
 
     Raises:
         UserError: it is none.
@@ -76,7 +77,7 @@ def model_directory(names: list[str]) -> Path:
         if not (directory / "record.json").is_file():
             raise UserError(f"{directory} has no record.json: train it first")
         directory = directory / "model"
-    if not (directory / "config.json").is_file() and not any(directory.glob("*.gguf")):
+    if not (directory / "config.json").is_file() and not (directory.is_file() and directory.suffix == ".gguf"):
         raise UserError(f"{directory} holds no model: give a finished stage, or what `make export` wrote")
     return directory
 
@@ -96,13 +97,13 @@ def repository(name: str) -> str:
     return name
 
 
-def sent(directory: Path) -> list[Path]:
-    """Return the files that load the model, which are plain ones and hold no secret.
+def sent(found: list[Path]) -> list[Path]:
+    """Return those files that load the model; they are plain ones and hold no secret.
 
     Raises:
         UserError: one holds the value of a secret of this environment.
     """
-    files = sorted(path for path in directory.iterdir() if path.name in SENT or path.suffix in WEIGHTS)
+    files = [path for path in found if path.name in SENT or path.suffix in WEIGHTS]
     for file in files:
         if file.is_symlink():
             raise UserError(f"{file} is a link to elsewhere: put the file itself there")

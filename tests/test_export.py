@@ -162,7 +162,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def test_a_push_sends_the_model_alone_and_in_private(
-    stage: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stage: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def said(*words: str) -> tuple[int, str]:
         return suite([str(stage), *words], push.__doc__, push.Options, push.main), capsys.readouterr().out
@@ -188,5 +188,10 @@ def test_a_push_sends_the_model_alone_and_in_private(
         status, printed = said("to=me/tiny")
         config.write_text(whole)
         assert status == 2 and "holds a token" in printed and "hf_of_the_environment" not in printed
+        file = tmp_path / "tiny.gguf"
+        file.write_bytes(b"GGUF")
+        hub.files.clear()
+        assert suite([str(file), "to=me/tiny", "public=true"], push.__doc__, push.Options, push.main) == 0
+        assert hub.files == {"tiny.gguf": b"GGUF"}
     finally:
         (stage / "model" / "notes.txt").unlink()
