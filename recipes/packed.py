@@ -75,7 +75,10 @@ class PackedTrainer(Trainer):
         if not self.splits_alike:
             return [pack(pairs, self.nll_span) for pairs in batches], None
         if batches:
-            batches[-1] = self.without_repeats(batches[-1], self.args.per_device_train_batch_size)
+            size, rows = self.args.per_device_train_batch_size, len(self.train_dataset)  # type: ignore[arg-type]
+            # not Accelerate's remainder: a loader that skips batches, as one that resumes does, has none
+            last = 0 if self.args.dataloader_drop_last else rows % (size * self.accelerator.num_processes)
+            batches[-1] = self.without_repeats(batches[-1], size, last)
             if forget := getattr(self.data_collator, "forget", None):
                 forget([pair for pair in batches[-1] if not pair.counted])
         packed = [pack(pairs, self.nll_span) for pairs in balance(batches)]
@@ -83,12 +86,11 @@ class PackedTrainer(Trainer):
         summed: Any = self.accelerator.reduce(items.to(device), reduction="sum")
         return packed, summed
 
-    def without_repeats(self, pairs: list[Pair], size: int) -> list[Pair]:
-        """Take the weight from pairs that fill up the last batch of the data, `size` to each process."""
-        state = self.accelerator.gradient_state
-        if not state.end_of_dataloader or state.remainder <= 0:
+    def without_repeats(self, pairs: list[Pair], size: int, last: int) -> list[Pair]:
+        """Take the weight from pairs that fill up the `last` ones of the data, `size` to each process."""
+        if not self.accelerator.gradient_state.end_of_dataloader or last <= 0:
             return pairs
-        return uncount(pairs, state.remainder - self.accelerator.process_index * size)
+        return uncount(pairs, last - self.accelerator.process_index * size)
 
     def compute_loss(
         self,
@@ -158,7 +160,8 @@ class PackedTrainer(Trainer):
     ) -> tuple[None, None, None]:
         """Tally a batch; `evaluation_loop` makes the loss of all."""
         with torch.no_grad(), self.compute_loss_context_manager():
-            pairs = self.without_repeats(inputs["pairs"], self.args.per_device_eval_batch_size)
+            last = self.accelerator.gradient_state.remainder
+            pairs = self.without_repeats(inputs["pairs"], self.args.per_device_eval_batch_size, last)
             self.tallied(model, self._prepare_inputs(pack(pairs, self.nll_span)), "eval")
         return None, None, None
 
