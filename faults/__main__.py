@@ -9,7 +9,6 @@ import argparse
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,7 +31,7 @@ console = Console(highlight=False, markup=False)
 
 def main(options: argparse.Namespace) -> int:
     """Live all lives; return the exit status."""
-    began, tally = time.monotonic(), Tally()
+    tally = Tally()
     work = options.work.resolve()
     lives = [possible(life, tally) for life in plan(options.kills, options.seed, options.subjects)]
     lives = [life for life in lives if life.faults and options.life in (None, life.number)]
@@ -44,7 +43,6 @@ def main(options: argparse.Namespace) -> int:
             task = progress.add_task("faults", total=sum(len(life.faults) for life in lives))
             treatment = Treatment(tally, options.seed, lambda: progress.advance(task))
             list(workers.map(lambda life: treatment.give(life, work, known[life.subject]), lives))
-    tally.seconds = time.monotonic() - began
     console.print(write(tally, options.seed, work))
     return 0 if tally.recovered == tally.total else 1
 
@@ -101,6 +99,7 @@ class Treatment:
             happened = happened or [life.faults[0]]
         with self.lock:
             self.note(life, happened, wrong)
+            write(self.tally, self.seed, work)  # after each life: this program may be killed too
 
     def note(self, life: Life, happened: list[Fault], wrong: str | None) -> None:
         """Add one life to the tally."""

@@ -11,7 +11,7 @@ from random import Random
 
 SIGNALS = ("KILL", "TERM", "STOP then KILL")
 VICTIMS = ("launcher", "stage", "any")
-PATIENCE = 150  # seconds that a command gets to end after a kill
+PATIENCE = 300  # seconds that a command gets to end after a kill
 # What shows that a moment has come (globs under runs/, of what is newer than the command), and seconds to wait then.
 MOMENTS: dict[str, tuple[tuple[str, ...], float]] = {
     "start-up": ((), 6.0),

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ class Tally:
     lost: dict[str, int] = field(default_factory=dict)  # of these, in lives that did not recover
     skipped: dict[str, str] = field(default_factory=dict)  # kind -> why this machine cannot do it
     failures: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
+    began: float = field(default_factory=time.time)  # seconds since the epoch
 
     @property
     def total(self) -> int:
@@ -32,12 +33,18 @@ class Tally:
 
 def write(tally: Tally, seed: int, directory: Path) -> str:
     """Write faults.md and faults.json; return the table."""
+    minutes = round((time.time() - tally.began) / 60, 1)
     machine = f"{os.cpu_count()} cores, {platform.machine()}"
-    values = {"seed": seed, "machine": machine, "total": tally.total, "recovered": tally.recovered, **asdict(tally)}
+    values = {
+        "seed": seed,
+        "machine": machine,
+        "minutes": minutes,
+        "total": tally.total,
+        "recovered": tally.recovered,
+        **asdict(tally),
+    }
     write_json(directory / "faults.json", values)
-    lines = [
-        f"{tally.recovered} of {tally.total} recovered, in {tally.seconds / 60:.1f} minutes ({machine}, seed {seed})."
-    ]
+    lines = [f"{tally.recovered} of {tally.total} recovered, in {minutes} minutes ({machine}, seed {seed})."]
     lines += ["", "| fault | happened | recovered |", "|---|---:|---:|"]
     for title, place in (("", 0), ("*in* ", 1)):
         for name in sorted({key.split(", ")[place] for key in tally.suffered}):
