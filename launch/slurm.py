@@ -16,8 +16,9 @@ from typing import Any
 from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string  # a dry run prints what its executor would write
 
-from launch.command import module
+from launch.command import module, training
 from launch.job import CRASH, Outcome, keep
+from launch.nodes import on_every_node
 from launch.run import console
 from launch.work import work
 from recipes.config import UserError, read_json
@@ -61,6 +62,7 @@ def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
     for asked, directories in arrays.items():
         if queue[directories[0]]["launcher"]["dry_run"]:
             print(script(json.loads(asked), session / "slurm", len(directories)))
+            print(*lines(queue[directories[0]]), sep="\n")
         else:
             jobs |= submit(json.loads(asked), session / "slurm", directories)
     if not jobs:
@@ -82,6 +84,18 @@ def script(parameters: dict[str, Any], folder: Path, jobs: int) -> str:
     """Return the batch script of an array, as it would be handed to sbatch."""
     command = f"{interpreter()} -u -m submitit.core._submit {folder.absolute()}"
     return _make_sbatch_string(command, folder, map_count=jobs if jobs > 1 else None, **parameters)
+
+
+def lines(config: dict[str, Any]) -> list[str]:
+    """Return, as a dry run's comments, the lines that the stages of a job on several devices or nodes run by."""
+    hardware = config["hardware"]
+    stages = dict.fromkeys(stage for stages in config["pipelines"].values() for stage in stages)
+    found = []
+    for stage in stages if hardware["processes"] > 1 else ():
+        meet, directory = "<first node>:<port>", Path(f"<{stage}'s directory>")
+        command = training(stage, directory, hardware["processes"], hardware["nodes"], meet)
+        found.append("# " + " ".join(on_every_node(command, hardware["nodes"])))
+    return found
 
 
 def interpreter() -> str:

@@ -85,10 +85,12 @@ class PackedTrainer(Trainer):
 
     def without_repeats(self, pairs: list[Pair], size: int) -> list[Pair]:
         """Take the weight from pairs that fill up the last batch of the data, `size` to each process."""
-        state = self.accelerator.gradient_state
-        if not state.end_of_dataloader or state.remainder <= 0:
+        state: Any = self.accelerator.gradient_state
+        if not state.end_of_dataloader or self.args.dataloader_drop_last:
             return pairs
-        return uncount(pairs, state.remainder - self.accelerator.process_index * size)
+        # not `state.remainder`: in the epoch that a resumed training goes on in, Accelerate takes it of one process
+        left = len(state.active_dataloader.dataset) % (size * self.accelerator.num_processes)
+        return uncount(pairs, left - self.accelerator.process_index * size) if left else pairs
 
     def compute_loss(
         self,

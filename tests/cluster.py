@@ -2,12 +2,14 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from recipes.process import die_with_parent
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 NODES = ("first", "second")
@@ -51,6 +53,7 @@ class Cluster:
         """Name the directory, which must be empty, and what commands need to find the cluster."""
         self.directory = directory
         self.config = str(directory / "slurm.conf")
+        self.daemons: list[subprocess.Popen[bytes]] = []
         self.environment = os.environ | {"SLURM_CONF": self.config}
 
     def run(self) -> None:
@@ -69,15 +72,22 @@ class Cluster:
         )
         munge = {"socket": "munge.sock", "pid-file": "munged.pid", "log-file": "munged.log", "seed-file": "munge.seed"}
         words = [f"--{option}={directory / name}" for option, name in munge.items()]
-        self.start("munged", "--force", f"--key-file={key}", *words)
-        self.start("slurmctld", "-f", self.config)
+        self.start("munged", "--foreground", "--force", f"--key-file={key}", *words)
+        while not (directory / "munge.sock").exists():
+            assert self.daemons[0].poll() is None, (directory / "munged.log").read_text()
+            time.sleep(0.02)
+        self.start("slurmctld", "-D", "-f", self.config)
         for node in NODES:
             (directory / f"spool-{node}").mkdir()
-            self.start("slurmd", "-N", node, "-f", self.config)
+            self.start("slurmd", "-D", "-N", node, "-f", self.config)
         self.wait_until_idle()
 
     def start(self, *words: str) -> None:
-        subprocess.run([str(find(words[0])), *words[1:]], env=self.environment, check=True)
+        """Start a daemon in the foreground, which ends with this process even where that is killed."""
+        command, nothing = [str(find(words[0])), *words[1:]], subprocess.DEVNULL
+        streams: dict[str, Any] = {"stdin": nothing, "stdout": nothing, "stderr": nothing}
+        process = subprocess.Popen(command, env=self.environment, preexec_fn=die_with_parent, **streams)
+        self.daemons.append(process)
 
     def ask(self, *words: str) -> str:
         """What one of Slurm's commands prints."""
@@ -105,8 +115,14 @@ class Cluster:
                 self.ask("scancel", "--signal=KILL", "--full", *self.jobs())
                 self.ask("scancel", *self.jobs())
             self.wait_until_idle()
-        for name in (*(f"slurmd-{node}" for node in NODES), "slurmctld", "munged"):
-            end_daemon(self.directory / f"{name}.pid")
+        for daemon in self.daemons:
+            daemon.terminate()
+        for daemon in self.daemons:
+            try:
+                daemon.wait(10)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
 
 
 def find(daemon: str) -> str | None:
@@ -123,15 +139,3 @@ def free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
-
-
-def end_daemon(pid_file: Path, patience: float = 10) -> None:
-    """End a daemon kindly, then firmly."""
-    with suppress(OSError, ValueError):
-        pid = int(pid_file.read_text())
-        os.kill(pid, signal.SIGTERM)
-        end = time.monotonic() + patience
-        while time.monotonic() < end:
-            os.kill(pid, 0)  # raises once it has gone
-            time.sleep(0.05)
-        os.kill(pid, signal.SIGKILL)
