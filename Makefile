@@ -11,12 +11,12 @@ PAIRS    ?=
 TOKENIZER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep eval table bench test check format docs lock clean
+.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving eval table bench test check format docs lock clean
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
-SUITES := $(filter-out __main__ table readme job,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
+SUITES := $(filter-out __main__ table readme job score,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
 ifneq ($(filter-out $(SUITES),$(SUITE)),)
 $(error SUITE=$(SUITE): there are $(SUITES))
 endif
@@ -56,6 +56,9 @@ rlhf: $(VENV) ## Train SFT, a reward model and RLOO: three stages (make sweep AR
 
 sweep: $(VENV) ## Train and evaluate every combination of ARGS="pipeline=orpo orpo.beta=0.05,0.1" or ARGS="sweep=pocket-orpo"
 	@$(LAUNCH) evaluate=true $(ARGS)
+
+halving: $(VENV) ## As sweep, of one pipeline: all settings on a small budget, the better half on twice as much, and so on
+	@$(PYTHON) -m launch.halving $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
 
 plan: $(VENV) ## Predict memory, tokens, FLOPs and hours of every stage, and whether it fits; trains nothing
 	@$(PYTHON) -m launch.preview $(WORDS) pipeline=compare $(ARGS)

@@ -38,7 +38,7 @@ from launch.inputs import ROOT
 from launch.job import INTERRUPTED, USER, hand_over, queue, run_job
 from launch.local import Devices, device_names, jobs_together, needed, prepare, run
 from launch.run import console
-from launch.schema import STAGES, register, resolve, session
+from launch.schema import register, resolve, session
 from recipes.config import UserError, read_json
 from recipes.process import interrupt_on_signals
 
@@ -49,7 +49,7 @@ class Setting(BaseEstimator):
     def __init__(self, number: int = 0, budget: int = 1) -> None:
         self.number, self.budget = number, budget
 
-    def fit(self, X: Any, y: Any = None) -> "Setting":  # noqa: N803 (scikit-learn's names)
+    def fit(self, X: Any, y: Any = None) -> "Setting":
         """Do nothing: a setting is trained when its score is asked for."""
         return self
 
