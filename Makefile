@@ -17,14 +17,14 @@ DRY_RUN  ?=
 PUBLIC   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep paper eval table reproduce export push bench faults test audit check format docs lock clean
+.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving paper eval table reproduce export push bench faults test audit check format docs lock clean
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
 AUDIT  := 2.10.1
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
-SUITES := $(filter-out __main__ table readme job export gguf push,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
+SUITES := $(filter-out __main__ table readme job score export gguf push,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
 ifneq ($(filter-out $(SUITES),$(SUITE)),)
 $(error SUITE=$(SUITE): there are $(SUITES))
 endif
@@ -64,6 +64,9 @@ rlhf: $(VENV) ## Train SFT, a reward model and RLOO: three stages (make sweep AR
 
 sweep: $(VENV) ## Train and evaluate every combination of ARGS="pipeline=orpo orpo.beta=0.05,0.1" or ARGS="sweep=pocket-orpo"
 	@$(LAUNCH) evaluate=true $(ARGS)
+
+halving: $(VENV) ## As sweep, of one pipeline: all settings on a small budget, the better half on twice as much, and so on
+	@$(PYTHON) -m launch.halving $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
 
 paper: $(VENV) ## Measure the ORPO paper's tables and figures in the embedded world, about an hour; SCALE=full: its own models
 	@$(PYTHON) -m launch.paper $(if $(SCALE),scale=$(SCALE)) $(ARGS)

@@ -58,9 +58,7 @@ def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
     names = device_names(configs)
     needs = [needed(config, names) for config in configs]
     together = jobs_together(configs, names)
-    share_cores(together, max(config["hardware"]["processes"] for config in configs))
-    if not gpu_memories():
-        warm_up()
+    prepare(together, max(config["hardware"]["processes"] for config in configs))
     where = f" on devices {' '.join(names)}" if names else ""
     console.print(f"{len(queue)} jobs, {together} at once{where}; logs in {session}/<job>/log.txt", soft_wrap=True)
     devices = Devices(names)
@@ -120,10 +118,15 @@ def jobs_together(configs: list[dict[str, Any]], names: list[str]) -> int:
     return min(wanted, len(configs), len(names) // fewest if names else wanted)
 
 
-def share_cores(jobs: int, processes: int) -> None:
-    """Give every process its share of the cores, unless the user said otherwise: each would start a thread for all."""
+def prepare(jobs: int, processes: int) -> None:
+    """Give every process its share of the cores, unless the user said otherwise: each would start a thread for all.
+
+    Then begin to import, where jobs are forked from a warm process; in this thread, since it ends with its starter.
+    """
     threads = max(1, len(os.sched_getaffinity(0)) // (jobs * processes))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    if not gpu_memories():
+        warm_up()
 
 
 def run(directory: Path, need: int, devices: Devices) -> None:
