@@ -16,6 +16,7 @@ import math
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -127,21 +128,34 @@ def halve(settings: int, factor: int, whole: int, score: Callable[..., float], t
         **{"factor": factor, "resource": "budget", "max_resources": whole, "min_resources": "exhaust"},
         **{"scoring": score, "cv": [([0], [1])], "refit": False, "return_train_score": False, "n_jobs": together},
     )
-    with parallel_config(backend="threading"):
+    with parallel_config(backend="threading"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "One or more of the test scores")  # of a job that failed, and said why
         return search.fit([[0.0], [0.0]])  # it wants rows; ours are on the disk
+
+
+def own_words(words: list[str]) -> tuple[int, int, list[str]]:
+    """Return the factor, the number of rungs, and the words of the configuration.
+
+    Raises:
+        UserError: the factor is below 2, there is no rung, or either is no number.
+    """
+    given = dict(word.split("=", 1) for word in words if word.startswith(("factor=", "rungs=")))
+    factor, rungs = given.get("factor", "2"), given.get("rungs", "3")
+    if not (factor.isdecimal() and int(factor) >= 2 and rungs.isdecimal() and int(rungs) >= 1):
+        raise UserError(f"factor={factor} rungs={rungs}: give whole numbers, a factor of 2 or more and a rung or more")
+    left = [part for word in words if word.partition("=")[0] not in given for part in mixture(word)]
+    launcher = [] if any(word.startswith("launcher=") for word in words) else ["launcher=local"]
+    return int(factor), int(rungs), [*launcher, "evaluate=true", *left]
 
 
 def main(words: list[str]) -> int:
     """Search, print the table of all rungs and the best setting; return the exit status."""
     interrupt_on_signals()
     register()
-    numbers = {name: int(value) for name, _, value in (word.partition("=") for word in words) if name in OWN}
-    words = [part for word in words if word.partition("=")[0] not in OWN for part in mixture(word)]
-    factor, rungs = (numbers.get(name, default) for name, default in OWN.items())
-    given = [] if any(word.startswith("launcher=") for word in words) else ["launcher=local"]
     try:
+        factor, rungs, words = own_words(words)
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            search = Search([*given, "evaluate=true", *words], factor ** (rungs - 1))
+            search = Search(words, factor ** (rungs - 1))
             prepare(search.together, search.config["hardware"]["processes"])
             found = halve(len(search.settings), factor, search.whole, search.score, search.together)
     except (HydraException, OmegaConfBaseException, UserError) as error:
@@ -155,8 +169,6 @@ def main(words: list[str]) -> int:
     console.print(f"best of {len(search.settings)} settings: {best} ({found.best_score_:.4g})", soft_wrap=True)
     return status
 
-
-OWN = {"factor": 2, "rungs": 3}  # words that are not the configuration's, with their defaults
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
