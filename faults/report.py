@@ -35,14 +35,8 @@ def write(tally: Tally, seed: int, directory: Path) -> str:
     """Write faults.md and faults.json; return the table."""
     minutes = round((time.time() - tally.began) / 60, 1)
     machine = f"{os.cpu_count()} cores, {platform.machine()}"
-    values = {
-        "seed": seed,
-        "machine": machine,
-        "minutes": minutes,
-        "total": tally.total,
-        "recovered": tally.recovered,
-        **asdict(tally),
-    }
+    values = {"seed": seed, "machine": machine, "minutes": minutes, "total": tally.total}
+    values |= {"recovered": tally.recovered, **asdict(tally)}
     write_json(directory / "faults.json", values)
     lines = [f"{tally.recovered} of {tally.total} recovered, in {minutes} minutes ({machine}, seed {seed})."]
     lines += ["", "| fault | happened | recovered |", "|---|---:|---:|"]
