@@ -91,13 +91,13 @@ def fit(trainer: Trainer, stage: Stage) -> None:
     trainer.meter = meter  # type: ignore[attr-defined]  # RLOO counts what it samples
     forgive_trackers(trainer)
     interruption = Interruption(trainer)
-    for callback in (meter.callback, Guard(trainer, meter), interruption, Keeper(trainer)):
+    for callback in (interruption, meter.callback, Guard(trainer, meter), Keeper(trainer)):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=newest_checkpoint(stage.directory))
     if interruption.came:
         raise KeyboardInterrupt("interrupted by a signal: the same command goes on from the last checkpoint")
     save(trainer, stage)
-    cost = meter.total(trainer.accelerator)
+    cost = meter.total()
     if trainer.is_world_process_zero():
         write_json(stage.directory / UNMERGED, record(trainer, stage, cost))
 
