@@ -110,14 +110,14 @@ def fit(trainer: Trainer, stage: Stage) -> None:
     trainer.meter = meter  # type: ignore[attr-defined]  # RLOO counts what it samples
     forgive_trackers(trainer)
     interruption = Interruption(trainer)
-    for callback in (meter.callback, Guard(trainer, meter), Alarms(trainer, stage), interruption, Keeper(trainer)):
+    for callback in (interruption, meter.callback, Guard(trainer, meter), Alarms(trainer, stage), Keeper(trainer)):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=newest_checkpoint(stage.directory))
     if interruption.came:
         trainer.accelerator.wait_for_everyone()  # the first to end would take along whoever still writes
         raise KeyboardInterrupt("interrupted by a signal: the same command goes on from the last checkpoint")
     save(trainer, stage)
-    cost = meter.total(trainer.accelerator)
+    cost = meter.total()
     if trainer.is_world_process_zero():
         check_saved(trainer, stage)
         write_json(stage.directory / UNMERGED, record(trainer, stage, cost))
