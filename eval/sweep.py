@@ -1,7 +1,7 @@
 """The settings of a sweep: what was varied against what came of it, and the best of each method under equal budgets."""
 
 from collections.abc import Sequence
-from math import comb, nan
+from math import comb
 
 from matplotlib.axes import Axes
 
@@ -81,37 +81,43 @@ def options(row: Row) -> dict[str, str]:
 
 def parallel_coordinates(rows: list[Row]) -> str:
     """Draw a line for each setting through its options to its outcome, the mean over seeds; the best ones are thick."""
-    methods, name = tried(rows), outcome(rows)
+    methods, result = tried(rows), outcome(rows)
     names = list(dict.fromkeys(option for settings in methods.values() for row in settings for option in options(row)))
     levels = {option: ordered(option, methods) for option in names}
-    results = [row.values[name].mean for settings in methods.values() for row in settings]
+    results = [row.values[result].mean for settings in methods.values() for row in settings]
     low, high = min(results), max(results)
 
     def height(row: Row) -> float:
-        return (row.values[name].mean - low) / (high - low) if high > low else 0.5
+        return (row.values[result].mean - low) / (high - low) if high > low else 0.5
 
     def draw(panels: Sequence[Axes]) -> None:
         axes = panels[0]
         for pipeline, settings in methods.items():
             best = max(settings, key=height)
             for row in settings:
-                along = [place_of(options(row).get(option), levels[option]) for option in names]
+                own = options(row)  # the line passes by the axes of other methods
+                along = [(place, place_of(own[name], levels[name])) for place, name in enumerate(names) if name in own]
+                places, heights = zip(*along, (len(names), height(row)), strict=True)
                 style = {"color": COLOURS.get(pipeline, FAINT), "linewidth": 2.4 if row is best else 0.9}
                 label = NAMES.get(pipeline, pipeline) if row is best else None
-                axes.plot([*along, height(row)], marker="o", markersize=3, label=label, **style)
+                axes.plot(places, heights, marker="o", markersize=3, label=label, **style)
         for place, option in enumerate(names):
             for level in levels[option]:
                 axes.text(place + 0.03, place_of(level, levels[option]), level, fontsize=9)
         for value, at in ((low, 0.0), (high, 1.0)) if high > low else ((low, 0.5),):
-            axes.text(len(names) + 0.03, at, number(name, value), fontsize=9)
+            axes.text(len(names) + 0.03, at, number(result, value), fontsize=9)
         for place in range(len(names) + 1):
             axes.axvline(place, color=FAINT, linewidth=0.8, zorder=0)
-        axes.set_xticks(range(len(names) + 1), [*names, name.replace(", ", ",\n")], fontsize=9)
+        axes.set_xticks(
+            range(len(names) + 1),
+            [*(option.replace(".", ".\n", 1) for option in names), result.replace(", ", ",\n")],
+            fontsize=9,
+        )
         axes.set(yticks=[], xlim=(-0.1, len(names) + 0.35))
         axes.spines[["left", "bottom"]].set_visible(False)
         below(axes)
 
-    label = f"Parallel coordinates: {', '.join(names)} of every setting, and its {name}"
+    label = f"Parallel coordinates: {', '.join(names)} of every setting, and its {result}"
     return svg(draw, label, height=3.6)
 
 
@@ -124,8 +130,6 @@ def ordered(option: str, methods: dict[str, list[Row]]) -> list[str]:
         return sorted(found)
 
 
-def place_of(value: str | None, levels: list[str]) -> float:
-    """Return how high a value lies on its axis, between 0 and 1; nowhere where a method has no such option."""
-    if value is None:
-        return nan
+def place_of(value: str, levels: list[str]) -> float:
+    """Return how high a value lies on its axis, between 0 and 1."""
     return levels.index(value) / (len(levels) - 1) if len(levels) > 1 else 0.5

@@ -71,14 +71,16 @@ class Search:
             raise UserError("halving compares settings of one pipeline, by jobs on this machine: launcher=local")
         self.session = Path(session(self.config["runs"], self.config["session"]))
         self.names = device_names([self.config])
+        needed(self.config, self.names)
         self.together = jobs_together([self.config] * len(self.settings), self.names)
         self.devices = Devices(self.names)
 
     def score(self, setting: Setting, *_: Any) -> float:
         """Train and measure a setting; return what it is worth, NaN where it failed."""
-        words = [*self.fixed, *self.settings[setting.number]]
-        words += budget_words(self.config, self.settings[0], setting.budget / self.whole)
+        own = self.settings[setting.number]
+        words = [*self.fixed, *own]
         with self.lock:  # Hydra composes one at a time
+            words += budget_words(resolve(compose("config", words)), own, setting.budget / self.whole)
             directory, self.jobs = self.session / str(self.jobs), self.jobs + 1
             run_job(compose("config", words), words, directory, partial(hand_over, directory=directory))
         if directory not in queue:
@@ -100,7 +102,7 @@ def settings_of(words: list[str]) -> tuple[list[str], list[tuple[str, ...]]]:
     swept = [word for word in parsed if word.is_sweep_override()]
     if not swept or any(word.key_or_group == "seed" for word in swept):
         raise UserError("halving needs options with several values, such as orpo.beta=0.1,0.2; seeds are no setting")
-    choices = [[f"{word.key_or_group}={value}" for value in word.sweep_string_iterator()] for word in swept]
+    choices = [[f"{word.get_key_element()}={value}" for value in word.sweep_string_iterator()] for word in swept]
     return [str(word.input_line) for word in parsed if not word.is_sweep_override()], list(product(*choices))
 
 
@@ -157,7 +159,11 @@ def main(words: list[str]) -> int:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             search = Search(words, factor ** (rungs - 1))
             prepare(search.together, search.config["hardware"]["processes"])
-            found = halve(len(search.settings), factor, search.whole, search.score, search.together)
+            try:
+                found = halve(len(search.settings), factor, search.whole, search.score, search.together)
+            except KeyboardInterrupt:
+                search.devices.stop()
+                raise
     except (HydraException, OmegaConfBaseException, UserError) as error:
         console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
         return USER

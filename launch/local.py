@@ -30,6 +30,7 @@ class Devices:
 
     def __init__(self, names: list[str]) -> None:
         self.free = list(names)
+        self.borrowers = 0
         self.returned = threading.Condition()
         self.stopping = threading.Event()  # no further job starts, and those that run are told to stop
 
@@ -39,12 +40,20 @@ class Devices:
         with self.returned:
             self.returned.wait_for(lambda: len(self.free) >= count)
             lent, self.free = self.free[:count], self.free[count:]
+            self.borrowers += 1
         try:
             yield lent
         finally:
             with self.returned:
                 self.free += lent
+                self.borrowers -= 1
                 self.returned.notify_all()
+
+    def stop(self) -> None:
+        """Have running jobs write a checkpoint and end, and wait until they have."""
+        self.stopping.set()
+        with self.returned:
+            self.returned.wait_for(lambda: not self.borrowers)
 
 
 def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
@@ -68,7 +77,7 @@ def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
             for job in as_completed(jobs):
                 job.result()
         except BaseException:
-            devices.stopping.set()
+            devices.stop()
             pool.shutdown(cancel_futures=True)
             console.print("stopped: the same command trains what is missing")
             raise

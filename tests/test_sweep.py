@@ -63,7 +63,7 @@ def test_the_expected_best_is_the_mean_over_all_subsets() -> None:
 def test_a_sweeps_figure_has_every_value_and_one_setting_has_none(session: Path) -> None:
     rows = build_rows(jobs_of(session))
     ((figure, said),) = sweep_figures(rows)
-    assert all(f">{value}<" in figure for value in ("0.1", "0.2", "0.5", "orpo.beta"))
+    assert all(f">{value}<" in figure for value in ("0.1", "0.2", "0.5", "orpo.", "beta"))
     assert "gold reward, temperature 1" in said
     alone = [row for row in rows if row.setting in ("", "orpo.beta=0.1")]
     assert not is_sweep(alone) and sweep_figures(alone) == []
