@@ -57,7 +57,8 @@ def exhibits(root: Path, sizes: dict[str, Rows]) -> list[Exhibit]:
         UserError: a session is missing, or has not been through its suites.
     """
     sessions, rows = root / "_sessions", sizes["middle"]
-    during = dynamics([sessions / "middle"], HELD_OUT)
+    drawn = [stages[-1] for name in ("sft", "orpo") for stages in rows[name].directories]
+    during = dynamics(drawn, HELD_OUT)
     return [
         pipelines(rows),
         reward_model_wins(sessions, sizes),
