@@ -69,7 +69,8 @@ halving: $(VENV) ## As sweep, of one pipeline: all settings on a small budget, t
 	@$(PYTHON) -m launch.halving $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
 
 paper: $(VENV) ## Measure the ORPO paper's tables and figures in the embedded world, about an hour; SCALE=full: its own models
-	@$(PYTHON) -m launch.paper $(if $(SCALE),scale=$(SCALE)) $(ARGS)
+	@$(if $(filter command%,$(origin MODEL) $(origin DATASET)),$(error make paper has the paper's models and data; MODEL and DATASET are for make compare))
+	@$(PYTHON) -m launch.paper $(if $(SCALE),scale=$(SCALE)) $(if $(HARDWARE),hardware=$(HARDWARE)) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
 
 plan: $(VENV) ## Predict memory, tokens, FLOPs and hours of every stage, and whether it fits; trains nothing
 	@$(PYTHON) -m launch.preview $(WORDS) pipeline=compare $(ARGS)

@@ -4,6 +4,7 @@ The options are those in its config.yaml, the start and the pairs those that it 
 new one lies in runs/_reproduced/, with `reproduction.json` beside its record.
 """
 
+import math
 import os
 import re
 import shutil
@@ -134,7 +135,9 @@ def main(words: list[str]) -> int:
     try:
         names = [word for word in words if not word.startswith("tolerance=")]
         given = [word.partition("=")[2] for word in words if word.startswith("tolerance=")]
-        if len(names) != 1:
+        if odd := [name for name in names if "=" in name and not Path(name).exists()]:
+            raise UserError(f"{odd[0]}: the only option is tolerance=")
+        if len(names) != 1 or Path(names[0]).is_file():
             raise UserError("give one finished stage: make reproduce RUN=runs/<model>/<dataset>/<stage>-<digest>")
         return 0 if reproduce(Path(names[0]), number(given[-1]) if given else TOLERANCE) else DIFFERS
     except (UserError, StageFailed, OSError) as error:
@@ -152,9 +155,12 @@ def number(text: str) -> float:
         UserError: it is none.
     """
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise UserError(f"tolerance={text}: give a number, such as 1e-5") from None
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise UserError(f"tolerance={text}: give a number of 0 or more, such as 1e-5")
+    return value
 
 
 if __name__ == "__main__":

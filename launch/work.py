@@ -45,7 +45,7 @@ def end(number: int, frame: FrameType | None) -> None:
     for other in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(other, signal.SIG_IGN)
     if number == signal.SIGUSR2:
-        raise OutOfTime("its time limit is near: it is queued again, and goes on from its checkpoint")
+        raise OutOfTime("its time limit is near: the job goes on from its checkpoint when it is queued again")
     raise KeyboardInterrupt("cancelled or preempted: the same command goes on from the checkpoint")
 
 
