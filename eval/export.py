@@ -29,6 +29,7 @@ from recipes.hub import WEIGHTS
 
 KINDS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}  # safetensors' names, and llama.cpp's
 FORMATS = ("hf", "gguf")
+OUTTYPES = ("f32", "f16", "bf16", "q8_0")
 
 
 @dataclass
@@ -59,6 +60,8 @@ def main(names: list[str], options: Options) -> None:
     """
     if options.format not in FORMATS:
         raise UserError(f"format={options.format}: use {' or '.join(FORMATS)}")
+    if options.outtype is not None and (options.format == "hf" or options.outtype not in OUTTYPES):
+        raise UserError(f"outtype={options.outtype}: format=gguf takes {', '.join(OUTTYPES)}, format=hf none")
     directory = one_stage(names, "make export RUN=runs/<model>/<dataset>/<stage>-<digest>")
     target = place(directory, options)
     asked = questions(directory, options)
