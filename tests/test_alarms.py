@@ -20,6 +20,7 @@ from recipes.config import Stage, UserError, read_json, write_json
 from recipes.engines import ORPO_ENGINES
 from recipes.merge import merge
 from recipes.model import check_loadable
+from recipes.whole import seal
 
 Make = Callable[..., Path]
 PLAIN = Cell("orpo", "full", "one", False, "fp32", "packed")
@@ -61,6 +62,7 @@ def test_an_optimiser_that_would_begin_anew_stops_the_training(make: Make) -> No
     train(directory)  # the step before resumes
     shutil.rmtree(directory / "checkpoint-2")
     torch.save({**state, "state": {}}, kept)
+    seal(kept.parent)  # as if the trainer had written it so; else the checkpoint is passed over
     with pytest.raises(UserError, match="did not resume at update 1"):
         train(directory)
 

@@ -13,7 +13,8 @@ import pytest
 from door import ROOT, losses, run
 from safetensors.torch import load_file
 
-from launch.compatibility import Cell, cells, nearest, page, refusal, refuse_incompatible, tested
+from launch.compatibility import Cell, cells, nearest, page, refusal, refuse_incompatible
+from launch.compatibility import tested as trained_here
 from launch.inputs import chat_template, find_model
 from launch.job import prepare_directory
 from launch.pairs import pairs_directory, profile, sources, tokenise
@@ -24,8 +25,8 @@ Words = Callable[..., list[str]]
 Compose = Callable[..., dict[str, Any]]
 Make = Callable[..., Path]
 SHIM = str(Path(__file__).parent / "fsdp_on_cpu")
-ONE = [cell for cell in cells() if tested(cell) and cell.strategy == "one"]
-TWO = [cell for cell in cells() if tested(cell) and cell.strategy != "one"]
+ONE = [cell for cell in cells() if trained_here(cell) and cell.strategy == "one"]
+TWO = [cell for cell in cells() if trained_here(cell) and cell.strategy != "one"]
 # Plain gradient descent, so that weights differ as gradients do.
 PLAIN = ("optim=sgd", "learning_rate=0.1", "max_steps=2", "warmup_steps=0", "save_strategy=no")
 

@@ -44,7 +44,7 @@ def model(tiny_model: Path, tmp_path: Path) -> Path:
 def loaders(model: Path) -> list[Callable[[], object]]:
     """Every way in which weights are read."""
     profile = Model("tiny", str(model))
-    more: dict[str, Any] = {"model_options": {}, "pairs": model, "processes": 1, "fsdp": False, "digest": ""}
+    more: dict[str, Any] = {"model_options": {}, "pairs": model, "processes": 1, "digest": ""}
     stage = Stage(model, "orpo", 0, 4, str(model), None, profile, options={"disable_dropout": True}, **more)
     return [
         lambda: pretrained(stage),
