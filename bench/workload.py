@@ -116,7 +116,7 @@ def load_tokenizer(name: str) -> Any:
         UserError: there is none that can be loaded.
     """
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # a missing or damaged file raises whatever its reader does
         reason = " ".join(str(error).split())[:150]
         raise UserError(f"--tokenizer {name} cannot be loaded ({reason}): give a tokenizer's directory") from None

@@ -12,6 +12,7 @@ Suites, each a command with its own options (`python -m eval.<name> --help`):
     dynamics    the paper's figures 3 and 7, from checkpoints; curves draws them, lineage tells seeds from settings
     ratios      the paper's figure 6
 
+Models for others: export (a directory or a GGUF file that answers as the run), gguf (llama.cpp), push (to the hub).
 Answers: load (a stage's model), decode (the sampling loop), answers (what is kept), generate (the one path to them),
     dialogues (a model that is talked to), endpoint (OpenAI-compatible servers), given (answers that exist), stage
     (everything the table needs of one model), scoring (log-probs).

@@ -15,6 +15,7 @@ from eval.report import write_report
 from eval.session import jobs_of, measured, models_of, sessions
 from eval.suite import progress, run
 from eval.table import write_table
+from recipes.config import UserError, read_json
 
 
 def main(names: list[str], options: Answering) -> None:
@@ -36,7 +37,7 @@ def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:
     for job in jobs_of(session):
         for directory in models_of(job):
             result = measured(directory, job["evaluation"])
-            if not result.exists():
+            if not readable(result):
                 missing[result] = (directory, job["evaluation"])
     if not missing:
         return
@@ -45,6 +46,15 @@ def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:
     for result, (directory, settings) in missing.items():
         with progress(2 * settings["prompts"], f"eval  {directory}") as advance:
             evaluate(directory, settings, result, advance, endpoint)
+
+
+def readable(result: Path) -> bool:
+    """Whether a model was measured; a damaged file is measured anew."""
+    try:
+        read_json(result)
+    except UserError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

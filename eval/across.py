@@ -71,7 +71,8 @@ def sizes(settings: list[Rows]) -> Finding | None:
     if not seeds or len({row.scores.shape[1] for row in rows}) > 1:
         return None
     change = estimate(points(most, seeds) - points(least, seeds))
-    measured = f"win rate, {large:,} - {small:,} parameters: {100 * change.mean:+.1f} points"
+    by = rows[0].scored_by
+    measured = f"win rate by {by}, {large:,} - {small:,} parameters: {100 * change.mean:+.1f} points"
     spread = interval(100 * change.low, 100 * change.high, "{:+.1f}")
     return Finding(measured, spread, judge(change.low, change.high, 1))
 

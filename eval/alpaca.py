@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.alpaca_score import read_annotations, score
-from eval.endpoint import Reply, host_class
+from eval.answers import Sampling
+from eval.endpoint import Answering, Reply, host_class
 from eval.given import answered, endings_of, read_answers, read_rows, say_endings
 from eval.session import console
 from eval.suite import models, progress, run
@@ -37,7 +38,7 @@ with warnings.catch_warnings():
 
 
 @dataclass
-class Options(Judging):
+class Options(Judging, Answering):
     """The options of the command line."""
 
     judge: str = ""  # only a file of annotations needs none
@@ -52,15 +53,16 @@ class Options(Judging):
 
 def answer(directory: Path, instructions: list[str], options: Options) -> Path:
     """Let a stage answer the instructions, once; return the file, in AlpacaEval's format."""
-    name = digest(instructions, options.max_new_tokens, options.temperature, options.seed)
+    endpoint, who = options.elsewhere(), options.names_of_endpoint()
+    name = digest(instructions, options.max_new_tokens, options.temperature, options.seed, *who)
     file = directory / "eval" / f"alpaca-answers-{name}.json"
     if not file.exists():
-        from eval.dialogues import Speaker  # torch takes seconds that judging a file need not wait for
+        from eval.dialogues import answer_once  # torch takes seconds that judging a file need not wait for
 
-        speaker = Speaker.load(directory)
+        sampling = Sampling(options.max_new_tokens, options.temperature, seed=options.seed)
         asked = [[{"role": "user", "content": instruction}] for instruction in instructions]
         with progress(len(asked), f"answer {directory}") as advance:
-            found = speaker.answer(asked, options.max_new_tokens, options.temperature, options.seed, advance)
+            found = answer_once(directory, asked, sampling, advance, endpoint)
         rows = [
             {"instruction": instruction, "output": one.text, "generator": str(directory)}
             | {"stopped": one.stopped, "tokens": one.tokens}

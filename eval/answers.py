@@ -38,7 +38,7 @@ def content_key(identity: str, prompt: Any, sampling: Sampling, sample: int) -> 
 class Kept:
     """A file of answers by content key, a line each, written as they come: a killed evaluation goes on from it.
 
-    A last line that was cut off is no answer; it is asked for again.
+    A line that was cut off or is damaged is no answer; it is asked for again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,11 +49,11 @@ class Kept:
         """
         self.path = path
         self.found: dict[str, Answer] = {}
-        text = path.read_text(errors="replace") if path.exists() else ""
-        self.torn = not text.endswith("\n") and bool(text)
-        for line in text.split("\n"):  # an answer may hold what else str.splitlines takes for the end of a line
+        text = path.read_bytes() if path.exists() else b""
+        self.torn = not text.endswith(b"\n") and bool(text)
+        for line in text.split(b"\n"):  # an answer may hold what else str.splitlines takes for the end of a line
             try:
-                values = json.loads(line)
+                values = json.loads(line.decode())
             except ValueError:
                 continue
             if not isinstance(values, dict) or values.keys() != {"key", *(part.name for part in fields(Answer))}:

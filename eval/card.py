@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from eval.configuration import UNSAID, flat, text
 from eval.rows import NAMES, Row, build_rows
-from eval.session import console, jobs_of, sessions
+from eval.session import console, evaluated, jobs_of, sessions
 from eval.suite import NoOptions, run
 from eval.table import cells, markdown, notes, rows_of
 from recipes.config import read_config, read_json, write_text
@@ -40,7 +40,7 @@ def main(names: list[str], _: NoOptions) -> None:
     for session in sessions(names):
         rows_of(session)  # says what was not trained or not evaluated, before anything is written
         written: set[Path] = set()
-        for job in jobs_of(session):
+        for job in filter(evaluated, jobs_of(session)):
             stages = {Path(stage) for stages in job["pipelines"].values() for stage in stages} - written
             rows = build_rows([job]) if stages else []
             for directory in sorted(stages):

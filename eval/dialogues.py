@@ -1,7 +1,8 @@
 """A model that is talked to: a stage's, with its profile's chat template and stop tokens, or that of any directory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from eval.answers import Answer, Sampling
 from eval.decode import decode
+from eval.endpoint import Endpoint
 from eval.generate import answer
 from eval.load import load, load_renderer, load_tokenizer, load_weights, prompt_ids
 from recipes.config import Model
@@ -44,23 +46,38 @@ class Speaker:
         return prompt_ids(self.renderer, dialogues)
 
     def answer(
-        self,
-        dialogues: list[list[Message]],
-        max_new_tokens: int,
-        temperature: float,
-        seed: int,
-        advance: Callable[[int], None],
-    ) -> list[Answer]:
-        """Answer each dialogue once; a stage's answers are kept as they come, see `eval.generate`."""
-        sampling = Sampling(max_new_tokens, temperature, seed=seed)
-        if is_stage(self.directory):
-            return [first for first, *_ in answer(self.directory, dialogues, sampling, advance)]
+        self, dialogues: list[list[Message]], sampling: Sampling, advance: Callable[[int], None]
+    ) -> Iterator[Answer]:
+        """Yield an answer to each dialogue, in order."""
         asked = [(ids, 0) for ids in self.prompt_ids(dialogues)]
         found: dict[int, Answer] = {}
         for place, ids, stopped in decode(self.model, self.stops, asked, sampling):
             found[place] = Answer(str(self.tokenizer.decode(ids, skip_special_tokens=True)), len(ids), stopped)
             advance(1)
-        return [found[place] for place in range(len(dialogues))]
+        yield from (found[place] for place in range(len(dialogues)))
+
+
+def answer_once(
+    directory: Path,
+    dialogues: list[list[Message]],
+    sampling: Sampling,
+    advance: Callable[[int], None],
+    endpoint: Endpoint | None = None,
+) -> list[Answer]:
+    """Answer each dialogue once: a stage by the one path (eval.generate), which keeps its answers as they come.
+
+    Raises:
+        UserError: the model was removed, or the endpoint is named for a model that is no stage, or fails for good.
+    """
+    if endpoint or is_stage(directory):
+        return [first for first, *_ in answer(directory, dialogues, sampling, advance, endpoint)]
+    return list(speaker(directory).answer(dialogues, sampling, advance))
+
+
+@cache  # a benchmark of several turns asks several times
+def speaker(directory: Path) -> Speaker:
+    """Return a model that is no stage, loaded once."""
+    return Speaker.load(directory)
 
 
 def is_stage(directory: Path) -> bool:

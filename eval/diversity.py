@@ -140,8 +140,8 @@ def embed(texts: list[str], embedder: str, revision: str | None) -> np.ndarray:
     return vectors
 
 
-def kept(directories: list[Path]) -> dict[str, Estimate]:
-    """Return both means of one model a seed, as this suite left them with its default options, over all seeds.
+def kept(directories: list[Path]) -> tuple[dict[str, Estimate], int]:
+    """Return both means of one model a seed, as this suite's default options left them, and over how many prompts.
 
     Raises:
         UserError: a model has not been through the suite.
@@ -149,7 +149,7 @@ def kept(directories: list[Path]) -> dict[str, Estimate]:
     files = [measured(directory, asdict(Options()), "diversity") for directory in directories]
     found = [read_measured(file, ("within", "across")) for file in files]
     within, across = (np.array([values[name] for values in found]) for name in ("within", "across"))
-    return {"per input": estimate(within), "across inputs": over_pairs(across)}
+    return {"per input": estimate(within), "across inputs": over_pairs(across)}, within.shape[1]
 
 
 def over_pairs(across: np.ndarray) -> Estimate:

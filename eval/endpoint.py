@@ -74,6 +74,10 @@ class Answering:
         """
         return Endpoint(self.endpoint, self.served, self.chat) if self.endpoint else None
 
+    def names_of_endpoint(self) -> list[str]:
+        """Return what tells its answers from others, nothing where Transformers answers."""
+        return [self.endpoint, self.served, str(self.chat)] if self.endpoint else []
+
 
 @dataclass(frozen=True)
 class Reply:

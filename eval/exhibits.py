@@ -57,7 +57,8 @@ def exhibits(root: Path, sizes: dict[str, Rows]) -> list[Exhibit]:
         UserError: a session is missing, or has not been through its suites.
     """
     sessions, rows = root / "_sessions", sizes["middle"]
-    during = dynamics([sessions / "middle"], HELD_OUT)
+    drawn = [stages[-1] for name in ("sft", "orpo") for stages in rows[name].directories]
+    during = dynamics(drawn, HELD_OUT)
     return [
         pipelines(rows),
         reward_model_wins(sessions, sizes),
@@ -93,10 +94,10 @@ def printed(**wanted: str) -> str:
     return f"{found[0].value:g}" + (f" ± {found[0].error:g}" if found[0].error else "")
 
 
-def over(rows: Rows) -> str:
-    """Say what the intervals are over."""
+def over(rows: Rows, prompts: int | None = None) -> str:
+    """Say what the intervals are over; without a number, over the prompts of table 1."""
     row = rows["orpo"]
-    return f"95% intervals over {row.scores.shape[1]} prompts and seeds {', '.join(map(str, row.seeds))}."
+    return f"95% intervals over {prompts or row.scores.shape[1]} prompts and seeds {', '.join(map(str, row.seeds))}."
 
 
 def reward_model_wins(sessions: Path, sizes: dict[str, Rows]) -> Exhibit:
@@ -110,8 +111,9 @@ def reward_model_wins(sessions: Path, sizes: dict[str, Rows]) -> Exhibit:
         for table, data in (("table 2", "HH-RLHF"), ("table 3", "UltraFeedback")):
             wanted = {"table": table, "model": model, "method": "ORPO"}
             theirs.append([f"{model}, {data}", *(printed(**wanted, against=RIVALS[name]) for name in RIVALS)])
-    caption = "The paper's, in per cent ± the standard deviation of three rounds."
-    return Exhibit("tables-2-and-3", [(over(sizes["middle"]), [head, *ours]), (caption, [head, *theirs])])
+    caption = f"{over(sizes['middle'])} Verdicts: p after Holm over all pairs of a size's models, the base among them."
+    printed_one = "The paper's, in per cent ± the standard deviation of three rounds."
+    return Exhibit("tables-2-and-3", [(caption, [head, *ours]), (printed_one, [head, *theirs])])
 
 
 def won(rates: list[dict[str, Any]], rival: str) -> str:
@@ -127,13 +129,13 @@ def diversity(rows: Rows) -> Exhibit:
     metrics = {"per input": "per-input similarity", "across inputs": "across-input similarity"}
     models = ("Phi-2", "Llama-2-7B")
     head = ["", *metrics, *(f"{metric}, {model}, paper" for model in models for metric in metrics)]
-    lines = []
+    lines, prompts = [], None
     for name, row in rows.items():
-        found = kept([stages[-1] for stages in row.directories])
+        found, prompts = kept([stages[-1] for stages in row.directories])
         wanted = {"table": "table 4", "method": METHODS.get(name, "")}
         theirs = [printed(model=model, metric=metric, **wanted) for model in models for metric in metrics.values()]
         lines.append([NAMES[name], *(text(found[key]) for key in metrics), *theirs])
-    return Exhibit("table-4", [(over(rows), [head, *lines])])
+    return Exhibit("table-4", [(over(rows, prompts), [head, *lines])])
 
 
 def rewards(session: Path, rows: Rows) -> Exhibit:
@@ -164,12 +166,13 @@ def course(anchor: str, curves: Sequence[Curve]) -> Exhibit:
     for curve in curves:
         for side in ("chosen", "rejected"):
             found = curve.estimates(side)
-            lowest = min(found, key=lambda one: one.mean)
-            lines.append([curve.title, side, *(text(one) for one in (found[0], found[-1], lowest))])
+            place = min(range(len(found)), key=lambda number: found[number].mean)
+            lowest = f"{found[place].mean:.3f} at {curve.steps[place] * curve.batch_size:,}"
+            lines.append([curve.title, side, text(found[0]), text(found[-1]), lowest])
     seeds, pairs = ", ".join(map(str, curves[0].seeds)), curves[0].chosen.shape[2]
     caption = f"Nats per token; 95% intervals over {pairs} held-out pairs and seeds {seeds}."
     read = "Means over seeds and held-out pairs; a band reaches from the lowest to the highest seed's mean."
-    head = ["", "answers", "before", "after", "lowest on the way"]
+    head = ["", "answers", "before", "after", "lowest, at pairs read"]
     return Exhibit(anchor, [(caption, [head, *lines])], [(Markup(figure(list(curves))), read)])
 
 
@@ -180,7 +183,7 @@ def cost(rows: Rows) -> Exhibit:
     found = [saving(key, "dpo", key == PASSES)(rows) for key in (PASSES, "peak memory, GB", "device-seconds", "FLOPs")]
     shares = [[*one.measured.rsplit(": ", 1), one.interval, one.verdict] for one in found if one]
     tables = [
-        ("Training loops, summed over the stages; means over seeds.", [["", *keys], *lines]),
+        ("Training loops, summed over stages, means over seeds; memory is the largest of all.", [["", *keys], *lines]),
         ("Below 1 is a saving.", [["", "share", "95% interval", "that ORPO saves"], *shares]),
     ]
     return Exhibit("section-7-3", tables)

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.utils.logging import disable_progress_bar
 
 from recipes.config import Model, UserError, read_config
+from recipes.hub import NO_CODE, WEIGHTS, reason
 from recipes.render import Message, Refused, Renderer, stop_ids
 
 _held: dict[Path, Any] = {}  # the model loaded last: one evaluation asks for it several times
@@ -40,7 +41,8 @@ def load_weights(path: str, revision: str | None) -> Any:
     disable_progress_bar()
     gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if gpu else torch.float32
-    return pretrained(AutoModelForCausalLM, path, revision, dtype=dtype).to("cuda" if gpu else "cpu").eval()
+    options = {"dtype": dtype, **WEIGHTS}
+    return pretrained(AutoModelForCausalLM, path, revision, **options).to("cuda" if gpu else "cpu").eval()
 
 
 def pretrained(kind: Any, path: str, revision: str | None, **options: Any) -> Any:
@@ -50,10 +52,11 @@ def pretrained(kind: Any, path: str, revision: str | None, **options: Any) -> An
         UserError: it cannot be found or read.
     """
     try:
-        return kind.from_pretrained(path, revision=revision, **options)
+        return kind.from_pretrained(path, revision=revision, **NO_CODE | options)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} cannot be loaded ({reason}): name a model directory or a hub id") from None
+        raise UserError(
+            f"{path} cannot be loaded ({reason(error)[:250]}): name a model directory or a hub id"
+        ) from None
 
 
 def context(model: Any) -> int:

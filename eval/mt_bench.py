@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from eval.answers import Answer
-from eval.endpoint import Reply, host_class
+from eval.answers import Answer, Sampling
+from eval.endpoint import Answering, Reply, host_class
 from eval.given import endings, read_rows, say_endings
 from eval.judge import PROMPTS
 from eval.session import console
@@ -37,7 +37,7 @@ Turns = dict[int, list[str]]  # question id -> the texts of both turns
 
 
 @dataclass
-class Options(Judging):
+class Options(Judging, Answering):
     """The options of the command line."""
 
     questions: str = "???"
@@ -82,12 +82,13 @@ def are_turns(value: Any) -> bool:
 
 def answer_turns(directory: Path, questions: list[dict[str, Any]], options: Options) -> Path:
     """Let a stage answer both turns of every question, once; return the file, in FastChat's format."""
-    name = digest([question["turns"] for question in questions], options.max_new_tokens, options.seed)
+    endpoint, who = options.elsewhere(), options.names_of_endpoint()
+    name = digest([question["turns"] for question in questions], options.max_new_tokens, options.seed, *who)
     file = directory / "eval" / f"mt-bench-answers-{name}.jsonl"
     if not file.exists():
-        from eval.dialogues import Speaker  # torch takes seconds that grading a file need not wait for
+        from eval.dialogues import answer_once  # torch takes seconds that grading a file need not wait for
 
-        speaker, found = Speaker.load(directory), {question["question_id"]: [] for question in questions}
+        found: dict[Any, list[Answer]] = {question["question_id"]: [] for question in questions}
         with progress(2 * len(questions), f"answer {directory}") as advance:
             for temperature in sorted({TEMPERATURES[question["category"]] for question in questions}):
                 asked = [question for question in questions if TEMPERATURES[question["category"]] == temperature]
@@ -96,7 +97,8 @@ def answer_turns(directory: Path, questions: list[dict[str, Any]], options: Opti
                         dialogue(question, [one.text for one in found[question["question_id"]]], turn)
                         for question in asked
                     ]
-                    new = speaker.answer(dialogues, options.max_new_tokens, temperature, options.seed, advance)
+                    sampling = Sampling(options.max_new_tokens, temperature, seed=options.seed)
+                    new = answer_once(directory, dialogues, sampling, advance, endpoint)
                     for question, answer in zip(asked, new, strict=True):
                         found[question["question_id"]].append(answer)
         rows = [

@@ -19,6 +19,7 @@ from eval.rows import NAMES, Row, missing
 from eval.samples import side_by_side
 from eval.session import console, jobs_of, sessions
 from eval.suite import NoOptions, run
+from eval.sweep import best_settings, budgets, is_sweep, outcome, parallel_coordinates
 from eval.table import cells, notes, rows_of
 from recipes.config import write_json, write_text
 from recipes.versions import provenance
@@ -64,6 +65,9 @@ def page(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list
         "tests": tests(rows),
         "notes": [*notes(rows), *explain(rows)],
         "missing": missing(jobs),
+        "best": best_settings(rows) if is_sweep(rows) else [],
+        "budgets": budgets(rows),
+        "sweep": sweep_figures(rows),
         "training": training_figures(rows, found),
         "scores": score_figures(rows),
         "costs": cost_figures(rows),
@@ -116,6 +120,17 @@ def training_figures(rows: list[Row], found: list[Training]) -> list[tuple[Marku
         ),
     ]
     return [(Markup(figure), caption) for figure, caption in drawn if figure]  # ours, not a model's
+
+
+def sweep_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
+    """Return the figure of a sweep's settings; none where there is one setting."""
+    if not is_sweep(rows):
+        return []
+    said = (
+        f"A line for every setting, through the values of its options to its {outcome(rows)}, the mean over seeds; "
+        "each method's best setting is thick. Values stand at equal distances, whatever they are."
+    )
+    return [(Markup(parallel_coordinates(rows)), said)]
 
 
 def score_figures(rows: list[Row]) -> list[tuple[Markup, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from eval.measures import WIN, compared_by, cost, log_probs, quality, spent
-from eval.session import measured, read_measured, read_record
+from eval.session import evaluated, measured, read_measured, read_record
 from eval.statistics import Comparison, Estimate, compare, holm
 
 RIVALS = {"dpo": "orpo", "orpo": "dpo"}
@@ -87,9 +87,10 @@ def missing(jobs: list[dict[str, Any]]) -> list[str]:
     for setting, group in by_setting(jobs):
         for job in group:
             names = [NAMES.get(name, str(name)) for name in job["wanted"] if name not in job["pipelines"]]
-            if job["errors"]:
+            if job["errors"] or names or not evaluated(job):
                 place = f"{setting} seed={job['seed']}".strip()
-                lines.append(f"Missing at {place}: {', '.join(names) or 'all'} ({'; '.join(job['errors'])}).")
+                why = "; ".join(job["errors"]) or ("not finished yet" if names else "not evaluated yet")
+                lines.append(f"Missing at {place}: {', '.join(names) or 'all'} ({why}).")
     return lines
 
 

@@ -102,6 +102,11 @@ def models_of(job: dict[str, Any]) -> list[Path]:
     return [Path(job["base"]), *(Path(stages[-1]) for stages in job["pipelines"].values())]
 
 
+def evaluated(job: dict[str, Any]) -> bool:
+    """Whether everything that a job trained was measured; on a cluster other jobs may still train."""
+    return all(measured(directory, job["evaluation"]).exists() for directory in models_of(job))
+
+
 def measured(directory: Path, settings: dict[str, Any], suite: str = "") -> Path:
     """Return the file of a model's measurements under these settings, for the table or for a suite."""
     name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from eval.matrix import explain, matrices, tests
 from eval.rows import NAMES, Row, as_json, build_rows, missing
-from eval.session import console, jobs_of, measured, models_of, sessions
+from eval.session import console, evaluated, jobs_of, sessions
 from eval.statistics import Estimate
 from eval.suite import NoOptions, run
 from recipes.config import UserError, write_json, write_text
@@ -62,11 +62,10 @@ def rows_of(session: Path) -> list[Row]:
     jobs = jobs_of(session)
     if not any(job["pipelines"] for job in jobs):
         raise UserError(f"{session}: no job has finished a pipeline that answers; errors are in its */job.json")
-    for job in jobs:
-        for directory in models_of(job):
-            if not measured(directory, job["evaluation"]).exists():
-                raise UserError(f"{directory} has not been evaluated: run `make eval RUNS={session}`")
-    return build_rows(jobs)
+    ready = [job if evaluated(job) else job | {"pipelines": {}} for job in jobs]
+    if not any(job["pipelines"] for job in ready):
+        raise UserError(f"{session} has not been evaluated: run `make eval RUNS={session}`")
+    return build_rows(ready)
 
 
 def show(title: str, lines: list[list[str]]) -> None:

@@ -38,8 +38,8 @@ class Judging:
     input_price: float | None = None  # dollars per million tokens
     output_price: float | None = None
 
-    def endpoint(self) -> Endpoint:
-        """Return the endpoint to ask."""
+    def court(self) -> Endpoint:
+        """Return the endpoint to ask for verdicts."""
         return Endpoint(self.url, self.judge, True, self.key, self.concurrency, self.timeout)
 
     def dollars(self, tokens_in: int, tokens_out: int) -> float | None:
@@ -78,7 +78,7 @@ def judge_all(
         missing = [question for question in questions if question.id not in kept]
         announce(missing, len(questions), judging, request.get("max_tokens", 0))
 
-        endpoint = judging.endpoint()
+        endpoint = judging.court()
         with progress(len(missing), f"judge  {judging.judge}") as advance:
             ask_one = partial(ask, endpoint, read, request)
             for _, verdict in side_by_side(ask_one, missing, endpoint.concurrency):

@@ -4,7 +4,11 @@ Hydra is the parent and composes once; torchrun is the child and never sees Hydr
 """
 
 import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -15,20 +19,24 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.command import module
 from launch.errors import explain
-from launch.job import CRASH, INTERRUPTED, USER, run_job
+from launch.job import CRASH, HERE, INTERRUPTED, USER, hand_over, queue, run_job, train_pipelines
 from launch.machine import gpu_memories
 from launch.run import console
 from launch.schema import register, sessions
+from launch.trust import refuse_code
 from launch.warm import Forked, start, stop, warm_up
 from recipes.config import UserError, read_json
 from recipes.process import interrupt_on_signals
+from recipes.whole import remove_leftovers
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def job(config: DictConfig) -> None:
-    """Run one job; what became of it is left in its directory, since a launcher may run it elsewhere."""
+    """Run one job, or leave it for a cluster to run; what became of it is in its directory."""
     hydra_config = HydraConfig.get()
-    run_job(config, list(hydra_config.overrides.task), Path(hydra_config.runtime.output_dir))
+    directory = Path(hydra_config.runtime.output_dir)
+    train = train_pipelines if config.launcher.name == HERE else partial(hand_over, directory=directory)
+    run_job(config, list(hydra_config.overrides.task), directory, train)
 
 
 def main() -> int:
@@ -36,14 +44,17 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one line
     if {"--cfg", "-c"} & set(sys.argv):  # of one job, every value in force
         sys.argv = [word for word in sys.argv if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
-    else:
+    elif not any(word.startswith("launcher=") and word != f"launcher={HERE}" for word in sys.argv):
         warm_up()
     sys.argv = [part for word in sys.argv for part in mixture(word)]
     interrupt_on_signals()
     register()
     try:
+        refuse_code(sys.argv[1:])
         job()
-        return report(sessions[0]) if sessions else 0
+        if queue:
+            return elsewhere(sessions[0])
+        return report(sessions[0], evaluate) if sessions else 0
     except (HydraException, OmegaConfBaseException, UserError) as error:
         console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
         return USER
@@ -62,8 +73,30 @@ def mixture(word: str) -> list[str]:
     return [word]
 
 
-def report(directory: Path) -> int:
-    """Sum up a session's jobs, evaluate what was trained, print the table; return the exit status."""
+def elsewhere(directory: Path) -> int:
+    """Have other processes run a session's jobs, which evaluate what they train; return the exit status.
+
+    Raises:
+        UserError: the jobs name several launchers.
+    """
+    names = {config["launcher"]["name"] for config in queue.values()}
+    if len(names) > 1:
+        raise UserError(f"launcher={','.join(sorted(names))}: all jobs of a sweep have one launcher")
+    if names == {"local"}:
+        from launch.local import run_queue
+    else:
+        from launch.slurm import run_queue
+
+    if run_queue(directory, queue):
+        return report(directory, print_table)
+    shutil.rmtree(directory)  # a dry run leaves nothing
+    return 0
+
+
+def report(directory: Path, evaluate: Callable[[Path], int]) -> int:
+    """Sum up a session's jobs, and evaluate what was trained, or print its table; return the exit status."""
+    for place in (*directory.parent.glob("*"), *directory.parent.glob("*/*")):
+        remove_leftovers(place)  # of sessions that were killed
     jobs = [read_json(path) for path in sorted(directory.glob("*/job.json"), key=lambda path: int(path.parent.name))]
     if len(jobs) > 1:
         for number, found in enumerate(jobs):
@@ -88,14 +121,19 @@ def evaluate(directory: Path) -> int:
     except KeyboardInterrupt:
         stop(process)
         raise
-    if status >= 0:
+    if status in (0, CRASH, USER, INTERRUPTED):
         return status
+    killed = f"killed by signal {-status}" if status < 0 else "killed"  # a forked one's signal may not be known
     console.print(
-        f"error: the evaluation was killed by signal {-status}; go on with: make eval RUNS={directory}",
-        style="red",
-        soft_wrap=True,
+        f"error: the evaluation was {killed}; go on with: make eval RUNS={directory}", style="red", soft_wrap=True
     )
     return CRASH
+
+
+def print_table(directory: Path) -> int:
+    """Print the table of what was evaluated, and write its page; return the exit status."""
+    status = subprocess.run(module("eval.table", directory), check=False).returncode
+    return status or subprocess.run(module("eval.report", directory), check=False).returncode
 
 
 if __name__ == "__main__":

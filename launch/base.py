@@ -8,10 +8,11 @@ from launch.command import module
 from launch.inputs import ROOT, Start, find_model, looks_local
 from launch.pairs import sources
 from launch.plan import OURS, digest, home
-from launch.run import claim, run
+from launch.run import claim, discard_damaged_record, run
 from launch.warm import call
-from recipes.config import FORMAT, done, read_json, write_config, write_json
+from recipes.config import FORMAT, UserError, done, read_config, read_json, write_config, write_json
 from recipes.versions import versions
+from recipes.whole import flaw, seal
 
 POCKET = ("world.py", "gold.py", "base.py")
 
@@ -35,10 +36,12 @@ def pretrain(config: dict[str, Any]) -> Start:
     directory = Path(config["runs"], "pocket", f"base-{size}-{identity}")
     directory.mkdir(parents=True, exist_ok=True)
     with claim(directory):
-        if not done(directory):
+        discard_damaged_record(directory)
+        if not done(directory) or flaw(directory / "model"):
             call(check_source, config)
             write_config(directory, {"format": FORMAT, "size": size, "seed": 0})
             run(module("pocket.base", directory), directory, "base", dict(os.environ), warm=True)
+            seal(directory / "model")
             write_json(directory / "record.json", read_json(directory / "pretraining.json"))
     return Start(str(directory / "model"), None, f"pocket-{size}-{identity}")
 
@@ -78,16 +81,24 @@ def base_row(config: dict[str, Any], start: Start, pairs: Path, fingerprint: str
     """Return a stage directory that trains nothing: the untuned model, to be evaluated like the others."""
     name = f"base-{digest([start.identity, fingerprint, config['model']['chat_template']])}"
     directory = home(config) / name
-    if not done(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        model = {key: value for key, value in config["model"].items() if key in OURS}
-        values = {
-            "format": FORMAT,
-            "stage": "base",
-            "start": start.path,
-            "start_revision": start.revision,
-            "model": model,
-        }
+    directory.mkdir(parents=True, exist_ok=True)
+    values = {
+        "format": FORMAT,
+        "stage": "base",
+        "start": start.path,
+        "start_revision": start.revision,
+        "model": {key: value for key, value in config["model"].items() if key in OURS},
+    }
+    discard_damaged_record(directory)
+    if not done(directory) or not holds(directory, values):
         write_config(directory, values)
         write_json(directory / "record.json", {"stage": "base"})
     return directory
+
+
+def holds(directory: Path, values: dict[str, Any]) -> bool:
+    """Whether a directory's config.yaml is whole and has these values."""
+    try:
+        return read_config(directory) == values
+    except UserError:
+        return False

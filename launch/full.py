@@ -54,7 +54,7 @@ def plan(path: Path, options: list[str]) -> Plan:
     hardware = re.findall(r"^# Command:.* (hardware=\S+)", text, re.MULTILINE)
     beside = ["pipeline=all"] if {"table 2", "table 3"} & set(tables) else []
     words = [f"experiment={path.parent.name}/{path.stem}", *hardware, *beside, *options]
-    config = composed([word for word in words if "," not in word])  # of several seeds: the first, by default
+    config = composed([word for word in words if not word.startswith("seed=")])  # a forecast is of any one
     return Plan(path.stem, ", ".join(tables), words, *needs(config))
 
 
@@ -74,8 +74,10 @@ def plan_full(options: list[str]) -> int:
     found, memories = plans(options), gpu_memories()
     console.print(shown(found, memories))
     console.print(
-        "Hours are the planner's, of one seed, SFT counted once; RLOO samples token by token: a lower bound. Tables 2 "
-        "and 3 are then judged: make eval SUITE=reward RUNS=<session> ARGS=model=<opt-1.3b's reward stage>.",
+        "Hours are the planner's, of one seed (seed=0,1,2 trains three), SFT counted once; RLOO samples by tokens, "
+        "so its are a lower bound. Tables 2 and 3 are then judged: make eval SUITE=reward RUNS=<session> "
+        "ARGS=model=<opt-1.3b's reward stage>. In the paper OPT-350M's reward model reinforces all three sizes, here "
+        "each has its own.",
         soft_wrap=True,
     )
     for one in found:

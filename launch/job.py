@@ -1,8 +1,10 @@
 """One job: the pipelines of one configuration, from the base model to trained stages."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,23 @@ from launch.budget import Budget, Configs, describe, match, match_seconds, refus
 from launch.errors import explain
 from launch.forecast import Tokens, counted
 from launch.inputs import chat_template, check_room, find_reward_model
+from launch.micro_batch import run_as_it_fits
 from launch.pairs import describe_pairs, prepare_pairs
 from launch.plan import Planned, digest, plan
 from launch.refuse import refuse_unused, refuse_useless
 from launch.room import check_memory
-from launch.run import StageFailed, console, prepare_directory, run_stage, say
+from launch.run import StageFailed, console, prepare_directory, say
 from launch.schema import resolve
+from launch.strategy import check_installed
+from launch.trust import unpinned
 from launch.warm import call
-from recipes.config import UserError, done, read_json, write_json
+from recipes.config import FORMAT, UserError, done, read_config, read_json, write_config, write_json, write_text
+from recipes.secrets import redact
 from recipes.versions import versions
 
 USER, CRASH, INTERRUPTED = 2, 1, 130
+HERE = "here"  # the launcher that runs jobs in this process
+queue: dict[Path, dict[str, Any]] = {}  # this invocation's jobs for another launcher: directory -> configuration
 
 
 @dataclass
@@ -44,6 +52,7 @@ class Outcome:
     failed: list[str] = field(default_factory=list)  # stage directories
     errors: list[str] = field(default_factory=list)
     status: int = 0
+    attempts: list[dict[str, Any]] = field(default_factory=list)  # of a cluster's job: when, where, on which devices
 
     def describe(self, values: dict[str, Any]) -> None:
         """Note what the job is about."""
@@ -53,26 +62,61 @@ class Outcome:
 
     def fail(self, status: int, message: str) -> None:
         """Note what went wrong, and tell it."""
+        message = redact(message)
         self.status = max(self.status, status)
         self.errors.append(message)
         console.print(f"error: {message}", style="red", soft_wrap=True)
 
 
-def run_job(config: DictConfig, overrides: list[str], directory: Path) -> None:
-    """Train every pipeline of `config`, and leave its outcome as `directory`/job.json.
+def run_job(
+    config: DictConfig,
+    overrides: list[str],
+    directory: Path,
+    train: Callable[[dict[str, Any], Outcome], None],
+) -> None:
+    """Have `train` train every pipeline of `config`, and leave the outcome as `directory`/job.json.
 
     A pipeline that fails does not keep the others from their turn, nor a job the other jobs of a sweep.
     """
     outcome = Outcome([word for word in overrides if not word.startswith("seed=")], seed=config.seed)
-    try:
+    with kept(outcome, directory):
         values = resolve(config)
         outcome.describe(values)
         refuse_useless(values)
         refuse_unused(values, overrides)
         refuse_budget(values, overrides)
-        train_pipelines(values, outcome)
-    except KeyboardInterrupt:
-        outcome.fail(INTERRUPTED, "interrupted: the same command goes on from the last checkpoint")
+        train(values, outcome)
+
+
+def hand_over(config: dict[str, Any], _: Outcome, directory: Path) -> None:
+    """Leave a job's configuration in its directory, for another process to `take_over`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_config(directory, {"format": FORMAT, **config})
+    queue[directory] = config
+
+
+def take_over(directory: Path, attempt: dict[str, Any], after: Callable[[Outcome], None]) -> None:
+    """Train a job that was handed over, or what its earlier attempts left of it; then do what comes `after`."""
+    found = read_json(directory / "job.json")
+    outcome = Outcome(**found | {"pipelines": {}, "failed": [], "errors": [], "status": 0})
+    outcome.attempts.append(attempt | {"started": now()})
+    keep(outcome, directory)
+    with kept(outcome, directory):
+        try:
+            train_pipelines(read_config(directory), outcome)
+            keep(outcome, directory)
+            after(outcome)
+        finally:
+            outcome.attempts[-1]["ended"] = now()
+
+
+@contextmanager
+def kept(outcome: Outcome, directory: Path) -> Iterator[None]:
+    """Tell whatever stops a job, and leave its outcome as job.json; only an interruption goes on from here."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        outcome.fail(INTERRUPTED, str(error) or "interrupted: the same command goes on from the last checkpoint")
         raise
     except UserError as error:
         outcome.fail(USER, str(error))
@@ -81,10 +125,10 @@ def run_job(config: DictConfig, overrides: list[str], directory: Path) -> None:
     except StageFailed as error:
         outcome.fail(CRASH, str(error))
     except OSError as error:
-        outcome.fail(USER, f"{error.strerror or error}: {error.filename or config.runs}")
+        outcome.fail(USER, f"{error.strerror or error}: {error.filename or directory}")
     except Exception as error:  # a defect of ours must not take the other jobs of a sweep with it
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "traceback.txt").write_text(traceback.format_exc())
+        write_text(directory / "traceback.txt", traceback.format_exc())
         outcome.fail(CRASH, f"{type(error).__name__}: {error}; see {directory / 'traceback.txt'}")
     finally:
         keep(outcome, directory)
@@ -96,9 +140,12 @@ def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
     Raises:
         UserError: before anything is trained, for whatever the user can mend.
     """
+    check_installed(config["hardware"]["strategy"])
     config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
     reward = find_reward_model(config)
     start = find_base(config)
+    for line in unpinned(config):
+        say(line)
     check_memory(config)
     check_room(config, start)
     pairs = prepare_pairs(config, start, say)
@@ -134,7 +181,7 @@ def match_budget(
         pipelines = planned(trials(config, tokens))
         check_options([stage for stages in pipelines.values() for stage in stages])
         for stage in (stage for stages in pipelines.values() for stage in stages):
-            run_stage(stage, group_of(config, pipelines))
+            run_as_it_fits(stage, group_of(config, pipelines))
         configs, budget = match_seconds(config, pipelines)
     else:
         configs, budget = match(config, tokens)
@@ -158,7 +205,7 @@ def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcom
         if str(stage.directory) in outcome.failed:
             return
         try:
-            run_stage(stage, group)
+            run_as_it_fits(stage, group)
         except (UserError, StageFailed) as error:
             outcome.failed.append(str(stage.directory))
             outcome.fail(USER if isinstance(error, UserError) else CRASH, str(error))
@@ -187,6 +234,11 @@ def check_all(directories: list[Path]) -> None:
 
     for directory in directories:
         check(directory)
+
+
+def now() -> str:
+    """Return the time, with its zone: a cluster's machines may have several."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
 def keep(outcome: Outcome, directory: Path) -> None:

@@ -11,6 +11,8 @@ def detect() -> str:
         return "8x80gb"
     if memories and max(memories) >= 70:
         return "1x80gb"
+    if memories and max(memories) >= 44:
+        return "1x48gb"
     if memories and max(memories) >= 20:
         return "1x24gb"
     return "cpu"

@@ -34,7 +34,9 @@ class Setting:
     checkpointing: bool = False  # of activations
     rank: int = 16
     targets: tuple[str, ...] = ()  # of the adapters; empty: all matrices
-    shards: int = 1  # devices that share weights, gradients and optimiser (FSDP)
+    shards: int = 1  # devices that share gradients, optimiser and, unless `whole`, weights
+    whole: bool = False  # every device has all weights: DDP, ZeRO-2
+    offload: bool = False  # what is shared lies in the CPUs' memory
     cpu: bool = False
     frozen: int = 0  # further copies of the model that do not train: reference model, reward model
     accumulates: bool = False  # gradients of earlier micro-batches are held in the forward pass
@@ -89,9 +91,11 @@ def forecast_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> Memory
     gradients = updated * (setting.weight_bytes if full else 4)
     state = 2 * gradients  # Adam's two moments, in the weights' dtype
     if setting.shards > 1:
-        base, gradients, state = (part / setting.shards for part in (base, gradients, state))
-        whole = 2 * layer_parameters(shape) + 2 * head_parameters(shape)  # layers at work and next; embedding and head
-        base += whole * (2 if setting.half else setting.weight_bytes)
+        shared = 0.0 if setting.offload else 1 / setting.shards
+        state, gradients = state * shared, gradients / setting.shards
+        if not setting.whole:
+            gathered = 2 * layer_parameters(shape) + 2 * head_parameters(shape)  # layers at work and next, both ends
+            base = base * shared + gathered * (2 if setting.half else setting.weight_bytes)
     return Memory(
         weights=base,
         adapters=0.0 if full else 4.0 * updated,
@@ -126,7 +130,7 @@ def activation_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> floa
     freed = layer if full else 2 * layer
     layers = (shape.layers * kept if setting.checkpointing else shape.layers * layer) + freed
     copies = 0.0
-    if setting.half and setting.weight_bytes == 4 and setting.shards == 1:
+    if setting.half and setting.weight_bytes == 4 and (setting.shards == 1 or setting.whole):
         copies = 2.0 * parameters(shape)
     if setting.cpu and batch.tokens * shape.intermediate * small < HEAP_BLOCK:
         layers *= HEAP

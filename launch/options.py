@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
-from launch.schema import STAGES, Config, trl_options
+from launch.schema import STAGES, Config, Launcher, trl_options
 from recipes.config import Dataset, Estimate, Hardware, Model, Policies
 
 HEAD = """# Options
@@ -25,6 +25,7 @@ def reference() -> str:
     parts.append(section("Data set: what becomes of a row with a finding", "dataset.policies.", own(Policies)))
     parts.append(section("Data set: what `make plan` reckons with", "dataset.estimate.", own(Estimate)))
     parts.append(section("Machine", "hardware.", own(Hardware)))
+    parts.append(section("Where jobs run", "launcher.", own(Launcher)))
     parts.append(section("Model: what its profile must say", "model.", own(Model)))
     ours = {option.name for option in dataclasses.fields(Model)}
     model = {name: value for name, value in options["model"].items() if name not in ours}
@@ -38,7 +39,7 @@ def own(source: type) -> list[tuple[str, str, str]]:
     """Return (name, type, default) of our own options."""
     rows = []
     for option in dataclasses.fields(source):
-        if option.name in (*STAGES, "model", "dataset", "hardware", "policies", "estimate"):
+        if option.name in (*STAGES, "model", "dataset", "hardware", "launcher", "policies", "estimate"):
             continue
         kind = option.type if isinstance(option.type, str) else getattr(option.type, "__name__", str(option.type))
         if kind in ("dict", "list") or "|" in str(option.type):

@@ -1,6 +1,7 @@
 """The preference pairs of a configuration: from profiles to a directory of tokenised rows, made once for its inputs."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from launch.inputs import ROOT
 from launch.plan import OURS, Start, digest
 from launch.warm import call
 from recipes.config import Dataset, Estimate, Model, UserError, read_json
+from recipes.whole import flaw, remove_leftovers
 
 # The code that makes the rows: when it changes, they are made anew.
 CODE = [
@@ -29,9 +31,14 @@ def prepare_pairs(config: dict[str, Any], start: Start, say: Callable[[str], Non
     dataset, parts = sources(config)
     model = profile(config)
     directory = pairs_directory(config, start.identity)
-    if (directory / "manifest.json").exists():
-        return directory
+    if directory.exists():
+        wrong = flaw(directory)
+        if wrong is None:
+            return directory
+        say(f"{directory} is damaged ({wrong}): made anew")
+        shutil.rmtree(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(directory.parent)
     call(tokenise, dataset, parts, model, start, directory, say)
     return directory
 

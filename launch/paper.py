@@ -14,9 +14,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
 from launch.command import module
+from launch.errors import explain
 from launch.full import plan_full
+from launch.job import USER
+from launch.preview import composed
 from launch.run import console
+from launch.schema import register
 from recipes.config import UserError, read_json
 from recipes.process import interrupt_on_signals
 
@@ -24,6 +31,9 @@ ROOT = Path("runs", "_paper")
 SESSIONS = ROOT / "_sessions"
 SEEDS = "seed=0,1,2"
 SIZES = {"small": "pocket-small", "middle": "pocket", "large": "pocket-large"}  # OPT-125M, 350M and 1.3B in the paper
+# What makes an exhibit what it is: an option of the user's would come later, and win.
+FIXED = ("model", "dataset", "pipeline", "pipelines", "runs", "session", "evaluate", "orpo.beta", "orpo.ratio")
+FIXED += ("rloo.reward_model", "sft.save_total_limit", "dpo.save_total_limit", "orpo.save_total_limit")
 KEPT = ("sft.save_total_limit=null", "dpo.save_total_limit=null", "orpo.save_total_limit=null")  # for figures 3 and 7
 
 
@@ -72,7 +82,10 @@ def without_seeds(options: list[str]) -> list[str]:
 
 
 def reward_of_the_middle() -> tuple[str, str]:
-    """Return the options by which all sizes are trained against one reward model, the middle one's, as in the paper."""
+    """Return the options by which the other sizes are trained against the middle one's reward model, as in the paper.
+
+    It is the first seed's. The middle size itself has one for each seed, so that its cost is counted whole.
+    """
     return ("pipelines.rlhf=[sft,rloo]", f"rloo.reward_model={reward_model('middle')}/model")
 
 
@@ -98,28 +111,48 @@ def run(options: list[str]) -> int:
         console.print(f"$ {' '.join(['python', *step.command[1:]])}", soft_wrap=True)
         status = subprocess.run(step.command, check=False).returncode
         if status:
-            console.print("error: stopped; the same command goes on from here", style="red")
+            if status != USER:
+                console.print("error: stopped; the same command goes on from here", style="red")
             return status if status > 0 else 1
     console.print(f"{(time.monotonic() - started) / 60:.0f} minutes", soft_wrap=True)
     return 0
 
 
+def refuse(scale: str, options: list[str]) -> None:
+    """Refuse what would fail in the first launch, or make of an exhibit another one.
+
+    Raises:
+        UserError: naming the word.
+    """
+    if scale not in ("embedded", "full"):
+        raise UserError(f"scale={scale}: it is embedded or full")
+    for word in options:
+        name, equals, value = word.lstrip("+~").partition("=")
+        if not equals or not value:
+            raise UserError(f"{word}: options are given as name=value")
+        if name in FIXED or name.startswith("pipelines."):
+            raise UserError(f"{name} belongs to the paper's tables and figures: leave it out")
+    if scale == "embedded":
+        register()
+        composed([f"model={SIZES['middle']}", "pipeline=all", *(word for word in options if "," not in word)])
+
+
 def main(words: list[str]) -> int:
     """Run the command line; return the exit status: 0, 1 crash, 2 wrong input, 130 interrupted."""
     interrupt_on_signals()
+    if {"-h", "--help"} & {*words}:
+        console.print(__doc__)
+        return 0
     try:
         scale = [word.removeprefix("scale=") for word in words if word.startswith("scale=")][-1:] or ["embedded"]
         options = [word for word in words if not word.startswith("scale=")]
-        if scale[0] not in ("embedded", "full"):
-            raise UserError(f"scale={scale[0]}: it is embedded or full")
-        if any(word.split("=")[0] in ("model", "dataset", "pipeline", "runs", "session") for word in options):
-            raise UserError("model, dataset, pipeline, runs and session are the paper's: leave them out")
+        refuse(scale[0], options)
         if scale[0] == "full":
             return plan_full(options)
         return run(options if any(word.startswith("seed=") for word in options) else [SEEDS, *options])
-    except UserError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True)
-        return 2
+    except (HydraException, OmegaConfBaseException, UserError) as error:
+        console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
+        return USER
     except KeyboardInterrupt:
         console.print("interrupted: the same command goes on")
         return 130

@@ -81,7 +81,7 @@ def plan_stage(
         "model_options": model_options,
         "pairs": str(pairs),
         "processes": config["hardware"]["processes"],
-        "fsdp": config["hardware"]["fsdp"],
+        "nodes": config["hardware"]["nodes"],
         "options": dict(config[stage]),
         **({"reward_model": reward.path, "reward_revision": reward.revision} if reward else {}),
     }

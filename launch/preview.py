@@ -21,6 +21,7 @@ from launch.refuse import refuse_unused, refuse_useless
 from launch.room import fits, nearest, worst
 from launch.schema import register, resolve
 from launch.shape import parameters
+from launch.trust import unpinned
 from recipes.config import Shape, UserError
 
 console = Console(highlight=False, markup=False)
@@ -96,6 +97,8 @@ def say(config: dict[str, Any]) -> None:
     console.print(table(config, columns_of(config, shape, tokens, configs)))
     if budget:
         console.print(f"{describe(config, configs, budget)}.", soft_wrap=True)
+    for line in unpinned(config):
+        console.print(line, soft_wrap=True)
     console.print(
         "An estimate. Memory in GB of one device with its largest micro-batch; tokens without padding; hours at "
         f"{hardware['utilisation']:.0%} of {hardware['tflops'] or '?'} TFLOPS a device.",

@@ -1,13 +1,17 @@
 """What would fail or do nothing: refused by a launch and by `make plan`, without torch."""
 
 import re
+import shutil
 from typing import Any
 
+from launch.compatibility import refuse_incompatible
 from launch.forecast import shape_of
 from launch.schema import STAGES
 from launch.shape import linears
+from launch.trust import refuse_untrusted
 from recipes.config import UserError
 
+LAUNCHERS = ("here", "local", "slurm")
 ENGINES = ("packed", "stock")  # as in recipes.trainers, which would import TRL
 LEAST = {"max_length": 2, "train_rows": 2, "test_rows": 2, "max_new_tokens": 1}
 # Trainer options that belong to the experiment or the machine, and where they are set.
@@ -17,6 +21,8 @@ OWNED = {
     "max_length": "dataset.max_length",
     "seed": "seed",
     "output_dir": "runs and the stage's digest",
+    "fsdp": "hardware.strategy",
+    "deepspeed": "hardware.strategy",
 }
 RATES = ("memory_gb", "tflops", "utilisation")
 OUTER = {"lm_head", "embed_tokens", "score"}  # what adapters can be on beside the matrices of the layers
@@ -54,6 +60,8 @@ def refuse_useless(config: dict[str, Any]) -> None:
             raise UserError(f"hardware.{name}={value}: give a number above 0")
     if config["model"]["use_peft"]:
         refuse_adapters(config["model"])
+    refuse_launcher(config["launcher"])
+    refuse_incompatible(config)
 
 
 def refuse_stage(stage: str, options: dict[str, Any]) -> None:
@@ -62,12 +70,39 @@ def refuse_stage(stage: str, options: dict[str, Any]) -> None:
     Raises:
         UserError: naming the option and what may stand there.
     """
+    refuse_untrusted(stage, options)
     if options["max_steps"] == 0 or (options["max_steps"] < 0 and options["num_train_epochs"] <= 0):
         raise UserError(f"{stage}.max_steps and {stage}.num_train_epochs leave nothing to train: give one above 0")
     if not 0 < options["learning_rate"] < float("inf"):
         raise UserError(f"{stage}.learning_rate={options['learning_rate']}: give a number above 0")
     if options.get("engine", "packed") not in ENGINES:
         raise UserError(f"{stage}.engine={options['engine']}: use {' or '.join(ENGINES)}")
+
+
+def refuse_launcher(launcher: dict[str, Any]) -> None:
+    """Refuse to run no job at all, or to hand jobs to a cluster that is not there or would stop them when they start.
+
+    Raises:
+        UserError: naming the option and what may stand there.
+    """
+    if launcher["name"] not in LAUNCHERS:
+        raise UserError(f"launcher.name={launcher['name']}: use {' or '.join(LAUNCHERS)}")
+    devices, at_once = launcher["devices"], launcher["at_once"]
+    if devices is not None and not 0 < len(devices) == len({*devices}):
+        raise UserError(f"launcher.devices=[{','.join(devices)}]: name each device once, such as [0,1]")
+    if at_once is not None and at_once < 1:
+        raise UserError(f"launcher.at_once={at_once}: one job at a time is the least")
+    if launcher["name"] != "slurm":
+        return
+    least = launcher["warning_seconds"] / 60
+    if not launcher["minutes"] > least:
+        raise UserError(
+            f"launcher.minutes={launcher['minutes']}: give more than launcher.warning_seconds, {least:g} minutes"
+        )
+    if shutil.which("sbatch") is None and not launcher["dry_run"]:
+        raise UserError(
+            "launcher=slurm: there is no sbatch here: type this where jobs are submitted, or add launcher.dry_run=true"
+        )
 
 
 def refuse_adapters(model: dict[str, Any]) -> None:

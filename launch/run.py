@@ -4,6 +4,7 @@
 """
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -12,21 +13,30 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from launch.command import module, tracking, training
+from launch.nodes import on_every_node, rendezvous
 from launch.plan import Planned
 from launch.tracker import unreachable_tracker
 from launch.warm import Process, start, stop
-from recipes.config import UserError, done, read_config, write_config
+from recipes.config import OUT_OF_MEMORY, DamagedConfig, UserError, done, read_config, write_config
 from recipes.process import interrupt_on_signals
+from recipes.secrets import scrub
 from recipes.versions import versions
+from recipes.whole import remove_leftovers
 
 console = Console(stderr=True, highlight=False, markup=False)  # a path may hold brackets
+SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps")  # their product is of the experiment
 FINISHED = "record.partial.json"  # trained, but adapters not merged yet
+
+
+class OutOfMemory(UserError):
+    """A stage needs more memory than its device has."""
 
 
 class StageFailed(Exception):
@@ -57,6 +67,7 @@ def run_stage(planned: Planned, group: str) -> None:
     directory, config = planned.directory, planned.config
     prepare_directory(planned)
     with claim(directory):
+        discard_damaged_record(directory)
         if done(directory):
             console.print(f"{config['stage']:>5}  {directory}  done before, skipped")
             return
@@ -66,14 +77,15 @@ def run_stage(planned: Planned, group: str) -> None:
         warm = config["options"]["use_cpu"] and config["processes"] == 1
         if not (directory / FINISHED).exists():
             log_offline_where_needed(config["options"]["report_to"], environment)
-            command = training(config["stage"], directory, config["processes"])
-            run(command, directory, config["stage"], environment, warm)
+            nodes = config.get("nodes", 1)
+            command = training(config["stage"], directory, config["processes"], nodes, rendezvous())
+            run(on_every_node(command, nodes), directory, config["stage"], environment, warm)
         if (directory / "adapter").is_dir() and not (directory / "model").is_dir():
             run(module("recipes.merge", directory), directory, "merge", environment, warm)
-        (directory / FINISHED).rename(directory / "record.json")
         if config["options"]["save_total_limit"] is not None:  # without a limit they stay, for `eval.dynamics`
             for checkpoint in directory.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint)
+        (directory / FINISHED).rename(directory / "record.json")
 
 
 def log_offline_where_needed(report_to: str | list[str] | None, environment: dict[str, str]) -> None:
@@ -95,7 +107,7 @@ def prepare_directory(planned: Planned) -> None:
     """
     directory = planned.directory
     directory.mkdir(parents=True, exist_ok=True)
-    found = read_config(directory) if (directory / "config.yaml").exists() else planned.config
+    found = read_config_or_mend(directory, planned.config)
     if done(directory):
         return
     then, now = found.get("versions", {}), planned.config["versions"]
@@ -104,7 +116,40 @@ def prepare_directory(planned: Planned) -> None:
         raise UserError(
             f"{directory} was begun with {', '.join(changed)}: finish it with these, or remove it and run again"
         )
+    if found["options"]["per_device_train_batch_size"] < planned.config["options"]["per_device_train_batch_size"]:
+        for name in SPLIT:  # the digest is of the same ones, so an earlier attempt ran out of memory
+            planned.config["options"][name] = found["options"][name]
     write_config(directory, planned.config)
+
+
+def read_config_or_mend(directory: Path, planned: dict[str, Any]) -> dict[str, Any]:
+    """Return the config.yaml that a stage began with; the planned one where there is none, or a damaged one.
+
+    Raises:
+        UserError: it was made by another version.
+    """
+    try:
+        found = read_config(directory) if (directory / "config.yaml").exists() else planned
+        if planned.keys() <= found.keys():
+            return found
+        reason = f"{directory}/config.yaml was cut off"
+    except DamagedConfig as error:
+        reason = str(error).split(":")[0]
+    console.print(f"       {reason}: written anew", soft_wrap=True)
+    write_config(directory, planned)
+    return planned
+
+
+def discard_damaged_record(directory: Path) -> None:
+    """Let a stage whose record is no JSON any more be trained again: the same command gives the same weights."""
+    for name in (FINISHED, "record.json"):
+        try:
+            json.loads((directory / name).read_bytes())
+        except FileNotFoundError:
+            continue
+        except ValueError:
+            (directory / name).unlink()
+            console.print(f"       {directory}/{name} is damaged: made anew", soft_wrap=True)
 
 
 @contextmanager
@@ -116,6 +161,8 @@ def claim(directory: Path) -> Iterator[None]:
         except BlockingIOError:
             console.print(f"       {directory}  is being trained by another process: waiting")
             fcntl.flock(file, fcntl.LOCK_EX)
+        for place in (directory, directory / "eval"):
+            remove_leftovers(place)
         yield
 
 
@@ -137,6 +184,8 @@ def run(command: list[str], directory: Path, title: str, environment: dict[str, 
     except KeyboardInterrupt:
         stop(process)
         raise
+    finally:
+        scrub(log)
     if process.returncode:
         raise failure(process.returncode, directory, title, before)
 
@@ -169,7 +218,8 @@ def show(progress: Progress, task: object, file: Path) -> None:
 def failure(status: int, directory: Path, title: str, before: int) -> Exception:
     """Return what to tell the user about a stage that ended with `status`; its log began at byte `before`."""
     try:
-        return UserError((directory / "error.txt").read_text())
+        message = (directory / "error.txt").read_text()
+        return (OutOfMemory if message.startswith(OUT_OF_MEMORY) else UserError)(message)
     except OSError:
         pass
     log = directory / "log.txt"

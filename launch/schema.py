@@ -26,6 +26,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from launch.machine import detect
 from launch.quiet import quieten
+from launch.strategy import shared
 from recipes.config import Dataset, Estimate, Hardware, Model, Policies, UserError, write_json
 
 STAGES = ("sft", "dpo", "orpo", "reward", "rloo")
@@ -44,12 +45,36 @@ REQUIRED = "???"  # OmegaConf's marker for a value that must be given
 
 
 @dataclass
+class Launcher:
+    """Where jobs run; see docs/sweeps.md for `local`. All else is what Slurm is asked for, see docs/cluster.md."""
+
+    name: str = "here"  # or local, slurm
+    devices: list[str] | None = None  # of `local`: names for CUDA_VISIBLE_DEVICES; null: all GPUs of this machine
+    partition: str | None = None  # null: the cluster's default, here and below
+    account: str | None = None
+    qos: str | None = None
+    minutes: int = 1440  # a job's time limit
+    warning_seconds: int = 120  # before the limit, when a job writes its checkpoint and is queued again
+    requeues: int = 20  # how often a job that ran out of time is queued again
+    at_once: int | None = 256  # most jobs of a sweep that run at the same time; null, of `local`: as many as fit
+    gpus_per_node: int | None = None  # null: as many as the hardware profile has processes on a node; none on CPUs
+    cpus_per_task: int | None = None  # of a node
+    memory_gb: float | None = None  # of a node
+    setup: list[str] = field(default_factory=list)  # lines of shell before a job, such as `module load cuda`
+    sbatch: dict[str, Any] = field(
+        default_factory=dict
+    )  # sbatch's other options under its names: constraint, reservation
+    dry_run: bool = False  # print what would be handed to sbatch, and hand nothing over
+
+
+@dataclass
 class Config:
     """The root of `conf/`."""
 
     model: Any = MISSING  # `Model` and TRL's ModelConfig in one, see `register`
     dataset: Dataset = MISSING
     hardware: Hardware = MISSING
+    launcher: Launcher = MISSING
     pipelines: dict[str, list[str]] = MISSING  # name -> the stages it trains, in order
     batch_size: int = 32  # pairs per update, whatever the machine
     seed: int = 0
@@ -198,6 +223,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     values["runs"] = str(Path(values["runs"]).expanduser())
     options = trl_options()
     known = {"": _names(Config), "dataset": _names(Dataset), "hardware": _names(Hardware)}
+    known |= {"launcher": _names(Launcher)}
     known |= {"dataset.policies": _names(Policies), "dataset.estimate": _names(Estimate)}
     known |= {"model": _names(Model) | set(options["model"])} | {stage: set(options[stage]) for stage in STAGES}
     for section, names in known.items():
@@ -223,6 +249,7 @@ def register() -> None:
     store.store(group="hardware", name="auto", node={"defaults": [detect()]})
     OmegaConf.register_new_resolver("accumulate", accumulate, replace=True)
     OmegaConf.register_new_resolver("times", mul, replace=True)
+    OmegaConf.register_new_resolver("shared", shared, replace=True)
     OmegaConf.register_new_resolver("session", session, use_cache=True, replace=True)
 
 

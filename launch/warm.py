@@ -13,21 +13,32 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkContext, ForkServerContext
 from pathlib import Path
 from typing import Any
 
-from recipes.process import die_with_parent, set_name, take_children_along
+from launch.command import PATIENCE
+from launch.nodes import Step
+from recipes.process import LAUNCHER, die_with_parent, set_name, take_children_along
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["recipes.warm"])
-PATIENCE = 30  # seconds that a process gets to end by itself
+multiprocessing.set_forkserver_preload(["recipes.warm"])
+CONTEXT: ForkServerContext | ForkContext = multiprocessing.get_context("forkserver")
 
 
 def warm_up() -> None:
-    """Begin to import, in the process that others are forked from; it ends with this one."""
-    forkserver.ensure_running()
+    """Begin to import, in the process that others are forked from; it ends with the thread that calls this."""
+    if CONTEXT.get_start_method() == "forkserver":
+        os.environ[LAUNCHER] = str(os.getpid())
+        forkserver.ensure_running()
+
+
+def fork_from_here() -> None:
+    """Fork from this process, which was itself forked from a warm one: a job need not import for its stages again."""
+    global CONTEXT
+    CONTEXT = multiprocessing.get_context("fork")
 
 
 class Forked:
@@ -37,6 +48,7 @@ class Forked:
 
     def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
         Forked.any_yet = True
+        warm_up()
         self.process = CONTEXT.Process(target=begin, args=(function, *arguments))
         self.process.start()
 
@@ -78,19 +90,25 @@ def start(command: list[str], log: Path | None, environment: dict[str, str], war
     if warm:
         return Forked(run_module, command[2:], log, environment)
     if log is None:
-        return subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
+        return subprocess.Popen(command, env=environment, preexec_fn=partial(die_with_parent, os.getpid()))
+    kind = Step if command[0] == "srun" else subprocess.Popen
     with log.open("a") as output:
-        return subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment, preexec_fn=die_with_parent
+        return kind(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=partial(die_with_parent, os.getpid()),
+            process_group=0,  # or torchrun would have a Ctrl-C twice, and not wait for its workers
         )
 
 
 def stop(process: Process) -> None:
-    """End a process kindly, then firmly: Ctrl-C reaches it by the terminal, a signal to the launcher alone does not."""
-    process.send_signal(signal.SIGINT)
+    """End a process kindly, then firmly: a training saves a checkpoint; a second Ctrl-C does not wait for it."""
+    process.send_signal(signal.SIGTERM)
     try:
         process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
         process.kill()
         process.wait()
 
@@ -117,10 +135,14 @@ def call(function: Callable[..., None], *arguments: Any) -> None:
 
 
 def begin(function: Callable[..., None], *arguments: Any) -> None:
-    """In the forked process: undo what is the fork server's alone, and call."""
+    """In the forked process: undo what is the fork server's alone, and call; not where the launcher has died since."""
     die_with_parent()
+    launcher = multiprocessing.parent_process()
+    if launcher is None or not launcher.is_alive():
+        return
     take_children_along()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     function(*arguments)
 
 

@@ -10,7 +10,7 @@ from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
 
 CONFIGS: dict[str, Any] = {"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
 # The launcher asks, and must neither open a GPU nor wait for other processes.
-ALONE = {"use_cpu": True, "fsdp": None, "fsdp_config": None, "deepspeed": None}
+ALONE = {"use_cpu": True, "fsdp": None, "fsdp_config": None, "deepspeed": None, "ddp_backend": None}
 
 
 def check(directory: Path) -> None:

@@ -1,19 +1,30 @@
 """The contract between the parts: a stage is a directory, `config.yaml` in, `model/` and `record.json` out."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from recipes.secrets import redact
+from recipes.whole import write_text as write_text
+
 # Raised by one whenever a stage directory written before could no longer be read or resumed.
 FORMAT = 1
+# How the line begins that a stage leaves when its device has too little memory: the launcher may split it further.
+OUT_OF_MEMORY = "out of memory"
 
 
 class UserError(Exception):
-    """What the user can mend: one line that says what is wrong, where, and what to do instead."""
+    """What the user can mend: one line that says what is wrong, where, and what to do instead; without secrets."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
+
+
+class DamagedConfig(UserError):
+    """A config.yaml that cannot be read."""
 
 
 @dataclass
@@ -147,7 +158,9 @@ class Hardware:
     memory_gb: float | None = None  # of one device; null: not checked
     use_cpu: bool = False
     bf16: bool = True
-    fsdp: bool = False
+    strategy: str = "ddp"  # of several processes: ddp, fsdp2, zero2 or zero3; see docs/compatibility.md
+    nodes: int = 1  # that `processes` are spread over evenly
+    offload: bool = False  # fsdp2, zero2, zero3: keep what is shared in the CPUs' memory, much slower
     activation_checkpointing: bool = True  # recompute activations in the backward pass: less memory, a third slower
     tflops: float | None = None  # peak rate of one device in bf16, dense; only used to estimate hours
     utilisation: float = 0.4  # the share of it that a training reaches
@@ -167,9 +180,9 @@ class Stage:
     model_options: dict[str, Any]  # trl.ModelConfig's: dtype, attention, LoRA, quantisation
     pairs: Path  # the prepared rows, see recipes.data
     processes: int
-    fsdp: bool
     options: dict[str, Any]  # the trainer's, under TRL's names
     digest: str
+    nodes: int = 1
     reward_model: str | None = None  # RLOO's: the directory or hub id of the classifier that it asks
     reward_revision: str | None = None
 
@@ -182,6 +195,7 @@ class Stage:
         """
         values = read_config(directory)
         del values["format"], values["versions"]
+        values.pop("fsdp", None)  # of older directories: `options` say it too
         model = Model(**values.pop("model"))
         pairs = Path(values.pop("pairs"))
         return cls(directory=directory, model=model, pairs=pairs, **values)
@@ -190,6 +204,13 @@ class Stage:
     def output(self) -> Path:
         """Where the trained, merged model lies once the stage is done."""
         return self.directory / "model"
+
+    @property
+    def strategy(self) -> str:
+        """How weights, gradients and optimiser state lie on the devices, by what the trainer is told."""
+        if self.options.get("deepspeed"):
+            return f"zero{self.options['deepspeed']['zero_optimization']['stage']}"
+        return "fsdp2" if self.options.get("fsdp") else "ddp"
 
 
 def reads_every_pair(options: dict[str, Any], batch_size: int, pairs: int) -> bool:
@@ -208,12 +229,12 @@ def read_config(directory: Path) -> dict[str, Any]:
     path = directory / "config.yaml"
     try:
         values = yaml.safe_load(path.read_text())
+        found = values["format"]
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a stage directory that the launcher wrote") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path} is damaged ({reason}): remove {directory} and run again") from None
-    found = values.get("format") if isinstance(values, dict) else None
+        raise DamagedConfig(f"{path} is damaged ({reason}): remove {directory} and run again") from None
     if found != FORMAT:
         raise UserError(
             f"{directory} was made by another version of this project (format {found}, this one writes "
@@ -230,13 +251,6 @@ def write_config(directory: Path, values: dict[str, Any]) -> None:
 def done(directory: Path) -> bool:
     """Whether the stage in `directory` is finished: its record is written last."""
     return (directory / "record.json").is_file()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: to a temporary name of this process, then rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:

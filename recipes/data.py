@@ -6,7 +6,6 @@ are found and ruled upon here, counted and named, before any trainer sees them: 
 """
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from recipes.config import Dataset, Model, UserError, write_json
 from recipes.examine import IDS, examine
 from recipes.mixture import check_shares, choose, tally
 from recipes.policy import Ruling, rule
+from recipes.whole import seal, temporary
 
 KEPT = ("source", "row", "prompt", "chosen", "rejected", *IDS)
 
@@ -140,9 +140,9 @@ def hold_out(kept: dict[str, Rows], fraction: float) -> dict[str, Rows]:
 
 def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path) -> None:
     """Write rows and manifest to a temporary name, then rename: two at once are harmless."""
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    DatasetDict(rows).save_to_disk(str(temporary))  # type: ignore[arg-type]
+    unfinished = temporary(directory)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    DatasetDict(rows).save_to_disk(str(unfinished))  # type: ignore[arg-type]
     manifest = {
         "fingerprint": fingerprint(rows),
         "pairs": {split: len(part) for split, part in rows.items()},
@@ -151,11 +151,12 @@ def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path) ->
         "dropped": {split: ruling.dropped for split, ruling in rulings.items()},
         "truncated": {split: ruling.truncated for split, ruling in rulings.items()},
     }
-    write_json(temporary / "manifest.json", manifest)
+    write_json(unfinished / "manifest.json", manifest)
+    seal(unfinished)
     try:
-        temporary.rename(directory)
+        unfinished.rename(directory)
     except OSError:  # another process was faster, with the same content
-        shutil.rmtree(temporary)
+        shutil.rmtree(unfinished)
 
 
 def fingerprint(rows: dict[str, Rows]) -> str:

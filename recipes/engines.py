@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from trl.trainer.utils import use_adapter
 
-from recipes.config import read_json, write_json, write_text
+from recipes.config import UserError, read_json, write_json, write_text
 from recipes.head import add_scoring
 from recipes.odds import log_odds_ratio, log_probability_ratio
 from recipes.packed import PackedTrainer, Terms
@@ -120,9 +120,9 @@ class PackedDPOTrainer(PackedTrainer, DPOTrainer):
         self.enable_scoring()
         pairs = [pair_of(row) for row in dataset]  # type: ignore[arg-type]
         path = Path(str(self.args.output_dir)) / f"reference-{digest(pairs)}.json"
-        if path.exists():
+        try:
             known = read_json(path)
-        else:
+        except UserError:  # there is none, or a damaged one
             started = time.monotonic()
             sums = [list(found) for _, found in sorted(self.reference_of(pairs, batch_size).items())]
             known = {"seconds": time.monotonic() - started, "log_probs": sums}

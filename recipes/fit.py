@@ -5,16 +5,18 @@ import shutil
 import signal
 import sys
 import traceback
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from accelerate.utils import DistributedType
-from safetensors import SafetensorError, safe_open
+import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import Trainer, set_seed
 
-from recipes.config import Stage, UserError, read_json, write_json, write_text
+from recipes.alarms import Alarms, check_machine, check_saved
+from recipes.checkpoints import Interruption, Keeper, newest_checkpoint
+from recipes.config import OUT_OF_MEMORY, Stage, UserError, write_json, write_text
+from recipes.merge import keep_base
 from recipes.meter import Guard, Meter
 from recipes.model import save_model
 from recipes.process import die_with_parent
@@ -23,7 +25,8 @@ from recipes.record import record
 Options = TypeVar("Options")
 
 INTERRUPTED = 130
-OPTIMISERS = ("optimizer.pt", "optimizer.bin", "optimizer_0")  # plain, and the two of FSDP
+# CUDA's allocator, PyTorch's on a CPU, cuBLAS
+NO_MEMORY = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
 UNMERGED = "record.partial.json"  # renamed by the launcher once adapters are merged: then the stage is done
 
 
@@ -34,13 +37,16 @@ def main(train: Callable[[Stage], None]) -> None:
     130 interrupted. A W&B run is closed in every case.
     """
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's `&` ignores it
+    for number in (signal.SIGINT, signal.SIGTERM):  # a script's `&` ignores SIGINT
+        signal.signal(number, signal.default_int_handler)
     directory = Path(sys.argv[1])
     status = 0
     try:
         train(Stage.load(directory))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         status = INTERRUPTED
+        if interruption.args:  # all processes agreed; one that torchrun ends must not hide why another failed
+            write_error(directory, str(interruption))
     except Exception as error:
         traceback.print_exc()
         message = in_words(error, directory)
@@ -63,6 +69,11 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
                 f"{stage.stage}.{option} is not supported: it would change the experiment behind the record's back; "
                 "leave it out"
             )
+    if stage.options.get("push_to_hub"):
+        raise UserError(
+            f"{stage.stage}.push_to_hub could stop the training when the hub fails: leave it out, and push "
+            "the finished model"
+        )
     if stage.options.get("packing") or stage.options.get("dataloader_num_workers"):
         raise UserError(
             f"{stage.stage}.packing and dataloader_num_workers hide rows from the meter of costs: leave them off; "
@@ -72,40 +83,64 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
         args = config(**stage.options)
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"an option under `{stage.stage}.` is refused: {' '.join(str(error).split())}") from None
+    keep_outputs_in_float32(args)
     set_seed(stage.seed)  # adapters are made before the trainer would do so
     return args
+
+
+def keep_outputs_in_float32(args: Any) -> None:
+    """Undo Accelerate's cast of all outputs to bf16 under FSDP2, before any model is sharded.
+
+    A loss of bf16 logits or log-probs keeps three digits: DPO's first was 0.6914 instead of ln 2.
+    """
+    if args.fsdp_plugin_args and args.bf16:
+        half = torch.bfloat16
+        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=half, output_dtype=torch.float32)
+        args.fsdp_plugin_args["mixed_precision_policy"] = policy
 
 
 def fit(trainer: Trainer, stage: Stage) -> None:
     """Train to the end, from the newest whole checkpoint if there is one, and leave model and record."""
     check_machine(trainer, stage)
     train_adapters_in_float32(trainer)
+    if trainer.is_world_process_zero():
+        keep_base(trainer.model, stage)
     meter = Meter(stage.directory, trainer.data_collator, getattr(trainer, "reference_seconds", 0.0))
     trainer.data_collator = meter
     trainer.meter = meter  # type: ignore[attr-defined]  # RLOO counts what it samples
-    for callback in (meter.callback, Guard(trainer, meter)):
+    forgive_trackers(trainer)
+    interruption = Interruption(trainer)
+    for callback in (interruption, meter.callback, Guard(trainer, meter), Alarms(trainer, stage), Keeper(trainer)):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=newest_checkpoint(stage.directory))
+    if interruption.came:
+        trainer.accelerator.wait_for_everyone()  # the first to end would take along whoever still writes
+        raise KeyboardInterrupt("interrupted by a signal: the same command goes on from the last checkpoint")
     save(trainer, stage)
-    cost = meter.total(trainer.accelerator)
+    cost = meter.total()
     if trainer.is_world_process_zero():
+        check_saved(trainer, stage)
         write_json(stage.directory / UNMERGED, record(trainer, stage, cost))
 
 
-def check_machine(trainer: Trainer, stage: Stage) -> None:
-    """Refuse to train on another machine than the hardware profile says; silently fewer GPUs are a wrong result.
+def forgive_trackers(trainer: Trainer) -> None:
+    """Let a tracker that fails fall silent: the training goes on, and so do its own files."""
+    for callback in trainer.callback_handler.callbacks:
+        if type(callback).__module__.startswith("transformers.integrations"):
+            for name in (name for name in dir(callback) if name.startswith("on_")):
+                setattr(callback, name, forgiving(getattr(callback, name)))
 
-    Raises:
-        UserError: the number of processes or the kind of parallelism is not the profile's.
-    """
-    found = trainer.args.world_size
-    if found != stage.processes:
-        raise UserError(f"{found} processes train where the hardware profile says {stage.processes}")
-    sharded = trainer.accelerator.distributed_type == DistributedType.FSDP
-    if stage.fsdp and not sharded:
-        raise UserError(
-            f"FSDP was asked for, but {trainer.accelerator.distributed_type} would run: set hardware.fsdp=false"
-        )
+
+def forgiving(report: Callable[..., None]) -> Callable[..., None]:
+    """Return a tracker's method that prints what it would raise."""
+
+    def attempt(*arguments: Any, **options: Any) -> None:
+        try:
+            report(*arguments, **options)
+        except Exception as error:
+            print(f"{report.__qualname__} failed, the training goes on: {error}", flush=True)
+
+    return attempt
 
 
 def train_adapters_in_float32(trainer: Trainer) -> None:
@@ -117,44 +152,11 @@ def train_adapters_in_float32(trainer: Trainer) -> None:
                 weight.data = weight.data.float()
 
 
-def newest_checkpoint(directory: Path) -> str | None:
-    """Return the newest checkpoint that was written to its end, or None to start from the beginning."""
-    steps = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
-    for checkpoint in steps:
-        if whole(checkpoint):
-            print(f"resuming from {checkpoint.name}", flush=True)
-            return str(checkpoint)
-        print(f"passing over {checkpoint.name}: it was not written to its end", flush=True)
-    return None
-
-
-def whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint has all that resuming needs; the trainer writes its state last."""
-    try:
-        read_json(checkpoint / "trainer_state.json")
-    except UserError:
-        return False
-    if not (checkpoint / "scheduler.pt").exists() or not any((checkpoint / name).exists() for name in OPTIMISERS):
-        return False
-    return all(map(readable, [*checkpoint.glob("*.safetensors"), *checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")]))
-
-
-def readable(file: Path) -> bool:
-    """Whether a file of weights or state is as long as its own table of contents says; its values are not read."""
-    if file.suffix != ".safetensors":
-        return zipfile.is_zipfile(file)
-    try:
-        with safe_open(file, "pt"):
-            return True
-    except (OSError, SafetensorError):
-        return False
-
-
 def save(trainer: Trainer, stage: Stage) -> None:
     """Save the trained weights: `model/`, or `adapter/` for the merge that follows."""
     if hasattr(trainer.model, "peft_config"):
         trainer.save_model(str(stage.directory / "adapter"))
-    elif stage.fsdp:
+    elif stage.strategy in ("fsdp2", "zero3"):
         trainer.save_model(str(stage.output))
     elif trainer.is_world_process_zero():
         shutil.rmtree(stage.output, ignore_errors=True)
@@ -169,8 +171,10 @@ def in_words(error: Exception, directory: Path) -> str | None:
     # torch.save reports a full disk as a failed write of its archive, without saying why
     if no_space or ("PytorchStreamWriter" in str(error) and shutil.disk_usage(directory).free < 2**26):
         return f"no space left where {directory} lies: make room and run again, it resumes"
-    if "out of memory" in str(error).lower():
-        return "out of memory: halve hardware.per_device_batch (batch_size stays), or use tuning=lora or tuning=qlora"
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
+        return (
+            f"{OUT_OF_MEMORY}: halve hardware.per_device_batch (batch_size stays), or use tuning=lora or tuning=qlora"
+        )
     return None
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import PartialState
+from accelerate.utils import reduce
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
@@ -80,12 +81,12 @@ class Meter:
         present = self.waiting[0][1] if self.waiting else []
         return sorted({*self.update, *present})
 
-    def total(self, accelerator: Accelerator) -> Cost:
+    def total(self) -> Cost:
         """Return the cost summed over all processes; every process must call it."""
         own = asdict(self.cost)
         seconds = own.pop("seconds")
-        counts = torch.tensor(list(own.values()), device=accelerator.device)
-        summed: Any = accelerator.reduce(counts, reduction="sum")
+        counts = torch.tensor(list(own.values()), device=PartialState().device)
+        summed: Any = reduce(counts, reduction="sum")
         return Cost(**dict(zip(own, map(int, summed), strict=True)), seconds=seconds)
 
 
@@ -107,13 +108,15 @@ class Count(TrainerCallback, ExportableState):
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
+        self.whole: Cost | None = None  # of all processes, when a checkpoint was last due
         self.started: float | None = None
         self.reported = 0.0
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return what a checkpoint keeps; only the first process is asked."""
         self.stop_clock()
-        return {"args": {}, "attributes": {"cost": asdict(self.meter.cost)}}
+        cost = asdict(self.whole or self.meter.cost) | {"seconds": self.meter.cost.seconds}
+        return {"args": {}, "attributes": {"cost": cost}}
 
     def stop_clock(self) -> None:
         """Add the time since the training began, or since the last call; before it begins nothing is added."""
@@ -128,7 +131,8 @@ class Count(TrainerCallback, ExportableState):
         saved = stateful.get("Count", {})
         self.started = time.monotonic()
         if isinstance(saved, dict) and "attributes" in saved:
-            self.meter.cost = Cost(**saved["attributes"]["cost"])
+            cost = Cost(**saved["attributes"]["cost"])  # of all processes, and so one alone goes on from it
+            self.meter.cost = cost if PartialState().is_main_process else Cost(seconds=cost.seconds)
         else:
             self.meter.cost.seconds += self.meter.seconds_before
 
@@ -140,9 +144,15 @@ class Count(TrainerCallback, ExportableState):
         """Count the last micro-batch of an update, and say how far we are."""
         self.meter.trained()
         self.meter.update.clear()
+        self.on_epoch_end(args, state, control)
         if state.is_world_process_zero and time.monotonic() - self.reported > 0.2:
             self.reported = time.monotonic()
             write_text(self.meter.directory / "progress", f"{state.global_step} {state.max_steps}")
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Sum up over all processes where a checkpoint is due."""
+        if control.should_save:
+            self.whole = self.meter.total()
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Write the log history, whole each time, so that a resumed stage repeats no step."""
@@ -172,7 +182,8 @@ class Guard(TrainerCallback):
         """
         assert self.trainer.model is not None
         gradients = [weight.grad for weight in self.trainer.model.parameters() if weight.grad is not None]
-        if not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
+        # DeepSpeed keeps its gradients to itself, and has updated by now: recipes.alarms looks at their norm
+        if gradients and not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
             rows = ", ".join(map(str, self.meter.rows_of_update()))
             raise UserError(
                 f"update {state.global_step + 1}: the loss or its gradient is not finite, in train rows {rows}; no "

@@ -1,6 +1,7 @@
 """Loading and saving a model the same way for every method."""
 
 import re
+import shutil
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,6 +20,7 @@ from transformers import (
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from recipes.config import Model, Stage, UserError
+from recipes.hub import NO_CODE, WEIGHTS, reason
 from recipes.render import stop_ids
 
 REWARD = "reward"  # the stage whose model is a classifier
@@ -32,7 +34,7 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
         UserError: no tokenizer can be loaded, or there is no chat template to be had.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, **NO_CODE)
     except Exception as error:  # a missing or damaged file raises whatever its reader does
         raise UserError(
             f"{path} has no tokenizer that can be loaded ({reason(error)}): copy or download it anew, "
@@ -66,6 +68,7 @@ def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMo
     if quantisation:
         options = {"quantization_config": quantisation, "device_map": {"": device()}}
     model = pretrained(stage, dtype=config.dtype, attn_implementation=config.attn_implementation, **options)
+    keep_differentiable(model)
     if stage.stage == REWARD:
         head: Any = model.score
         torch.nn.init.zeros_(head.weight)
@@ -86,14 +89,14 @@ def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:
         UserError: a file is missing or damaged, or the architecture is unknown.
     """
     try:
-        config = AutoConfig.from_pretrained(stage.start, revision=stage.start_revision)
+        config = AutoConfig.from_pretrained(stage.start, revision=stage.start_revision, **NO_CODE)
         for name, value in config.to_dict().items():
             if stage.options["disable_dropout"] and isinstance(value, float) and DROPOUT.search(name):
                 setattr(config, name, 0.0)
         kind = AutoModelForCausalLM
         if stage.stage == REWARD:
             config.num_labels, kind = 1, AutoModelForSequenceClassification
-        return kind.from_pretrained(stage.start, config=config, revision=stage.start_revision, **options)
+        return kind.from_pretrained(stage.start, config=config, revision=stage.start_revision, **WEIGHTS, **options)
     except (OSError, ValueError, SafetensorError, UnpicklingError) as error:
         raise UserError(
             f"{stage.start} holds no model that can be loaded ({reason(error)}): copy or download it anew, "
@@ -101,15 +104,38 @@ def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:
         ) from None
 
 
-def reason(error: Exception) -> str:
-    """Return the first line of what a library says, or the error's kind where it says nothing."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+def check_loadable(directory: Path, stage: str) -> None:
+    """Let Transformers hold a saved model's names and shapes against its config; no weight is read.
+
+    Raises:
+        UserError: a weight is missing, or has another shape.
+    """
+    kind = AutoModelForSequenceClassification if stage == REWARD else AutoModelForCausalLM
+    try:
+        loaded: Any = kind.from_pretrained(directory, device_map="meta", output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{directory} was saved and cannot be loaded ({reason(error)}): run again") from None
+    _, found = loaded
+    bad = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"], *found["unexpected_keys"]]))
+    if bad:
+        raise UserError(f"{directory} was saved without being whole ({bad[0]}, …): run again from the last checkpoint")
+
+
+def keep_differentiable(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights in the first forward pass in evaluation mode.
+
+    CPUs with AVX512-BF16 multiply by the repacked ones faster, but no gradient passes them, and they stay repacked
+    when training goes on: after an evaluation, or `recipes.probe` before the training, adapters learn something else.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def fit_to_tokenizer(model: PreTrainedModel, profile: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """Tell the model which ids pad and stop, so that whoever loads the result generates right."""
     embeddings: Any = model.get_input_embeddings()
-    if len(tokenizer) > embeddings.weight.shape[0]:
+    if len(tokenizer) > embeddings.num_embeddings:  # of its weight ZeRO-3 may hold a part
         model.resize_token_embeddings(len(tokenizer))
     model.config.use_cache = False
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -153,7 +179,10 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
     bad = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if bad:
         raise UserError(f"{len(bad)} weights are not finite ({bad[0]}, …): nothing was saved; lower the learning rate")
-    temporary = directory.with_name(f".{directory.name}.partial")
-    model.save_pretrained(str(temporary))
-    tokenizer.save_pretrained(str(temporary))
-    temporary.rename(directory)
+    unfinished = directory.with_name(f".{directory.name}.partial")
+    try:
+        model.save_pretrained(str(unfinished))
+        tokenizer.save_pretrained(str(unfinished))
+        unfinished.rename(directory)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)  # on a full disk it is in the way

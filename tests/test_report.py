@@ -178,7 +178,7 @@ def test_a_sweep_has_figures_of_one_setting_each(tmp_path: Path) -> None:
     text = (swept / "report.html").read_text()
     assert [text.count(f"<figcaption>{setting}: ") for setting in settings] == [4, 4]
     labels = Page(text).labels
-    assert len(labels) == len({*labels}) == 2 + 4 + 4, "losses and log-probs are of the whole sweep"
+    assert len(labels) == len({*labels}) == 3 + 4 + 4, "losses, log-probs and the sweep's page are of the whole sweep"
 
 
 def test_chromium_opens_the_page_without_a_complaint(session: Path, tmp_path: Path) -> None:

@@ -48,38 +48,19 @@ def test_a_killed_dpo_scores_its_reference_again_and_ends_with_the_same_weights(
     assert weights(directory) == expected
 
 
-@pytest.mark.parametrize("victim", ["trainer", "launcher"])
-def test_a_killed_stage_resumes_bit_for_bit(
-    words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path, victim: str
+def test_a_killed_launcher_takes_its_stage_along_which_resumes_bit_for_bit(
+    words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path
 ) -> None:
     options, expected = undisturbed
     process = start(*words(tmp_path, *options))
     directory = wait_for_step(tmp_path, 12, process)
-    trainer = trainer_of(directory)
-    kill(process.pid if victim == "launcher" else trainer)
+    kill(process.pid)
     process.communicate(timeout=30)
     assert not (directory / "model").exists()
     launch(*words(tmp_path, *options))
     assert "resuming from checkpoint-" in (directory / "log.txt").read_text()
     assert weights(directory) == expected
     assert len(losses(directory)) == 1 + 60 // 10  # the first update and every tenth, none twice
-
-
-def test_a_half_written_checkpoint_is_passed_over(
-    words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path
-) -> None:
-    options, expected = undisturbed
-    process = start(*words(tmp_path, *options))
-    directory = wait_for_step(tmp_path, 17, process)
-    kill(trainer_of(directory))
-    process.communicate(timeout=30)
-    older, newest = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))[-2:]
-    (newest / "trainer_state.json").write_text('{"epoch": 0.')
-    os.truncate(older / "model.safetensors", 5000)
-    launch(*words(tmp_path, *options))
-    for checkpoint in (older, newest):
-        assert f"passing over {checkpoint.name}" in (directory / "log.txt").read_text()
-    assert weights(directory) == expected
 
 
 @pytest.mark.parametrize("end", [lambda pid: os.killpg(pid, signal.SIGINT), lambda pid: os.kill(pid, signal.SIGTERM)])

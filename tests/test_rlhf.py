@@ -145,10 +145,10 @@ def test_adapters_of_a_reward_model_are_merged_into_a_classifier(words: Words, t
     "pipeline, said",
     [
         ("pipelines.rlhf=[sft,rloo]", "rloo has no reward model to ask"),
-        ("pipelines.rlhf=[sft,rloo,reward]", "ends in a reward model"),
+        ("pipelines.rlhf=[sft,reward] evaluate=true", "ends in a reward model"),
         ("rloo.reward_model=x", "would train another one for nothing"),
     ],
 )
 def test_a_pipeline_that_makes_no_sense_is_refused(compose: Callable[..., Any], pipeline: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        refuse_useless(compose("pipeline=rlhf", pipeline))
+        refuse_useless(compose("pipeline=rlhf", *pipeline.split()))

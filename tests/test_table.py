@@ -166,6 +166,9 @@ def test_a_job_that_failed_altogether_is_named(session: Path) -> None:
 
 def test_what_was_not_evaluated_is_said(session: Path, tmp_path: Path) -> None:
     measured(tmp_path / "seed-0" / "orpo", SETTINGS).unlink()
+    write_table(session)
+    assert "Missing at seed=0: all (not evaluated yet)." in (session / "table.md").read_text()
+    measured(tmp_path / "seed-1" / "dpo", SETTINGS | {"seed": 1}).unlink()
     with pytest.raises(UserError, match="has not been evaluated"):
         write_table(session)
 

@@ -41,7 +41,8 @@ def test_words_that_are_none_are_said(say: Say, untuned: Path, tmp_path: Path) -
     assert "prompts: " in say(diversity, untuned, "prompts=many")
     assert "no session" in say(likelihood, tmp_path) and "no trained stage" in say(likelihood, __file__)
     assert "is no endpoint" in say(diversity, untuned, "endpoint=localhost:8000")
-    assert "no password" in say(diversity, untuned, "endpoint=http://me:secret@host/v1")
+    secret = "http://me:secret@host/v1"  # pragma: allowlist secret
+    assert "no password" in say(diversity, untuned, f"endpoint={secret}")
     assert "is no endpoint" in say(diversity, untuned, "endpoint=http://host:port/v1")
     assert "served=<model>" in say(diversity, untuned, "endpoint=http://localhost:1/v1", "chat=true", "prompts=2")
     assert "cannot be read" in say(judge, "none.json", "none.json", "judge=x")

@@ -1,0 +1,214 @@
+"""`python -m eval.export STAGE [format=hf|gguf] [to=PATH]`: a model as others load it, if it answers as the run.
+
+    format=hf     a directory for Transformers, vLLM and the like: weights, tokenizer, chat template, stop tokens, card
+    format=gguf   a file for llama.cpp, Ollama and the like; outtype=f16, bf16 or q8_0 rounds the weights
+
+What was exported is loaded by plain Transformers, or by llama.cpp, and asked `prompts` held-out prompts: where it does
+not give the run's own greedy answers, nothing is left. Without `to` it lies in runs/_exported/.
+"""
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from eval import gguf
+from eval.answers import Sampling
+from eval.generate import answer
+from eval.load import load, load_renderer, pretrained, prompt_ids
+from eval.session import console
+from eval.suite import run
+from recipes.config import UserError, done, read_config, read_json, write_json
+from recipes.data import open_pairs
+from recipes.hub import WEIGHTS
+
+KINDS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}  # safetensors' names, and llama.cpp's
+FORMATS = ("hf", "gguf")
+OUTTYPES = ("f32", "f16", "bf16", "q8_0")
+
+
+@dataclass
+class Options:
+    """What the export takes."""
+
+    format: str = "hf"
+    to: str | None = None
+    outtype: str | None = None  # of a GGUF: f32, f16, bf16 or q8_0; null: as the weights are stored
+    prompts: int = 8
+    max_new_tokens: int = 64
+
+
+@dataclass
+class Question:
+    """A held-out prompt, as messages and as the ids of training, with the run's own greedy answer."""
+
+    dialogue: list[dict[str, str]]
+    ids: list[int]
+    text: str
+
+
+def main(names: list[str], options: Options) -> None:
+    """Export the stage named.
+
+    Raises:
+        UserError: it is not finished, the place is taken, or what was exported answers otherwise.
+    """
+    if options.format not in FORMATS:
+        raise UserError(f"format={options.format}: use {' or '.join(FORMATS)}")
+    if options.outtype is not None and (options.format == "hf" or options.outtype not in OUTTYPES):
+        raise UserError(f"outtype={options.outtype}: format=gguf takes {', '.join(OUTTYPES)}, format=hf none")
+    directory = one_stage(names, "make export RUN=runs/<model>/<dataset>/<stage>-<digest>")
+    target = place(directory, options)
+    asked = questions(directory, options)
+    partial = target.with_name(f".{target.name}.partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove(partial)
+    try:
+        same = (export_hf if options.format == "hf" else export_gguf)(directory, partial, asked, options)
+        remove(target)
+        partial.rename(target)
+    finally:
+        remove(partial)
+    console.print(f"{target}: {same} of {len(asked)} greedy answers are the run's own", soft_wrap=True)
+
+
+def one_stage(names: list[str], usage: str) -> Path:
+    """Return the finished stage named, which is a language model.
+
+    Raises:
+        UserError: it is none; `usage` is the command.
+    """
+    if len(names) != 1:
+        raise UserError(f"give one finished stage: {usage}")
+    directory = Path(names[0])
+    if read_config(directory)["stage"] in ("base", "reward"):
+        raise UserError(f"{directory} is no trained language model: give a stage such as orpo-<digest>")
+    if not done(directory) or not (directory / "model").is_dir():
+        raise UserError(f"{directory} has no {'model' if done(directory) else 'record.json'}: train it first")
+    return directory
+
+
+def place(directory: Path, options: Options) -> Path:
+    """Return where the export goes; an earlier one of ours is replaced, a file of the user's is not.
+
+    Raises:
+        UserError: there is something.
+    """
+    if options.to is None:
+        stage = directory.resolve()
+        target = stage.parents[2] / "_exported" / stage.relative_to(stage.parents[2])
+        return target.with_name(f"{target.name}.gguf") if options.format == "gguf" else target
+    if Path(options.to).exists():
+        raise UserError(f"{options.to} exists: name another place, or remove it")
+    return Path(options.to)
+
+
+def questions(directory: Path, options: Options) -> list[Question]:
+    """Return held-out prompts at equal distances, with the run's own answers.
+
+    Raises:
+        UserError: the pairs were removed.
+    """
+    pairs = Path(read_config(directory)["pairs"])
+    if not pairs.is_dir():
+        raise UserError(f"{pairs}, the pairs of {directory}, are gone: launch the same command again, which makes them")
+    rows: Any = open_pairs(pairs)["test"]
+    count = min(max(options.prompts, 1), len(rows))
+    dialogues = [rows[number * len(rows) // count]["prompt"] for number in range(count)]
+    answers = answer(directory, dialogues, Sampling(options.max_new_tokens, 0.0), lambda count: None)
+    ids = prompt_ids(load_renderer(directory), dialogues)
+    return [Question(turns, begun, said.text) for turns, begun, (said,) in zip(dialogues, ids, answers, strict=True)]
+
+
+def export_hf(directory: Path, target: Path, asked: list[Question], options: Options) -> int:
+    """Copy the model directory; return how many answers are the run's.
+
+    Raises:
+        UserError: not all are.
+    """
+    shutil.copytree(directory / "model", target)
+    if not (target / "README.md").exists():
+        console.print("no model card yet: `make eval SUITE=card` writes one for an evaluated session", soft_wrap=True)
+    said = transformers_answers(target, [question.dialogue for question in asked], options, load(directory)[0])
+    return agreement([(question.text, text) for question, text in zip(asked, said, strict=True)], len(asked))
+
+
+def transformers_answers(path: Path, dialogues: list[Any], options: Options, like: Any) -> list[str]:
+    """Answer as anybody's code does, with nothing but what lies at `path`; precision and device are those of `like`."""
+    tokenizer = pretrained(AutoTokenizer, str(path), None)
+    model = pretrained(AutoModelForCausalLM, str(path), None, dtype=like.dtype, **WEIGHTS).to(like.device)
+    texts = []
+    for turns in dialogues:
+        prompt: Any = tokenizer.apply_chat_template(
+            turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        said = model.generate(**prompt.to(like.device), do_sample=False, max_new_tokens=options.max_new_tokens)
+        texts.append(tokenizer.decode(said[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True))
+    return texts
+
+
+def export_gguf(directory: Path, target: Path, asked: list[Question], options: Options) -> int:
+    """Convert the model by llama.cpp's converter; return how many answers of llama.cpp are the run's.
+
+    Raises:
+        UserError: the converter does not take it, a prompt becomes other ids, or too few answers are the same: of
+            float32 all must be, where weights are rounded half.
+    """
+    kind = options.outtype or stored(directory / "model")
+    gguf.call("convert", directory / "model", target, kind)
+    said = target.with_name(f"{target.name}.json")
+    try:
+        given = [{"dialogue": question.dialogue, "ids": question.ids} for question in asked]
+        how = {"max_tokens": options.max_new_tokens, "threads": torch.get_num_threads()}
+        write_json(said, {**how, "questions": given})
+        gguf.call("answer", target, said)
+        found = read_json(said)["questions"]
+    finally:
+        said.unlink(missing_ok=True)
+    for question, answers in zip(asked, found, strict=True):
+        if answers["tokens"] != len(question.ids):
+            raise UserError(
+                f"llama.cpp reads {answers['tokens']} tokens where training had {len(question.ids)}, in "
+                f"{question.dialogue[-1]['content'][:60]!r}: it cuts text otherwise than the model; use FORMAT=hf"
+            )
+    least = len(asked) if kind == "f32" else (len(asked) + 1) // 2
+    agreement([(one.text.strip(), two["of_dialogue"].strip()) for one, two in zip(asked, found, strict=True)], least)
+    return agreement([(one.text, two["of_ids"]) for one, two in zip(asked, found, strict=True)], least)
+
+
+def stored(model: Path) -> str:
+    """Return the type that a model's weights are stored in, by llama.cpp's name."""
+    with safe_open(min(model.glob("*.safetensors")), "pt") as file:
+        return KINDS.get(file.get_slice(next(iter(file.keys()))).get_dtype(), "f32")
+
+
+def agreement(pairs: list[tuple[str, str]], least: int) -> int:
+    """Return how many pairs are equal.
+
+    Raises:
+        UserError: they are fewer than `least`.
+    """
+    differ = [(ours, theirs) for ours, theirs in pairs if ours != theirs]
+    if len(pairs) - len(differ) < least:
+        ours, theirs = differ[0]
+        raise UserError(
+            f"nothing was exported: {len(differ)} of {len(pairs)} greedy answers are not the run's; it said "
+            f"{ours[:80]!r}, and what was exported {theirs[:80]!r}"
+        )
+    return len(pairs) - len(differ)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

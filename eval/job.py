@@ -1,0 +1,32 @@
+"""Evaluate one model of one job, on a cluster within the job itself: its session's table waits for no other machine.
+
+python -m eval.job JOB STAGE
+"""
+
+import sys
+from pathlib import Path
+
+from eval.session import measured, read_job
+from eval.stage import evaluate
+from eval.suite import NoOptions, progress, run
+from recipes.config import UserError
+
+
+def main(names: list[str], _: NoOptions) -> None:
+    """Measure what the table needs, unless that was done.
+
+    Raises:
+        UserError: the directories are not those of a job and of a stage.
+    """
+    if len(names) != 2:
+        raise UserError("give a job and a stage: python -m eval.job runs/_sessions/<time>/<job> runs/<model>/…")
+    job, directory = map(Path, names)
+    settings = read_job(job / "job.json")["evaluation"]
+    result = measured(directory, settings)
+    if not result.exists():
+        with progress(2 * settings["prompts"], f"eval  {directory}") as advance:
+            evaluate(directory, settings, result, advance)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:], __doc__, NoOptions, main))

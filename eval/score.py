@@ -1,0 +1,32 @@
+"""What the last pipeline of a job is worth, in one number, for a search over settings.
+
+python -m eval.score JOB
+"""
+
+import sys
+from pathlib import Path
+
+from eval.measures import WIN, compared_by
+from eval.session import measured, models_of, read_job, read_measured
+from eval.suite import NoOptions, run
+from recipes.config import UserError
+
+
+def main(names: list[str], _: NoOptions) -> None:
+    """Print the mean gold reward of sampled answers, or where there is none the share of pairs ranked right.
+
+    Raises:
+        UserError: no job was named, or it has trained or measured nothing.
+    """
+    if len(names) != 1:
+        raise UserError("give a job: python -m eval.score runs/_sessions/<time>/<job>")
+    job = read_job(Path(names[0]) / "job.json")
+    if not job["pipelines"]:
+        raise UserError(f"{names[0]} has finished no pipeline")
+    path = measured(models_of(job)[-1], job["evaluation"])
+    outcomes, _by = compared_by([read_measured(path, ("chosen", "rejected"), ("sampled", "greedy"))])
+    print(float(outcomes[WIN].mean()))
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:], __doc__, NoOptions, main))

@@ -1,0 +1,45 @@
+"""Keeping tokens and keys out of what is written and shown: known values are replaced, whatever brought them there."""
+
+import os
+import re
+from pathlib import Path
+
+NAMES = re.compile(r"(^|_)(TOKEN|(API)?KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS)$")
+LEAST = 8  # characters; a shorter value is no secret, and might be a word
+HIDDEN = "(hidden)"  # plain in YAML, JSON and HTML
+
+
+def secrets() -> list[str]:
+    """Return the secrets that this process knows, longest first: of the environment, and the hub's stored token."""
+    found = {value.strip() for name, value in os.environ.items() if NAMES.search(name.upper())}
+    found.add(stored_token())
+    return sorted((value for value in found if len(value) >= LEAST), key=len, reverse=True)
+
+
+def stored_token() -> str:
+    """Return the token that `hf auth login` keeps, or nothing."""
+    home = os.environ.get("HF_HOME") or Path("~/.cache/huggingface").expanduser()
+    try:
+        return Path(os.environ.get("HF_TOKEN_PATH") or Path(home, "token")).read_text().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def redact(text: str) -> str:
+    """Return `text` with every known secret replaced."""
+    for secret in secrets():
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def scrub(path: Path) -> None:
+    """Replace every known secret in a log that libraries wrote, if it holds one."""
+    known = [secret.encode() for secret in secrets()]
+    try:
+        text = path.read_bytes() if known else b""
+        if any(secret in text for secret in known):
+            for secret in known:
+                text = text.replace(secret, HIDDEN.encode())
+            path.write_bytes(text)
+    except OSError:
+        return  # there is no log, or no room

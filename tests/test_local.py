@@ -1,0 +1,162 @@
+"""Sweeps on this machine: a job a process, no device lent twice; a kill or too little memory costs no finished work."""
+
+import json
+import os
+import re
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from door import launch, record, short, stages, start, trainer_of, wait_for_step
+from safetensors.torch import load_file
+
+from launch.local import Devices, device_names, needed
+from launch.micro_batch import halve, splits_alike
+from launch.refuse import refuse_useless
+from recipes.config import OUT_OF_MEMORY, UserError
+from recipes.fit import in_words
+
+Words = Callable[..., list[str]]
+TRAINING = ["pipeline=orpo", *short("orpo", steps=16)]
+SWEEP = ["-m", "launcher=local", "launcher.devices=[4,7]", "orpo.beta=0.1,0.2,0.3,0.4,0.5,0.6"]
+
+
+def attempts(session: Path) -> list[dict[str, Any]]:
+    """When each job of a session ran, and on which devices."""
+    jobs = [json.loads(path.read_text()) for path in session.glob("*/job.json")]
+    assert [job["errors"] for job in jobs] == [[]] * len(jobs)
+    return [attempt for job in jobs for attempt in job["attempts"]]
+
+
+def overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    times = [[datetime.fromisoformat(attempt[edge]) for edge in ("started", "ended")] for attempt in (one, other)]
+    return max(begin for begin, _ in times) < min(end for _, end in times)
+
+
+def running_in(directory: Path) -> list[Path]:
+    """The processes whose output goes to a file under a directory."""
+    links = [(entry, entry / "fd" / "1") for entry in Path("/proc").glob("[0-9]*")]
+    return [entry for entry, link in links if os.access(link, os.R_OK) and directory in link.resolve().parents]
+
+
+@pytest.fixture(scope="module")
+def swept(words: Words, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Path, int]]:
+    """A sweep of six jobs on two pretended devices, killed in its middle and typed again; what was done before it."""
+    runs = tmp_path_factory.mktemp("swept")
+    process = start(*SWEEP, *words(runs, *TRAINING))
+    while len(list(runs.glob("*/*/orpo-*/record.json"))) < 2:
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    end = time.monotonic() + 10
+    while running_in(runs) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not running_in(runs), "a job or a stage outlives its launcher"
+    before = {path: path.stat().st_mtime_ns for path in runs.glob("*/*/orpo-*/record.json")}
+    assert 2 <= len(before) < 6
+    launch(*SWEEP, *words(runs, *TRAINING))
+    return runs, before
+
+
+def test_the_same_command_trains_only_what_was_missing(swept: tuple[Path, dict[Path, int]]) -> None:
+    runs, before = swept
+    assert [record(directory)["updates"] for directory in stages(runs)] == [16] * 6
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    logs = [path.read_text() for path in sorted(runs.glob("_sessions/*"))[-1].glob("*/log.txt")]
+    assert len(logs) == 6 and sum("done before, skipped" in log for log in logs) == len(before)
+
+
+def test_two_jobs_are_never_on_one_device(swept: tuple[Path, dict[Path, int]]) -> None:
+    runs, _ = swept
+    found = attempts(sorted(runs.glob("_sessions/*"))[-1])
+    assert len(found) == 6 and {attempt["devices"] for attempt in found} == {"4", "7"}
+    together = [pair for pair in combinations(found, 2) if overlap(*pair)]
+    assert together and all(one["devices"] != other["devices"] for one, other in together)
+
+
+def test_a_stage_out_of_memory_goes_on_with_half_the_micro_batch_to_the_same_weights(
+    swept: tuple[Path, dict[Path, int]], words: Words, tmp_path: Path
+) -> None:
+    """The kernel refuses it more memory after some updates; one malloc arena, or others would lend theirs."""
+    options = words(tmp_path, *TRAINING, "orpo.save_steps=2")
+    process = start(*options, MALLOC_ARENA_MAX="1", MALLOC_MMAP_THRESHOLD_="4096")
+    directory = wait_for_step(tmp_path, 3, process)
+    resource.prlimit(trainer_of(directory), resource.RLIMIT_AS, (1, 1))
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and "out of memory: again with micro-batches of 2, 2 to an update" in printed
+    assert re.findall(r"resuming from checkpoint-\d+", (directory / "log.txt").read_text())
+    used = yaml.safe_load((directory / "config.yaml").read_text())["options"]
+    assert (used["per_device_train_batch_size"], used["gradient_accumulation_steps"]) == (2, 2)
+    assert record(directory)["updates"] == 16 and not list(directory.glob("checkpoint-*"))
+    (whole,) = stages(swept[0], directory.name)
+    ours, theirs = (load_file(path / "model" / "model.safetensors") for path in (directory, whole))
+    assert max(float((ours[name] - weight).abs().max()) for name, weight in theirs.items()) < 1e-5
+
+
+def test_real_errors_of_allocation_are_told_as_out_of_memory(tmp_path: Path) -> None:
+    for allocate in (lambda: torch.empty(2**58), lambda: bytearray(2**60)):
+        with pytest.raises((RuntimeError, MemoryError)) as error:
+            allocate()
+        assert (in_words(error.value, tmp_path) or "").startswith(OUT_OF_MEMORY)  # type: ignore[arg-type]
+
+
+def test_micro_batches_are_halved_to_one_pair_and_an_updates_pairs_stay() -> None:
+    options = {"engine": "packed", "per_device_train_batch_size": 6, "gradient_accumulation_steps": 2}
+    sizes = []
+    while options["per_device_train_batch_size"] > 1:
+        halve(options)
+        sizes.append(options["per_device_train_batch_size"])
+        assert options["per_device_train_batch_size"] * options["gradient_accumulation_steps"] == 12
+    assert sizes == [3, 1] and splits_alike(options)
+    assert not splits_alike(options | {"nll_mean": "micro_batch"}) and not splits_alike(options | {"engine": "stock"})
+
+
+def test_each_of_many_jobs_borrows_two_of_four_devices_that_nobody_else_has() -> None:
+    devices, held, most = Devices(["0", "1", "2", "3"]), set[str](), []
+
+    def borrow() -> None:
+        for _ in range(20):
+            with devices.lend(2) as lent:
+                most.append(len(held))
+                assert len({*lent}) == 2 and not held & {*lent}
+                held.update(lent)
+                time.sleep(0.001)
+                held.difference_update(lent)
+
+    threads = [threading.Thread(target=borrow) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 100 and max(most) == 2 and sorted(devices.free) == ["0", "1", "2", "3"]
+
+
+def test_what_cannot_run_is_refused_before_any_job(compose: Callable[..., dict[str, Any]]) -> None:
+    local = ["launcher=local", "hardware=cpu", "batch_size=64"]
+    with pytest.raises(UserError, match="2 processes, and launcher=local 1 devices: 0"):
+        needed(compose(*local, "hardware.processes=2", "launcher.devices=[0]"), ["0"])
+    with pytest.raises(UserError, match="belong to the whole sweep"):
+        device_names([compose(*local, f"launcher.at_once={count}") for count in (1, 2)])
+    for word in ("launcher.devices=[0,0]", "launcher.devices=[]", "launcher.at_once=0"):
+        with pytest.raises(UserError, match="launcher"):
+            refuse_useless(compose(*local, word))
+
+
+@pytest.mark.slow
+def test_jobs_of_two_processes_have_two_devices_each(words: Words, tmp_path: Path) -> None:
+    sweep = ["launcher=local", "launcher.devices=[0,1,2,3]", "orpo.beta=0.1,0.2,0.3,0.4"]
+    launch("-m", *words(tmp_path, *TRAINING, *sweep, "hardware.processes=2", "hardware.per_device_batch=2"))
+    found = attempts(next(tmp_path.glob("_sessions/*")))
+    assert len(found) == 4 and {attempt["devices"] for attempt in found} == {"0,1", "2,3"}
+    for one, other in combinations(found, 2):
+        assert not overlap(one, other) or one["devices"] != other["devices"]

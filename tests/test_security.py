@@ -1,0 +1,132 @@
+"""A model's files, a configuration and a log are not trusted: no foreign code runs, and no secret is written."""
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from door import launch
+from safetensors.torch import load_file
+
+from eval.load import load_weights
+from launch.job import Outcome
+from launch.refuse import refuse_useless
+from launch.trust import refuse_code, unpinned
+from recipes.config import Model, Stage, UserError, write_text
+from recipes.model import load_tokenizer, pretrained
+from recipes.rewards import load_classifier
+from recipes.secrets import scrub
+
+Compose = Callable[..., dict[str, Any]]
+SECRET = "sk-not-a-word-anybody-says"  # pragma: allowlist secret
+
+
+class Exploit:
+    """What a pickle can do: call anything when it is read."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.fixture
+def model(tiny_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+def loaders(model: Path) -> list[Callable[[], object]]:
+    """Every way in which weights are read."""
+    profile = Model("tiny", str(model))
+    more: dict[str, Any] = {"model_options": {}, "pairs": model, "processes": 1, "digest": ""}
+    stage = Stage(model, "orpo", 0, 4, str(model), None, profile, options={"disable_dropout": True}, **more)
+    return [
+        lambda: pretrained(stage),
+        lambda: load_weights(str(model), None),
+        lambda: load_classifier(str(model), None, foreign=True),
+    ]
+
+
+def test_pickled_weights_are_refused_unread(model: Path, tmp_path: Path) -> None:
+    weights: dict[str, Any] = load_file(model / "model.safetensors")
+    torch.save(weights, model / "pytorch_model.bin")
+    with (model / "pytorch_model.bin").open("wb") as file:
+        pickle.dump(weights | {"exploit": Exploit(tmp_path / "read")}, file)
+    loaders(model)[0]()  # the safe file is the one that is read
+    (model / "model.safetensors").unlink()
+    for load in loaders(model):
+        with pytest.raises(UserError, match="no weights in safetensors") as error:
+            load()
+        assert str(model) in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "read").exists()
+
+
+def test_code_of_a_model_is_refused_and_named(model: Path, tmp_path: Path) -> None:
+    (model / "evil.py").write_text(f"import os; os.mkdir({str(tmp_path / 'run')!r})")
+    kinds = {kind: "evil.Evil" for kind in ("AutoConfig", "AutoModelForCausalLM", "AutoModelForSequenceClassification")}
+    for name, more in (
+        ("config.json", {"model_type": "evil", "auto_map": kinds}),
+        ("tokenizer_config.json", {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": [None, "evil.Evil"]}}),
+    ):
+        (model / name).write_text(json.dumps(json.loads((model / name).read_text()) | more))
+    for load in [*loaders(model), lambda: load_tokenizer(Model("tiny", str(model)), str(model))]:
+        with pytest.raises(UserError, match="needs trust_remote_code") as error:
+            load()
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["hub_token=sk-secret", "trust_remote_code=true", "push_to_hub=true"])
+def test_options_that_leak_or_trust_are_refused_without_their_value(compose: Compose, option: str) -> None:
+    with pytest.raises(UserError, match=rf"orpo\.{option.split('=')[0]} is refused") as error:
+        refuse_useless(compose("pipeline=orpo", f"orpo.{option}"))
+    assert "sk-secret" not in str(error.value)
+
+
+def test_a_configuration_calls_nothing(tmp_path: Path) -> None:
+    printed = launch("--cfg", "job", "+hydra.callbacks.mine._target_=webbrowser.open", status=2)
+    assert "error: +hydra.callbacks.mine._target_: a configuration names values" in printed
+    for word in ("hydra.job_logging.version=2", "orpo={_target_: x}", "~hydra.callbacks"):
+        with pytest.raises(UserError, match="leave it out"):
+            refuse_code([word])
+    (tmp_path / "mine.yaml").write_text("hydra:\n  callbacks:\n    x: {_target_: os.mkdir}\n")
+    for words in (["--config-dir", str(tmp_path)], [f"--config-dir={tmp_path}"], ["-cd", str(tmp_path)]):
+        with pytest.raises(UserError, match=r"mine\.yaml names a _target_"):
+            refuse_code(words)
+    refuse_code(["-m", "model=pocket", "hydra.sweep.dir=x", "--config-dir", str(tmp_path / "none")])
+
+
+def test_what_may_change_on_the_hub_is_said(compose: Compose, tiny_model: Path) -> None:
+    assert not [*unpinned(compose("model=pocket"))] and not [*unpinned(compose("model=phi-2"))]
+    moving = compose("model=phi-2", "model.model_revision=main", "dataset.revision=v1")
+    assert [line.split(":")[0] for line in unpinned(moving)] == [
+        "microsoft/phi-2 follows main",
+        "HuggingFaceH4/ultrafeedback_binarized follows v1",
+    ]
+    assert not [*unpinned(compose("model=phi-2", f"model.model_name_or_path={tiny_model}"))]
+
+
+def test_secrets_are_in_no_file_error_or_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", SECRET)
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+    (tmp_path / "token").write_text("hf_stored_by_login\n")
+    leak = f"401 for {SECRET} and hf_stored_by_login"
+    write_text(tmp_path / "config.yaml", leak)
+    (tmp_path / "log.txt").write_bytes(leak.encode() + b"\xff")
+    scrub(tmp_path / "log.txt")
+    outcome = Outcome([])
+    outcome.fail(1, leak)
+    said = [(tmp_path / "config.yaml").read_text(), str(UserError(leak)), outcome.errors[0]]
+    assert (
+        said == ["401 for (hidden) and (hidden)"] * 3
+        and (tmp_path / "log.txt").read_bytes() == b"401 for (hidden) and (hidden)\xff"
+    )
+    assert SECRET not in capfd.readouterr().err

@@ -1,0 +1,69 @@
+"""What a page says of a sweep: settings once each, the best of each method, and budgets that are equal."""
+
+import json
+from itertools import combinations
+from pathlib import Path
+from statistics import mean
+
+import pytest
+from comparison import make_session, stage
+
+from eval.report import sweep_figures
+from eval.rows import build_rows
+from eval.session import jobs_of
+from eval.sweep import best_settings, budgets, expected_best, is_sweep
+from recipes.config import write_json
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison under three lambdas: DPO's stages are the same in all, ORPO's answers better at 0.2."""
+    folder = tmp_path_factory.mktemp("sweep")
+    made = make_session(folder)
+    jobs = [json.loads(path.read_text()) for path in sorted(made.glob("*/job.json"))]
+    for place, (value, more) in enumerate((("0.1", 0), ("0.2", 1), ("0.5", -1))):
+        for job in jobs:
+            home = folder / f"seed-{job['seed']}-{value}"
+            trained = stage(home / "orpo", "orpo", job["seed"])
+            (path,) = (home / "orpo" / "eval").glob("*.json")
+            result = json.loads(path.read_text())
+            for answer in result["sampled"]:
+                answer["gold"] += more
+            write_json(path, result)
+            words = [f"orpo.beta={value}", "batch_size=8"]
+            swept = job | {"overrides": words, "pipelines": job["pipelines"] | {"orpo": [trained]}}
+            directory = made / str(2 * place + job["seed"])
+            directory.mkdir(exist_ok=True)
+            write_json(directory / "job.json", swept)
+    return made
+
+
+def test_the_best_setting_is_found_and_a_setting_that_changes_nothing_counts_once(session: Path) -> None:
+    rows = build_rows(jobs_of(session))
+    head, *lines = best_settings(rows)
+    assert head[1:] == ["settings tried", "best setting", "gold reward, temperature 1", "expected best of 1"]
+    assert [line[:3] for line in lines] == [
+        ["SFT", "1", "–"],
+        ["SFT → DPO", "1", "–"],
+        ["ORPO", "3", "orpo.beta=0.2"],
+    ]
+    best, alike = map(float, lines[2][3:])
+    assert best == pytest.approx(alike + 1, abs=0.011), "one of three settings, 0, 1 and -1 above their mean"
+    assert is_sweep(rows) and "not equal" in budgets(rows) and "any 1" in budgets(rows)
+    alone = [row for row in rows if row.pipeline == "orpo"]
+    assert "Budgets are equal: 3 settings each" in budgets(alone)
+
+
+def test_the_expected_best_is_the_mean_over_all_subsets() -> None:
+    values = [0.3, -1.0, 2.0, 0.3, 5.0]
+    for count in range(1, 6):
+        assert expected_best(values, count) == pytest.approx(mean(map(max, combinations(values, count))))
+
+
+def test_a_sweeps_figure_has_every_value_and_one_setting_has_none(session: Path) -> None:
+    rows = build_rows(jobs_of(session))
+    ((figure, said),) = sweep_figures(rows)
+    assert all(f">{value}<" in figure for value in ("0.1", "0.2", "0.5", "orpo.", "beta"))
+    assert "gold reward, temperature 1" in said
+    alone = [row for row in rows if row.setting in ("", "orpo.beta=0.1")]
+    assert not is_sweep(alone) and sweep_figures(alone) == []
