@@ -10,6 +10,7 @@ TARGETS: dict[str, tuple[tuple[str, ...], bool]] = {
     "config": (("[!_]*/*/*/config.yaml",), False),
     "record": (("[!_]*/*/*/record.json",), True),
     "cache": (("_pairs/*/*.json", "_pairs/*/*/*"), True),
+    "base": (("pocket/base-*/model/*",), True),
 }
 EVALUATED = {
     "answers": (("[!_]*/*/*/eval/answers.jsonl",), True),

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 
 def weights(runs: Path) -> dict[str, bytes]:
-    """Return the trained weights of every finished stage, byte for byte, by the stage's path."""
+    """Return the trained weights of every finished stage and base model, byte for byte, by its path."""
     found = {}
-    for record in sorted(runs.glob("[!_]*/*/*/record.json")):
+    for record in sorted(runs.glob("[!_]*/**/record.json")):
         model = record.parent / "model" / "model.safetensors"
-        if model.exists() and "base-" not in record.parent.name:
+        if model.exists():
             found[str(record.parent.relative_to(runs))] = model.read_bytes()
     return found
 

@@ -16,6 +16,8 @@ PATIENCE = 300  # seconds that a command gets to end after a kill
 MOMENTS: dict[str, tuple[tuple[str, ...], float]] = {
     "start-up": ((), 6.0),
     "tokenising": (("_pairs",), 1.5),
+    "pretraining": (("pocket/base-*/progress",), 10.0),
+    "base's save": (("pocket/base-*/.model.partial", "pocket/base-*/model", "pocket/base-*/*.json"), 0.05),
     "training": (("[!_]*/*/*/progress",), 1.5),
     "checkpoint": (("[!_]*/*/*/checkpoint-*",), 0.05),
     "last save": (("[!_]*/*/*/.model.partial", "[!_]*/*/*/model", "[!_]*/*/*/record*.json"), 0.05),

@@ -10,19 +10,11 @@ from faults.kills import SIGNALS, VICTIMS
 from faults.subjects import SUBJECTS
 
 LENGTH = 5  # faults of one life at most
-# Of a hundred kills, how many hit each subject; and beside them, how many of the other faults there are.
-KILLS = {"sft": 20, "dpo": 23, "orpo": 23, "orpo-2": 17, "sweep": 17}
-OTHERS = {"damaged checkpoint": 6, "damaged config": 3, "damaged record": 3, "damaged cache": 4}
-OTHERS |= {"damaged answers": 2, "damaged measurements": 2}
-OTHERS |= {
-    "full disk": 3,
-    "read-only directory": 2,
-    "lost rank": 4,
-    "unreachable hub and tracker": 1,
-    "killed rival": 2,
-}
-EARLY = ("start-up", "start-up", "tokenising", "training", "training", "checkpoint", "last save")
-LATE = ("evaluation", "table")
+# Of a hundred kills, how many hit each subject; and beside a hundred, how many of the other faults there are.
+KILLS = {"sft": 20, "dpo": 22, "orpo": 23, "dpo-2": 7, "orpo-2": 8, "sweep": 18, "base": 2}
+OTHERS = {"damaged checkpoint": 4, "damaged config": 2, "damaged record": 2, "damaged cache": 2, "damaged base": 0.5}
+OTHERS |= {"damaged answers": 1, "damaged measurements": 1, "full disk": 2, "read-only directory": 1}
+OTHERS |= {"lost rank": 2, "unreachable hub and tracker": 1, "killed rival": 1}
 ALONE = ("full disk", "unreachable hub and tracker", "killed rival")  # faults that last for a whole command
 
 
@@ -81,14 +73,16 @@ def shares(count: int, parts: list[float]) -> list[int]:
 
 def kills_of(subject: str, count: int, random: Random) -> list[Fault]:
     """Return kills by each signal alike, at every moment, of every process."""
-    moments = (*EARLY, *LATE) if SUBJECTS[subject].evaluates else EARLY
     signals = islice(cycle(SIGNALS), count)
+    moments = SUBJECTS[subject].moments
     return [Fault(signal, random.choice(moments), random.choice(VICTIMS)) for signal in signals]
 
 
 def can(subject: str, kind: str) -> bool:
     """Whether a fault can befall a subject."""
     target = kind.removeprefix("damaged ")
+    if "base" in (subject, target):  # whose pretraining takes longest
+        return subject == target
     if kind == "lost rank":
         return subject.endswith("-2")
     return target in TARGETS or (target in EVALUATED and SUBJECTS[subject].evaluates) or target == kind

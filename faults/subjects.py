@@ -1,4 +1,4 @@
-"""What is broken: small trainings of every method, on one process and on two, and a sweep with its evaluation."""
+"""What is broken: small trainings of every method, on one process and on two, a sweep, and a pretraining."""
 
 import json
 import os
@@ -13,23 +13,36 @@ PLACES = [f"{first}{last}" for first in ("Ash", "Birch", "Clay", "Dale") for las
 QUESTIONS = ("Where is {}?", "What is {} known for?", "Who lives in {}?", "How old is {}, would you say?")
 
 
+# When a process of it is killed, see `faults.kills`; what stands twice comes twice as often.
+EARLY = ("start-up", "start-up", "tokenising", "training", "training", "checkpoint", "last save")
+LATE = ("evaluation", "table")
+BASE = ("start-up", "pretraining", "pretraining", "base's save", "training")
+
+
 @dataclass(frozen=True)
 class Subject:
-    """A command of the launcher: its options beside the common ones, and whether it evaluates."""
+    """A command of the launcher: its stages, its options beside the common ones, and the moments of its life."""
 
     stages: tuple[str, ...]
     options: tuple[str, ...]
-    evaluates: bool = False
+    moments: tuple[str, ...] = EARLY
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether it evaluates what it trains."""
+        return "evaluation" in self.moments
 
 
 SUBJECTS = {
     "sft": Subject(("sft",), ("pipeline=sft",)),
     "dpo": Subject(("sft", "dpo"), ("pipeline=dpo",)),
     "orpo": Subject(("orpo",), ("pipeline=orpo",)),
+    "dpo-2": Subject(("sft", "dpo"), ("pipeline=dpo", "hardware.processes=2")),
     "orpo-2": Subject(("orpo",), ("pipeline=orpo", "hardware.processes=2")),
     "sweep": Subject(
-        ("orpo",), ("-m", "pipeline=orpo", "orpo.beta=0.1,0.5", "evaluate=true", "eval_prompts=6"), evaluates=True
+        ("orpo",), ("-m", "pipeline=orpo", "orpo.beta=0.1,0.5", "evaluate=true", "eval_prompts=6"), (*EARLY, *LATE)
     ),
+    "base": Subject(("sft",), ("pipeline=sft",), BASE),
 }
 
 
@@ -54,7 +67,8 @@ def make_inputs(directory: Path) -> None:
 def command(subject: str, inputs: Path, runs: Path, *more: str) -> list[str]:
     """Return the command that trains a subject into `runs`: few updates, a checkpoint after each."""
     words = [f"runs={runs}", "hardware=cpu", "hardware.per_device_batch=4", "batch_size=8", "model=pocket-small"]
-    words += [f"model.model_name_or_path={inputs / 'model'}", "dataset=file", f"dataset.path={inputs / 'pairs.jsonl'}"]
+    words += ["dataset=file", f"dataset.path={inputs / 'pairs.jsonl'}"]
+    words += [] if subject == "base" else [f"model.model_name_or_path={inputs / 'model'}"]
     words += ["dataset.test_fraction=0.2", "dataset.max_new_tokens=8"]
     for stage in SUBJECTS[subject].stages:
         words += [f"{stage}.{word}" for word in (f"max_steps={UPDATES}", "save_steps=1", "learning_rate=1e-3")]
