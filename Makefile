@@ -88,7 +88,7 @@ export: $(VENV) $(if $(filter gguf,$(FORMAT)),$(GGUF)) ## Export the model of RU
 	@$(PYTHON) -m eval.export $(RUN) format=$(FORMAT) $(if $(TO),to=$(TO)) $(ARGS)
 
 push: $(VENV) ## Send the model of RUN=... to the hub's TO=organisation/name, private unless PUBLIC=1; DRY_RUN=1 only prints
-	@$(PYTHON) -m eval.push $(RUN) $(if $(TO),to=$(TO)) $(if $(DRY_RUN),dry_run=true) $(if $(PUBLIC),public=true) $(ARGS)
+	@$(PYTHON) -m eval.push $(RUN) $(if $(TO),to=$(TO)) $(if $(DRY_RUN),dry_run=$(DRY_RUN)) $(if $(PUBLIC),public=$(PUBLIC)) $(ARGS)
 
 bench: $(VENV) ## Measure our ORPO against stock TRL's, and ORPO against SFT -> DPO; PAIRS=file TOKENIZER=directory for real lengths
 	@$(PYTHON) -m bench $(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(ARGS)

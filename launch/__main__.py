@@ -23,7 +23,7 @@ from launch.job import CRASH, HERE, INTERRUPTED, USER, hand_over, queue, run_job
 from launch.machine import gpu_memories
 from launch.run import console
 from launch.schema import register, sessions
-from launch.trust import refuse_code
+from launch.trust import refuse_words
 from launch.warm import Forked, start, stop, warm_up
 from recipes.config import UserError, read_json
 from recipes.process import interrupt_on_signals
@@ -50,7 +50,7 @@ def main() -> int:
     interrupt_on_signals()
     register()
     try:
-        refuse_code(sys.argv[1:])
+        refuse_words(sys.argv[1:])
         job()
         if queue:
             return elsewhere(sessions[0])

@@ -93,6 +93,11 @@ def refuse_launcher(launcher: dict[str, Any]) -> None:
     if at_once is not None and at_once < 1:
         raise UserError(f"launcher.at_once={at_once}: one job at a time is the least")
     if launcher["name"] != "slurm":
+        if launcher["dry_run"]:
+            raise UserError(
+                f"launcher.dry_run=true prints a Slurm job, and launcher={launcher['name']} has none: "
+                "`make plan` or `--cfg job` show what would run"
+            )
         return
     least = launcher["warning_seconds"] / 60
     if not launcher["minutes"] > least:

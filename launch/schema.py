@@ -176,10 +176,11 @@ def node(name: str, options: dict[str, list[Any]], base: type = object) -> type:
     return dataclasses.make_dataclass(name, fields, bases=(base,), init=False, repr=False, eq=False)
 
 
-def session(runs: str, name: str | None) -> str:
+def session(runs: str, name: str | None, dry_run: bool) -> str:
     """Return the directory of this invocation of the launcher; the same one for all its jobs.
 
-    A session that is named may have been there before: what it said of its jobs is taken away, and said again.
+    A session that is named may have been there before: what it said of its jobs is taken away, and said again. A dry
+    run has one of its own, which is removed.
 
     Raises:
         UserError: the name could leave `runs/`.
@@ -187,7 +188,7 @@ def session(runs: str, name: str | None) -> str:
     if not sessions:
         if name is not None and not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
             raise UserError(f"session={name}: use letters, digits, '.', '_', '+' and '-', a letter or digit first")
-        name = name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
+        name = (None if dry_run else name) or f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
         sessions.append(Path(runs, "_sessions", name).expanduser())
         for old in sessions[0].glob("*/job.json"):
             old.unlink()

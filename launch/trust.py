@@ -1,4 +1,4 @@
-"""What a configuration may not do: run code, hold a secret, publish by the way; and what it should pin."""
+"""What a command and a configuration may not do: run code, hold a secret, publish; and what should be pinned."""
 
 import re
 from collections.abc import Iterator
@@ -7,9 +7,11 @@ from typing import Any
 
 from launch.inputs import looks_local
 from recipes.config import UserError
+from recipes.secrets import redact
 
-INSTANTIATED = re.compile(r"[+~]*hydra[./](callbacks|job_logging|hydra_logging)\b")
-FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp")
+# Hydra has more flags: some name folders of configurations, and one, --experimental-rerun, a pickle that is loaded.
+FLAGS = {"-m", "--multirun", "-c", "--cfg", "-p", "--package", "--resolve", "-h", "--help"}
+HYDRA = re.compile(r"[+~/]*([^=]*@)?hydra\b")
 REFUSED = {
     "trust_remote_code": "code of a model's repository is never run here: name a model that Transformers itself knows",
     "hub_token": "it would be written into config.yaml: export HF_TOKEN instead",
@@ -18,20 +20,25 @@ REFUSED = {
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def refuse_code(words: list[str]) -> None:
-    """Refuse words by which Hydra would call what a configuration names, before it composes one.
+def refuse_words(words: list[str]) -> None:
+    """Refuse words of a command line by which Hydra would call what they name, or write a secret down.
+
+    Before Hydra sees them: it keeps all words in the session, and calls what it finds under `hydra` in its search path,
+    which is `conf/` and stays that.
 
     Raises:
-        UserError: naming the word, or the file in a folder of configurations that is none of ours.
+        UserError: naming the word, never a secret's value.
     """
-    for number, word in enumerate(words):
-        name, _, value = word.partition("=")
-        if "_target_" in word or INSTANTIATED.match(name):
-            raise UserError(f"{name}: a configuration names values, and nothing that is called; leave it out")
-        if name in FOLDERS:
-            for file in Path(value or " ".join(words[number + 1 : number + 2])).expanduser().rglob("*.yaml"):
-                if "_target_" in file.read_text(errors="replace"):
-                    raise UserError(f"{file} names a _target_, which would be called: leave it out")
+    for word in words:
+        name = word.partition("=")[0]
+        if word.startswith("-") and name not in FLAGS:
+            raise UserError(f"{name}: no such flag here; there are {', '.join(sorted(FLAGS))}; profiles go into conf/")
+        if HYDRA.match(name) or "_target_" in word:
+            raise UserError(f"{name}: an option names a value, and nothing that is called; leave it out")
+        if name.endswith("hub_token"):
+            raise UserError(f"{redact(name)} is refused: {REFUSED['hub_token']}")
+        if redact(word) != word:
+            raise UserError(f"{redact(name)}: holds a secret of this environment, which would be written down")
 
 
 def refuse_untrusted(stage: str, options: dict[str, Any]) -> None:

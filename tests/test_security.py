@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from eval.load import load_weights
 from launch.job import Outcome
 from launch.refuse import refuse_useless
-from launch.trust import refuse_code, unpinned
+from launch.trust import refuse_words, unpinned
 from recipes.config import Model, Stage, UserError, write_text
 from recipes.model import load_tokenizer, pretrained
 from recipes.rewards import load_classifier
@@ -89,17 +89,24 @@ def test_options_that_leak_or_trust_are_refused_without_their_value(compose: Com
     assert "sk-secret" not in str(error.value)
 
 
-def test_a_configuration_calls_nothing(tmp_path: Path) -> None:
+def test_a_command_calls_nothing() -> None:
     printed = launch("--cfg", "job", "+hydra.callbacks.mine._target_=webbrowser.open", status=2)
-    assert "error: +hydra.callbacks.mine._target_: a configuration names values" in printed
-    for word in ("hydra.job_logging.version=2", "orpo={_target_: x}", "~hydra.callbacks"):
-        with pytest.raises(UserError, match="leave it out"):
-            refuse_code([word])
-    (tmp_path / "mine.yaml").write_text("hydra:\n  callbacks:\n    x: {_target_: os.mkdir}\n")
-    for words in (["--config-dir", str(tmp_path)], [f"--config-dir={tmp_path}"], ["-cd", str(tmp_path)]):
-        with pytest.raises(UserError, match=r"mine\.yaml names a _target_"):
-            refuse_code(words)
-    refuse_code(["-m", "model=pocket", "hydra.sweep.dir=x", "--config-dir", str(tmp_path / "none")])
+    assert "error: +hydra.callbacks.mine._target_: an option names a value" in printed
+    for word in (
+        *("hydra.job_logging.version=2", "orpo={_target_: x}", "~hydra.callbacks", "hydra.searchpath=[file://x]"),
+        *("hydra/callbacks=x", "+hydra/callbacks@hydra.callbacks.a=x", "orpo@hydra.callbacks.a=sft", "hydra.run.dir=x"),
+        *("--config-dir=x", "--config-d", "-cd", "--config-path", "-mcd", "--experimental-rerun"),
+    ):
+        with pytest.raises(UserError, match="leave it out|no such flag"):
+            refuse_words([word])
+    refuse_words(["-m", "--cfg", "job", "--resolve", "model=pocket", "dataset.path=hydra.jsonl", "seed=0,1"])
+
+
+def test_a_secret_in_a_command_is_written_nowhere(tmp_path: Path) -> None:
+    for word in ("sft.hub_token=hf_unknown", f"dataset.path={SECRET}"):
+        printed = launch(f"runs={tmp_path}", word, status=2, SOME_API_KEY=SECRET)
+        assert word.partition("=")[0] in printed and SECRET not in printed and "hf_unknown" not in printed
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_may_change_on_the_hub_is_said(compose: Compose, tiny_model: Path) -> None:

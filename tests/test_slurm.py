@@ -69,6 +69,16 @@ def test_what_no_cluster_could_do_is_refused(compose: Compose, monkeypatch: pyte
         refuse_launcher(launcher | {"name": "x"})
 
 
+def test_a_dry_run_touches_no_session(words: Words, tmp_path: Path) -> None:
+    there = tmp_path / "_sessions" / "mine" / "0" / "job.json"
+    there.parent.mkdir(parents=True)
+    there.write_text("{}")
+    printed = launch(*words(tmp_path, "session=mine", "launcher=slurm", "launcher.dry_run=true"))
+    assert "#SBATCH" in printed and there.read_text() == "{}"
+    assert [path.name for path in there.parents[2].iterdir()] == ["mine"]
+    assert "prints a Slurm job" in launch(*words(tmp_path, "launcher.dry_run=true"), status=2)
+
+
 @needs_slurm
 def test_a_sweep_shares_its_sft_stage_and_never_puts_two_jobs_on_one_gpu(
     cluster: Cluster, words: Words, tmp_path: Path
