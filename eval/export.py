@@ -58,6 +58,8 @@ def main(names: list[str], options: Options) -> None:
     Raises:
         UserError: it is not finished, the place is taken, or what was exported answers otherwise.
     """
+    if options.max_new_tokens < 1 or options.prompts < 1:
+        raise UserError("prompts and max_new_tokens are at least 1: what was exported is asked something")
     if options.format not in FORMATS:
         raise UserError(f"format={options.format}: use {' or '.join(FORMATS)}")
     if options.outtype is not None and (options.format == "hf" or options.outtype not in OUTTYPES):
@@ -86,7 +88,7 @@ def one_stage(names: list[str], usage: str) -> Path:
     if len(names) != 1:
         raise UserError(f"give one finished stage: {usage}")
     directory = Path(names[0])
-    if read_config(directory)["stage"] in ("base", "reward"):
+    if read_config(directory).get("stage", "base") in ("base", "reward"):
         raise UserError(f"{directory} is no trained language model: give a stage such as orpo-<digest>")
     if not done(directory) or not (directory / "model").is_dir():
         raise UserError(f"{directory} has no {'model' if done(directory) else 'record.json'}: train it first")
@@ -101,6 +103,8 @@ def place(directory: Path, options: Options) -> Path:
     """
     if options.to is None:
         stage = directory.resolve()
+        if not (stage.parents[2] / "_pairs").is_dir():
+            raise UserError(f"{directory} does not lie in runs/<model>/<dataset>/: say where to, TO=<place>")
         target = stage.parents[2] / "_exported" / stage.relative_to(stage.parents[2])
         return target.with_name(f"{target.name}.gguf") if options.format == "gguf" else target
     if Path(options.to).exists():
@@ -118,7 +122,7 @@ def questions(directory: Path, options: Options) -> list[Question]:
     if not pairs.is_dir():
         raise UserError(f"{pairs}, the pairs of {directory}, are gone: launch the same command again, which makes them")
     rows: Any = open_pairs(pairs)["test"]
-    count = min(max(options.prompts, 1), len(rows))
+    count = min(options.prompts, len(rows))
     dialogues = [rows[number * len(rows) // count]["prompt"] for number in range(count)]
     answers = answer(directory, dialogues, Sampling(options.max_new_tokens, 0.0), lambda count: None)
     ids = prompt_ids(load_renderer(directory), dialogues)

@@ -72,7 +72,7 @@ def model_place(names: list[str]) -> Path:
         raise UserError("give one finished stage: make push RUN=runs/<model>/<dataset>/<stage>-<digest> TO=…")
     directory = Path(names[0])
     if (directory / "config.yaml").is_file():
-        if read_config(directory)["stage"] == "base":
+        if read_config(directory).get("stage", "base") == "base":
             raise UserError(f"{directory} is the base model, which is not yours to publish: give a stage")
         if not (directory / "record.json").is_file():
             raise UserError(f"{directory} has no record.json: train it first")

@@ -42,6 +42,9 @@ def run(
     except UserError as error:
         console.print(f"error: {error}", style="red", soft_wrap=True)
         return 2
+    except OSError as error:
+        console.print(f"error: {error.strerror or error}: {error.filename}", style="red", soft_wrap=True)
+        return 2
     except KeyboardInterrupt:
         console.print("interrupted: the same command goes on")
         return 130

@@ -69,7 +69,7 @@ class Search:
         self.config = resolve(compose("config", [*self.fixed, *self.settings[0]]))
         if self.config["launcher"]["name"] != "local" or len(self.config["pipelines"]) != 1:
             raise UserError("halving compares settings of one pipeline, by jobs on this machine: launcher=local")
-        self.session = Path(session(self.config["runs"], self.config["session"]))
+        self.session = Path(session(self.config["runs"], self.config["session"], False))
         self.names = device_names([self.config])
         needed(self.config, self.names)
         self.together = jobs_together([self.config] * len(self.settings), self.names)

@@ -96,7 +96,6 @@ def plan_stage(
         }
     )
     directory = home(config) / f"{stage}-{values['digest']}"
-    values["options"]["output_dir"] = str(directory)
     values["options"]["run_name"] = values["options"]["run_name"] or directory.name
     return Planned(directory, values)
 

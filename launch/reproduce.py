@@ -38,7 +38,7 @@ def reproduce(directory: Path, tolerance: float) -> bool:
     if done(twin):
         shutil.rmtree(twin)
     use_as_many_threads(record)
-    options = {**config["options"], **SILENT, "output_dir": str(twin)}
+    options = {**config["options"], **SILENT}
     run_stage(Planned(twin, {**config, "options": options, "versions": versions()}), "reproduced")
     found = {**compare(directory, twin), "tolerance": tolerance}
     write_json(twin / "reproduction.json", found)
@@ -58,6 +58,8 @@ def original(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not done(directory) or not (directory / "model").is_dir():
         raise UserError(f"{directory} has no {'model' if done(directory) else 'record.json'}: train it first")
     record = read_json(directory / "record.json")
+    if not {"data_fingerprint", "versions", "device", "metrics"} <= record.keys():
+        raise UserError(f"{directory}/record.json is not what a training writes: remove it, and launch the same again")
     pairs = Path(config["pairs"], "manifest.json")
     if not pairs.is_file():
         raise UserError(f"the pairs it was trained on, {pairs.parent}, are gone: launch the comparison again for them")

@@ -32,6 +32,7 @@ from recipes.whole import remove_leftovers
 
 console = Console(stderr=True, highlight=False, markup=False)  # a path may hold brackets
 SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps")  # their product is of the experiment
+PLACES = ("pairs", "start", "reward_model")  # what a stage reads, and `eval` after it: may be moved with runs/
 FINISHED = "record.partial.json"  # trained, but adapters not merged yet
 
 
@@ -100,7 +101,9 @@ def log_offline_where_needed(report_to: str | list[str] | None, environment: dic
 
 
 def prepare_directory(planned: Planned) -> None:
-    """Write config.yaml, unless the stage is done; options that change no weight, such as loggers, may be new.
+    """Write config.yaml; of a stage that is done, only where its pairs and its start lie now.
+
+    Options that change no weight, such as loggers, may be new.
 
     Raises:
         UserError: the directory was made by another version, or begun with other libraries.
@@ -109,6 +112,9 @@ def prepare_directory(planned: Planned) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     found = read_config_or_mend(directory, planned.config)
     if done(directory):
+        moved = {name: planned.config[name] for name in PLACES if name in planned.config}
+        if found | moved != found:
+            write_config(directory, found | moved)
         return
     then, now = found.get("versions", {}), planned.config["versions"]
     changed = [f"{name} {version}" for name, version in then.items() if now.get(name) != version]

@@ -80,7 +80,7 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
             f"{stage.stage}.engine=packed packs all methods alike"
         )
     try:
-        args = config(**stage.options)
+        args = config(**stage.options | {"output_dir": str(stage.directory)})  # wherever runs/ has been moved to
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"an option under `{stage.stage}.` is refused: {' '.join(str(error).split())}") from None
     keep_outputs_in_float32(args)

@@ -1,6 +1,7 @@
 """Killed, interrupted or started twice: the same command goes on, and the weights are those of an undisturbed run."""
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -20,6 +21,8 @@ from door import (
     wait_for_step,
     weights,
 )
+
+from recipes.config import read_config
 
 Words = Callable[..., list[str]]
 
@@ -61,6 +64,25 @@ def test_a_killed_launcher_takes_its_stage_along_which_resumes_bit_for_bit(
     assert "resuming from checkpoint-" in (directory / "log.txt").read_text()
     assert weights(directory) == expected
     assert len(losses(directory)) == 1 + 60 // 10  # the first update and every tenth, none twice
+
+
+def test_a_copied_run_goes_on_in_its_own_place(
+    words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path
+) -> None:
+    options, expected = undisturbed
+    process = start(*words(tmp_path / "runs", *options))
+    directory = wait_for_step(tmp_path / "runs", 12, process)
+    kill(process.pid)
+    process.communicate(timeout=30)
+    before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+    shutil.copytree(tmp_path / "runs", tmp_path / "copy")
+    copy = tmp_path / "copy" / directory.relative_to(tmp_path / "runs")
+    run([sys.executable, "-m", "launch.run", str(copy)])
+    assert "resuming from checkpoint-" in (copy / "log.txt").read_text() and weights(copy) == expected
+    assert before == {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+    shutil.rmtree(tmp_path / "runs")
+    launch(*words(tmp_path / "copy", *options))
+    assert Path(read_config(copy)["pairs"]).is_relative_to(tmp_path / "copy"), "the moved pairs are known"
 
 
 @pytest.mark.parametrize("end", [lambda pid: os.killpg(pid, signal.SIGINT), lambda pid: os.kill(pid, signal.SIGTERM)])

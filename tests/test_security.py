@@ -97,7 +97,7 @@ def test_a_command_calls_nothing() -> None:
         *("hydra/callbacks=x", "+hydra/callbacks@hydra.callbacks.a=x", "orpo@hydra.callbacks.a=sft", "hydra.run.dir=x"),
         *("--config-dir=x", "--config-d", "-cd", "--config-path", "-mcd", "--experimental-rerun"),
     ):
-        with pytest.raises(UserError, match="leave it out|no such flag"):
+        with pytest.raises(UserError, match=r"leave it out|no such flag"):
             refuse_words([word])
     refuse_words(["-m", "--cfg", "job", "--resolve", "model=pocket", "dataset.path=hydra.jsonl", "seed=0,1"])
 
