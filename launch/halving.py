@@ -36,10 +36,11 @@ from launch.__main__ import mixture, print_table, report
 from launch.command import module
 from launch.errors import explain
 from launch.inputs import ROOT
-from launch.job import INTERRUPTED, USER, hand_over, queue, run_job
+from launch.job import CRASH, INTERRUPTED, USER, hand_over, queue, run_job
 from launch.local import Devices, device_names, jobs_together, needed, prepare, run
 from launch.run import console
 from launch.schema import register, resolve, session
+from launch.trust import refuse_words
 from recipes.config import UserError, read_json
 from recipes.process import interrupt_on_signals
 
@@ -155,6 +156,7 @@ def main(words: list[str]) -> int:
     interrupt_on_signals()
     register()
     try:
+        refuse_words(words)
         factor, rungs, words = own_words(words)
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             search = Search(words, factor ** (rungs - 1))
@@ -171,6 +173,9 @@ def main(words: list[str]) -> int:
         console.print("stopped: the same command trains what is missing")
         return INTERRUPTED
     status = report(search.session, print_table)
+    if math.isnan(found.best_score_):
+        console.print(f"none of {len(search.settings)} settings could be trained and measured", style="red")
+        return max(status, CRASH)
     best = " ".join(search.settings[found.best_params_["number"]])
     console.print(f"best of {len(search.settings)} settings: {best} ({found.best_score_:.4g})", soft_wrap=True)
     return status
