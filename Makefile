@@ -17,11 +17,13 @@ DRY_RUN  ?=
 PUBLIC   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving paper eval table reproduce export push bench faults test audit check format docs lock clean
+.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving paper eval table reproduce export push bench faults test audit check format docs lock clean environment
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
 AUDIT  := 2.10.1
+# Of two commands on a fresh clone one installs, and the other waits.
+CLAIM  := $(if $(shell command -v flock),flock .venv.claim)
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
 SUITES := $(filter-out __main__ table readme job score export gguf push,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
@@ -139,8 +141,11 @@ $(GGUF): $(VENV) requirements-gguf.txt
 	@touch $@
 
 $(VENV): requirements.lock
-	@echo "installing the environment into .venv (once; log: .venv.log)"
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
-	@rm -rf .venv && python3 -m venv .venv && .venv/bin/pip install --quiet -r requirements.lock > .venv.log 2>&1 \
+	@$(CLAIM) sh -c 'test $@ -nt $< || $(MAKE) -s environment'
+
+environment:
+	@echo "installing the environment into .venv: once, some minutes and 2.5 GB without CUDA (tail -f .venv.log)"
+	@rm -rf .venv && python3 -m venv .venv && .venv/bin/pip install -r requirements.lock > .venv.log 2>&1 \
 		|| { tail -n 5 .venv.log; rm -rf .venv; echo "error: the installation failed; its log is .venv.log"; exit 1; }
-	@$(PYTHON) -m launch.schema && touch $@
+	@$(PYTHON) -m launch.schema && touch $(VENV)

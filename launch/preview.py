@@ -15,7 +15,7 @@ from rich.table import Table
 
 from launch.budget import Configs, describe, match, refuse_budget, setter
 from launch.errors import CONF, explain
-from launch.forecast import Forecast, Tokens, forecast, shape_of, tokens_of
+from launch.forecast import LIBRARIES, Forecast, Tokens, forecast, shape_of, tokens_of
 from launch.inputs import tuning
 from launch.refuse import refuse_unused, refuse_useless
 from launch.room import fits, nearest, worst
@@ -41,7 +41,7 @@ def composed(words: list[str]) -> dict[str, Any]:
     return config
 
 
-PARTS = ("weights", "gradients", "optimiser", "reference", "activations", "head")
+PARTS = ("weights", "gradients", "optimiser", "reference", "activations", "head", "libraries")
 
 
 def columns_of(config: dict[str, Any], shape: Shape, tokens: Tokens, configs: Configs) -> dict[str, Forecast]:
@@ -67,6 +67,7 @@ def figures(config: dict[str, Any], stage: Forecast) -> dict[str, str]:
     """Return a stage's figures as text."""
     parts = asdict(stage.memory)
     parts["weights"] += parts["adapters"]
+    parts["libraries"] = LIBRARIES
     peak, room = stage.peak, config["hardware"]["memory_gb"]
     return {
         **{f"{part}, GB": f"{parts[part] / 1e9:.2f}" for part in PARTS},
@@ -104,6 +105,8 @@ def say(config: dict[str, Any]) -> None:
         f"{hardware['utilisation']:.0%} of {hardware['tflops'] or '?'} TFLOPS a device.",
         soft_wrap=True,
     )
+    if hardware["memory_gb"] is None:
+        console.print("Whether it fits: hardware.memory_gb=<GB of a device> tells.")
     unmeasured = {"reward", "rloo"} & {stage for stages in config["pipelines"].values() for stage in stages}
     if unmeasured:
         console.print(
