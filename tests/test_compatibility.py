@@ -1,12 +1,13 @@
 """The table of what goes together: its page, its refusals, and each cell that a CPU can run against one process."""
 
+import gc
 import math
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -32,6 +33,7 @@ Words = Callable[..., list[str]]
 Compose = Callable[..., dict[str, Any]]
 Make = Callable[..., Path]
 SHIM = str(Path(__file__).parent / "fsdp_on_cpu")
+PATHS = with_deepspeed({"PYTHONPATH": f"{SHIM}{os.pathsep}{ROOT}"})
 ONE = [cell for cell in cells() if trained_here(cell) and cell.strategy == "one"]
 TWO = [cell for cell in cells() if trained_here(cell) and cell.strategy != "one"]
 # Plain gradient descent, so that weights differ as gradients do.
@@ -82,21 +84,22 @@ def trained(directory: Path) -> dict[str, Any]:
     return load_file(found[0])
 
 
-def on_two_processes(directories: list[Path]) -> tuple[list[str], dict[str, str]]:
-    """The command that trains stages one after the other on two processes, and where FSDP2 may shard on CPUs."""
+def on_two_processes(directories: Iterable[Path]) -> list[str]:
+    """The command that trains stages one after the other on two processes."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    script = str(Path(__file__).parent / "two_processes.py")
-    paths = with_deepspeed({"PYTHONPATH": f"{SHIM}{os.pathsep}{ROOT}"})
-    return [*torchrun, script, *map(str, directories)], QUIET | paths
+    return [*torchrun, str(Path(__file__).parent / "two_processes.py"), *map(str, directories)]
 
 
 @pytest.fixture(scope="module")
 def single(make: Make) -> dict[Cell, Path]:
     """Every cell of one process, trained."""
     (judge,) = (cell for cell in ONE if (cell.method, cell.tuning) == ("reward", "full"))
+    gc.freeze()  # as in two_processes.py
     reward = train(make(judge))
     others = {cell: make(cell, reward if cell.method == "rloo" else None) for cell in ONE if cell != judge}
-    return {judge: reward} | {cell: train(directory) for cell, directory in others.items()}
+    found = {judge: reward} | {cell: train(directory) for cell, directory in others.items()}
+    gc.unfreeze()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -105,16 +108,13 @@ def double(make: Make, single: dict[Cell, Path]) -> dict[Cell | str, Path]:
     (reward,) = (directory for cell, directory in single.items() if (cell.method, cell.tuning) == ("reward", "full"))
     fsdp2 = Cell("orpo", "full", "fsdp2", False, "fp32", "packed")
     cells = [cell for cell in TWO if cell.strategy not in ZERO or DEEPSPEED.is_dir()]
-    cells.sort(
-        key=lambda cell: cell.strategy in ZERO
-    )  # Accelerate is told of DeepSpeed for the rest of a process's life
+    cells.sort(key=lambda cell: cell.strategy in ZERO)  # Accelerate hears of DeepSpeed once, and does not forget
     found: dict[Cell | str, Path] = {
         "sharded": make(fsdp2, None, "orpo.fsdp_config={state_dict_type:SHARDED_STATE_DICT}"),
         "bf16": make(replace(fsdp2, method="dpo", precision="bf16", engine="stock")),
     }
     found |= {cell: make(cell, reward if cell.method == "rloo" else None) for cell in cells}
-    command, environment = on_two_processes(list(found.values()))
-    run(command, **environment)
+    run(on_two_processes(found.values()), 0, **PATHS)
     return found
 
 
@@ -157,9 +157,9 @@ def test_a_killed_zero_goes_on_from_its_checkpoint_and_ends_with_the_same_weight
     cell = Cell("orpo", "full", strategy, False, "fp32", "packed")
     whole = make(cell, None, *(f"orpo.{option}" for option in options))
     killed = Path(shutil.copytree(whole, tmp_path / whole.name))
-    command, environment = on_two_processes([killed])
     with (tmp_path / "log.txt").open("w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log)
+        environment = os.environ | QUIET | PATHS
+        process = subprocess.Popen(on_two_processes([killed]), cwd=ROOT, env=environment, stdout=log, stderr=log)
         while not (killed / "checkpoint-6" / SEAL).exists():
             assert process.poll() is None, (tmp_path / "log.txt").read_text()
             time.sleep(0.02)
@@ -167,7 +167,7 @@ def test_a_killed_zero_goes_on_from_its_checkpoint_and_ends_with_the_same_weight
             kill(pid)
         process.wait()
     assert not (killed / "model").exists()
-    assert "resuming from checkpoint-" in run(on_two_processes([killed, whole])[0], **environment)
+    assert "resuming from checkpoint-" in run(on_two_processes([killed, whole]), 0, **PATHS)
     check_loadable(killed / "model", "orpo")
     ours, theirs = trained(killed), trained(whole)
     assert all(torch.equal(ours[name], weight) for name, weight in theirs.items()) and ours.keys() == theirs.keys()

@@ -17,7 +17,7 @@ def main(directories: list[str]) -> None:
     recipes = {stage.stage: import_module(f"recipes.{stage.stage}") for stage in stages}
     if find_spec("deepspeed"):
         # DeepSpeed would compile an operator to sum over processes of a CPU, for a minute: gloo sums
-        import_module("deepspeed.ops").__compatible_ops__ = {}
+        vars(import_module("deepspeed.ops"))["__compatible_ops__"] = {}
     gc.freeze()  # every training collects garbage several times, and would search all that was imported
     for stage in stages:
         try:
