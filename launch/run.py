@@ -22,6 +22,7 @@ from rich.text import Text
 from launch.command import module, tracking, training
 from launch.nodes import on_every_node, rendezvous
 from launch.plan import Planned
+from launch.strategy import with_deepspeed
 from launch.tracker import unreachable_tracker
 from launch.warm import Process, start, stop
 from recipes.config import OUT_OF_MEMORY, DamagedConfig, UserError, done, read_config, write_config
@@ -75,6 +76,8 @@ def run_stage(planned: Planned, group: str) -> None:
         environment = tracking(directory, config["digest"], group, dict(os.environ))
         if config["processes"] == 1:  # or the trainer would spread every batch over all GPUs it sees
             environment.setdefault("CUDA_VISIBLE_DEVICES", "0")
+        if config["options"]["deepspeed"]:
+            environment = with_deepspeed(environment)
         warm = config["options"]["use_cpu"] and config["processes"] == 1
         if not (directory / FINISHED).exists():
             log_offline_where_needed(config["options"]["report_to"], environment)

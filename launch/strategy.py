@@ -1,12 +1,16 @@
-"""How several processes share a training, as options of Transformers' trainer: its `fsdp` and `deepspeed`. Pure."""
+"""How several processes share a training, as options of Transformers' trainer: its `fsdp` and `deepspeed`."""
 
+import os
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from recipes.config import UserError
 
 SHARDED = ("fsdp2", "zero2", "zero3")
 STRATEGIES = ("ddp", *SHARDED)
+DEEPSPEED = Path(sys.prefix, "deepspeed")  # `make deepspeed`; whoever imports TRL would import it, if it were installed
 
 
 def shared(option: str, strategy: str, offload: bool) -> Any:
@@ -27,11 +31,17 @@ def check_installed(strategy: str) -> None:
     Raises:
         UserError: saying how to get it.
     """
-    if strategy.startswith("zero") and find_spec("deepspeed") is None:
+    if strategy.startswith("zero") and not DEEPSPEED.is_dir() and find_spec("deepspeed") is None:
         raise UserError(
-            f"hardware.strategy={strategy} needs DeepSpeed, which is not installed: run `pip install deepspeed` in "
-            "this environment, or use hardware.strategy=fsdp2"
+            f"hardware.strategy={strategy} needs DeepSpeed, which is not installed: run `make deepspeed`, or use "
+            "hardware.strategy=fsdp2"
         )
+
+
+def with_deepspeed(environment: dict[str, str]) -> dict[str, str]:
+    """Return `environment` for a stage that DeepSpeed shares, where it is found."""
+    paths = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
+    return environment | {"PYTHONPATH": os.pathsep.join([*paths, str(DEEPSPEED)])}
 
 
 def deepspeed(stage: int, offload: bool) -> dict[str, Any]:

@@ -1,30 +1,39 @@
 """The table of what goes together: its page, its refusals, and each cell that a CPU can run against one process."""
 
+import gc
 import math
 import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from door import ROOT, losses, run
+import torch
+from door import QUIET, ROOT, descendants, kill, losses, run
 from safetensors.torch import load_file
 
-from launch.compatibility import Cell, cells, nearest, page, refusal, refuse_incompatible
+from launch.compatibility import ZERO, Cell, cells, nearest, page, refusal, refuse_incompatible
 from launch.compatibility import tested as trained_here
 from launch.inputs import chat_template, find_model
 from launch.job import prepare_directory
 from launch.pairs import pairs_directory, profile, sources, tokenise
 from launch.plan import Start, plan
+from launch.strategy import DEEPSPEED, with_deepspeed
 from recipes.config import Stage, UserError, read_json
+from recipes.model import check_loadable
+from recipes.whole import SEAL
 
 Words = Callable[..., list[str]]
 Compose = Callable[..., dict[str, Any]]
 Make = Callable[..., Path]
 SHIM = str(Path(__file__).parent / "fsdp_on_cpu")
+PATHS = with_deepspeed({"PYTHONPATH": f"{SHIM}{os.pathsep}{ROOT}"})
 ONE = [cell for cell in cells() if trained_here(cell) and cell.strategy == "one"]
 TWO = [cell for cell in cells() if trained_here(cell) and cell.strategy != "one"]
 # Plain gradient descent, so that weights differ as gradients do.
@@ -48,6 +57,8 @@ def make(words: Words, compose: Compose, tmp_path_factory: pytest.TempPathFactor
         processes, strategy = (1, "ddp") if cell.strategy == "one" else (2, cell.strategy)
         options = [f"{cell.method}.{option}" for option in PLAIN]
         options += [f"tuning={cell.tuning}", f"hardware.processes={processes}", f"hardware.strategy={strategy}"]
+        options += ["model.dtype=float32"] if cell.tuning == "lora" else []  # the base's, which ZeRO-3 would not heed
+        options += [f"hardware.offload={cell.offload}"]
         options += [] if cell.method in ("reward", "rloo") else [f"{cell.method}.engine={cell.engine}"]
         config = compose(*common, *options, f"hardware.bf16={cell.precision == 'bf16'}", *more)
         config["model"]["chat_template"] = template
@@ -73,35 +84,93 @@ def trained(directory: Path) -> dict[str, Any]:
     return load_file(found[0])
 
 
-def on_two_processes(directories: list[Path]) -> str:
-    """Train stages one after the other on two processes, where FSDP2 may shard on CPUs."""
+def on_two_processes(directories: Iterable[Path]) -> list[str]:
+    """The command that trains stages one after the other on two processes."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    script = str(Path(__file__).parent / "two_processes.py")
-    return run([*torchrun, script, *map(str, directories)], PYTHONPATH=f"{SHIM}{os.pathsep}{ROOT}")
+    return [*torchrun, str(Path(__file__).parent / "two_processes.py"), *map(str, directories)]
+
+
+@pytest.fixture(scope="module")
+def single(make: Make) -> dict[Cell, Path]:
+    """Every cell of one process, trained."""
+    (judge,) = (cell for cell in ONE if (cell.method, cell.tuning) == ("reward", "full"))
+    gc.freeze()  # as in two_processes.py
+    reward = train(make(judge))
+    others = {cell: make(cell, reward if cell.method == "rloo" else None) for cell in ONE if cell != judge}
+    found = {judge: reward} | {cell: train(directory) for cell, directory in others.items()}
+    gc.unfreeze()
+    return found
+
+
+@pytest.fixture(scope="module")
+def double(make: Make, single: dict[Cell, Path]) -> dict[Cell | str, Path]:
+    """Every cell of two processes, trained in one pair of them, whose start costs more than a dozen cells."""
+    (reward,) = (directory for cell, directory in single.items() if (cell.method, cell.tuning) == ("reward", "full"))
+    fsdp2 = Cell("orpo", "full", "fsdp2", False, "fp32", "packed")
+    cells = [cell for cell in TWO if cell.strategy not in ZERO or DEEPSPEED.is_dir()]
+    cells.sort(key=lambda cell: cell.strategy in ZERO)  # Accelerate hears of DeepSpeed once, and does not forget
+    found: dict[Cell | str, Path] = {
+        "sharded": make(fsdp2, None, "orpo.fsdp_config={state_dict_type:SHARDED_STATE_DICT}"),
+        "bf16": make(replace(fsdp2, method="dpo", precision="bf16", engine="stock")),
+    }
+    found |= {cell: make(cell, reward if cell.method == "rloo" else None) for cell in cells}
+    run(on_two_processes(found.values()), 0, **PATHS)
+    return found
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_two_processes_end_with_the_weights_of_one_in_every_cell_that_a_cpu_can_run(make: Make) -> None:
-    """All in one pair of processes, whose start costs more than a dozen cells."""
-    (judge,) = (cell for cell in ONE if (cell.method, cell.tuning) == ("reward", "full"))
-    reward = train(make(judge))
-    asked = {cell: reward if cell.method == "rloo" else None for cell in (*ONE, *TWO)}
-    single = {cell: reward if cell == judge else train(make(cell, asked[cell])) for cell in ONE}
-    double = {cell: make(cell, asked[cell]) for cell in TWO}
-    fsdp2 = Cell("orpo", "full", "fsdp2", False, "fp32", "packed")
-    shards = make(fsdp2, None, "orpo.fsdp_config={state_dict_type:SHARDED_STATE_DICT}")
-    half = make(replace(fsdp2, method="dpo", precision="bf16", engine="stock"))
-    on_two_processes([*double.values(), shards, half])
-    assert len(double) >= 36
-    for cell, directory in double.items():
+@pytest.mark.parametrize("strategy, count", [("ddp", 24), ("fsdp2", 16), ("zero2", 40), ("zero3", 24)])
+def test_two_processes_end_with_the_weights_of_one_in_every_cell_that_a_cpu_can_run(
+    single: dict[Cell, Path], double: dict[Cell | str, Path], strategy: str, count: int
+) -> None:
+    """`-s` prints how far apart the weights of the farthest cell are."""
+    if strategy in ZERO and not DEEPSPEED.is_dir():
+        pytest.skip("no DeepSpeed: run `make deepspeed`")
+    trained_so = {cell: path for cell, path in double.items() if isinstance(cell, Cell) and cell.strategy == strategy}
+    assert len(trained_so) == count
+    apart = {}
+    for cell, directory in trained_so.items():
         assert not (directory / "error.txt").exists(), (cell, (directory / "error.txt").read_text())
-        ours, theirs = trained(directory), trained(single[replace(cell, strategy="one")])
+        ours, theirs = trained(directory), trained(single[replace(cell, strategy="one", offload=False)])
         assert ours.keys() == theirs.keys(), cell
-        apart = max(float((ours[name] - weight).abs().max()) for name, weight in theirs.items())
-        assert apart < 1e-5 if cell.method != "rloo" else 0 < apart < 1, (cell, apart)
-    assert "was saved and cannot be loaded" in (shards / "error.txt").read_text()
+        apart[cell] = max(float((ours[name] - weight).abs().max()) for name, weight in theirs.items())
+    assert all(0 < distance < 1 for cell, distance in apart.items() if cell.method == "rloo"), apart
+    compared = {cell: distance for cell, distance in apart.items() if cell.method != "rloo"}
+    assert max(compared.values()) < 1e-5, compared
+    print(f"\n{strategy}: {len(compared)} cells within {max(compared.values()):.1e} of one process")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_fsdp2_that_saves_shards_is_told_and_its_bf16_has_the_right_first_loss(double: dict[Cell | str, Path]) -> None:
+    assert "was saved and cannot be loaded" in (double["sharded"] / "error.txt").read_text()
     # of bf16 logits it would be 0.6914
-    assert losses(half)[0] == pytest.approx(math.log(2), abs=1e-3)
+    assert losses(double["bf16"])[0] == pytest.approx(math.log(2), abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DEEPSPEED.is_dir(), reason="no DeepSpeed: run `make deepspeed`")
+@pytest.mark.parametrize("strategy", ZERO)
+def test_a_killed_zero_goes_on_from_its_checkpoint_and_ends_with_the_same_weights(
+    make: Make, tmp_path: Path, strategy: str
+) -> None:
+    options = ("optim=adamw_torch", "learning_rate=1e-3", "max_steps=30", "save_strategy=steps", "save_steps=3")
+    cell = Cell("orpo", "full", strategy, False, "fp32", "packed")
+    whole = make(cell, None, *(f"orpo.{option}" for option in options))
+    killed = Path(shutil.copytree(whole, tmp_path / whole.name))
+    with (tmp_path / "log.txt").open("w") as log:
+        environment = os.environ | QUIET | PATHS
+        process = subprocess.Popen(on_two_processes([killed]), cwd=ROOT, env=environment, stdout=log, stderr=log)
+        while not (killed / "checkpoint-6" / SEAL).exists():
+            assert process.poll() is None, (tmp_path / "log.txt").read_text()
+            time.sleep(0.02)
+        for pid in [process.pid, *descendants(process.pid)]:
+            kill(pid)
+        process.wait()
+    assert not (killed / "model").exists()
+    assert "resuming from checkpoint-" in run(on_two_processes([killed, whole]), 0, **PATHS)
+    check_loadable(killed / "model", "orpo")
+    ours, theirs = trained(killed), trained(whole)
+    assert all(torch.equal(ours[name], weight) for name, weight in theirs.items()) and ours.keys() == theirs.keys()
 
 
 def test_the_page_is_the_generated_one() -> None:
@@ -124,6 +193,10 @@ def test_every_refused_cell_has_a_supported_one_of_its_method_and_it_is_itself_w
         (["hardware=8x80gb-ddp", "hardware.offload=true"], "use hardware.offload=false"),
         (["hardware=8x80gb-zero2", "orpo.engine=stock"], "bf16 logits; use orpo.engine=packed"),
         (["hardware=8x80gb-zero3", "pipeline=rlhf"], "reward with .* use hardware.strategy="),
+        (
+            ["hardware=8x80gb-zero3", "tuning=lora", "model.dtype=float32"],
+            "the base in bfloat16, .* use model.dtype=bf",
+        ),
         (["hardware=1x24gb", "hardware.strategy=fsdp2"], "one process has nobody to share with"),
         (["hardware=8x80gb", "hardware.strategy=zero1"], "use one of ddp, fsdp2, zero2, zero3"),
         (["hardware=2x8x80gb", "hardware.nodes=3"], "do not spread evenly over hardware.nodes=3"),
