@@ -5,7 +5,6 @@ Hydra is the parent and composes once; torchrun is the child and never sees Hydr
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -19,14 +18,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.command import module
 from launch.errors import explain
-from launch.job import CRASH, HERE, INTERRUPTED, USER, hand_over, queue, run_job, train_pipelines
+from launch.handover import hand_over, queue
+from launch.job import CRASH, HERE, INTERRUPTED, USER, run_job, train_pipelines
 from launch.machine import gpu_memories
 from launch.run import console
 from launch.schema import register, sessions
+from launch.table import print_table
 from launch.trust import refuse_words
-from launch.warm import Forked, start, stop, warm_up
+from launch.warm import Forked, finish, start, warm_up
 from recipes.config import UserError, read_json
 from recipes.process import interrupt_on_signals
+from recipes.secrets import scrub
 from recipes.whole import remove_leftovers
 
 
@@ -97,6 +99,8 @@ def report(directory: Path, evaluate: Callable[[Path], int]) -> int:
     """Sum up a session's jobs, and evaluate what was trained, or print its table; return the exit status."""
     for place in (*directory.parent.glob("*"), *directory.parent.glob("*/*")):
         remove_leftovers(place)  # of sessions that were killed
+    for log in directory.parent.rglob("*log.*"):  # log.txt of a job here, *_log.out of one on a cluster
+        scrub(log)
     jobs = [read_json(path) for path in sorted(directory.glob("*/job.json"), key=lambda path: int(path.parent.name))]
     if len(jobs) > 1:
         for number, found in enumerate(jobs):
@@ -115,12 +119,7 @@ def report(directory: Path, evaluate: Callable[[Path], int]) -> int:
 def evaluate(directory: Path) -> int:
     """Evaluate a session in a process of its own, which prints the table; return its exit status."""
     warm = Forked.any_yet and not gpu_memories()  # a table of old results need not wait for PyTorch
-    process = start(module("eval", directory), None, dict(os.environ), warm)
-    try:
-        status = process.wait()
-    except KeyboardInterrupt:
-        stop(process)
-        raise
+    status = finish(start(module("eval", directory), None, dict(os.environ), warm))
     if status in (0, CRASH, USER, INTERRUPTED):
         return status
     killed = f"killed by signal {-status}" if status < 0 else "killed"  # a forked one's signal may not be known
@@ -128,12 +127,6 @@ def evaluate(directory: Path) -> int:
         f"error: the evaluation was {killed}; go on with: make eval RUNS={directory}", style="red", soft_wrap=True
     )
     return CRASH
-
-
-def print_table(directory: Path) -> int:
-    """Print the table of what was evaluated, and write its page; return the exit status."""
-    status = subprocess.run(module("eval.table", directory), check=False).returncode
-    return status or subprocess.run(module("eval.report", directory), check=False).returncode
 
 
 if __name__ == "__main__":

@@ -32,14 +32,16 @@ from sklearn.base import BaseEstimator
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (makes the next line work)
 from sklearn.model_selection import HalvingGridSearchCV
 
-from launch.__main__ import mixture, print_table, report
+from launch.__main__ import mixture, report
 from launch.command import module
 from launch.errors import explain
+from launch.handover import hand_over, queue
 from launch.inputs import ROOT
-from launch.job import CRASH, INTERRUPTED, USER, hand_over, queue, run_job
+from launch.job import CRASH, INTERRUPTED, USER, run_job
 from launch.local import Devices, device_names, jobs_together, needed, prepare, run
 from launch.run import console
 from launch.schema import register, resolve, session
+from launch.table import print_table
 from launch.trust import refuse_words
 from recipes.config import UserError, read_json
 from recipes.process import interrupt_on_signals

@@ -4,7 +4,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,12 @@ from launch.schema import resolve
 from launch.strategy import check_installed
 from launch.trust import unpinned
 from launch.warm import call
-from recipes.config import FORMAT, UserError, done, read_config, read_json, write_config, write_json, write_text
+from recipes.config import UserError, done, read_json, write_json, write_text
 from recipes.secrets import redact
 from recipes.versions import versions
 
 USER, CRASH, INTERRUPTED = 2, 1, 130
 HERE = "here"  # the launcher that runs jobs in this process
-queue: dict[Path, dict[str, Any]] = {}  # this invocation's jobs for another launcher: directory -> configuration
 
 
 @dataclass
@@ -86,28 +84,6 @@ def run_job(
         refuse_unused(values, overrides)
         refuse_budget(values, overrides)
         train(values, outcome)
-
-
-def hand_over(config: dict[str, Any], _: Outcome, directory: Path) -> None:
-    """Leave a job's configuration in its directory, for another process to `take_over`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    write_config(directory, {"format": FORMAT, **config})
-    queue[directory] = config
-
-
-def take_over(directory: Path, attempt: dict[str, Any], after: Callable[[Outcome], None]) -> None:
-    """Train a job that was handed over, or what its earlier attempts left of it; then do what comes `after`."""
-    found = read_json(directory / "job.json")
-    outcome = Outcome(**found | {"pipelines": {}, "failed": [], "errors": [], "status": 0})
-    outcome.attempts.append(attempt | {"started": now()})
-    keep(outcome, directory)
-    with kept(outcome, directory):
-        try:
-            train_pipelines(read_config(directory), outcome)
-            keep(outcome, directory)
-            after(outcome)
-        finally:
-            outcome.attempts[-1]["ended"] = now()
 
 
 @contextmanager
@@ -199,10 +175,12 @@ def group_of(config: dict[str, Any], pipelines: dict[str, list[Planned]]) -> str
 def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcome) -> None:
     """Train one pipeline's stages in order, and note its directories or what stopped it.
 
-    A stage that failed for another pipeline of this job is not tried again.
+    A stage that failed for another pipeline, or in another job that was handed over, is not tried again.
     """
     for stage in stages:
         if str(stage.directory) in outcome.failed:
+            if not outcome.errors:
+                outcome.fail(CRASH, f"{stage.directory} failed before in this session: see its error.txt or log.txt")
             return
         try:
             run_as_it_fits(stage, group)
@@ -234,11 +212,6 @@ def check_all(directories: list[Path]) -> None:
 
     for directory in directories:
         check(directory)
-
-
-def now() -> str:
-    """Return the time, with its zone: a cluster's machines may have several."""
-    return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
 def keep(outcome: Outcome, directory: Path) -> None:

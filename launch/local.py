@@ -19,6 +19,8 @@ from launch.command import module
 from launch.job import CRASH, Outcome, keep
 from launch.machine import gpu_memories
 from launch.run import console
+from launch.sharing import shared_rounds
+from launch.table import fill_table
 from launch.warm import start, stop, warm_up
 from recipes.config import UserError, read_json
 
@@ -65,17 +67,21 @@ def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
     """
     configs = list(queue.values())
     names = device_names(configs)
-    needs = [needed(config, names) for config in configs]
+    for config in configs:
+        needed(config, names)  # refuses what no device is there for, before any job starts
     together = jobs_together(configs, names)
     prepare(together, max(config["hardware"]["processes"] for config in configs))
     where = f" on devices {' '.join(names)}" if names else ""
     console.print(f"{len(queue)} jobs, {together} at once{where}; logs in {session}/<job>/log.txt", soft_wrap=True)
     devices = Devices(names)
     with ThreadPoolExecutor(together) as pool:
-        jobs = [pool.submit(run, directory, need, devices) for directory, need in zip(queue, needs, strict=True)]
         try:
-            for job in as_completed(jobs):
-                job.result()
+            for jobs in (*shared_rounds(session, queue), queue):
+                running = [pool.submit(run, place, needed(config, names), devices) for place, config in jobs.items()]
+                for job in as_completed(running):
+                    job.result()
+                    if not all(other.done() for other in running):
+                        fill_table(session)
         except BaseException:
             devices.stop()
             pool.shutdown(cancel_futures=True)

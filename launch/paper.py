@@ -7,7 +7,7 @@ is done is skipped: an interrupted run goes on when the same command is typed ag
 paper's models and data, and trains what this machine can hold. Other options go to every launch.
 """
 
-import subprocess
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -24,6 +24,7 @@ from launch.job import USER
 from launch.preview import composed
 from launch.run import console
 from launch.schema import register
+from launch.warm import finish, start
 from recipes.config import UserError, read_json
 from recipes.process import interrupt_on_signals
 
@@ -109,7 +110,7 @@ def run(options: list[str]) -> int:
         minutes = (time.monotonic() - started) / 60
         console.rule(f"{step.purpose}  ({minutes:.0f} min so far)", align="left")
         console.print(f"$ {' '.join(['python', *step.command[1:]])}", soft_wrap=True)
-        status = subprocess.run(step.command, check=False).returncode
+        status = finish(start(step.command, None, dict(os.environ), warm=False))
         if status:
             if status != USER:
                 console.print("error: stopped; the same command goes on from here", style="red")

@@ -172,6 +172,7 @@ def claim(directory: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
         for place in (directory, directory / "eval"):
             remove_leftovers(place)
+        scrub(directory / "log.txt")  # of a stage whose launcher was killed
         yield
 
 

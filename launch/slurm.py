@@ -10,16 +10,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string  # a dry run prints what its executor would write
 
-from launch.command import module, training
+from launch.command import training
 from launch.job import CRASH, Outcome, keep
 from launch.nodes import on_every_node
 from launch.run import console
+from launch.sharing import shared_rounds
+from launch.table import fill_table
 from launch.work import work
 from recipes.config import UserError, read_json
 
@@ -55,29 +58,50 @@ def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
         UserError: Slurm refuses the jobs.
         KeyboardInterrupt: the user does not want to wait; the jobs go on.
     """
-    arrays: dict[str, list[Path]] = {}  # an array's jobs ask for the same
-    for directory, config in queue.items():
-        arrays.setdefault(json.dumps(demands(config["launcher"], config["hardware"])), []).append(directory)
     jobs: dict[str, Path] = {}
-    for asked, directories in arrays.items():
-        if queue[directories[0]]["launcher"]["dry_run"]:
-            print(script(json.loads(asked), session / "slurm", len(directories)))
-            print(*lines(queue[directories[0]]), sep="\n")
-        else:
-            jobs |= submit(json.loads(asked), session / "slurm", directories)
-    if not jobs:
-        return False
     try:
+        for number, part in enumerate([*shared_rounds(session, queue), queue]):
+            before = arrays(jobs) if jobs or not number else ["<the above>"]  # a dry run has no ids
+            jobs |= hand_in(part, session / "slurm", before)
         follow(jobs, session)
+    except UserError:
+        if jobs:
+            subprocess.run(["scancel", *arrays(jobs)], check=False)
+        raise
     except KeyboardInterrupt:
-        ids = " ".join(dict.fromkeys(job.split("_")[0] for job in jobs))
         console.print(
             f"the jobs go on without this: `squeue` lists them, `make table RUNS={session}` shows what is there, "
-            f"`scancel {ids}` ends them",
+            f"`scancel {' '.join(arrays(jobs))}` ends them",
             soft_wrap=True,
         )
         raise
-    return True
+    return bool(jobs)
+
+
+def hand_in(queue: dict[Path, dict[str, Any]], folder: Path, before: list[str]) -> dict[str, Path]:
+    """Submit jobs that wait for the end of those `before`, or print their scripts; return job id -> directory.
+
+    Raises:
+        UserError: Slurm refuses them.
+    """
+    alike: dict[str, list[Path]] = {}  # an array's jobs ask for the same
+    for directory, config in queue.items():
+        asked = demands(config["launcher"], config["hardware"])
+        asked |= {"dependency": f"afterany:{':'.join(before)}"} if before else {}
+        alike.setdefault(json.dumps(asked), []).append(directory)
+    jobs: dict[str, Path] = {}
+    for asked, directories in alike.items():
+        if queue[directories[0]]["launcher"]["dry_run"]:
+            print(script(json.loads(asked), folder, len(directories)))
+            print(*lines(queue[directories[0]]), sep="\n")
+        else:
+            jobs |= submit(json.loads(asked), folder, directories)
+    return jobs
+
+
+def arrays(jobs: Iterable[str]) -> list[str]:
+    """Return the ids of the arrays, or single jobs, that jobs belong to."""
+    return list(dict.fromkeys(job.split("_")[0] for job in jobs))
 
 
 def script(parameters: dict[str, Any], folder: Path, jobs: int) -> str:
@@ -143,8 +167,7 @@ def follow(jobs: dict[str, Path], session: Path) -> None:
 
 def queued(jobs: dict[str, Path]) -> dict[str, str]:
     """Return job id -> state of those jobs that wait or run; of all where Slurm does not answer."""
-    names = ",".join(dict.fromkeys(job.split("_")[0] for job in jobs))
-    command = ["squeue", "--noheader", "--array", "--format=%i %T", f"--jobs={names}"]
+    command = ["squeue", "--noheader", "--array", "--format=%i %T", f"--jobs={','.join(arrays(jobs))}"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:  # all are over and forgotten, or the controller is away
         return {} if "Invalid job id" in answer.stderr else dict.fromkeys(jobs, "UNKNOWN")
@@ -160,8 +183,3 @@ def conclude(job: str, directory: Path, session: Path) -> None:
     if not outcome.errors and not outcome.pipelines:
         outcome.fail(CRASH, f"job {job} ended without a word: cancelled, or its node failed; see {session}/slurm")
         keep(outcome, directory)
-
-
-def fill_table(session: Path) -> None:
-    """Write the table of what is there so far; there may be nothing to tell yet."""
-    subprocess.run(module("eval.table", session), capture_output=True, check=False)

@@ -103,6 +103,15 @@ def start(command: list[str], log: Path | None, environment: dict[str, str], war
         )
 
 
+def finish(process: Process) -> int:
+    """Wait for a process, and end it where this one is interrupted; return its exit status."""
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        stop(process)
+        raise
+
+
 def stop(process: Process) -> None:
     """End a process kindly, then firmly: a training saves a checkpoint; a second Ctrl-C does not wait for it."""
     process.send_signal(signal.SIGTERM)

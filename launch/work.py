@@ -10,10 +10,11 @@ from pathlib import Path
 from types import FrameType
 
 from launch.command import module
-from launch.job import INTERRUPTED, Outcome, take_over
+from launch.handover import take_over
+from launch.job import INTERRUPTED, Outcome
 from launch.machine import gpu_memories
 from launch.run import StageFailed, claim
-from launch.warm import fork_from_here, start, stop, warm_up
+from launch.warm import finish, fork_from_here, start, warm_up
 from recipes.config import read_config
 
 
@@ -65,12 +66,7 @@ def evaluate(outcome: Outcome, directory: Path) -> None:
         return
     for model in dict.fromkeys([outcome.base, *(stages[-1] for stages in outcome.pipelines.values())]):
         with claim(Path(model)):
-            process = start(module("eval.job", directory, model), None, dict(os.environ), not gpu_memories())
-            try:
-                status = process.wait()
-            except KeyboardInterrupt:
-                stop(process)
-                raise
+            status = finish(start(module("eval.job", directory, model), None, dict(os.environ), not gpu_memories()))
         if status:
             raise StageFailed(
                 f"the evaluation of {model} ended with status {status}: make eval RUNS={directory.parent}"

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from launch.local import Devices, device_names, needed
 from launch.micro_batch import halve, splits_alike
 from launch.refuse import refuse_useless
+from launch.sharing import by_depth
 from recipes.config import OUT_OF_MEMORY, UserError
 from recipes.fit import in_words
 
@@ -101,6 +102,30 @@ def test_a_stage_out_of_memory_goes_on_with_half_the_micro_batch_to_the_same_wei
     (whole,) = stages(swept[0], directory.name)
     ours, theirs = (load_file(path / "model" / "model.safetensors") for path in (directory, whole))
     assert max(float((ours[name] - weight).abs().max()) for name, weight in theirs.items()) < 1e-5
+
+
+def test_a_shared_stage_is_tried_once_before_the_jobs_and_fails_for_all_of_them(words: Words, tmp_path: Path) -> None:
+    sweep = ["-m", "launcher=local", "launcher.at_once=2", "pipeline=dpo", "dpo.beta=0.1,0.2,0.3"]
+    printed = launch(*sweep, *words(tmp_path, *short("sft", "dpo"), "sft.learning_rate=1e30"), status=1)
+    (sft,) = stages(tmp_path, "sft-*")
+    assert not (sft / "record.json").exists() and "error: job 1-sft-0: update" in printed
+    jobs = [json.loads(path.read_text()) for path in tmp_path.glob("_sessions/*/*/job.json")]
+    assert [job["errors"] for job in jobs] == [
+        [f"{sft} failed before in this session: see its error.txt or log.txt"]
+    ] * 3
+
+
+def test_what_jobs_share_comes_in_rounds(compose: Callable[..., dict[str, Any]]) -> None:
+    def rounds(*words: str) -> list[list[list[str]]]:
+        jobs = [compose("hardware=cpu", *words, f"{swept}={value}") for value in (0.1, 0.2)]
+        return [sorted(stages for job in part for stages in job["pipelines"].values()) for part in by_depth(jobs)]
+
+    swept = "orpo.beta"
+    assert rounds("pipeline=orpo") == []
+    assert rounds("pipeline=all") == [[["sft"]], [["sft", "dpo"], ["sft", "reward"]], [["sft", "reward", "rloo"]]]
+    assert rounds("pipeline=all", "budget=pairs") == [[["sft"]], [["sft", "reward"]]]
+    swept = "sft.weight_decay"
+    assert rounds("pipeline=compare") == [[["orpo"]]]
 
 
 def test_real_errors_of_allocation_are_told_as_out_of_memory(tmp_path: Path) -> None:

@@ -86,10 +86,12 @@ def test_a_sweep_shares_its_sft_stage_and_never_puts_two_jobs_on_one_gpu(
     sweep = ["pipeline=dpo", "dpo.beta=0.1,0.2,0.3,0.4,0.5,0.6", "evaluate=true", "eval_prompts=4"]
     options = words(tmp_path, *SLURM, *sweep, *short("sft", "dpo"))
     printed = launch("--multirun", *options, SLURM_CONF=cluster.config)
-    assert "jobs: 6 done, 0 running, 0 waiting" in printed and [job["errors"] for job in jobs(tmp_path)] == [[]] * 6
+    assert "jobs: 7 done, 0 running, 0 waiting" in printed and [job["errors"] for job in jobs(tmp_path)] == [[]] * 6
     assert [len(stages(tmp_path, f"{stage}-*")) for stage in ("sft", "dpo")] == [1, 6]
     attempts = [attempt for job in jobs(tmp_path) for attempt in job["attempts"]]
     assert len(attempts) == 6 and {attempt["devices"] for attempt in attempts} == {"0", "1"}
+    (sft,) = json.loads(next(tmp_path.glob("_sessions/*/shared/1-sft-0/job.json")).read_text())["attempts"]
+    assert all(end(sft) <= begin(attempt) for attempt in attempts), "a job held its GPU while the SFT was trained"
     together = [
         (one["devices"], other["devices"])
         for one, other in combinations(attempts, 2)
@@ -99,6 +101,17 @@ def test_a_sweep_shares_its_sft_stage_and_never_puts_two_jobs_on_one_gpu(
     (table,) = tmp_path.glob("_sessions/*/table.md")
     assert all(f"dpo.beta=0.{tenth}" in table.read_text() for tenth in range(1, 7))
     assert "Missing" not in table.read_text()
+
+
+@needs_slurm
+def test_sft_and_dpo_are_one_job_with_the_weights_of_here(cluster: Cluster, words: Words, tmp_path: Path) -> None:
+    pipeline = ["pipeline=dpo", *short("sft", "dpo")]
+    launch(*words(tmp_path / "slurm", *SLURM, *pipeline), SLURM_CONF=cluster.config)
+    launch(*words(tmp_path / "here", *pipeline))
+    (job,), trained = jobs(tmp_path / "slurm"), stages(tmp_path / "slurm")
+    assert job["errors"] == [] and job["pipelines"] == {"dpo": [str(stage) for stage in reversed(trained)]}
+    assert [record(stage)["stage"] for stage in trained] == ["dpo", "sft"]
+    assert [*map(weights, trained)] == [*map(weights, stages(tmp_path / "here"))]
 
 
 def begin(attempt: dict[str, Any]) -> datetime:
