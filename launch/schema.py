@@ -27,7 +27,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from launch.machine import detect
 from launch.quiet import quieten
 from launch.strategy import shared
-from recipes.config import Dataset, Estimate, Hardware, Model, Policies, UserError, write_json
+from recipes.config import UserError, write_json
+from recipes.profiles import Dataset, Estimate, Hardware, Model, Policies
 
 STAGES = ("sft", "dpo", "orpo", "reward", "rloo")
 CACHE = Path(__file__).parent.parent / ".cache"

@@ -8,7 +8,8 @@ from rich.console import Console
 from launch.run import console
 from launch.schema import STAGES
 from launch.subject import Subject, find_subject, run
-from recipes.config import DROP, REFUSE, UserError
+from recipes.config import UserError
+from recipes.profiles import DROP, REFUSE
 
 if TYPE_CHECKING:
     from recipes.examine import Split

@@ -17,8 +17,9 @@ from eval.load import load_weights
 from launch.job import Outcome
 from launch.refuse import refuse_useless
 from launch.trust import refuse_code, unpinned
-from recipes.config import Model, Stage, UserError, write_text
+from recipes.config import Stage, UserError, write_text
 from recipes.model import load_tokenizer, pretrained
+from recipes.profiles import Model
 from recipes.rewards import load_classifier
 from recipes.secrets import scrub
 
