@@ -143,4 +143,4 @@ $(VENV): requirements.lock
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
 	@rm -rf .venv && python3 -m venv .venv && .venv/bin/pip install --quiet -r requirements.lock > .venv.log 2>&1 \
 		|| { tail -n 5 .venv.log; rm -rf .venv; echo "error: the installation failed; its log is .venv.log"; exit 1; }
-	@$(PYTHON) -m launch.schema && touch $@
+	@$(PYTHON) -m launch.mirror && touch $@

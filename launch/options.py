@@ -4,7 +4,8 @@ import dataclasses
 import json
 from typing import Any
 
-from launch.schema import STAGES, Config, Launcher, trl_options
+from launch.mirror import STAGES, trl_options
+from launch.schema import Config, Launcher
 from recipes.profiles import Dataset, Estimate, Hardware, Model, Policies
 
 HEAD = """# Options
