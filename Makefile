@@ -159,4 +159,4 @@ environment:
 	@echo "installing the environment into .venv: once, some minutes and 2.5 GB without CUDA (tail -f .venv.log)"
 	@rm -rf .venv && python3 -m venv .venv && .venv/bin/pip install -r requirements.lock > .venv.log 2>&1 \
 		|| { tail -n 5 .venv.log; rm -rf .venv; echo "error: the installation failed; its log is .venv.log"; exit 1; }
-	@$(PYTHON) -m launch.schema && touch $(VENV)
+	@$(PYTHON) -m launch.mirror && touch $(VENV)

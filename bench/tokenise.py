@@ -22,8 +22,8 @@ from trl.data_utils import maybe_apply_chat_template, maybe_extract_prompt
 
 from bench.workload import load_tokenizer
 from pocket.base import build_tokenizer
-from recipes.config import Dataset, Model
 from recipes.examine import Tokenise, as_pairs, read_rows
+from recipes.profiles import Dataset, Model
 from recipes.render import Renderer
 from recipes.trainers import ORPOConfig, StockORPOTrainer
 

@@ -9,9 +9,10 @@ from typing import Any
 from peft import LoraConfig
 from transformers import AutoTokenizer, Phi3Config, Phi3ForCausalLM
 
-from recipes.config import Dataset, Model, Shape, UserError
+from recipes.config import UserError
 from recipes.examine import IDS, Tokenise, read_rows
 from recipes.packing import Pair
+from recipes.profiles import Dataset, Model, Shape
 from recipes.render import Renderer
 
 VOCABULARY = 32_064

@@ -8,12 +8,12 @@ import numpy as np
 
 from doctor.lengths import PACKED, PARTS, Bias, Padding, Spread, beyond, bias, epoch, padding, sizes, spread
 from doctor.texts import Languages, Turns, languages, turns
-from recipes.config import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Model
 from recipes.data import divide
 from recipes.examine import Split, examine
 from recipes.findings import REASONS
 from recipes.mixture import check_shares
 from recipes.policy import Ruling, name_rows, rule_split
+from recipes.profiles import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Model
 
 SHOWN = 3  # rows named of each finding
 FATES = {DROP: "dropped", REFUSE: "refuses the data set"}

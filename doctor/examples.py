@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from recipes.config import Dataset
+from recipes.profiles import Dataset
 from recipes.sources import load_source
 
 BEGINNING, END = 240, 160  # characters that are shown of a text

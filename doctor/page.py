@@ -10,7 +10,8 @@ from doctor import figures
 from doctor.diagnosis import Diagnosis, Found, Report
 from doctor.examples import Originals, excerpts
 from doctor.lengths import PARTS
-from recipes.config import Dataset, write_text
+from recipes.config import write_text
+from recipes.profiles import Dataset
 
 
 def write_page(report: Report, dataset: Dataset, parts: Sequence[Dataset], title: str, path: Path) -> None:

@@ -14,8 +14,8 @@ Suites, each a command with its own options (`python -m eval.<name> --help`):
 
 Models for others: export (a directory or a GGUF file that answers as the run), gguf (llama.cpp), push (to the hub).
 Answers: load (a stage's model), decode (the sampling loop), answers (what is kept), generate (the one path to them),
-    dialogues (a model that is talked to), endpoint (OpenAI-compatible servers), given (answers that exist), stage
-    (everything the table needs of one model), scoring (log-probs).
+    dialogues (a model that is talked to), endpoint (OpenAI-compatible servers), concurrent (many requests at once),
+    given (answers that exist), stage (everything the table needs of one model), scoring (log-probs).
 Judgements: verdicts (many questions to a judge, each kept once), prompts/ (what judges are asked).
 Figures: statistics (intervals and tests), measures (what a row is made of), rows (a pipeline under a setting), matrix
     (every pair), table (terminal, Markdown, JSON), readme (the published one), published (what others measured).

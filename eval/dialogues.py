@@ -13,7 +13,7 @@ from eval.decode import decode
 from eval.endpoint import Endpoint
 from eval.generate import answer
 from eval.load import load, load_renderer, load_tokenizer, load_weights, prompt_ids
-from recipes.config import Model
+from recipes.profiles import Model
 from recipes.render import Message, Renderer
 
 

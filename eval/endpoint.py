@@ -11,17 +11,15 @@ The key comes from an environment variable; it is in no file, no message and no 
 import ipaddress
 import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from eval.answers import Answer, Sampling
+from eval.concurrent import side_by_side
 from recipes.config import UserError
 
-Asked = TypeVar("Asked")
-Found = TypeVar("Found")
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds between attempts, doubled each time, as the `openai` package has it
 
 
@@ -114,35 +112,6 @@ def answers_from(
         return Answer(reply.text, reply.output_tokens, reply.stopped)
 
     return side_by_side(ask, asked, endpoint.concurrency)
-
-
-def side_by_side(work: Callable[[Asked], Found], asked: list[Asked], concurrency: int) -> Iterator[tuple[int, Found]]:
-    """Yield the place and the result of each, as they come, with so many under way at once.
-
-    After a failure or an interruption nothing new is begun; what is under way, which costs money, still counts.
-
-    Raises:
-        Whatever `work` raises first, once nothing is under way any more.
-    """
-    failure: BaseException | None = None
-    pool = ThreadPoolExecutor(concurrency)
-    try:
-        places = {pool.submit(work, one): place for place, one in enumerate(asked)}
-        waiting = set(places)
-        while waiting:
-            try:
-                for future in as_completed(waiting):
-                    waiting.discard(future)
-                    yield places[future], future.result()
-            except (Exception, KeyboardInterrupt) as error:
-                if isinstance(failure, KeyboardInterrupt):
-                    raise  # pressed twice
-                failure = failure or error
-                waiting = {future for future in waiting if not future.cancel()}
-    finally:
-        pool.shutdown(cancel_futures=True)
-    if failure:
-        raise failure
 
 
 def complete(endpoint: Endpoint, prompt: Any, **request: Any) -> Reply:

@@ -108,7 +108,8 @@ def saving(cost: str, theirs: str, counted: bool = False) -> Callable[[Rows], Fi
         low, high = (logs.min(), logs.max()) if counted else over_seeds(logs)
         engines = {rows[name].values["engine"] for name in ("orpo", theirs)}
         mixed = not counted and len(engines) > 1
-        measured = f"{cost}, ORPO / {NAMES[theirs]}: {np.exp(logs.mean()):.2f}"
+        # three decimals: "1.00, contradicted" would hide on which side of 1 it is
+        measured = f"{cost}, ORPO / {NAMES[theirs]}: {np.exp(logs.mean()):.3f}"
         measured += f"; on different engines ({' and '.join(sorted(engines))})" if mixed else ""
         return Finding(measured, interval(*np.exp([low, high])), NOT_SHOWN if mixed else judge(low, high, -1))
 
@@ -125,7 +126,7 @@ def over_seeds(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def interval(low: float, high: float, form: str = "{:.2f}") -> str:
+def interval(low: float, high: float, form: str = "{:.3f}") -> str:
     """Return an interval in brackets, or what it takes to have one."""
     return f"[{form.format(low)}, {form.format(high)}]" if np.isfinite(high) else "none with one seed"
 

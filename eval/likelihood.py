@@ -25,10 +25,11 @@ from eval.scoring import mean_log_probs
 from eval.session import console, measured, read_measured
 from eval.statistics import Estimate, estimate
 from eval.suite import run, show, stages
-from recipes.config import Dataset, UserError, read_config, write_json
+from recipes.config import UserError, read_config, write_json
 from recipes.data import open_pairs
 from recipes.examine import Tokenise, as_pairs
 from recipes.odds import log_odds_ratio
+from recipes.profiles import Dataset
 from recipes.render import Renderer
 from recipes.sources import load_file
 

@@ -7,8 +7,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from recipes.config import Model, UserError, read_config
+from recipes.config import UserError, read_config
 from recipes.hub import NO_CODE, WEIGHTS, reason
+from recipes.profiles import Model
 from recipes.render import Message, Refused, Renderer, stop_ids
 
 _held: dict[Path, Any] = {}  # the model loaded last: one evaluation asks for it several times

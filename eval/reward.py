@@ -20,7 +20,8 @@ from eval.rows import NAMES, by_base, by_setting
 from eval.session import console, jobs_of, measured, sessions
 from eval.statistics import Comparison, Estimate, compare, estimate, holm
 from eval.suite import run
-from recipes.config import Model, UserError, read_config, read_json, write_json, write_text
+from recipes.config import UserError, read_config, read_json, write_json, write_text
+from recipes.profiles import Model
 
 
 @dataclass

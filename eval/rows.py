@@ -152,7 +152,7 @@ def as_json(row: Row) -> dict[str, Any]:
     }
     return {
         **{"pipeline": NAMES.get(row.pipeline, row.pipeline), "setting": row.setting, "stages": row.stages},
-        **{"seeds": row.seeds, "scored_by": row.scored_by},
+        **{"seeds": row.seeds, "prompts": row.scores.shape[1], "scored_by": row.scored_by},
         **values,
         "against": against,
     }

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from eval.endpoint import Endpoint, Reply, complete, host_class, side_by_side
+from eval.concurrent import side_by_side
+from eval.endpoint import Endpoint, Reply, complete, host_class
 from eval.session import console
 from eval.suite import progress
 from recipes.config import UserError

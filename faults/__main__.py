@@ -23,7 +23,7 @@ from faults.life import NotRecovered, Patient, Undisturbed
 from faults.plan import Fault, Life, plan
 from faults.report import Tally, write
 from faults.subjects import SUBJECTS, command, make_inputs, start
-from launch.run import Speed
+from launch.progress import Speed
 
 MOUNTED = ("full disk", "read-only directory")
 console = Console(highlight=False, markup=False)

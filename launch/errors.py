@@ -4,7 +4,7 @@ import difflib
 import re
 from pathlib import Path
 
-from launch.schema import trl_options
+from launch.mirror import trl_options
 
 CONF = Path(__file__).parent.parent / "conf"
 

@@ -14,7 +14,8 @@ from launch.inputs import chat_template, tuning
 from launch.memory import Memory, MicroBatch, Setting, forecast_memory, trained
 from launch.pairs import pairs_directory
 from launch.shape import parameters, read_shape
-from recipes.config import Shape, UserError, read_json, reads_every_pair
+from recipes.config import UserError, read_json, reads_every_pair
+from recipes.profiles import Shape
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 LIBRARIES = 0.6e9  # bytes of a device for CUDA and its libraries, or of a CPU's memory for Python's

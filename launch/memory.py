@@ -11,7 +11,7 @@ from launch.shape import (
     parameters,
     saved_per_token,
 )
-from recipes.config import Shape
+from recipes.profiles import Shape
 
 PACKED_CHUNK = 2**24  # logits at once, as in recipes.head
 FUSED_CHUNK = 4096 * 8192  # tokens x vocabulary at once, as in TRL's add_fused_lm_head

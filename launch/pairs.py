@@ -12,7 +12,8 @@ import yaml
 from launch.inputs import ROOT
 from launch.plan import OURS, Start, digest
 from launch.warm import call
-from recipes.config import Dataset, Estimate, Model, UserError, read_json
+from recipes.config import UserError, read_json
+from recipes.profiles import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Estimate, Model, Policies
 from recipes.whole import flaw, remove_leftovers
 
 # The code that makes the rows: when it changes, they are made anew.
@@ -68,6 +69,22 @@ def profile(config: dict[str, Any]) -> Model:
     return Model(**{key: value for key, value in config["model"].items() if key in OURS})
 
 
+def check(policies: Policies) -> None:
+    """Check the values of policies, before any row is read.
+
+    Raises:
+        UserError: one is none of those that its finding can have.
+    """
+    for finding, policy in vars(policies).items():
+        known = (KEEP, DROP, REFUSE)
+        if finding == "overlong":  # no trainer could keep it: one would cut it, another drop it
+            known = (DROP, REFUSE, *TRUNCATE)
+        elif finding in ("malformed", "unrendered", "empty", "unfit"):  # there is nothing to train on
+            known = (DROP, REFUSE)
+        if policy not in known:
+            raise UserError(f"dataset.policies.{finding}={policy}: it can be {', '.join(known)}")
+
+
 def sources(config: dict[str, Any]) -> tuple[Dataset, list[Dataset]]:
     """Return the data set and, of a mixture, its sources under the mixture's lengths and policies.
 
@@ -75,7 +92,7 @@ def sources(config: dict[str, Any]) -> tuple[Dataset, list[Dataset]]:
         UserError: a source is neither a profile nor a file, two have one name, or an option fits only a mixture.
     """
     dataset = Dataset(**config["dataset"])
-    dataset.policies.check()
+    check(dataset.policies)
     if not dataset.sources and (dataset.weights or dataset.counts):
         raise UserError("dataset.weights and dataset.counts are a mixture's: name its sources, dataset=[a,b]")
     parts = [source(name, dataset) for name in dataset.sources]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from recipes.config import FORMAT, Model, UserError
+from recipes.config import FORMAT, UserError
+from recipes.profiles import Model
 
 # Trainer options that cannot change a weight: where files go and who is told.
 UNSCIENTIFIC = {

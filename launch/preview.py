@@ -22,7 +22,8 @@ from launch.room import fits, nearest, worst
 from launch.schema import register, resolve
 from launch.shape import parameters
 from launch.trust import unpinned
-from recipes.config import Shape, UserError
+from recipes.config import UserError
+from recipes.profiles import Shape
 
 console = Console(highlight=False, markup=False)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from launch.compatibility import refuse_incompatible
 from launch.forecast import shape_of
-from launch.schema import STAGES
+from launch.mirror import STAGES
 from launch.shape import linears
 from launch.trust import refuse_untrusted
 from recipes.config import UserError

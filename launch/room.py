@@ -8,9 +8,10 @@ import yaml
 from launch.errors import CONF
 from launch.forecast import Forecast, Tokens, forecast_all, shape_of
 from launch.inputs import tuning
-from launch.schema import STAGES
+from launch.mirror import STAGES
 from launch.shape import parameters
-from recipes.config import Shape, UserError
+from recipes.config import UserError
+from recipes.profiles import Shape
 
 
 def worst(config: dict[str, Any], shape: Shape, tokens: Tokens) -> Forecast:

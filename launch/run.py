@@ -9,22 +9,20 @@ import os
 import re
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from launch.command import module, tracking, training
 from launch.nodes import on_every_node, rendezvous
 from launch.plan import Planned
+from launch.progress import watch
 from launch.strategy import with_deepspeed
 from launch.tracker import unreachable_tracker
-from launch.warm import Process, start, stop
+from launch.warm import start, stop
 from recipes.config import OUT_OF_MEMORY, DamagedConfig, UserError, done, read_config, write_config
 from recipes.process import interrupt_on_signals
 from recipes.secrets import scrub
@@ -43,14 +41,6 @@ class OutOfMemory(UserError):
 
 class StageFailed(Exception):
     """A stage crashed; the message ends with the path of its log."""
-
-
-class Speed(ProgressColumn):
-    """Updates per second."""
-
-    def render(self, task: Task) -> Text:
-        """Return the rate, once there is one."""
-        return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
 def say(line: str) -> None:
@@ -190,7 +180,7 @@ def run(command: list[str], directory: Path, title: str, environment: dict[str, 
     if not console.is_terminal:  # where no bar moves
         console.print(f"{title:>5}  {directory}  started; it logs to {log}", soft_wrap=True)
     try:
-        watch(process, directory, title)
+        watch(process, directory, title, console)
     except KeyboardInterrupt:
         stop(process)
         raise
@@ -198,31 +188,6 @@ def run(command: list[str], directory: Path, title: str, environment: dict[str, 
         scrub(log)
     if process.returncode:
         raise failure(process.returncode, directory, title, before)
-
-
-def watch(process: Process, directory: Path, title: str) -> None:
-    """Draw the progress that the stage writes to its `progress` file, until the process ends."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        *(BarColumn(bar_width=24), MofNCompleteColumn(), Speed(), TimeRemainingColumn(elapsed_when_finished=True)),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(f"{title:>5}  {directory}", total=None)
-        while process.poll() is None:
-            show(progress, task, directory / "progress")
-            time.sleep(0.1)
-        if process.returncode == 0:
-            total = progress.tasks[0].total or 1
-            progress.update(task, completed=total, total=total)
-
-
-def show(progress: Progress, task: object, file: Path) -> None:
-    """Move the bar to what the stage last wrote."""
-    try:
-        step, total = map(int, file.read_text().split())
-    except (OSError, ValueError):
-        return
-    progress.update(task, completed=step, total=total)  # type: ignore[arg-type]
 
 
 def failure(status: int, directory: Path, title: str, before: int) -> Exception:

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recipes.config import Shape, UserError
+from recipes.config import UserError
+from recipes.profiles import Shape
 
 GATED = ("llama", "mistral", "qwen2", "phi3")
 FAMILIES = (*GATED, "phi", "opt")

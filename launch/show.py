@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from launch.mirror import STAGES
 from launch.run import console
-from launch.schema import STAGES
 from launch.subject import Subject, find_subject, run
-from recipes.config import DROP, REFUSE, UserError
+from recipes.config import UserError
+from recipes.profiles import DROP, REFUSE
 
 if TYPE_CHECKING:
     from recipes.examine import Split

@@ -20,8 +20,9 @@ from launch.plan import home
 from launch.quiet import quieten
 from launch.run import console
 from launch.schema import register, resolve
-from recipes.config import Dataset, Model, UserError
+from recipes.config import UserError
 from recipes.process import interrupt_on_signals, take_children_along
+from recipes.profiles import Dataset, Model
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from datasets import Dataset as Rows
 from datasets import DatasetDict, disable_caching, disable_progress_bars, load_from_disk
 from transformers import PreTrainedTokenizerBase
 
-from recipes.config import Dataset, Model, UserError, write_json
+from recipes.config import UserError, write_json
 from recipes.examine import IDS, examine
 from recipes.mixture import check_shares, choose, tally
 from recipes.policy import Ruling, rule
+from recipes.profiles import Dataset, Model
 from recipes.whole import seal, temporary
 
 KEPT = ("source", "row", "prompt", "chosen", "rejected", *IDS)

@@ -9,7 +9,7 @@ from datasets import Dataset as Rows
 from datasets import concatenate_datasets, disable_caching, disable_progress_bars
 
 from pocket.world import TEST_PROMPTS
-from recipes.config import TRUNCATE, Dataset, Model, UserError
+from recipes.config import UserError
 from recipes.findings import (
     Evaluated,
     Findings,
@@ -22,6 +22,7 @@ from recipes.findings import (
     wanted,
 )
 from recipes.pairs import Malformed, Unusable, read_pair
+from recipes.profiles import TRUNCATE, Dataset, Model
 from recipes.render import Refused, Renderer
 from recipes.sources import load_source
 

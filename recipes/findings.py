@@ -1,7 +1,7 @@
 """What is wrong with preference pairs, found before any training: each finding by name, with the rows that have it.
 
 A row may have several findings. The policy of the data set says what each of them costs it; see
-`recipes.config.Policies`. Nothing here changes a row.
+`recipes.profiles.Policies`. Nothing here changes a row.
 """
 
 import hashlib
@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recipes.config import KEEP, Policies, UserError
+from recipes.config import UserError
+from recipes.profiles import KEEP, Policies
 
 REASONS = {
     "malformed": "no preference pair",

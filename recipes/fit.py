@@ -69,11 +69,6 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
                 f"{stage.stage}.{option} is not supported: it would change the experiment behind the record's back; "
                 "leave it out"
             )
-    if stage.options.get("push_to_hub"):
-        raise UserError(
-            f"{stage.stage}.push_to_hub could stop the training when the hub fails: leave it out, and push "
-            "the finished model"
-        )
     if stage.options.get("packing") or stage.options.get("dataloader_num_workers"):
         raise UserError(
             f"{stage.stage}.packing and dataloader_num_workers hide rows from the meter of costs: leave them off; "

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
-from recipes.config import Dataset, UserError
+from recipes.config import UserError
+from recipes.profiles import Dataset
 
 
 def check_shares(dataset: Dataset) -> None:

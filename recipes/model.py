@@ -19,8 +19,9 @@ from transformers import (
 )
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
-from recipes.config import Model, Stage, UserError
+from recipes.config import Stage, UserError
 from recipes.hub import NO_CODE, WEIGHTS, reason
+from recipes.profiles import Model
 from recipes.render import stop_ids
 
 REWARD = "reward"  # the stage whose model is a classifier

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recipes.config import DROP, REFUSE, TRUNCATE, Dataset, UserError
+from recipes.config import UserError
 from recipes.examine import Split
 from recipes.findings import REASONS
+from recipes.profiles import DROP, REFUSE, TRUNCATE, Dataset
 
 NAMED = 10  # rows that a refusal names of each finding
 

@@ -14,7 +14,8 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from recipes.config import Model, UserError
+from recipes.config import UserError
+from recipes.profiles import Model
 
 Message = dict[str, str]
 SENTENCEPIECE = {"<s>", "</s>", "<unk>", "<pad>"}  # Phi-3 declares Llama's `</s>` as if it were text

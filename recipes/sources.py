@@ -14,9 +14,10 @@ from datasets import Dataset as Rows
 from datasets import config, load_dataset
 
 from pocket.world import write_pairs
-from recipes.config import Dataset, UserError
+from recipes.config import UserError
 from recipes.hub import reachable
 from recipes.pairs import COLUMNS, SHP, Malformed, Unusable, read_pair
+from recipes.profiles import Dataset
 
 BUILDERS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
 

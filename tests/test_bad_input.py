@@ -9,6 +9,7 @@ import pytest
 from door import launch, short, stages, wandb_records
 
 from launch import run
+from launch.progress import watch
 
 Words = Callable[..., list[str]]
 
@@ -117,6 +118,6 @@ def test_any_path_is_shown_verbatim(
     directory.mkdir(parents=True)
     monkeypatch.setattr(run.console, "width", 300)
     with subprocess.Popen(["true"]) as process:
-        run.watch(process, directory, "orpo")
+        watch(process, directory, "orpo", run.console)
     run.console.print(f"{directory}", soft_wrap=True)
     assert capsys.readouterr().err.count(str(directory)) == 2

@@ -12,9 +12,10 @@ from datasets import Dataset as Rows
 from datasets import load_from_disk
 from transformers import AutoTokenizer
 
-from recipes.config import Dataset, Model, UserError, read_json
+from recipes.config import UserError, read_json
 from recipes.data import prepare
 from recipes.model import load_tokenizer
+from recipes.profiles import Dataset, Model
 
 ROOT = Path(__file__).parent.parent
 PHI = ROOT.parent / "shared" / "data" / "phi-3-tokenizer"

@@ -113,7 +113,7 @@ def test_stock_trl_turns_every_weight_into_nan(tiny_model: Path, tmp_path: Path)
     trainer.train()
     assert not any(torch.isfinite(weight).all() for weight in model.parameters()), (
         "TRL's ORPOTrainer keeps its weights finite with an over-long prompt among the rows: upstream has mended it. "
-        "Say so in README.md and CHANGELOG.md, and remove this test"
+        "Say so in docs/data.md and CHANGELOG.md, and remove this test"
     )
 
 

@@ -15,9 +15,10 @@ from transformers import AutoModelForCausalLM
 from eval import dynamics
 from eval.session import COSTS
 from eval.suite import read_words
-from recipes.config import FORMAT, Dataset, Model, UserError, write_config, write_json
+from recipes.config import FORMAT, UserError, write_config, write_json
 from recipes.data import open_pairs, prepare
 from recipes.model import load_tokenizer
+from recipes.profiles import Dataset, Model
 
 PROFILE: dict[str, Any] = {"name": "tiny", "stop_tokens": ["<|im_end|>"], "pad_token": "<|pad|>"}
 UPDATES, HELD_OUT = 3, 5

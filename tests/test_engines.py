@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from families import FAMILIES, assert_same, model_of, rows_of
 from peft import LoraConfig
-from test_packed import FAMILIES, assert_same, model_of, rows_of
 from transformers import PreTrainedTokenizerFast
 
 from recipes.config import UserError

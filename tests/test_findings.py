@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from recipes.config import Dataset, Model, Policies, UserError
+from launch.pairs import check
+from recipes.config import UserError
 from recipes.examine import Split, examine
 from recipes.findings import (
     REASONS,
@@ -22,6 +23,7 @@ from recipes.findings import (
 )
 from recipes.model import load_tokenizer
 from recipes.policy import rule
+from recipes.profiles import Dataset, Model, Policies
 
 ROOT = Path(__file__).parent.parent
 IFEVAL = ROOT.parent / "shared" / "data" / "ifeval" / "input_data.jsonl"
@@ -232,5 +234,5 @@ def test_a_row_is_dropped_for_its_first_finding(look: Examine) -> None:
 )
 def test_a_policy_that_cannot_be_is_refused(policies: dict[str, str]) -> None:
     with pytest.raises(UserError, match=f"dataset.policies.{next(iter(policies))}="):
-        Policies(**policies).check()
-    Policies().check()
+        check(Policies(**policies))
+    check(Policies())

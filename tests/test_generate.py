@@ -13,8 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from eval import decode
 from eval.generate import Answer, Sampling, answer, answer_prompts
 from eval.load import load, load_renderer, prompt_ids
-from recipes.config import Dataset, Model, UserError, write_json
+from recipes.config import UserError, write_json
 from recipes.data import open_pairs, prepare
+from recipes.profiles import Dataset, Model
 
 DIALOGUES = [[{"role": "user", "content": "Where is it? " * (1 + size % 4) + str(size)}] for size in range(10)]
 Ask = Callable[..., list[list[Answer]]]

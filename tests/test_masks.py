@@ -11,10 +11,10 @@ import torch
 from kinds import STOPS, TEMPLATES, build, phi_3
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from recipes.config import Dataset, Model
 from recipes.data import demonstration, dialogues
 from recipes.examine import Tokenise
 from recipes.packing import collate, pack
+from recipes.profiles import Dataset, Model
 from recipes.render import Renderer
 
 SHIPPED = ["chatml", "llama-3", "zephyr", "pocket", "phi-3"]

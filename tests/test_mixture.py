@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from launch.pairs import sources
-from recipes.config import Dataset, Model, UserError
+from recipes.config import UserError
 from recipes.data import divide, prepare
 from recipes.examine import examine
 from recipes.mixture import check_shares, choose, sizes
 from recipes.model import load_tokenizer
 from recipes.policy import rule
+from recipes.profiles import Dataset, Model
 
 
 def write(path: Path, count: int, answer: str = "Yes.") -> Path:

@@ -1,5 +1,6 @@
 """What the README says is so: its commands, its table and its option reference."""
 
+import json
 import re
 import subprocess
 from importlib import import_module
@@ -9,17 +10,20 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from bench.__main__ import options
+from eval.readme import shown
 from eval.suite import NoOptions, read_words
 from launch.options import reference
 from launch.schema import register, resolve
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = [
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = dict.fromkeys(
     line.split("#")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", README, re.S)
+    for name in ("README.md", "docs/commands.md", "docs/data.md", "docs/rlhf.md")
+    for block in re.findall(r"```bash\n(.*?)```", (ROOT / name).read_text(), re.S)
     for line in block.splitlines()
-]
+)
 
 
 def recipe_of(command: str) -> list[str]:
@@ -39,7 +43,7 @@ def split(command: str) -> list[str]:
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command])
-def test_every_command_of_the_readme_exists_and_composes(command: str) -> None:
+def test_every_command_exists_and_composes(command: str) -> None:
     """`make test` is what runs this; the launcher's commands compose; `make compare` itself is run by CI below."""
     lines = recipe_of(command)
     assert lines, f"{command} runs nothing"
@@ -58,7 +62,7 @@ def test_every_command_of_the_readme_exists_and_composes(command: str) -> None:
 
 SUITE_COMMANDS = [
     (module, words)
-    for name in ("README.md", "docs/evaluation.md", "docs/judges.md")
+    for name in ("docs/commands.md", "docs/rlhf.md", "docs/evaluation.md", "docs/judges.md")
     for pattern in (r"python -m eval\.(\w+)([^`#\n]*)", r"make eval[^`\n]*SUITE=(\w+)[^`\n\"]*ARGS=\"([^\"]*)\"")
     for module, words in re.findall(pattern, (ROOT / name).read_text())
 ]
@@ -73,8 +77,15 @@ def test_every_suite_takes_the_options_that_the_documents_give_it(suite: str, wo
 
 
 def test_the_table_is_the_generated_one() -> None:
-    table = re.search(r"<!-- table: begin .*?-->\n\n(.*)\n<!-- table: end -->", README, re.S)
-    assert table and table.group(1) == (ROOT / "docs" / "comparison.md").read_text()
+    """The README's block follows from docs/comparison.json, and its figures are those of docs/comparison.md."""
+    block = re.search(r"<!-- table: begin .*?-->\n\n(.*)\n\n<!-- table: end -->", README, re.S)
+    rows = json.loads((ROOT / "docs" / "comparison.json").read_text())["rows"]
+    assert block and block.group(1) == shown(rows), "run `make docs RUNS=…`"
+    whole = (ROOT / "docs" / "comparison.md").read_text()
+    figures = [re.findall(r"-?\d[\d.,e+]*%?", line) for line in block.group(1).splitlines() if line.startswith("|")]
+    assert sum(map(len, figures)) > 50 and {figure for line in figures for figure in line} <= set(
+        re.findall(r"-?\d[\d.,e+]*%?", whole)
+    )
 
 
 def test_the_option_reference_is_the_generated_one() -> None:
@@ -91,11 +102,13 @@ def test_help_names_every_target() -> None:
         assert f"make {target} " in printed
 
 
-@pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"`((?:conf|recipes|launch|eval|doctor|pocket|bench|docs)/[\w./-]+)`", README)))
-)
-def test_the_files_it_names_are_there(path: str) -> None:
-    assert (ROOT / path).exists()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_it_names_are_there(page: Path) -> None:
+    text = page.read_text()
+    named = re.findall(r"`((?:conf|recipes|launch|eval|doctor|pocket|bench|docs|tests)/[\w./-]+)`", text)
+    linked = re.findall(r"\]\((?!https?:)([^)#\s]+)", text)
+    lost = [path for path in named if not (ROOT / path).exists()]
+    assert lost + [path for path in linked if not (page.parent / path).exists()] == []
 
 
 def test_the_lesson_is_short() -> None:

@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kinds import CONTROL, KINDS, STOPS, TEMPLATES, build, phi_3
 
-from recipes.config import Dataset, Model, UserError
+from recipes.config import UserError
 from recipes.examine import Tokenise
+from recipes.profiles import Dataset, Model
 from recipes.render import Refused, Renderer
 
 LOOK_ALIKES = st.sampled_from(

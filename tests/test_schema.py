@@ -10,7 +10,8 @@ from hydra import initialize_config_dir
 from trl import ModelConfig
 
 from launch.errors import explain
-from launch.schema import accumulate, import_trl_options, register, trl_options
+from launch.mirror import import_trl_options, trl_options
+from launch.schema import accumulate, register
 from recipes.config import UserError
 from recipes.reinforce import RLOOConfig
 from recipes.rewards import RewardConfig

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from datasets import Dataset as Rows
 
-from recipes.config import Dataset, UserError
+from recipes.config import UserError
 from recipes.pairs import Pair, read_pair
+from recipes.profiles import Dataset
 from recipes.sources import load_source
 
 

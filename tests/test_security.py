@@ -18,8 +18,9 @@ from launch.job import Outcome
 from launch.refuse import refuse_useless
 from launch.run import claim
 from launch.trust import refuse_words, unpinned
-from recipes.config import Model, Stage, UserError, write_text
+from recipes.config import Stage, UserError, write_text
 from recipes.model import load_tokenizer, pretrained
+from recipes.profiles import Model
 from recipes.rewards import load_classifier
 
 Compose = Callable[..., dict[str, Any]]

@@ -10,7 +10,8 @@ import transformers
 from peft import LoraConfig, get_peft_model
 
 from launch.shape import adapter_parameters, parameters, read_shape, saved_per_token
-from recipes.config import Shape, UserError
+from recipes.config import UserError
+from recipes.profiles import Shape
 
 CONF = Path(__file__).parent.parent / "conf"
 Compose = Callable[..., dict[str, Any]]

@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM
 
 from doctor.masks import Masked, masks
 from launch.show import show
-from recipes.config import Model, UserError
+from recipes.config import UserError
 from recipes.model import load_tokenizer
+from recipes.profiles import Model
 from recipes.trainers import DPOConfig, DPOTrainer, ORPOConfig, ORPOTrainer, SFTConfig, SFTTrainer
 
 Words = Callable[..., list[str]]

@@ -9,6 +9,7 @@ import pytest
 from eval.__main__ import evaluate_session
 from eval.claims import ACROSS, CLAIMS, write_claims
 from eval.load import load
+from eval.readme import shown
 from eval.rows import build_rows
 from eval.session import jobs_of, measured, sessions
 from eval.table import write_table
@@ -113,11 +114,29 @@ def test_four_pipelines_are_compared_pair_by_pair(session: Path, tmp_path: Path)
     assert "Holm over the 6 pairs" in text and text.count("| SFT : ORPO |") == 3
 
 
+def test_the_readme_shows_five_columns_within_a_page(session: Path, tmp_path: Path) -> None:
+    """The winner is named with each of its verdicts; no line of a cell is wider than an interval in percent."""
+    for seed in (0, 1):
+        rlhf = stage(tmp_path / f"seed-{seed}" / "rlhf", "rloo", 20, 1, [3.0, 4.0], seed)
+        found = json.loads((session / str(seed) / "job.json").read_text())["pipelines"]
+        edit(session, seed, pipelines=found | {"rlhf": [rlhf]})
+    write_table(session)
+    rows = json.loads((session / "table.json").read_text())["rows"]
+    text = shown(rows)
+    assert "**SFT → RM → RLOO wins most.**" in text and text.count("100.0% against ") == 3
+    assert "SFT → DPO 2.00 times the FLOPs and 4.00 times the device-seconds" in text
+    cells = [cell for line in text.splitlines() if line.startswith("| ") for cell in line.strip("| ").split(" | ")[1:]]
+    widest = max((part for cell in cells for part in cell.replace("not ", "<br>").split("<br>")), key=len)
+    assert len(widest) <= len("[100.0%, 100.0%]") + 2, widest
+    with pytest.raises(UserError, match="one setting"):
+        shown([*rows, rows[-1] | {"setting": "orpo.beta=2"}])
+
+
 def test_every_claim_of_the_paper_has_its_line(session: Path) -> None:
     write_claims(session)
     text = (session / "claims.md").read_text()
     assert all(text.count(f"| {claim.text} |") == 1 for claim in (*CLAIMS, *ACROSS))
-    assert "| device-seconds, ORPO / SFT → DPO: 0.62 | [0.62, 0.62] | supported |" in text, "25 against 10 + 30"
+    assert "| device-seconds, ORPO / SFT → DPO: 0.625 | [0.625, 0.625] | supported |" in text, "25 against 10 + 30"
 
 
 def edit(session: Path, job: int, **values: Any) -> None:

@@ -13,12 +13,13 @@ from datasets import DatasetDict
 from torch.nn.functional import log_softmax, logsigmoid
 from transformers import AutoModelForCausalLM
 
-from recipes.config import Dataset, Model, UserError
+from recipes.config import UserError
 from recipes.data import load_pairs, prepare
 from recipes.engines import PackedORPOTrainer
 from recipes.meter import Guard, Meter
 from recipes.model import load_tokenizer
 from recipes.packing import pack
+from recipes.profiles import Dataset, Model
 from recipes.trainers import DPOConfig, DPOTrainer, ORPOConfig, ORPOTrainer, SFTConfig, SFTTrainer
 
 KINDS: dict[str, Any] = {

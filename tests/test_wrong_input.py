@@ -13,7 +13,7 @@ from eval.answers import Kept
 from eval.endpoint import Endpoint, complete
 from eval.suite import NoOptions, run
 from eval.verdicts import log
-from launch.schema import is_mirror
+from launch.mirror import is_mirror
 from recipes.config import UserError
 
 FOREIGN = ["[]", "3", '"text"', "null", '{"a": 1}', '[{"a": 1}]', '{"chosen": [], "sampled": [], "greedy": []}', "{"]
