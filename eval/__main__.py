@@ -12,7 +12,7 @@ from typing import Any
 
 from eval.endpoint import Answering, Endpoint
 from eval.report import write_report
-from eval.session import jobs_of, measured, models_of, sessions
+from eval.session import answers_asked, jobs_of, measured, models_of, sessions
 from eval.suite import progress, run
 from eval.table import write_table
 from recipes.config import UserError, read_json
@@ -44,7 +44,7 @@ def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:
     from eval.stage import evaluate  # torch takes seconds that a table of old results need not wait for
 
     for result, (directory, settings) in missing.items():
-        with progress(2 * settings["prompts"], f"eval  {directory}") as advance:
+        with progress(answers_asked(settings), f"eval  {directory}") as advance:
             evaluate(directory, settings, result, advance, endpoint)
 
 

@@ -22,6 +22,7 @@ LOSSES = {
     "orpo": "ORPO, likelihood\n+ λ · odds ratio",
 }
 LOG_PROBS = {"dpo": ("logps_sum", "DPO, nats\nper answer"), "orpo": ("logps_mean", "ORPO, nats\nper token")}
+LINE = {"linewidth": 1.2, "marker": "o", "markersize": 2}  # a short training logs a single point
 COSTS = {"device_seconds": "device-seconds", "flops": "FLOPs", "computed_tokens": "tokens computed"}
 
 
@@ -32,7 +33,7 @@ def losses(trainings: list[Training]) -> str:
     def draw(panels: Sequence[Axes]) -> None:
         for axes, stage in zip(panels, stages, strict=True):
             for found in (found for found in trainings if found.stage == stage):
-                axes.plot(*found.curve("loss"), color=COLOURS[stage], linewidth=1.2)
+                axes.plot(*found.curve("loss"), color=COLOURS[stage], **LINE)
             axes.set(ylabel=LOSSES.get(stage, f"{stage}, loss"))
         along_pairs(panels[-1])
 
@@ -51,7 +52,7 @@ def log_probs(trainings: list[Training]) -> str:
             for place, found in enumerate(found for found in trainings if found.stage == stage):
                 for answer, line in (("chosen", "-"), ("rejected", "--")):
                     style = {"color": COLOURS[stage], "linestyle": line, "label": None if place else answer}
-                    axes.plot(*found.curve(f"{key}/{answer}"), linewidth=1.2, **style)
+                    axes.plot(*found.curve(f"{key}/{answer}"), **LINE, **style)
             axes.set(ylabel=label)
             axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 0.98))
         along_pairs(panels[-1])

@@ -29,13 +29,13 @@ class Training:
     @property
     def after(self) -> int:
         """How many pairs the pipeline had read when the stage was done."""
-        return self.before + self.record["updates"] * self.record["batch_size"]
+        return self.before + self.record["pairs"]
 
     def curve(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return pairs read and a logged value, both of shape (entries,); where it is not finite it is left out."""
         points = [(entry["step"], entry[name]) for entry in self.log if isinstance(entry.get(name), float)]
         steps, values = np.array(points, dtype=float).reshape(-1, 2).T
-        return self.before + steps * self.record["batch_size"], values
+        return self.before + steps * self.record["pairs"] / max(1, self.record["updates"]), values
 
 
 def trainings(rows: list[Row]) -> list[Training]:

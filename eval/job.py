@@ -6,7 +6,7 @@ python -m eval.job JOB STAGE
 import sys
 from pathlib import Path
 
-from eval.session import measured, read_job
+from eval.session import answers_asked, measured, read_job
 from eval.stage import evaluate
 from eval.suite import NoOptions, progress, run
 from recipes.config import UserError
@@ -24,7 +24,7 @@ def main(names: list[str], _: NoOptions) -> None:
     settings = read_job(job / "job.json")["evaluation"]
     result = measured(directory, settings)
     if not result.exists():
-        with progress(2 * settings["prompts"], f"eval  {directory}") as advance:
+        with progress(answers_asked(settings), f"eval  {directory}") as advance:
             evaluate(directory, settings, result, advance)
 
 

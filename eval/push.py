@@ -19,7 +19,7 @@ from huggingface_hub.utils import validate_repo_id
 from eval.session import console
 from eval.suite import run
 from recipes.config import UserError, read_config
-from recipes.secrets import redact
+from recipes.secrets import redact, without_password
 
 SENT = {
     *("config.json", "generation_config.json", "model.safetensors.index.json", "README.md", "chat_template.jinja"),
@@ -49,9 +49,9 @@ def main(names: list[str], options: Options) -> None:
     directory = given.parent if given.is_file() else given
     files = sent([given] if given.is_file() else sorted(given.iterdir()))
     who = "public" if options.public else "private"
-    console.print(f"{given} to {constants.ENDPOINT}/{target}, {who}", soft_wrap=True)
+    console.print(f"{given} to {without_password(constants.ENDPOINT)}/{target}, {who}", soft_wrap=True)
     for file in files:
-        console.print(f"  {file.stat().st_size:>14,}  {file.name}")
+        console.print(f"  {file.stat().st_size:>14,} bytes  {file.name}")
     left = sorted(path.name for path in directory.iterdir() if path not in files)
     console.print(f"  not sent: {', '.join(left) or 'nothing'}", soft_wrap=True)
     card = directory / "README.md"
@@ -133,8 +133,10 @@ def upload(directory: Path, target: str, files: list[str], public: bool) -> None
     except UserError:
         raise
     except Exception as error:  # the hub's client has its own, that of the network beneath it others
-        reason = redact(" ".join(str(error).split()))[:200]
-        raise UserError(f"{constants.ENDPOINT} did not take it ({reason}): the same command tries again") from None
+        reason = without_password(redact(" ".join(str(error).split())))[:200]
+        raise UserError(
+            f"{without_password(constants.ENDPOINT)} did not take it ({reason}): the same command tries again"
+        ) from None
     console.print(f"sent: {commit.commit_url}", soft_wrap=True)
 
 

@@ -25,13 +25,12 @@ COSTS = (
 
 
 def sessions(words: list[str]) -> list[Path]:
-    """Return the session directories named, or the newest one.
+    """Return the session directories named, or the newest one that trained something.
 
     Raises:
         UserError: a directory is no session, or there is none at all.
     """
-    finished = {path.parent.parent for path in (RUNS / "_sessions").glob("*/*/job.json")}  # a killed one has none
-    chosen = [Path(word) for word in words] or sorted(finished)[-1:]
+    chosen = [Path(word) for word in words] or newest()
     if not chosen:
         raise UserError(
             "nothing has been trained yet: run `make compare` first, or name a directory under runs/_sessions"
@@ -40,6 +39,23 @@ def sessions(words: list[str]) -> list[Path]:
         if not any(path.glob("*/job.json")):
             raise UserError(f"{path} is no session of the launcher: name a directory under runs/_sessions")
     return chosen
+
+
+def newest() -> list[Path]:
+    """Return the newest session that trained something, in a list; it is named where a newer one trained nothing."""
+    jobs = sorted((RUNS / "_sessions").glob("*/*/job.json"), key=lambda path: -path.stat().st_mtime)
+    found = list(dict.fromkeys(path.parent.parent for path in jobs))
+    useful = [session for session in found if any(job["pipelines"] for job in jobs_of(session))][:1]
+    if useful and useful != found[:1]:
+        console.print(f"{found[0]} trained nothing: taking {useful[0]}", soft_wrap=True)
+    return useful
+
+
+def answers_asked(settings: dict[str, Any]) -> int:
+    """Return how many answers an evaluation asks for: to every prompt a greedy and a sampled one."""
+    manifest = Path(settings["pairs"], "manifest.json")  # the evaluation says so where it is gone
+    there = read_json(manifest)["pairs"].get("test", 0) if manifest.exists() else settings["prompts"]
+    return 2 * min(settings["prompts"], there)
 
 
 def jobs_of(session: Path) -> list[dict[str, Any]]:

@@ -6,11 +6,14 @@ Exit status: 0 where everything was recovered from. What was not leaves its dire
 """
 
 import argparse
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -19,12 +22,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from faults import mounts
 from faults.examine import weights
+from faults.kills import marked
 from faults.life import NotRecovered, Patient, Undisturbed
 from faults.plan import Fault, Life, plan
 from faults.report import Tally, write
 from faults.subjects import SUBJECTS, command, make_inputs, start
 from launch.progress import Speed
 
+OURS = ".faults"  # marks a directory that may be emptied
 MOUNTED = ("full disk", "read-only directory")
 console = Console(highlight=False, markup=False)
 
@@ -36,15 +41,29 @@ def main(options: argparse.Namespace) -> int:
     lives = [possible(life, tally) for life in plan(options.kills, options.seed, options.subjects)]
     lives = [life for life in lives if life.faults and options.life in (None, life.number)]
     make_ready(work)
-    with ThreadPoolExecutor(options.workers) as workers:
-        subjects = list(dict.fromkeys(life.subject for life in lives))
-        known = dict(zip(subjects, workers.map(lambda subject: undisturbed(subject, work), subjects), strict=True))
-        with bar() as progress:
-            task = progress.add_task("faults", total=sum(len(life.faults) for life in lives))
-            treatment = Treatment(tally, options.seed, lambda: progress.advance(task))
-            list(workers.map(lambda life: treatment.give(life, work, known[life.subject]), lives))
+    subjects = list(dict.fromkeys(life.subject for life in lives))
+    with ThreadPoolExecutor(options.workers) as workers, bar() as progress:
+        known = {}
+        task = progress.add_task("undisturbed", total=len(subjects))
+        for subject, ends in zip(
+            subjects, workers.map(lambda subject: undisturbed(subject, work), subjects), strict=True
+        ):
+            known[subject] = ends
+            progress.advance(task)
+        task = progress.add_task("faults", total=sum(len(life.faults) for life in lives))
+        treatment = Treatment(tally, options.seed, lambda: progress.advance(task))
+        list(workers.map(lambda life: treatment.give(life, work, known[life.subject]), lives))
     console.print(write(tally, options.seed, work))
     return 0 if tally.recovered == tally.total else 1
+
+
+def stop(work: Path) -> None:
+    """End all that was started, at once: what it wrote is nobody's."""
+    for pid in marked(f"{work.resolve()}/", whole=False):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    console.print(f"stopped; what was found until then is in {work}/faults.md", soft_wrap=True)
+    os._exit(130)  # threads still wait for what was killed, and would start it again
 
 
 def possible(life: Life, tally: Tally) -> Life:
@@ -56,9 +75,16 @@ def possible(life: Life, tally: Tally) -> Life:
 
 
 def make_ready(work: Path) -> None:
-    """Empty the directory of work and make what is trained on."""
+    """Empty the directory of work and make what is trained on.
+
+    Raises:
+        SystemExit: the directory holds something, and not what an earlier run left.
+    """
+    if work.exists() and any(work.iterdir()) and not (work / OURS).exists():
+        sys.exit(f"error: --work={work} holds other files, and would be emptied: name another directory")
     shutil.rmtree(work, ignore_errors=True)
     (work / "inputs").mkdir(parents=True)
+    (work / OURS).touch()
     make_inputs(work / "inputs")
 
 
@@ -134,4 +160,8 @@ def arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main(arguments()))
+    given = arguments()
+    try:
+        sys.exit(main(given))
+    except KeyboardInterrupt:
+        stop(given.work)

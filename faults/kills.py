@@ -52,12 +52,16 @@ def started(pid: int) -> float:
         return float("inf")
 
 
-def marked(mark: str) -> dict[int, bool]:
-    """Return the processes with `mark` in their environment, and whether each is a stage's: its output is a log."""
+def marked(mark: str, whole: bool = True) -> dict[int, bool]:
+    """Return the processes with `mark` in their environment, and whether each is a stage's: its output is a log.
+
+    Without `whole` also those whose mark only begins so.
+    """
+    wanted = f"FAULTS_MARK={mark}{chr(0) if whole else ''}".encode()
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if f"FAULTS_MARK={mark}\0".encode() in (entry / "environ").read_bytes():
+            if wanted in (entry / "environ").read_bytes():
                 found[int(entry.name)] = (entry / "fd" / "1").readlink().name == "log.txt"
     return found
 

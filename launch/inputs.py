@@ -29,6 +29,11 @@ def find_model(model: dict[str, Any]) -> Start:
             raise UserError(
                 f"{path} holds no config.json: model.model_name_or_path must be a Transformers model directory"
             )
+        if (path / "adapter_config.json").exists():
+            raise UserError(
+                f"{path} holds an adapter, which Transformers would put onto the model silently: merge the two first, "
+                "or move adapter_config.json away"
+            )
         return Start(str(path), None, fingerprint(path))
     if looks_local(model["model_name_or_path"]):
         raise UserError(f"{path} does not exist: check model.model_name_or_path")

@@ -92,7 +92,7 @@ def kept(outcome: Outcome, directory: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        outcome.fail(INTERRUPTED, str(error) or "interrupted: the same command goes on from the last checkpoint")
+        outcome.fail(INTERRUPTED, str(error) or "interrupted: the same command goes on")
         raise
     except UserError as error:
         outcome.fail(USER, str(error))

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def device_names(configs: list[dict[str, Any]]) -> list[str]:
     """Return the devices that are lent: those named, else those that CUDA would see; none where jobs train on CPUs.
 
     Raises:
-        UserError: jobs of one sweep name different ones.
+        UserError: jobs of one sweep name different ones, or CUDA_VISIBLE_DEVICES one twice.
     """
     launchers = [config["launcher"] for config in configs]
     if any(launcher != launchers[0] for launcher in launchers):
@@ -104,7 +105,12 @@ def device_names(configs: list[dict[str, Any]]) -> list[str]:
     if all(config["hardware"]["use_cpu"] for config in configs):
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [str(number) for number in range(len(gpu_memories()))] if visible is None else visible.split(",")
+    if visible is None:
+        return [str(number) for number in range(len(gpu_memories()))]
+    names = list(takewhile(lambda name: name not in ("", "-1"), map(str.strip, visible.split(","))))  # as CUDA reads it
+    if len({*names}) < len(names):
+        raise UserError(f"CUDA_VISIBLE_DEVICES={visible}: name each device once, such as 0,1")
+    return names
 
 
 def needed(config: dict[str, Any], names: list[str]) -> int:

@@ -4,10 +4,21 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from launch.warm import Process
+
+BESIDE = 65  # columns that the bar takes beside a stage's path
 
 
 class Speed(ProgressColumn):
@@ -24,20 +35,21 @@ def watch(process: Process, directory: Path, title: str, console: Console) -> No
         TextColumn("{task.description}", markup=False),
         *(BarColumn(bar_width=24), MofNCompleteColumn(), Speed(), TimeRemainingColumn(elapsed_when_finished=True)),
     )
+    name = str(directory) if len(str(directory)) + BESIDE < console.width or not console.is_terminal else directory.name
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(f"{title:>5}  {directory}", total=None)
+        task = progress.add_task(f"{title:>5}  {name}", total=None)
         while process.poll() is None:
-            show(progress, task, directory / "progress")
+            show(progress, task, f"{title:>5}  {name}", directory / "progress")
             time.sleep(0.1)
         if process.returncode == 0:
             total = progress.tasks[0].total or 1
             progress.update(task, completed=total, total=total)
 
 
-def show(progress: Progress, task: object, file: Path) -> None:
-    """Move the bar to what the stage last wrote."""
+def show(progress: Progress, task: TaskID, name: str, file: Path) -> None:
+    """Move the bar to what the stage last wrote: how much of how much is done, and of what if not of its updates."""
     try:
-        step, total = map(int, file.read_text().split())
+        step, total, *what = file.read_text().split()
+        progress.update(task, completed=int(step), total=int(total), description=" ".join([name, *what]))
     except (OSError, ValueError):
         return
-    progress.update(task, completed=step, total=total)  # type: ignore[arg-type]

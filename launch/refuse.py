@@ -24,6 +24,7 @@ OWNED = {
     "fsdp": "hardware.strategy",
     "deepspeed": "hardware.strategy",
 }
+DEVICE = re.compile(r"0|[1-9]\d*|(GPU|MIG)-[\w/-]+")  # what CUDA_VISIBLE_DEVICES takes, in one way each
 RATES = ("memory_gb", "tflops", "utilisation")
 OUTER = {"lm_head", "embed_tokens", "score"}  # what adapters can be on beside the matrices of the layers
 
@@ -88,7 +89,7 @@ def refuse_launcher(launcher: dict[str, Any]) -> None:
     if launcher["name"] not in LAUNCHERS:
         raise UserError(f"launcher.name={launcher['name']}: use {' or '.join(LAUNCHERS)}")
     devices, at_once = launcher["devices"], launcher["at_once"]
-    if devices is not None and not 0 < len(devices) == len({*devices}):
+    if devices is not None and not (0 < len(devices) == len({*devices}) and all(map(DEVICE.fullmatch, devices))):
         raise UserError(f"launcher.devices=[{','.join(devices)}]: name each device once, such as [0,1]")
     if at_once is not None and at_once < 1:
         raise UserError(f"launcher.at_once={at_once}: one job at a time is the least")

@@ -146,7 +146,7 @@ def main(words: list[str]) -> int:
         console.print(f"error: {error}", style="red", soft_wrap=True)
         return DIFFERS if isinstance(error, StageFailed) else 2
     except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on from the last checkpoint")
+        console.print("interrupted: the same command goes on")
         return 130
 
 

@@ -25,7 +25,7 @@ from launch.tracker import unreachable_tracker
 from launch.warm import start, stop
 from recipes.config import OUT_OF_MEMORY, DamagedConfig, UserError, done, read_config, write_config
 from recipes.process import interrupt_on_signals
-from recipes.secrets import scrub
+from recipes.secrets import scrub, without_password
 from recipes.versions import versions
 from recipes.whole import remove_leftovers
 
@@ -77,8 +77,8 @@ def run_stage(planned: Planned, group: str) -> None:
         if (directory / "adapter").is_dir() and not (directory / "model").is_dir():
             run(module("recipes.merge", directory), directory, "merge", environment, warm)
         if config["options"]["save_total_limit"] is not None:  # without a limit they stay, for `eval.dynamics`
-            for checkpoint in directory.glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
+            for checkpoint in directory.glob("checkpoint-[0-9]*"):
+                checkpoint.unlink() if checkpoint.is_symlink() else shutil.rmtree(checkpoint)
         (directory / FINISHED).rename(directory / "record.json")
 
 
@@ -87,7 +87,7 @@ def log_offline_where_needed(report_to: str | list[str] | None, environment: dic
     if address := unreachable_tracker(report_to):
         environment["WANDB_MODE"] = "offline"
         console.print(
-            f"       W&B at {address} cannot be reached: logging offline; send it later by "
+            f"       W&B at {without_password(address)} cannot be reached: logging offline; send it later by "
             f"`wandb sync {environment['WANDB_DIR']}/wandb/offline-run-*`",
             soft_wrap=True,
         )
@@ -220,7 +220,7 @@ def main(words: list[str]) -> int:
         console.print(f"error: {error}", style="red", soft_wrap=True)
         return 1 if isinstance(error, StageFailed) else 2
     except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on from the last checkpoint")
+        console.print("interrupted: the same command goes on")
         return 130
     return 0
 

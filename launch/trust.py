@@ -15,6 +15,7 @@ HYDRA = re.compile(r"[+~/]*([^=]*@)?hydra\b")
 REFUSED = {
     "trust_remote_code": "code of a model's repository is never run here: name a model that Transformers itself knows",
     "hub_token": "it would be written into config.yaml: export HF_TOKEN instead",
+    "save_only_model": "its checkpoints could not be resumed, and so older ones would stay: leave it out",
     "push_to_hub": "it would publish logs and checkpoints, and a hub that fails would stop the training: "
     "`make push RUN=… TO=…` sends the finished model alone",
 }

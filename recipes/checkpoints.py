@@ -42,7 +42,7 @@ def newest_whole(directory: Path) -> str | None:
 
 def checkpoints(directory: Path) -> list[Path]:
     """Return a stage's checkpoints, the oldest first."""
-    return sorted(directory.glob("checkpoint-*"), key=step)
+    return sorted(directory.glob("checkpoint-[0-9]*"), key=step)
 
 
 def step(checkpoint: Path) -> int:

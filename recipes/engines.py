@@ -149,7 +149,7 @@ class PackedDPOTrainer(PackedTrainer, DPOTrainer):
             sums = self.reference_sums(inputs).T.tolist()
             found |= {place: (chosen, rejected) for place, (chosen, rejected) in zip(batch, sums, strict=True)}
             if own == 0:
-                write_text(Path(str(self.args.output_dir)) / "progress", f"{done + 1} {rounds}")
+                write_text(Path(str(self.args.output_dir)) / "progress", f"{done + 1} {rounds} reference")
         shares: Any = gather_object([found])
         return {place: sums for share in shares for place, sums in share.items()}
 

@@ -172,7 +172,7 @@ def device() -> str:
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
-    """Write weights and tokenizer, whole or not at all.
+    """Write weights and tokenizer, whole or not at all; without the code that the start's files may name.
 
     Raises:
         UserError: a weight is not finite; nothing is written.
@@ -181,6 +181,8 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
     if bad:
         raise UserError(f"{len(bad)} weights are not finite ({bad[0]}, …): nothing was saved; lower the learning rate")
     unfinished = directory.with_name(f".{directory.name}.partial")
+    model.config.__dict__.pop("auto_map", None)
+    tokenizer.init_kwargs.pop("auto_map", None)
     try:
         model.save_pretrained(str(unfinished))
         tokenizer.save_pretrained(str(unfinished))

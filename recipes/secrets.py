@@ -32,6 +32,11 @@ def redact(text: str) -> str:
     return text
 
 
+def without_password(address: str) -> str:
+    """Return an address without the user and the password that it may hold."""
+    return re.sub(r"://[^/@]*@", f"://{HIDDEN}@", address)
+
+
 def scrub(path: Path) -> None:
     """Replace every known secret in a log that libraries wrote, if it holds one."""
     known = [secret.encode() for secret in secrets()]

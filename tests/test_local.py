@@ -172,7 +172,13 @@ def test_what_cannot_run_is_refused_before_any_job(compose: Callable[..., dict[s
         needed(compose(*local, "hardware.processes=2", "launcher.devices=[0]"), ["0"])
     with pytest.raises(UserError, match="belong to the whole sweep"):
         device_names([compose(*local, f"launcher.at_once={count}") for count in (1, 2)])
-    for word in ("launcher.devices=[0,0]", "launcher.devices=[]", "launcher.at_once=0"):
+    for word in (
+        "launcher.devices=[0,0]",
+        "launcher.devices=[]",
+        "launcher.devices=['0,1',1]",
+        "launcher.devices=['00',0]",
+        "launcher.at_once=0",
+    ):
         with pytest.raises(UserError, match="launcher"):
             refuse_useless(compose(*local, word))
 
