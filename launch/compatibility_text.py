@@ -9,9 +9,9 @@ is composed, and names the nearest that works. Columns: one process, then severa
 
 - **tested**: in float32 `tests/test_compatibility.py` trains it on two processes of a CPU, two updates of plain
   gradient descent on a tiny Llama (LoRA's base in float32 too), and compares every weight with those of one process,
-  to 1e-5. FSDP2 is there by a shim of the tests, since Accelerate asks for a GPU; ZeRO by DeepSpeed itself, with gloo
-  in place of the operator that it would compile for a CPU, where its offload goes its own way but moves nothing. One
-  process is trained there too.
+  to 1e-5. FSDP2 is there by a shim of the tests, since Accelerate asks for a GPU; ZeRO by DeepSpeed itself, which the
+  test starts with gloo in place of the operator that it would compile for a CPU; its offload goes its own way there,
+  but moves nothing. One process is trained there too.
 - **runs**: likewise, but RLOO's processes draw answers of their own: no weights are compared, the model must load.
 - *composed*: nothing is known against it and its options are made, but no test runs it. FSDP2 offloads from a GPU only.
 - A number: refused, for the reason below the table.
