@@ -16,8 +16,11 @@ def main(directories: list[str]) -> None:
     stages = [Stage.load(Path(directory)) for directory in directories]
     recipes = {stage.stage: import_module(f"recipes.{stage.stage}") for stage in stages}
     if find_spec("deepspeed"):
-        # DeepSpeed would compile an operator to sum over processes of a CPU, for a minute: gloo sums
-        vars(import_module("deepspeed.ops"))["__compatible_ops__"] = {}
+        deepspeed = import_module("deepspeed")
+        # it would compile an operator to sum over processes of a CPU, for a minute: gloo sums
+        vars(deepspeed.ops)["__compatible_ops__"] = {}
+        # as Accelerate does on a GPU: ZeRO-3 counts the processes while it loads
+        deepspeed.init_distributed("gloo", auto_mpi_discovery=False)
     gc.freeze()  # every training collects garbage several times, and would search all that was imported
     for stage in stages:
         try:
