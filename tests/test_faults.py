@@ -2,12 +2,13 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from random import Random
 
-from door import launch, record, start, wait_for_step
+from door import launch, record, run, start, wait_for_step
 
 from faults.examine import damaged, weights
 from faults.life import Patient, Undisturbed
@@ -111,6 +112,12 @@ def test_the_plan_has_as_many_kills_as_asked_for_and_is_the_same_every_time() ->
     assert sum(fault.kind in ("KILL", "TERM", "STOP then KILL") for fault in faults) == 200
     assert lives == plan(200, 0, list(SUBJECTS)) != plan(200, 1, list(SUBJECTS))
     assert {fault.moment for fault in faults} >= {"start-up", "training", "last save", "evaluation", "table"}
+
+
+def test_a_directory_of_others_is_not_emptied(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years")
+    said = run([sys.executable, "-m", "faults", "--kills", "1", "--work", str(tmp_path)], 1)
+    assert "holds other files" in said and (tmp_path / "thesis.txt").exists()
 
 
 def test_a_dozen_faults_are_recovered_from(tmp_path: Path) -> None:

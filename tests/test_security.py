@@ -14,14 +14,16 @@ from door import launch
 from safetensors.torch import load_file
 
 from eval.load import load_weights
+from launch.inputs import find_model
 from launch.job import Outcome
 from launch.refuse import refuse_useless
 from launch.run import claim
 from launch.trust import refuse_words, unpinned
 from recipes.config import Stage, UserError, write_text
-from recipes.model import load_tokenizer, pretrained
+from recipes.model import load_tokenizer, pretrained, save_model
 from recipes.profiles import Model
 from recipes.rewards import load_classifier
+from recipes.secrets import without_password
 
 Compose = Callable[..., dict[str, Any]]
 SECRET = "sk-not-a-word-anybody-says"  # pragma: allowlist secret
@@ -81,6 +83,26 @@ def test_code_of_a_model_is_refused_and_named(model: Path, tmp_path: Path) -> No
             load()
         assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_saved_names_no_code_and_an_adapter_beside_a_model_is_refused(model: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer_config.json"):
+        known = json.loads((model / name).read_text()) | {
+            "auto_map": {"AutoModel": "evil.Evil", "AutoTokenizer": "a.B"}
+        }
+        (model / name).write_text(json.dumps(known))
+    weights: Any = load_weights(str(model), None)
+    save_model(weights, load_tokenizer(Model("tiny", str(model)), str(model)), tmp_path / "saved")
+    for name in ("config.json", "tokenizer_config.json"):
+        assert "auto_map" not in (tmp_path / "saved" / name).read_text()
+    (model / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds an adapter"):
+        find_model({"model_name_or_path": str(model)})
+
+
+def test_an_address_is_shown_without_its_password() -> None:
+    assert without_password("https://me:word@hub.corp/a@b") == "https://(hidden)@hub.corp/a@b"
+    assert without_password("https://hub.corp/me@here") == "https://hub.corp/me@here"
 
 
 @pytest.mark.parametrize("option", ["hub_token=sk-secret", "trust_remote_code=true", "push_to_hub=true"])

@@ -1,6 +1,8 @@
 """Tables are sums and joins over files: made here by hand, so that every figure is known."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from eval.readme import shown
 from eval.rows import build_rows
 from eval.session import jobs_of, measured, sessions
 from eval.table import write_table
-from recipes.config import FORMAT, UserError, write_config
+from recipes.config import FORMAT, UserError, read_json, write_config, write_json
 
 SETTINGS = {"prompts": 2, "seed": 0, "pairs": "p", "max_new_tokens": 4, "gold": True}
 COST = {"pairs": 5, "tokens": 10, "computed_tokens": 20, "forward_passes_per_pair": 1.0, "flops": 1e3, "epochs": 1.0}
@@ -199,6 +201,22 @@ def test_pairs_and_models_that_were_removed_are_named(session: Path, tmp_path: P
     write_config(tmp_path / "seed-0" / "orpo", {"format": FORMAT, "stage": "orpo"})
     with pytest.raises(UserError, match="orpo/model was removed"):
         load(tmp_path / "seed-0" / "orpo")
+
+
+def test_the_newest_session_is_the_last_that_trained_something(
+    session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "elsewhere"
+    monkeypatch.setattr("eval.session.RUNS", runs)
+    with pytest.raises(UserError, match="nothing has been trained yet"):
+        sessions([])
+    for age, name in enumerate(("failed", "2026-01-01", "named")):  # the newest first, whatever the names are
+        shutil.copytree(session, runs / "_sessions" / name)
+        for job in (runs / "_sessions" / name).glob("*/job.json"):
+            if name == "failed":
+                write_json(job, read_json(job) | {"pipelines": {}})
+            os.utime(job, (1e9 - age, 1e9 - age))
+    assert sessions([]) == [runs / "_sessions" / "2026-01-01"]
 
 
 def test_a_directory_that_is_no_session_is_refused(tmp_path: Path) -> None:
