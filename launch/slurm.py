@@ -63,11 +63,12 @@ def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
         for number, part in enumerate([*shared_rounds(session, queue), queue]):
             before = arrays(jobs) if jobs or not number else ["<the above>"]  # a dry run has no ids
             jobs |= hand_in(part, session / "slurm", before)
-        follow(jobs, session)
     except UserError:
         if jobs:
             subprocess.run(["scancel", *arrays(jobs)], check=False)
         raise
+    try:
+        follow(jobs, session)
     except KeyboardInterrupt:
         console.print(
             f"the jobs go on without this: `squeue` lists them, `make table RUNS={session}` shows what is there, "

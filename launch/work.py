@@ -26,9 +26,10 @@ def work(directory: Path) -> None:
     """Train and evaluate the job of a directory.
 
     SIGUSR2, which Slurm sends before the time limit, ends it with a checkpoint and queues it again; SIGTERM, for
-    which `scancel` and preemption are the reasons, ends it with a checkpoint, and Slurm says what follows.
+    which `scancel` and preemption are the reasons, ends it with a checkpoint, and Slurm says what follows. Ctrl-C comes
+    as SIGINT to all processes of a terminal, then as the launcher's SIGTERM.
     """
-    for number in (signal.SIGTERM, signal.SIGUSR2):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, end)
     warm_up()
     attempt = {

@@ -85,6 +85,19 @@ def test_two_jobs_are_never_on_one_device(swept: tuple[Path, dict[Path, int]]) -
     assert together and all(one["devices"] != other["devices"] for one, other in together)
 
 
+def test_ctrl_c_reaches_all_processes_at_once_and_every_job_saves_a_checkpoint(words: Words, tmp_path: Path) -> None:
+    training = ["pipeline=orpo", "orpo.max_steps=5000", "orpo.learning_rate=1e-5", "orpo.save_steps=10000"]
+    process = start(*SWEEP[:3], "orpo.beta=0.1,0.2", *words(tmp_path, *training))
+    while len([file for file in tmp_path.glob("*/*/orpo-*/progress") if not file.read_text().startswith("0 ")]) < 2:
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=240)
+    assert process.returncode == 130, printed
+    assert [len(list(directory.glob("checkpoint-*"))) for directory in stages(tmp_path)] == [1, 1], printed
+    assert not running_in(tmp_path)
+
+
 def test_a_stage_out_of_memory_goes_on_with_half_the_micro_batch_to_the_same_weights(
     swept: tuple[Path, dict[Path, int]], words: Words, tmp_path: Path
 ) -> None:
