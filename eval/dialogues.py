@@ -9,9 +9,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from eval.answers import Answer, Sampling
-from eval.decode import decode
 from eval.endpoint import Endpoint
-from eval.generate import answer
+from eval.generate import answer, spoken
 from eval.load import load, load_renderer, load_tokenizer, load_weights, prompt_ids
 from recipes.profiles import Model
 from recipes.render import Message, Renderer
@@ -51,8 +50,8 @@ class Speaker:
         """Yield an answer to each dialogue, in order."""
         asked = [(ids, 0) for ids in self.prompt_ids(dialogues)]
         found: dict[int, Answer] = {}
-        for place, ids, stopped in decode(self.model, self.stops, asked, sampling):
-            found[place] = Answer(str(self.tokenizer.decode(ids, skip_special_tokens=True)), len(ids), stopped)
+        for place, said in spoken(self.model, self.tokenizer, self.stops, asked, sampling):
+            found[place] = said
             advance(1)
         yield from (found[place] for place in range(len(dialogues)))
 

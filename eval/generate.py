@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from eval.answers import Answer, Kept, Sampling, content_key
 from eval.decode import decode
 from eval.endpoint import Endpoint, answers_from
@@ -91,6 +93,12 @@ def produce(
         served = endpoint if endpoint.model else replace(endpoint, model=source(directory)[0])
         yield from answers_from(served, asked, stops, sampling)
         return
-    model, tokenizer, stops = load(directory)
+    yield from spoken(*load(directory), asked, sampling)
+
+
+def spoken(
+    model: Any, tokenizer: PreTrainedTokenizerBase, stops: list[int], asked: list[tuple[Any, int]], sampling: Sampling
+) -> Iterator[tuple[int, Answer]]:
+    """Yield the place and the answer of each prompt and sample as a loaded model gives them, in text."""
     for place, ids, stopped in decode(model, stops, asked, sampling):
         yield place, Answer(str(tokenizer.decode(ids, skip_special_tokens=True)), len(ids), stopped)

@@ -5,6 +5,7 @@
 prints it again from the files.
 """
 
+import re
 import sys
 from collections.abc import Iterable
 from itertools import groupby
@@ -29,6 +30,8 @@ ORDER = (
     *("engine", "device-seconds", "peak memory, GB", "pairs read", "tokens", "tokens computed"),
     *("forward passes per pair", "FLOPs"),
 )
+DECISIVE = ("gold reward, temperature 1", "win rate against SFT", "pairs ranked right", "FLOPs")
+UNBOUNDED = 10_000  # columns of a terminal that has room for everything
 BUDGETS = {"pairs": "pairs read", "tokens": "tokens", "flops": "FLOPs", "seconds": "device-seconds"}
 
 
@@ -42,8 +45,9 @@ def write_table(session: Path) -> None:
     models = ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
     parts = [(models, cells(rows)), *matrices(rows)]
     said = [*notes(rows), *explain(rows), *missing(jobs)]
-    for name, lines in parts:
-        show(name, lines)
+    fits = [show(name, lines) for name, lines in parts]
+    if not all(fits):
+        console.print(f"In short: * is better or worse by its verdict; all figures: {session}/table.md", soft_wrap=True)
     for line in said:
         console.print(line, soft_wrap=True)
     text = [line for _, lines in parts for line in [*markdown(lines), ""]]
@@ -68,14 +72,36 @@ def rows_of(session: Path) -> list[Row]:
     return build_rows(ready)
 
 
-def show(title: str, lines: list[list[str]]) -> None:
-    """Print one table, head first, to the terminal."""
+def show(title: str, lines: list[list[str]]) -> bool:
+    """Print one table, head first, to the terminal; in short, and False, where words would have to be broken."""
+    whole = drawn(title, lines)
+    least = console.measure(whole, options=console.options.update_width(UNBOUNDED)).minimum
+    fits = least <= console.width
+    console.print(whole if fits else drawn(f"{title}, in short".lstrip(", "), shortened(lines)))
+    return fits
+
+
+def drawn(title: str, lines: list[list[str]]) -> Table:
+    """Return a table, head first, as the terminal draws it: an interval, a verdict and a p have lines of their own."""
     table = Table(title=title, title_justify="left")
     for place, name in enumerate(lines[0]):
         table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
     for line in lines[1:]:
         table.add_row(*(cell.replace(" [", "\n[").replace("] ", "]\n").replace(", p", "\np") for cell in line))
-    console.print(table)
+    return table
+
+
+def shortened(lines: list[list[str]]) -> list[list[str]]:
+    """Return a table without spreads, intervals and p, verdicts as stars; of a line a setting, only what decides."""
+    kept = [place for place, name in enumerate(lines[0]) if name in DECISIVE or name not in ("stages", *ORDER)]
+    head, *rest = [[line[place] for place in kept] for line in lines]
+    return [head, *([line[0], *map(starred, line[1:])] for line in rest)]
+
+
+def starred(cell: str) -> str:
+    """Return a cell's number, starred where its verdict is better or worse."""
+    mean = re.sub(r" ± \S+| \[[^]]*\]|, p .*", "", cell)
+    return re.sub(r" (better|worse)$", " *", mean).removesuffix(" not distinguishable")
 
 
 def cells(rows: list[Row]) -> list[list[str]]:

@@ -23,7 +23,7 @@ from launch.progress import watch
 from launch.strategy import with_deepspeed
 from launch.tracker import unreachable_tracker
 from launch.warm import start, stop
-from recipes.config import OUT_OF_MEMORY, DamagedConfig, UserError, done, read_config, write_config
+from recipes.config import OUT_OF_MEMORY, UNMERGED, DamagedConfig, UserError, done, read_config, write_config
 from recipes.process import interrupt_on_signals
 from recipes.secrets import scrub, without_password
 from recipes.versions import versions
@@ -32,7 +32,6 @@ from recipes.whole import remove_leftovers
 console = Console(stderr=True, highlight=False, markup=False)  # a path may hold brackets
 SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps")  # their product is of the experiment
 PLACES = ("pairs", "start", "reward_model")  # what a stage reads, and `eval` after it: may be moved with runs/
-FINISHED = "record.partial.json"  # trained, but adapters not merged yet
 
 
 class OutOfMemory(UserError):
@@ -69,7 +68,7 @@ def run_stage(planned: Planned, group: str) -> None:
         if config["options"]["deepspeed"]:
             environment = with_deepspeed(environment)
         warm = config["options"]["use_cpu"] and config["processes"] == 1
-        if not (directory / FINISHED).exists():
+        if not (directory / UNMERGED).exists():
             log_offline_where_needed(config["options"]["report_to"], environment)
             nodes = config.get("nodes", 1)
             command = training(config["stage"], directory, config["processes"], nodes, rendezvous())
@@ -79,7 +78,7 @@ def run_stage(planned: Planned, group: str) -> None:
         if config["options"]["save_total_limit"] is not None:  # without a limit they stay, for `eval.dynamics`
             for checkpoint in directory.glob("checkpoint-[0-9]*"):
                 checkpoint.unlink() if checkpoint.is_symlink() else shutil.rmtree(checkpoint)
-        (directory / FINISHED).rename(directory / "record.json")
+        (directory / UNMERGED).rename(directory / "record.json")
 
 
 def log_offline_where_needed(report_to: str | list[str] | None, environment: dict[str, str]) -> None:
@@ -141,7 +140,7 @@ def read_config_or_mend(directory: Path, planned: dict[str, Any]) -> dict[str, A
 
 def discard_damaged_record(directory: Path) -> None:
     """Let a stage whose record is no JSON any more be trained again: the same command gives the same weights."""
-    for name in (FINISHED, "record.json"):
+    for name in (UNMERGED, "record.json"):
         try:
             json.loads((directory / name).read_bytes())
         except FileNotFoundError:

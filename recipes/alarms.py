@@ -16,8 +16,8 @@ from recipes.config import Stage, UserError
 from recipes.model import check_loadable
 
 SHARDING = {"fsdp2": DistributedType.FSDP, "zero2": DistributedType.DEEPSPEED, "zero3": DistributedType.DEEPSPEED}
-# How far DPO's first loss may be from ln 2, in float32 and in less: policy and reference are computed in other batches.
-CLOSE = {True: 0.02, False: 1e-3}
+# How far DPO's first loss may be from ln 2, as policy and reference are computed in other batches: whether in float32.
+CLOSE = {True: 1e-3, False: 0.02}
 
 
 def check_machine(trainer: Trainer, stage: Stage) -> None:
@@ -80,7 +80,7 @@ def check_first_loss(args: Any, loss: float, exact: bool) -> None:
     Raises:
         UserError: it is another one.
     """
-    if args.loss_type == ["sigmoid"] and args.disable_dropout and not abs(loss - math.log(2)) < CLOSE[not exact]:
+    if args.loss_type == ["sigmoid"] and args.disable_dropout and not abs(loss - math.log(2)) < CLOSE[exact]:
         raise UserError(
             f"DPO's first loss is {loss:.4f} and not ln 2 = {math.log(2):.4f}: its reference is not the model that it "
             "starts from; remove this stage's directory and the stage before it, and run again"

@@ -15,6 +15,8 @@ from recipes.whole import write_text as write_text
 FORMAT = 1
 # How the line begins that a stage leaves when its device has too little memory: the launcher may split it further.
 OUT_OF_MEMORY = "out of memory"
+# The record of a training whose adapters are not merged yet; the launcher renames it when they are.
+UNMERGED = "record.partial.json"
 
 
 class UserError(Exception):

@@ -15,7 +15,7 @@ from transformers import Trainer, set_seed
 
 from recipes.alarms import Alarms, check_machine, check_saved
 from recipes.checkpoints import Interruption, Keeper, newest_checkpoint
-from recipes.config import OUT_OF_MEMORY, Stage, UserError, write_json, write_text
+from recipes.config import OUT_OF_MEMORY, UNMERGED, Stage, UserError, write_json, write_text
 from recipes.merge import keep_base
 from recipes.meter import Guard, Meter
 from recipes.model import save_model
@@ -27,7 +27,6 @@ Options = TypeVar("Options")
 INTERRUPTED = 130
 # CUDA's allocator, PyTorch's on a CPU, cuBLAS
 NO_MEMORY = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
-UNMERGED = "record.partial.json"  # renamed by the launcher once adapters are merged: then the stage is done
 
 
 def main(train: Callable[[Stage], None]) -> None:

@@ -158,9 +158,8 @@ def peft_config(stage: Stage) -> PeftConfig | None:
             f"model.lora_dropout={stage.model_options['lora_dropout']} would do nothing, dropout is off everywhere: "
             "set it to 0, or sft.disable_dropout, dpo.disable_dropout and orpo.disable_dropout to false"
         )
-    task: dict[str, Any] = (
-        {"lora_task_type": "SEQ_CLS"} if stage.stage == REWARD else {}
-    )  # then PEFT trains the head whole
+    # with this task PEFT trains a reward model's head whole
+    task: dict[str, Any] = {"lora_task_type": "SEQ_CLS"} if stage.stage == REWARD else {}
     return get_peft_config(ModelConfig(**stage.model_options | task))
 
 

@@ -1,4 +1,4 @@
-"""Processes that do not outlive the one that started them."""
+"""How processes end and are seen: with the one that started them, on signals, and under a name."""
 
 import ctypes
 import math

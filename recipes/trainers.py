@@ -30,19 +30,21 @@ from recipes.odds import log_probability_ratio
 
 __all__ = ["DPOConfig", "DPOTrainer", "ORPOConfig", "ORPOTrainer", "SFTConfig", "SFTTrainer"]
 
-
 ENGINES = ("packed", "stock")
 # TRL's own options that packed SFT and DPO heed, or that say how rows are tokenised, which is done by then.
 HEEDED = {
-    *("engine", "disable_dropout", "beta", "completion_only_loss", "activation_offloading", "max_length"),
-    *(
-        "precompute_ref_log_probs",
-        "precompute_ref_batch_size",
-        "truncation_mode",
-        "pad_to_multiple_of",
-        "pad_token",
-        "dataset_num_proc",
-    ),
+    "engine",
+    "disable_dropout",
+    "beta",
+    "completion_only_loss",
+    "activation_offloading",
+    "max_length",
+    "precompute_ref_log_probs",
+    "precompute_ref_batch_size",
+    "truncation_mode",
+    "pad_to_multiple_of",
+    "pad_token",
+    "dataset_num_proc",
 }
 
 # TRL's DPO and ORPO log different quantities under one name; a chart would lay them over each other.

@@ -13,8 +13,9 @@ from eval.claims import ACROSS, CLAIMS, write_claims
 from eval.load import load
 from eval.readme import shown
 from eval.rows import build_rows
-from eval.session import jobs_of, measured, sessions
-from eval.table import write_table
+from eval.session import console, jobs_of, measured, sessions
+from eval.suite import NoOptions
+from eval.table import main, write_table
 from recipes.config import FORMAT, UserError, read_json, write_config, write_json
 
 SETTINGS = {"prompts": 2, "seed": 0, "pairs": "p", "max_new_tokens": 4, "gold": True}
@@ -161,6 +162,23 @@ def test_settings_share_the_row_of_their_base_over_all_seeds(session: Path) -> N
     rows = build_rows(jobs_of(session))
     assert [(row.setting, row.seeds) for row in rows if row.pipeline == "base"] == [("", [0, 1])]
     assert len(rows) == 1 + 2 * 3
+
+
+@pytest.mark.parametrize("columns", [80, 400])
+def test_a_terminal_shows_what_it_has_room_for(
+    session: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """Seven rows: in 80 columns no word is broken, what decides is there, and where the rest is; in 400 all is."""
+    monkeypatch.setattr(console, "_width", columns)
+    edit(session, 0, overrides=["orpo.learning_rate=1e-05"])
+    edit(session, 1, overrides=["orpo.learning_rate=2e-05"])
+    main([str(session)], NoOptions())
+    printed = capsys.readouterr().out
+    drawing = [line for line in printed.splitlines() if line[:1] in "┏┃┡│└"]
+    words = {word for line in drawing for word in line.strip("┃│ ").split()}
+    assert {"orpo.learning_rate=1e-05", "2.00", "50.0%", "1.00e+03"} <= words and max(map(len, drawing)) <= columns
+    assert (f"all figures: {session}/table.md" in printed) == (columns == 80)
+    assert ("device-seconds" in words) == (columns == 400)
 
 
 def test_what_failed_is_named_and_compared_over_common_seeds(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
