@@ -60,7 +60,8 @@ def share(value: float) -> str:
 
 def probability(value: float) -> str:
     """Return a p with the digits that it deserves."""
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    digits = 3 if round(value, 3) != 0.05 else 4  # which side of 5% it lies on
+    return "p < 0.001" if value < 0.001 else f"p = {value:.{digits}f}"
 
 
 def explain(rows: list[Row]) -> list[str]:

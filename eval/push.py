@@ -34,7 +34,7 @@ LARGEST_TEXT = 2**26  # bytes
 class Options:
     """Where to, and who may see it."""
 
-    to: str = "???"
+    to: str = ""
     public: bool = False
     dry_run: bool = False
 
@@ -88,12 +88,15 @@ def repository(name: str) -> str:
     Raises:
         UserError: it is none.
     """
+    given = name
     try:
         validate_repo_id(name)
     except HFValidationError:
         name = ""
     if name.count("/") != 1:
-        raise UserError("say where to: TO=<organisation or user>/<name>")
+        raise UserError(
+            f"TO={given}: say where to, by TO=<organisation or user>/<name> of letters, digits, '.', '_' and '-'"
+        )
     return name
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from launch.command import module
 from launch.job import CRASH, Outcome, keep
 from launch.machine import gpu_memories
+from launch.progress import counting
 from launch.run import console
 from launch.sharing import shared_rounds
 from launch.table import fill_table
@@ -74,13 +75,14 @@ def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
     prepare(together, max(config["hardware"]["processes"] for config in configs))
     where = f" on devices {' '.join(names)}" if names else ""
     console.print(f"{len(queue)} jobs, {together} at once{where}; logs in {session}/<job>/log.txt", soft_wrap=True)
-    devices = Devices(names)
-    with ThreadPoolExecutor(together) as pool:
+    devices, rounds = Devices(names), [*shared_rounds(session, queue), queue]
+    with ThreadPoolExecutor(together) as pool, counting(sum(map(len, rounds)), "jobs", console) as advance:
         try:
-            for jobs in (*shared_rounds(session, queue), queue):
+            for jobs in rounds:
                 running = [pool.submit(run, place, needed(config, names), devices) for place, config in jobs.items()]
                 for job in as_completed(running):
                     job.result()
+                    advance()
                     if not all(other.done() for other in running):
                         fill_table(session)
         except BaseException:

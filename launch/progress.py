@@ -1,6 +1,8 @@
-"""The bar that moves while a stage trains, by what the stage writes to its `progress` file."""
+"""The bars that move while a stage trains, by what it writes to its `progress` file, and while jobs run."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -44,6 +47,15 @@ def watch(process: Process, directory: Path, title: str, console: Console) -> No
         if process.returncode == 0:
             total = progress.tasks[0].total or 1
             progress.update(task, completed=total, total=total)
+
+
+@contextmanager
+def counting(total: int, title: str, console: Console) -> Iterator[Callable[[], None]]:
+    """Draw how many of a number of things are done and the time left; what it gives is called after each."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda: progress.advance(task)
 
 
 def show(progress: Progress, task: TaskID, name: str, file: Path) -> None:

@@ -140,9 +140,7 @@ def submit(parameters: dict[str, Any], folder: Path, directories: list[Path]) ->
         jobs = executor.map_array(work, [directory.absolute() for directory in directories])
     except FailedJobError as error:
         reason = " ".join(str(error).split()).removeprefix("sbatch: error: ")
-        raise UserError(
-            f"Slurm refuses the job: {reason}; `python -m launch launcher.dry_run=true …` shows it"
-        ) from None
+        raise UserError(f"Slurm refuses the job: {reason}; launcher.dry_run=true shows what it is given") from None
     found = {job.job_id: directory for job, directory in zip(jobs, directories, strict=True)}
     console.print(f"handed to Slurm: {' '.join(found)}; logs in {folder}", soft_wrap=True)
     return found
