@@ -41,7 +41,9 @@ def main(options: argparse.Namespace) -> int:
     lives = [possible(life, tally) for life in plan(options.kills, options.seed, options.subjects)]
     lives = [life for life in lives if life.faults and options.life in (None, life.number)]
     make_ready(work)
-    subjects = list(dict.fromkeys(life.subject for life in lives))
+    subjects = [
+        subject for subject in reversed(SUBJECTS) if subject in {life.subject for life in lives}
+    ]  # longest first
     with ThreadPoolExecutor(options.workers) as workers, bar() as progress:
         known = {}
         task = progress.add_task("undisturbed", total=len(subjects))

@@ -11,7 +11,7 @@ from faults.subjects import SUBJECTS
 
 LENGTH = 5  # faults of one life at most
 # Of a hundred kills, how many hit each subject; and beside a hundred, how many of the other faults there are.
-KILLS = {"sft": 20, "dpo": 22, "orpo": 23, "dpo-2": 7, "orpo-2": 8, "sweep": 18, "base": 2}
+KILLS = {"sft": 22, "dpo": 24, "orpo": 25, "dpo-2": 4, "orpo-2": 6, "sweep": 18, "base": 1}
 OTHERS = {"damaged checkpoint": 4, "damaged config": 2, "damaged record": 2, "damaged cache": 2, "damaged base": 0.5}
 OTHERS |= {"damaged answers": 1, "damaged measurements": 1, "full disk": 2, "read-only directory": 1}
 OTHERS |= {"lost rank": 2, "unreachable hub and tracker": 1, "killed rival": 1}
