@@ -179,6 +179,6 @@ def conclude(job: str, directory: Path, session: Path) -> None:
     outcome = Outcome(**read_json(directory / "job.json"))
     for error in outcome.errors:
         console.print(f"error: {error}", style="red", soft_wrap=True)
-    if not outcome.errors and not outcome.pipelines:
+    if not outcome.errors and not any("ended" in attempt for attempt in outcome.attempts[-1:]):
         outcome.fail(CRASH, f"job {job} ended without a word: cancelled, or its node failed; see {session}/slurm")
         keep(outcome, directory)

@@ -13,8 +13,9 @@ import pytest
 from cluster import DAEMONS, Cluster, find
 from door import launch, record, short, stages, start, wait_for_step, weights
 
+from launch.job import CRASH, Outcome, keep
 from launch.refuse import refuse_launcher
-from launch.slurm import demands, lines, script
+from launch.slurm import conclude, demands, lines, script
 from recipes.config import UserError
 
 Words = Callable[..., list[str]]
@@ -67,6 +68,13 @@ def test_what_no_cluster_could_do_is_refused(compose: Compose, monkeypatch: pyte
     refuse_launcher(launcher | {"minutes": 60, "dry_run": True})
     with pytest.raises(UserError, match="name=x: use here or"):
         refuse_launcher(launcher | {"name": "x"})
+
+
+def test_a_job_that_was_killed_while_it_evaluated_is_no_success(tmp_path: Path) -> None:
+    for attempt, status in (({"started": "then"}, CRASH), ({"started": "then", "ended": "now"}, 0)):
+        keep(Outcome([], pipelines={"orpo": ["runs/a/b/orpo-1"]}, attempts=[attempt]), tmp_path)
+        conclude("1", tmp_path, tmp_path)
+        assert json.loads((tmp_path / "job.json").read_text())["status"] == status
 
 
 def test_a_dry_run_touches_no_session(words: Words, tmp_path: Path) -> None:
