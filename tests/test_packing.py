@@ -11,6 +11,32 @@ from recipes.attention import varlen_attention, visible
 from recipes.packing import Packing, Pair, balance
 
 
+def kernel(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    query_starts: Tensor,
+    key_starts: Tensor,
+    *longest: int,
+    **options: Any,
+) -> Tensor:
+    """What the documentation of torch's kernel says: causal attention in each sequence, all of them in one row."""
+    parts, repeat = [], query.shape[1] // key.shape[1]
+    spans = zip(
+        *(starts.tolist() for starts in (query_starts, query_starts[1:], key_starts, key_starts[1:])), strict=False
+    )
+    for first, last, key_first, key_last in spans:
+        assert last - first <= longest[0] and key_last - key_first <= longest[1]
+        scores = torch.einsum("qhd,khd->hqk", query[first:last], key[key_first:key_last].repeat_interleave(repeat, 1))
+        distance = torch.arange(last - first)[:, None] + (key_last - key_first - (last - first))
+        distance = distance - torch.arange(key_last - key_first)
+        left = options["window_size"][0]
+        hidden = (distance < 0) | ((distance > left) if left >= 0 else False)
+        weights = (options["scale"] * scores).masked_fill(hidden, -torch.inf).softmax(-1)
+        parts.append(torch.einsum("hqk,khd->qhd", weights, value[key_first:key_last].repeat_interleave(repeat, 1)))
+    return torch.cat(parts)
+
+
 @pytest.mark.parametrize("window", [None, 3])
 def test_the_variable_length_kernel_gets_the_same_dialogues(
     monkeypatch: pytest.MonkeyPatch, window: int | None
@@ -19,32 +45,6 @@ def test_the_variable_length_kernel_gets_the_same_dialogues(
     pairs = [Pair([1] * prompt, [1] * chosen, [1] * rejected) for prompt, chosen, rejected in [(5, 3, 9), (2, 8, 1)]]
     packing = Packing(pairs)
     query, key, value = (torch.randn(1, heads, packing.starts[-1], 8) for heads in (4, 2, 2))
-
-    def kernel(
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        query_starts: Tensor,
-        key_starts: Tensor,
-        *longest: int,
-        **options: Any,
-    ) -> Tensor:
-        parts, repeat = [], query.shape[1] // key.shape[1]
-        spans = zip(
-            *(starts.tolist() for starts in (query_starts, query_starts[1:], key_starts, key_starts[1:])), strict=False
-        )
-        for first, last, key_first, key_last in spans:
-            assert last - first <= longest[0] and key_last - key_first <= longest[1]
-            scores = torch.einsum(
-                "qhd,khd->hqk", query[first:last], key[key_first:key_last].repeat_interleave(repeat, 1)
-            )
-            distance = torch.arange(last - first)[:, None] + (key_last - key_first - (last - first))
-            distance = distance - torch.arange(key_last - key_first)
-            left = options["window_size"][0]
-            hidden = (distance < 0) | ((distance > left) if left >= 0 else False)
-            weights = (options["scale"] * scores).masked_fill(hidden, -torch.inf).softmax(-1)
-            parts.append(torch.einsum("hqk,khd->qhd", weights, value[key_first:key_last].repeat_interleave(repeat, 1)))
-        return torch.cat(parts)
 
     monkeypatch.setattr("recipes.attention.varlen_attn", kernel)
     found = varlen_attention(query, key, value, packing, 0.3, window)
