@@ -1,5 +1,6 @@
 """Attention over packed pairs: each answer sees its prompt and itself, and no mask of the whole row is ever made."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from transformers.masking_utils import sdpa_mask
 from recipes.packing import Packing
 
 PAIRS = "packed_pairs"  # the name under which Transformers' models find it
+GROUPED = "enable_gqa" in inspect.signature(varlen_attn).parameters  # the kernel shares key heads; not in PyTorch 2.11
+FLASH = (8, 0)  # the oldest compute capability, Ampere, that the flash kernel runs on
 
 
 @torch.compiler.disable  # the lengths differ from row to row: compiled, each would be a program of its own
@@ -48,8 +51,7 @@ def pair_attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     refuse_what_is_left_out(module, options)
     window = options.get("sliding_window")
-    half = value.dtype in (torch.bfloat16, torch.float16)
-    if value.is_cuda and half and not options.get("dropout"):
+    if flash_takes(value) and not options.get("dropout"):
         return varlen_attention(query, key, value, packing, options.get("scaling"), window), None
     plain = {"dropout": options.get("dropout", 0.0), "scaling": options.get("scaling"), "is_causal": True}
     parts = []
@@ -99,6 +101,12 @@ def visible(queries: int, keys: int, window: int | None, device: torch.device) -
     return mask if window is None else mask.triu(keys - queries - window + 1)
 
 
+def flash_takes(value: Tensor) -> bool:
+    """Whether the variable-length flash kernel computes with these values: in half precision, on Ampere or newer."""
+    half = value.dtype in (torch.bfloat16, torch.float16)
+    return value.is_cuda and half and torch.cuda.get_device_capability(value.device) >= FLASH
+
+
 def varlen_attention(
     query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None, window: int | None
 ) -> Tensor:
@@ -106,9 +114,13 @@ def varlen_attention(
     places, query_starts, key_starts, longest_query, longest_key = packing.varlen(query.device)
     key, value = (states[0].transpose(0, 1).index_select(0, places) for states in (key, value))
     query = query[0].transpose(0, 1).to(value.dtype)  # rotary embeddings leave float32 under autocast
+    key = key.to(value.dtype)
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and not GROUPED:
+        key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
     result = varlen_attn(
         query,
-        key.to(value.dtype),
+        key,
         value,
         query_starts,
         key_starts,
@@ -116,7 +128,7 @@ def varlen_attention(
         longest_key,
         scale=scaling,
         window_size=(-1 if window is None else window - 1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
+        **({"enable_gqa": groups > 1} if GROUPED else {}),
     )
     assert isinstance(result, Tensor)
     return result[None]

@@ -1,6 +1,7 @@
 """Where dialogues lie on a packed row, who sees whom there, and how pairs are dealt out to rows."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -37,16 +38,31 @@ def kernel(
     return torch.cat(parts)
 
 
+def kernel_of_2_11(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *places: Any,
+    scale: float | None = None,
+    window_size: tuple[int, int] = (-1, -1),
+) -> Tensor:
+    """PyTorch 2.11's: it has no `enable_gqa`, and wants as many key heads as query heads."""
+    assert query.shape[1] == key.shape[1] == value.shape[1]
+    return kernel(query, key, value, *places, scale=scale, window_size=window_size)
+
+
 @pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("varlen_attn", [kernel, kernel_of_2_11])
 def test_the_variable_length_kernel_gets_the_same_dialogues(
-    monkeypatch: pytest.MonkeyPatch, window: int | None
+    monkeypatch: pytest.MonkeyPatch, window: int | None, varlen_attn: Callable[..., Tensor]
 ) -> None:
     """The kernel itself needs a GPU: here its documented meaning, one causal attention a sequence, stands for it."""
     pairs = [Pair([1] * prompt, [1] * chosen, [1] * rejected) for prompt, chosen, rejected in [(5, 3, 9), (2, 8, 1)]]
     packing = Packing(pairs)
     query, key, value = (torch.randn(1, heads, packing.starts[-1], 8) for heads in (4, 2, 2))
 
-    monkeypatch.setattr("recipes.attention.varlen_attn", kernel)
+    monkeypatch.setattr("recipes.attention.varlen_attn", varlen_attn)
+    monkeypatch.setattr("recipes.attention.GROUPED", varlen_attn is kernel)
     found = varlen_attention(query, key, value, packing, 0.3, window)
     for queries, keys in packing.sequences:
         own_key, own_value = (
