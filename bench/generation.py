@@ -29,11 +29,11 @@ from recipes.data import open_pairs
 LIMIT = 64  # tokens of an answer
 
 
-def generate(model: Any, stops: list[int], prompts: list[list[int]], pad: int) -> None:
-    """Answer one batch by the library's own loop."""
+def generate(model: Any, stops: list[int], prompts: list[list[int]], pad: int, limit: int = LIMIT) -> None:
+    """Answer one batch by the library's own loop, each prompt with at most `limit` tokens."""
     model.generation_config = GenerationConfig()  # none of the checkpoint's own settings
     drawn = {"do_sample": True, "top_k": 0, "top_p": 1.0}
-    config = GenerationConfig(max_new_tokens=LIMIT, eos_token_id=stops, pad_token_id=pad, **drawn)
+    config = GenerationConfig(max_new_tokens=limit, eos_token_id=stops or None, pad_token_id=pad, **drawn)
     ids, mask = (tensor.to(model.device) for tensor in left_padded(prompts))
     with torch.inference_mode():
         model.generate(ids, attention_mask=mask, generation_config=config)

@@ -37,13 +37,13 @@ def base_model(tokenizer: str | None, model: str, directory: Path) -> Path:
     return directory
 
 
-def command(given: argparse.Namespace, base: Path, runs: Path, engine: str) -> list[str]:
+def command(file: str | None, base: Path, runs: Path, engine: str, pairs: int = PAIRS) -> list[str]:
     """Return the launcher's command line: one epoch of the first pairs, 8 in an update, without an evaluation."""
     words = [f"runs={runs}", "pipeline=compare", "evaluate=false", "batch_size=8", "hardware.per_device_batch=8"]
-    words += [f"dataset.train_rows={PAIRS}"]
+    words += [f"dataset.train_rows={pairs}"]
     words += [word for stage in STAGE_NAMES for word in (f"{stage}.num_train_epochs=1", f"{stage}.engine={engine}")]
-    if given.pairs and given.tokenizer:
-        words += ["model=phi-3-mini", "dataset=file", f"dataset.path={given.pairs}", "dataset.max_length=1024"]
+    if file:
+        words += ["model=phi-3-mini", "dataset=file", f"dataset.path={file}", "dataset.max_length=1024"]
     else:
         words += ["model=pocket"]
     return [*module("launch"), "--multirun", *words, f"model.model_name_or_path={base}"]
@@ -60,7 +60,8 @@ def measure_pipelines(given: argparse.Namespace, console: Console) -> dict[str, 
     with tempfile.TemporaryDirectory() as directory:
         base = base_model(given.tokenizer if given.pairs else None, model, Path(directory, "base"))
         for engine in ("stock", "packed"):
-            records = train(given, base, Path(directory, engine), engine)
+            runs = Path(directory, engine)
+            records = train(command(given.pairs, base, runs, engine), runs)
             results[engine] = {name: cost(records, stages) for name, stages in STAGES.items()}
             for name, found in results[engine].items():
                 console.print(
@@ -71,10 +72,14 @@ def measure_pipelines(given: argparse.Namespace, console: Console) -> dict[str, 
     return results
 
 
-def train(given: argparse.Namespace, base: Path, runs: Path, engine: str) -> dict[str, dict[str, Any]]:
-    """Train both pipelines under an engine; return each stage's record."""
+def train(words: list[str], runs: Path) -> dict[str, dict[str, Any]]:
+    """Train both pipelines by a command line; return each stage's record.
+
+    Raises:
+        UserError: the launcher stopped.
+    """
     answer = subprocess.run(
-        command(given, base, runs, engine),
+        words,
         capture_output=True,
         text=True,
         check=False,

@@ -122,7 +122,6 @@ def plot(
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "bench"  # the same figures are the same file
     from matplotlib import pyplot
 
     panels = list(dict.fromkeys(panel for panel, *_ in points))
@@ -143,6 +142,15 @@ def plot(
         axis.set(title=panel, xlabel=below, ylim=(0, None))
     axes[0][0].set_ylabel(label)
     axes[0][0].legend()
+    save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as SVG, whole or not at all; the same figures are the same file."""
+    import matplotlib
+    from matplotlib import pyplot
+
+    matplotlib.rcParams["svg.hashsalt"] = "bench"
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     figure.savefig(temporary, format="svg", bbox_inches="tight", metadata={"Date": None})
     pyplot.close(figure)

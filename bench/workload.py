@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig
-from transformers import AutoTokenizer, Phi3Config, Phi3ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from recipes.config import UserError
 from recipes.examine import IDS, Tokenise, read_rows
@@ -18,13 +18,16 @@ from recipes.render import Renderer
 VOCABULARY = 32_064
 LONGEST = 4096  # positions of a model
 MOST_MISSES = 10**6  # dialogues in a row that are too long, after which none is expected to fit
-# Phi-3's architecture; the last is the real one's shape, which a CPU is too slow for.
+# The first two have Phi-3's architecture; the others are published models', for which a CPU is too slow.
 SHAPES = {
     "21m": Shape("phi3", layers=6, hidden=256, intermediate=704, heads=4, vocabulary=VOCABULARY),
-    "tiny": Shape("phi3", layers=2, hidden=64, intermediate=128, heads=4, vocabulary=512),
-    "phi-3-mini": Shape("phi3", layers=32, hidden=3072, intermediate=8192, heads=32, vocabulary=VOCABULARY),
+    "tiny": Shape("phi3", layers=2, hidden=64, intermediate=128, heads=4, vocabulary=1024),
+    "qwen2.5-0.5b": Shape("qwen2", 24, 896, 4864, heads=14, vocabulary=151_936, key_value_heads=2, tied=True),
+    "llama-3.2-1b": Shape("llama", 16, 2048, 8192, heads=32, vocabulary=128_256, key_value_heads=8, tied=True),
+    "phi-3-mini": Shape("phi3", 32, 3072, 8192, heads=32, vocabulary=VOCABULARY),
+    "llama-3-8b": Shape("llama", 32, 4096, 14_336, heads=32, vocabulary=128_256, key_value_heads=8),
 }
-LORA = {"r": 16, "lora_alpha": 32, "target_modules": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]}
+LORA = {"r": 16, "lora_alpha": 32}
 
 
 @dataclass(frozen=True)
@@ -56,18 +59,21 @@ def lengths_of(name: str) -> Lengths:
     return Lengths((tokens // 4, tokens - tokens // 4, tokens - tokens // 4), (0.0, 0.0, 0.0))
 
 
-def build_model(name: str, dtype: Any, seed: int = 0) -> Phi3ForCausalLM:
-    """Return a Phi-3-shaped model with random weights, made on the CPU; the seed decides them."""
+def build_model(name: str, dtype: Any, seed: int = 0) -> PreTrainedModel:
+    """Return a model with random weights, made on the device that trains it; the seed decides them."""
     import torch
 
     torch.manual_seed(seed)
     shape = SHAPES[name]
-    config = Phi3Config(
+    config = AutoConfig.for_model(
+        shape.family,
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
         intermediate_size=shape.intermediate,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_value_heads or shape.heads,
+        tie_word_embeddings=shape.tied,
         max_position_embeddings=LONGEST,
         pad_token_id=0,
         bos_token_id=1,
@@ -75,12 +81,16 @@ def build_model(name: str, dtype: Any, seed: int = 0) -> Phi3ForCausalLM:
         use_cache=False,
     )
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        return Phi3ForCausalLM._from_config(config, dtype=dtype)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
 
 
 def adapters(tuning: str, random_start: bool = False) -> LoraConfig | None:
-    """Return the adapters of `tuning=lora`; from zero as in training, or random where gradients are compared."""
-    return LoraConfig(**LORA, init_lora_weights=not random_start) if tuning == "lora" else None
+    """Return the adapters of `tuning=lora` on all matrices of the layers.
+
+    They start at zero as in training, or random where gradients are compared.
+    """
+    lora = LoraConfig(**LORA, target_modules="all-linear", init_lora_weights=not random_start)
+    return lora if tuning == "lora" else None
 
 
 def made_pairs(lengths: Lengths, count: int, longest: int, vocabulary: int) -> list[Pair]:

@@ -2,7 +2,8 @@
 
 import platform
 import subprocess
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ LIBRARIES = ("torch", "transformers", "trl", "datasets", "peft", "accelerate", "
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that decide a result."""
-    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+    """Return the versions of Python and of the libraries that decide a result, of those that are installed."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):  # bitsandbytes is needed for 4 bits alone
+            found[name] = version(name)
+    return found
 
 
 def provenance() -> dict[str, Any]:

@@ -1,0 +1,79 @@
+"""One measurement in a process of its own, with a time limit; what it prints goes to a log."""
+
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+ENDING = 10  # seconds that a process gets to end once it has sent its outcome
+Outcome = dict[str, Any]  # status, seconds, and figures or a reason
+MEASURED, SKIPPED, FAILED, LATE = "measured", "skipped", "failed", "out of time"
+
+
+class Skip(Exception):
+    """What is missing for a measurement; the message says what."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A measurement: a function of some module and its arguments."""
+
+    part: str
+    name: str
+    function: Callable[..., dict[str, Any]]
+    arguments: tuple[Any, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The name under which its outcome is kept."""
+        return f"{self.part}: {self.name}"
+
+
+def run(job: Job, limit: float, log: Path) -> Outcome:
+    """Run a job for at most `limit` seconds, and return how it went; nothing it does can stop the others.
+
+    The process is forked from one that has imported the libraries and never touched the GPU.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.measure"])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=work, args=(job, theirs, log))
+    started = time.monotonic()
+    process.start()
+    theirs.close()
+    try:
+        outcome = ours.recv() if ours.poll(limit) else {"status": LATE, "reason": f"stopped after {limit:.0f} s"}
+        process.join(ENDING if outcome["status"] != LATE else 0)
+    except EOFError:
+        process.join()
+        outcome = {"status": FAILED, "reason": f"its process died (exit status {process.exitcode})"}
+    finally:
+        with suppress(ProcessLookupError):  # what it has started, and itself where it is late
+            os.killpg(process.pid, signal.SIGKILL)  # type: ignore[arg-type]
+        process.join()
+    return {**outcome, "seconds": round(time.monotonic() - started, 2)}
+
+
+def work(job: Job, results: Connection, log: Path) -> None:
+    """Call the job's function in this process, and send its outcome."""
+    os.setpgid(0, 0)
+    with log.open("a") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    print(f"\n=== {job.key}", flush=True)
+    try:
+        outcome = {"status": MEASURED, "figures": job.function(*job.arguments)}
+    except Skip as reason:
+        outcome = {"status": SKIPPED, "reason": str(reason)}
+    except Exception as error:  # whatever a measurement meets: the others go on
+        traceback.print_exc()
+        outcome = {"status": FAILED, "reason": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+    results.send(outcome)
+    results.close()

@@ -1,0 +1,114 @@
+"""What is measured, in order of worth: on a GPU published shapes, on a CPU tiny ones that rehearse every part."""
+
+from dataclasses import dataclass
+
+from bench.measure import Case, matmul_rate
+from bench.workload import even
+from dev.gpu.exactness import FAMILIES, TUNINGS, exactness
+from dev.gpu.front_door import COMMANDS, front_door, killed_and_resumed
+from dev.gpu.generation import generation
+from dev.gpu.job import Job
+from dev.gpu.pipelines import pipelines
+from dev.gpu.results import MATMUL
+from dev.gpu.speed import ENGINES, Data, speed
+
+# The parts in order, the share of all minutes that each may take before the next has its turn, and the most
+# minutes out of fifteen that a single job may take.
+SHARES = {
+    "exactness": (0.12, 1.5),
+    "recipes": (0.28, 3.0),
+    "speed": (0.38, 1.5),
+    "pipelines": (0.14, 2.5),
+    "generation": (0.08, 1.0),
+}
+HH, ULTRAFEEDBACK = "hh-rlhf", "ultrafeedback-like"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says of the data."""
+
+    repeats: int = 1
+    pairs: str | None = None  # a file of preference pairs; with `tokenizer`, a directory
+    tokenizer: str | None = None
+
+
+def jobs(gpu: bool, given: Options) -> list[Job]:
+    """Return every measurement, in order."""
+    return [
+        Job("exactness", MATMUL, rate),
+        *(Job("exactness", f"{of}, {tuning}", exactness, (of, tuning)) for tuning in TUNINGS for of in FAMILIES),
+        *front_doors("21m" if gpu else "tiny"),
+        *speeds(gpu, given),
+        *(pipeline_jobs(given, "qwen2.5-0.5b", 256) if gpu else pipeline_jobs(given, "tiny", 16)),
+        Job("generation", "qwen2.5-0.5b" if gpu else "tiny", generation, generation_size(gpu)),
+    ]
+
+
+def rate() -> dict[str, float]:
+    """Return the measured rate of a large matrix product, which shares of it are taken of."""
+    return {"flops_per_second": matmul_rate()}
+
+
+def front_doors(model: str) -> list[Job]:
+    """Return the launcher's commands, and the one that is killed."""
+    commands = [Job("recipes", name, front_door, (name, model)) for name in COMMANDS]
+    return [*commands, Job("recipes", "killed and resumed", killed_and_resumed, (model,))]
+
+
+def speeds(gpu: bool, given: Options) -> list[Job]:
+    """Return the settings under both engines in turns, the first repetition of all before the second of any."""
+    data = Data(4096 if gpu else 96, given.pairs, given.tokenizer)
+    return [
+        Job("speed", f"{describe(case)}, {engine}, {repeat}", speed, (with_engine(case, engine), data, repeat))
+        for repeat in range(given.repeats)
+        for case in (gpu_cases() if gpu else cpu_cases())
+        for engine in ENGINES
+    ]
+
+
+def gpu_cases() -> list[Case]:
+    """Return the settings of a GPU: the most telling first. Weights are bf16, as in the published rates."""
+    settings = [
+        ("phi-3-mini", HH, "full", 16),
+        ("phi-3-mini", ULTRAFEEDBACK, "full", 8),
+        ("llama-3-8b", even(4096), "lora", 2),  # NeMo Automodel's setting, but pairs
+        ("phi-3-mini", even(2048), "full", 4),
+        ("llama-3-8b", HH, "lora", 16),
+        ("qwen2.5-0.5b", HH, "full", 8),
+        ("llama-3.2-1b", HH, "full", 16),
+        ("llama-3-8b", ULTRAFEEDBACK, "lora", 8),
+        ("qwen2.5-0.5b", ULTRAFEEDBACK, "full", 8),
+        ("llama-3.2-1b", ULTRAFEEDBACK, "full", 8),
+    ]
+    return [Case(*of, "", updates=4, warmup=2, half=True) for of in settings]
+
+
+def cpu_cases() -> list[Case]:
+    """Return one setting of each kind, tiny."""
+    settings = [("tiny", HH, "full", 2), ("tiny", even(64), "lora", 2)]
+    return [Case(*of, "", updates=1) for of in settings]
+
+
+def describe(case: Case) -> str:
+    """Name a setting."""
+    return f"{case.model}, {case.tuning}, {case.lengths}, {case.batch_size} pairs"
+
+
+def with_engine(case: Case, engine: str) -> Case:
+    """Return a setting under an engine."""
+    return Case(case.model, case.lengths, case.tuning, case.batch_size, engine, case.updates, case.warmup, case.half)
+
+
+def pipeline_jobs(given: Options, model: str, pairs: int) -> list[Job]:
+    """Return both pipelines through the launcher, under both engines."""
+    shape = "phi-3-mini" if given.tokenizer and model != "tiny" else model
+    return [
+        Job("pipelines", f"{shape}, {engine}", pipelines, (shape, engine, pairs, given.pairs, given.tokenizer))
+        for engine in ENGINES
+    ]
+
+
+def generation_size(gpu: bool) -> tuple[str, int, int]:
+    """Return model, prompts, and tokens of a response."""
+    return ("qwen2.5-0.5b", 256, 128) if gpu else ("tiny", 4, 8)

@@ -1,0 +1,107 @@
+"""What the measured outcomes come to: rates, ratios of the engines, and the goals they are held against."""
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from dev.gpu.job import MEASURED
+
+AUTOMODEL = 402e12  # FLOP/s of NeMo Automodel's LoRA on Llama-3-8B, one H100: anchors.yaml
+Figures = dict[str, Any]
+Setting = dict[str, list[Figures]]  # engine -> its repetitions
+MATMUL = "matrix product"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound, and the figures that must all keep it."""
+
+    text: str
+    values: list[float]
+    least: float = float("-inf")
+    most: float = float("inf")
+
+    @property
+    def reached(self) -> bool:
+        """Whether every figure is within the bound."""
+        return all(self.least <= value <= self.most for value in self.values)
+
+
+def figures(results: dict[str, Any], part: str) -> dict[str, Figures]:
+    """Return the figures of a part's measured jobs, by their names."""
+    named = {tuple(key.split(": ", 1)): outcome for key, outcome in results["jobs"].items()}
+    return {name: of["figures"] for (own, name), of in named.items() if own == part and of["status"] == MEASURED}
+
+
+def matmul_rate(results: dict[str, Any]) -> float | None:
+    """Return the measured FLOP/s of a large matrix product, if it was measured."""
+    found = figures(results, "exactness").get(MATMUL)
+    return found["flops_per_second"] if found else None
+
+
+def families(results: dict[str, Any]) -> dict[str, Figures]:
+    """Return what the families' comparisons found."""
+    return {name: found for name, found in figures(results, "exactness").items() if name != MATMUL}
+
+
+def settings(results: dict[str, Any]) -> dict[str, Setting]:
+    """Return the repetitions of every setting of `speed`, by engine."""
+    found: dict[str, Setting] = {}
+    for name, of in figures(results, "speed").items():
+        setting, engine, _ = name.rsplit(", ", 2)
+        found.setdefault(setting, {"packed": [], "stock": []})[engine].append(of)
+    return found
+
+
+def fitting(repetitions: list[Figures]) -> bool:
+    """Whether there are repetitions, and memory sufficed for all."""
+    return bool(repetitions) and all(of["fits"] for of in repetitions)
+
+
+def median(repetitions: list[Figures], name: str) -> float:
+    """Return the median of a figure."""
+    return statistics.median(of[name] for of in repetitions)
+
+
+def ratio(setting: Setting, name: str) -> float | None:
+    """Return packed over stock of a figure's medians; None where an engine is missing or ran out of memory."""
+    if not all(fitting(repetitions) for repetitions in setting.values()):
+        return None
+    return median(setting["packed"], name) / median(setting["stock"], name)
+
+
+def flop_rate(repetitions: list[Figures]) -> float:
+    """Return the median FLOP/s that useful tokens make; 6 a weight and token, 4 for frozen weights."""
+    return statistics.median(of["useful_tokens_per_second"] * of["flops_per_token"] for of in repetitions)
+
+
+def memory_errors(found: dict[str, Setting]) -> list[float]:
+    """Return the relative errors of the predicted peaks."""
+    fits = [of for setting in found.values() for side in setting.values() for of in side if of["fits"]]
+    return [of["predicted_bytes"] / of["peak_bytes"] - 1 for of in fits]
+
+
+def goals(results: dict[str, Any]) -> list[Goal]:
+    """Return the goals for which there are figures."""
+    found, rate = settings(results), matmul_rate(results)
+    exact = [of["exact"] for of in families(results).values()]
+
+    def ratios(name: str, *words: str) -> list[float]:
+        named = [ratio(of, name) for setting, of in found.items() if any(word in setting for word in words)]
+        return [value for value in named if value is not None]
+
+    def shares(setting: str, whole: float | None) -> list[float]:
+        sides = [of["packed"] for name, of in found.items() if name.startswith(setting) and fitting(of["packed"])]
+        return [flop_rate(side) / whole for side in sides] if whole else []
+
+    errors = memory_errors(found)
+    wanted = [
+        Goal("packed passes are exact, of all families", [sum(exact) / len(exact)] if exact else [], least=1),
+        Goal("2.5 times stock TRL's pairs/s on HH-RLHF's lengths", ratios("pairs_per_second", "hh-rlhf"), least=2.5),
+        Goal("twice stock TRL's pairs/s on UltraFeedback's lengths", ratios("pairs_per_second", "ultraf"), least=2),
+        Goal("half of stock TRL's memory or less, there", ratios("peak_bytes", "hh-rlhf", "ultraf"), most=0.5),
+        Goal("45% of the measured matmul rate, Phi-3-mini full", shares("phi-3-mini, full", rate), least=0.45),
+        Goal("90% of 402 TFLOP/s, Llama-3-8B LoRA, even", shares("llama-3-8b, lora, all", AUTOMODEL), least=0.9),
+        Goal("memory forecast within 15%: the farthest", [max(errors, key=abs)] if errors else [], -0.15, 0.15),
+    ]
+    return [goal for goal in wanted if goal.values]
