@@ -1,0 +1,1 @@
+"""For developers of this repository: benchmarks and fault injection."""

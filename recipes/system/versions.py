@@ -1,0 +1,29 @@
+"""Which code made a result: versions of the libraries, and this checkout's commit."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from typing import Any
+
+from recipes.system.paths import ROOT
+
+LIBRARIES = ("torch", "transformers", "trl", "datasets", "peft", "accelerate", "bitsandbytes")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that decide a result."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+def provenance() -> dict[str, Any]:
+    """Return this checkout's commit, and whether its files differ from it; None outside a repository."""
+
+    def git(*words: str) -> str | None:
+        try:
+            answer = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    status = git("status", "--porcelain")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
