@@ -31,7 +31,10 @@ AUDIT  := 2.10.1
 CLAIM  := $(if $(shell command -v flock),flock .venv.claim)
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
-SUITES := $(filter-out __main__ table readme job score export gguf push,$(notdir $(basename $(shell grep -l '__name__ == "__main__"' eval/*.py))))
+# What can be asked for by SUITE=name; paper/page.py is the page of all exhibits, SUITE=paper.
+FILES  := $(filter-out %/__main__.py $(patsubst %,eval/%.py,table readme job score export gguf push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
+SUITES := $(sort $(patsubst page,paper,$(notdir $(basename $(FILES)))))
+MODULE  = $(if $(wildcard eval/$(SUITE).py),eval.$(SUITE),paper.$(SUITE:paper=page))
 ifneq ($(filter-out $(SUITES),$(SUITE)),)
 $(error SUITE=$(SUITE): there are $(SUITES))
 endif
@@ -46,7 +49,7 @@ help: ## Print this list
 	@echo '  ARGS=     options, comma = sweep   ARGS="orpo.beta=0.1,0.2 seed=0,1,2"'
 	@echo
 	@echo "  make eval SUITE=… for evidence beside the table; ARGS=--help prints its options:"
-	@awk 'FNR == 1 {name = FILENAME; gsub(/^eval\/|\.py$$/, "", name); sub(/^"""/, ""); printf "    %-11s %s\n", name, $$0}' $(SUITES:%=eval/%.py)
+	@awk 'FNR == 1 {name = FILENAME; sub(/paper\/page/, "paper", name); gsub(/^.*\/|\.py$$/, "", name); sub(/^"""/, ""); printf "    %-11s %s\n", name, $$0}' $(FILES) | sort
 
 doctor: $(VENV) ## Examine the pairs of DATASET as MODEL reads them: findings, lengths, bias; a page in runs/_doctor
 	@$(PYTHON) -m launch.doctor $(WORDS) $(ARGS)
@@ -77,13 +80,13 @@ halving: $(VENV) ## As sweep, of one pipeline: all settings on a small budget, t
 
 paper: $(VENV) ## Measure the ORPO paper's tables and figures in the embedded world, about an hour; SCALE=full: its own models
 	@$(if $(filter command%,$(origin MODEL) $(origin DATASET)),$(error make paper has the paper's models and data; MODEL and DATASET are for make compare))
-	@$(PYTHON) -m launch.paper $(if $(SCALE),scale=$(SCALE)) $(if $(HARDWARE),hardware=$(HARDWARE)) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
+	@$(PYTHON) -m paper $(if $(SCALE),scale=$(SCALE)) $(if $(HARDWARE),hardware=$(HARDWARE)) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
 
 plan: $(VENV) ## Predict memory, tokens, FLOPs and hours of every stage, and whether it fits; trains nothing
-	@$(PYTHON) -m launch.preview $(WORDS) pipeline=compare $(ARGS)
+	@$(PYTHON) -m launch.plan $(WORDS) pipeline=compare $(ARGS)
 
 eval: $(VENV) ## Evaluate the newest session, or RUNS=runs/_sessions/...; SUITE=name for other evidence, its options in ARGS
-	@$(PYTHON) -m eval$(if $(SUITE),.$(SUITE)) $(RUNS) $(ARGS)
+	@$(PYTHON) -m $(if $(SUITE),$(MODULE),eval) $(RUNS) $(ARGS)
 
 table: $(VENV) ## Print the table of the newest session, or of RUNS=...
 	@$(PYTHON) -m eval.table $(RUNS)
@@ -98,7 +101,7 @@ push: $(VENV) ## Send the model of RUN=... to the hub's TO=organisation/name, pr
 	@$(PYTHON) -m eval.push $(RUN) $(if $(TO),to=$(TO)) $(if $(DRY_RUN),dry_run=$(DRY_RUN)) $(if $(PUBLIC),public=$(PUBLIC)) $(ARGS)
 
 bench: $(VENV) ## Measure our ORPO against stock TRL's, and ORPO against SFT -> DPO; PAIRS=file TOKENIZER=directory for real lengths
-	@$(PYTHON) -m bench $(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(ARGS)
+	@$(PYTHON) -m dev.bench $(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(ARGS)
 
 gpu: $(if $(WHEELS),,$(VENV)) ## Measure what only a GPU can tell, in MINUTES=15: docs/gpu.md; PAIRS=, TOKENIZER=; WHEELS=folder where there is no network
 	@$(if $(WHEELS),sh dev/gpu/offline.sh $(WHEELS),$(PYTHON)) -m dev.gpu $(if $(MINUTES),--minutes $(MINUTES)) \
@@ -113,7 +116,7 @@ oldest: $(OLDEST) ## Run the engines' tests under the oldest PyTorch that they a
 deepspeed: $(DEEPSPEED) ## Install DeepSpeed for hardware.strategy=zero2 and zero3
 
 faults: $(VENV) ## Kill and damage small trainings at random, rerun them and compare; ARGS="--kills 200 --seed 0"
-	@$(PYTHON) -m faults $(ARGS)
+	@$(PYTHON) -m dev.faults $(ARGS)
 
 test: $(VENV) $(GGUF) $(DEEPSPEED) ## Run the tests
 	@$(PYTHON) -m pytest $(ARGS)
@@ -131,7 +134,7 @@ format: $(VENV) ## Format the code
 
 docs: $(VENV) ## Write the generated parts: docs/options.md, docs/compatibility.md, and with RUNS=... the README's table
 	@$(PYTHON) -m launch.options > docs/options.md.new && mv docs/options.md.new docs/options.md
-	@$(PYTHON) -m launch.compatibility > docs/compatibility.md.new && mv docs/compatibility.md.new docs/compatibility.md
+	@$(PYTHON) -m launch.config.compatibility > docs/compatibility.md.new && mv docs/compatibility.md.new docs/compatibility.md
 	@$(if $(RUNS),$(PYTHON) -m eval.readme $(RUNS))
 
 audit: $(VENV) ## Look the pinned packages up in the database of known vulnerabilities, where that can be reached
@@ -179,4 +182,4 @@ environment:
 	@echo "installing the environment into .venv: once, some minutes and 2.5 GB without CUDA (tail -f .venv.log)"
 	@rm -rf .venv && python3 -m venv .venv && .venv/bin/pip install -r requirements.lock > .venv.log 2>&1 \
 		|| { tail -n 5 .venv.log; rm -rf .venv; echo "error: the installation failed; its log is .venv.log"; exit 1; }
-	@$(PYTHON) -m launch.mirror && touch $(VENV)
+	@$(PYTHON) -m launch.config.trl_options && touch $(VENV)

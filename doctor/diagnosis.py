@@ -8,11 +8,11 @@ import numpy as np
 
 from doctor.lengths import PACKED, PARTS, Bias, Padding, Spread, beyond, bias, epoch, padding, sizes, spread
 from doctor.texts import Languages, Turns, languages, turns
-from recipes.data import divide
-from recipes.examine import Split, examine
-from recipes.findings import REASONS
-from recipes.mixture import check_shares
-from recipes.policy import Ruling, name_rows, rule_split
+from recipes.data.filter import Ruling, name_rows, rule_split
+from recipes.data.findings import REASONS
+from recipes.data.mixture import check_shares
+from recipes.data.prepare import divide
+from recipes.data.tokenize import Split, examine
 from recipes.profiles import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Model
 
 SHOWN = 3  # rows named of each finding

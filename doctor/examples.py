@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from recipes.data.sources import load_source
 from recipes.profiles import Dataset
-from recipes.sources import load_source
 
 BEGINNING, END = 240, 160  # characters that are shown of a text
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from recipes.examine import IDS
+from recipes.data.tokenize import IDS
 
 PARTS = ("prompt", "chosen", "rejected")
 LIMITS = (256, 512, 1024, 2048, 4096)

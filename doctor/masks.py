@@ -9,8 +9,8 @@ from datasets import DatasetDict
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from recipes.data import demonstration, dialogues
-from recipes.examine import IDS
+from recipes.data.prepare import demonstration, dialogues
+from recipes.data.tokenize import IDS
 
 IGNORED = -100  # a label without a loss
 

@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from eval.endpoint import Answering, Endpoint
+from eval.answers.endpoint import Answering, Endpoint
+from eval.cli import run
+from eval.console import progress
 from eval.report import write_report
-from eval.session import answers_asked, jobs_of, measured, models_of, sessions
-from eval.suite import progress, run
-from eval.table import write_table
+from eval.results.session import answers_asked, jobs_of, measured, models_of, sessions
+from eval.results.table import write_table
 from recipes.config import UserError, read_json
 
 
@@ -41,7 +42,7 @@ def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:
                 missing[result] = (directory, job["evaluation"])
     if not missing:
         return
-    from eval.stage import evaluate  # torch takes seconds that a table of old results need not wait for
+    from eval.results.measure import evaluate  # torch takes seconds that a table of old results need not wait for
 
     for result, (directory, settings) in missing.items():
         with progress(answers_asked(settings), f"eval  {directory}") as advance:

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.alpaca_score import read_annotations, score
-from eval.answers import Sampling
-from eval.endpoint import Answering, Reply, host_class
-from eval.given import answered, endings_of, read_answers, read_rows, say_endings
-from eval.session import console
-from eval.suite import models, progress, run
-from eval.verdicts import Judging, Question, account, digest, judge_all, say_account
+from eval.answers.endpoint import Answering, Reply, host_class
+from eval.answers.files import answered, endings_of, read_answers, read_rows, say_endings
+from eval.answers.judging import Judging, Question, account, digest, judge_all, say_account
+from eval.answers.store import Sampling
+from eval.cli import models, run
+from eval.console import console, progress
+from eval.results.alpaca_score import read_annotations, score
 from recipes.config import UserError, write_json
 
 with warnings.catch_warnings():
@@ -57,7 +57,7 @@ def answer(directory: Path, instructions: list[str], options: Options) -> Path:
     name = digest(instructions, options.max_new_tokens, options.temperature, options.seed, *who)
     file = directory / "eval" / f"alpaca-answers-{name}.json"
     if not file.exists():
-        from eval.dialogues import answer_once  # torch takes seconds that judging a file need not wait for
+        from eval.answers.dialogues import answer_once  # torch takes seconds that judging a file need not wait for
 
         sampling = Sampling(options.max_new_tokens, options.temperature, seed=options.seed)
         asked = [[{"role": "user", "content": instruction}] for instruction in instructions]

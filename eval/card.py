@@ -11,11 +11,13 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from eval.configuration import UNSAID, flat, text
-from eval.rows import NAMES, Row, build_rows
-from eval.session import console, evaluated, jobs_of, sessions
-from eval.suite import NoOptions, run
-from eval.table import cells, markdown, notes, rows_of
+from eval.cli import NoOptions, run
+from eval.console import console
+from eval.pages.svg import TEMPLATES
+from eval.results.options import UNSAID, flat, text
+from eval.results.rows import NAMES, Row, build_rows
+from eval.results.session import evaluated, jobs_of, sessions
+from eval.results.table import cells, markdown, notes, rows_of
 from recipes.config import read_config, read_json, write_text
 
 METHODS = {
@@ -50,7 +52,7 @@ def main(names: list[str], _: NoOptions) -> None:
 
 def write_card(directory: Path, job: dict[str, Any], rows: list[Row]) -> None:
     """Write a stage's card into its model's directory, and in the place of TRL's where there is one."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)
     environment.trim_blocks = True  # it is Markdown, so nothing is escaped; no model's text is in it
     content = environment.get_template("card.md.jinja").render(card(directory, job, rows))
     places = [directory / "model" / "README.md", directory / "README.md"]

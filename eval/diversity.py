@@ -25,18 +25,19 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from eval.answers import Answer, Sampling
-from eval.endpoint import Answering
-from eval.generate import answer
-from eval.load import pretrained, untuned
-from eval.scoring import TOKENS, by_length
-from eval.session import console, measured, read_measured
-from eval.statistics import Estimate, estimate
-from eval.suite import progress, run, show, stages
+from eval.answers.endpoint import Answering
+from eval.answers.generate import answer
+from eval.answers.load import pretrained, untuned
+from eval.answers.log_probs import TOKENS, by_length
+from eval.answers.store import Answer, Sampling
+from eval.cli import run, show, stages
+from eval.console import console, progress
+from eval.results.session import measured, read_measured
+from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, write_json
-from recipes.data import open_pairs
-from recipes.findings import evaluation_prompts
-from recipes.render import Message
+from recipes.data.chat import Message
+from recipes.data.findings import evaluation_prompts
+from recipes.data.prepare import open_pairs
 
 LIMIT = 512  # tokens of an answer where no session says
 

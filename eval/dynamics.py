@@ -19,14 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from eval.curves import Curve, as_json, draw, first_and_last
-from eval.lineage import differing, lineage
-from eval.load import load_weights
-from eval.scoring import mean_log_probs
-from eval.session import console, jobs_of, measured, read_measured, read_record, sessions
-from eval.suite import progress, run
+from eval.answers.load import load_weights
+from eval.answers.log_probs import mean_log_probs
+from eval.cli import run
+from eval.console import console, progress
+from eval.pages.curves import Curve, as_json, draw, first_and_last
+from eval.results.lineage import differing, lineage
+from eval.results.session import jobs_of, measured, read_measured, read_record, sessions
 from recipes.config import UserError, done, read_config, write_json
-from recipes.data import open_pairs
+from recipes.data.prepare import open_pairs
 
 SIDES = ("chosen", "rejected")
 METHODS = ("sft", "dpo", "orpo", "rloo")  # a reward model gives no log-probs

@@ -18,14 +18,14 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval import gguf
-from eval.answers import Sampling
-from eval.generate import answer
-from eval.load import load, load_renderer, pretrained, prompt_ids
-from eval.session import console
-from eval.suite import run
+from eval.answers.generate import answer
+from eval.answers.load import load, load_renderer, pretrained, prompt_ids
+from eval.answers.store import Sampling
+from eval.cli import run
+from eval.console import console
 from recipes.config import UserError, done, read_config, read_json, write_json
-from recipes.data import open_pairs
-from recipes.hub import WEIGHTS
+from recipes.data.prepare import open_pairs
+from recipes.system.hub import WEIGHTS
 
 KINDS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}  # safetensors' names, and llama.cpp's
 FORMATS = ("hf", "gguf")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import UserError, read_json, write_json
-from recipes.process import die_with_parent
+from recipes.system.processes import die_with_parent
 
 PLACE = Path(sys.prefix, "gguf")
 GPT2 = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}

@@ -25,11 +25,11 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.utils import handle_non_serializable
 
-from eval.given import endings, read_answers, read_rows, say_endings
-from eval.sentences import sentence_model
-from eval.session import console
-from eval.suite import models, run
-from eval.verdicts import digest
+from eval.answers.files import endings, read_answers, read_rows, say_endings
+from eval.answers.judging import digest
+from eval.cli import models, run
+from eval.console import console
+from eval.results.sentences import sentence_model
 from recipes.config import UserError, read_json, write_text
 
 VERSION = version("lm_eval")
@@ -88,7 +88,7 @@ def load(path: Path, options: Options) -> LM:
     from lm_eval.models import huggingface
     from transformers import GenerationConfig
 
-    from eval.dialogues import Speaker
+    from eval.answers.dialogues import Speaker
 
     speaker = Speaker.load(path)
     # the profile's stop tokens, and nothing that the model's files would add to the task's own settings

@@ -6,9 +6,10 @@ python -m eval.job JOB STAGE
 import sys
 from pathlib import Path
 
-from eval.session import answers_asked, measured, read_job
-from eval.stage import evaluate
-from eval.suite import NoOptions, progress, run
+from eval.cli import NoOptions, run
+from eval.console import progress
+from eval.results.measure import evaluate
+from eval.results.session import answers_asked, measured, read_job
 from recipes.config import UserError
 
 

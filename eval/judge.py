@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from eval import statistics
-from eval.endpoint import Reply, host_class
-from eval.given import answered, endings_of, read_answers, say_endings
-from eval.session import console, jobs_of, models_of, sessions
-from eval.statistics import Estimate, estimate
-from eval.suite import run
-from eval.verdicts import MALFORMED, Judging, Question, account, digest, judge_all, say_account
+from eval.answers.endpoint import Reply, host_class
+from eval.answers.files import answered, endings_of, read_answers, say_endings
+from eval.answers.judging import MALFORMED, Judging, Question, account, digest, judge_all, say_account
+from eval.cli import run
+from eval.console import console
+from eval.results import statistics
+from eval.results.session import jobs_of, models_of, sessions
+from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, write_json
 
 PROMPTS = Path(__file__).with_name("prompts")

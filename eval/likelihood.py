@@ -20,18 +20,19 @@ import torch
 from datasets import Dataset as Rows
 from datasets import disable_caching, disable_progress_bars
 
-from eval.load import context, load, load_renderer, load_weights
-from eval.scoring import mean_log_probs
-from eval.session import console, measured, read_measured
-from eval.statistics import Estimate, estimate
-from eval.suite import run, show, stages
+from eval.answers.load import context, load, load_renderer, load_weights
+from eval.answers.log_probs import mean_log_probs
+from eval.cli import run, show, stages
+from eval.console import console
+from eval.results.session import measured, read_measured
+from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, read_config, write_json
-from recipes.data import open_pairs
-from recipes.examine import Tokenise, as_pairs
+from recipes.data.chat import Renderer
+from recipes.data.prepare import open_pairs
+from recipes.data.sources import load_file
+from recipes.data.tokenize import Tokenise, as_pairs
 from recipes.odds import log_odds_ratio
 from recipes.profiles import Dataset
-from recipes.render import Renderer
-from recipes.sources import load_file
 
 SIDES = ("chosen", "rejected")
 

@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from eval.answers import Answer, Sampling
-from eval.endpoint import Answering, Reply, host_class
-from eval.given import endings, read_rows, say_endings
+from eval.answers.endpoint import Answering, Reply, host_class
+from eval.answers.files import endings, read_rows, say_endings
+from eval.answers.judging import MALFORMED, Judging, Question, account, digest, judge_all, say_account
+from eval.answers.store import Answer, Sampling
+from eval.cli import models, run
+from eval.console import console, progress
 from eval.judge import PROMPTS
-from eval.session import console
-from eval.statistics import Estimate, estimate
-from eval.suite import models, progress, run
-from eval.verdicts import MALFORMED, Judging, Question, account, digest, judge_all, say_account
+from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, write_json, write_text
 
 # FastChat's llm_judge/common.py: by category, of the answers; and which categories come with a reference answer
@@ -86,7 +86,7 @@ def answer_turns(directory: Path, questions: list[dict[str, Any]], options: Opti
     name = digest([question["turns"] for question in questions], options.max_new_tokens, options.seed, *who)
     file = directory / "eval" / f"mt-bench-answers-{name}.jsonl"
     if not file.exists():
-        from eval.dialogues import answer_once  # torch takes seconds that grading a file need not wait for
+        from eval.answers.dialogues import answer_once  # torch takes seconds that grading a file need not wait for
 
         found: dict[Any, list[Answer]] = {question["question_id"]: [] for question in questions}
         with progress(2 * len(questions), f"answer {directory}") as advance:
@@ -201,7 +201,7 @@ def grade(model: Path, options: Options) -> dict[str, Any]:
 
 
 def endings_in(file: Path) -> dict[str, Any]:
-    """Return how the answers of a file in FastChat's format ended, see `eval.given.endings`."""
+    """Return how the answers of a file in FastChat's format ended, see `eval.answers.files.endings`."""
     choices = [row["choices"][0] for row in read_rows(file)]
     texts = [text for one in choices for text in one["turns"]]
     ends = ([end for one in choices for end in one.get(name, [None])] for name in ("stopped", "tokens"))

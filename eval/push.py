@@ -16,10 +16,10 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
-from eval.session import console
-from eval.suite import run
+from eval.cli import run
+from eval.console import console
 from recipes.config import UserError, read_config
-from recipes.secrets import redact, without_password
+from recipes.system.secrets import redact, without_password
 
 SENT = {
     *("config.json", "generation_config.json", "model.safetensors.index.json", "README.md", "chat_template.jinja"),

@@ -10,19 +10,21 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from eval import figures
-from eval.configuration import differences
-from eval.history import Training, trainings
-from eval.matrix import explain, matrices, tests
-from eval.results import results
-from eval.rows import NAMES, Row, missing
-from eval.samples import side_by_side
-from eval.session import console, jobs_of, sessions
-from eval.suite import NoOptions, run
-from eval.sweep import best_settings, budgets, is_sweep, outcome, parallel_coordinates
-from eval.table import cells, notes, rows_of
+from eval.cli import NoOptions, run
+from eval.console import console
+from eval.pages import figures
+from eval.pages.samples import side_by_side
+from eval.pages.svg import TEMPLATES
+from eval.pages.sweep import best_settings, budgets, is_sweep, outcome, parallel_coordinates
+from eval.results.history import Training, trainings
+from eval.results.matrix import explain, matrices, tests
+from eval.results.options import differences
+from eval.results.results_json import results
+from eval.results.rows import NAMES, Row, missing
+from eval.results.session import jobs_of, sessions
+from eval.results.table import cells, notes, rows_of
 from recipes.config import write_json, write_text
-from recipes.versions import provenance
+from recipes.system.versions import provenance
 
 
 def main(names: list[str], _: NoOptions) -> None:
@@ -45,7 +47,7 @@ def write_report(session: Path) -> None:
     found = trainings(rows)
     write_json(session / "results.json", results(session, rows, jobs, found))
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     values = page(session, rows, jobs, found)
     write_text(session / "report.html", environment.get_template("report.html.jinja").render(values))

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from eval.reward_figures import distributions, optimisation
-from eval.rows import NAMES, by_base, by_setting
-from eval.session import console, jobs_of, measured, sessions
-from eval.statistics import Comparison, Estimate, compare, estimate, holm
-from eval.suite import run
+from eval.cli import run
+from eval.console import console
+from eval.pages.reward_figures import distributions, optimisation
+from eval.results.rows import NAMES, by_base, by_setting
+from eval.results.session import jobs_of, measured, sessions
+from eval.results.statistics import Comparison, Estimate, compare, estimate, holm
 from recipes.config import UserError, read_config, read_json, write_json, write_text
 from recipes.profiles import Model
 
@@ -60,9 +61,9 @@ class Judge:
         Raises:
             UserError: it cannot be loaded, or is no reward model.
         """
-        from recipes.model import load_tokenizer
-        from recipes.render import Renderer
+        from recipes.data.chat import Renderer
         from recipes.rewards import load_classifier
+        from recipes.training.model import load_tokenizer
 
         stage = next((place for place in (Path(path), Path(path).parent) if (place / "config.yaml").is_file()), None)
         self.name = str(stage or path)
@@ -138,7 +139,7 @@ def score(jobs: list[dict[str, Any]], judge: Judge) -> list[Scored]:
 
 def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: Judge) -> Scored:
     """Score one pipeline's answers over its seeds."""
-    from recipes.data import open_pairs
+    from recipes.data.prepare import open_pairs
 
     jobs = [job for job in jobs if name == "base" or name in job["pipelines"]]
     asked: list[str] = []

@@ -6,9 +6,9 @@ python -m eval.score JOB
 import sys
 from pathlib import Path
 
-from eval.measures import WIN, compared_by
-from eval.session import measured, models_of, read_job, read_measured
-from eval.suite import NoOptions, run
+from eval.cli import NoOptions, run
+from eval.results.metrics import WIN, compared_by
+from eval.results.session import measured, models_of, read_job, read_measured
 from recipes.config import UserError
 
 

@@ -16,20 +16,20 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from launch.command import module
-from launch.errors import explain
-from launch.handover import hand_over, queue
-from launch.job import CRASH, HERE, INTERRUPTED, USER, run_job, train_pipelines
-from launch.machine import gpu_memories
-from launch.run import console
-from launch.schema import register, sessions
-from launch.table import print_table
-from launch.trust import refuse_words
-from launch.warm import Forked, finish, start, warm_up
+from launch.config.errors import CRASH, INTERRUPTED, USER, explain
+from launch.config.machine import gpu_memories
+from launch.config.schema import mixture, register, sessions
+from launch.config.trust import refuse_words
+from launch.executors.job import HERE, run_job, train_pipelines
+from launch.executors.queue import hand_over, queue
+from launch.executors.table import print_table
+from launch.stages.command import module
+from launch.stages.processes import Forked, finish, start, warm_up
+from launch.stages.run import console
 from recipes.config import UserError, read_json
-from recipes.process import interrupt_on_signals
-from recipes.secrets import scrub
-from recipes.whole import remove_leftovers
+from recipes.system.files import remove_leftovers
+from recipes.system.processes import interrupt_on_signals
+from recipes.system.secrets import scrub
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -67,14 +67,6 @@ def main() -> int:
         return INTERRUPTED
 
 
-def mixture(word: str) -> list[str]:
-    """Spell `dataset=[a,b]` as the options it stands for; a list is no profile, and Hydra would look for one."""
-    name, _, value = word.partition("=")
-    if name == "dataset" and value.startswith("[") and value != "[]":
-        return ["dataset=mixture", f"dataset.sources={value}"]
-    return [word]
-
-
 def elsewhere(directory: Path) -> int:
     """Have other processes run a session's jobs, which evaluate what they train; return the exit status.
 
@@ -85,9 +77,9 @@ def elsewhere(directory: Path) -> int:
     if len(names) > 1:
         raise UserError(f"launcher={','.join(sorted(names))}: all jobs of a sweep have one launcher")
     if names == {"local"}:
-        from launch.local import run_queue
+        from launch.executors.local import run_queue
     else:
-        from launch.slurm import run_queue
+        from launch.executors.slurm import run_queue
 
     if run_queue(directory, queue):
         return report(directory, print_table)

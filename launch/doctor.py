@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from launch.pairs import identity
-from launch.plan import digest
-from launch.run import console
-from launch.subject import Subject, find_subject, run
+from launch.stages.digest import digest
+from launch.stages.inspect import Subject, find_subject, run
+from launch.stages.pairs import identity
+from launch.stages.run import console
 
 WIDTH = 100
 

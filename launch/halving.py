@@ -32,19 +32,19 @@ from sklearn.base import BaseEstimator
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (makes the next line work)
 from sklearn.model_selection import HalvingGridSearchCV
 
-from launch.__main__ import mixture, report
-from launch.command import module
-from launch.errors import explain
-from launch.handover import hand_over, queue
-from launch.inputs import ROOT
-from launch.job import CRASH, INTERRUPTED, USER, run_job
-from launch.local import Devices, device_names, jobs_together, needed, prepare, run
-from launch.run import console
-from launch.schema import register, resolve, session
-from launch.table import print_table
-from launch.trust import refuse_words
+from launch.__main__ import report
+from launch.config.errors import CRASH, INTERRUPTED, USER, explain
+from launch.config.schema import mixture, register, resolve, session
+from launch.config.trust import refuse_words
+from launch.executors.job import run_job
+from launch.executors.local import Devices, device_names, jobs_together, needed, prepare, run
+from launch.executors.queue import hand_over, queue
+from launch.executors.table import print_table
+from launch.stages.command import module
+from launch.stages.run import console
 from recipes.config import UserError, read_json
-from recipes.process import interrupt_on_signals
+from recipes.system.paths import ROOT
+from recipes.system.processes import interrupt_on_signals
 
 
 class Setting(BaseEstimator):

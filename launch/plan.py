@@ -1,128 +1,134 @@
-"""From a resolved configuration to stage directories: names, digests, and where each stage starts from. Pure."""
+"""`make plan`: what each stage of each pipeline will take, and whether it fits, before anything is launched.
 
-import hashlib
-import json
-import re
-from dataclasses import dataclass, fields
-from pathlib import Path
+python -m launch.plan model=phi-3-mini dataset=ultrafeedback hardware=1x24gb tuning=lora
+"""
+
+import sys
+from dataclasses import asdict
 from typing import Any
 
-from recipes.config import FORMAT, UserError
-from recipes.profiles import Model
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.table import Table
 
-# Trainer options that cannot change a weight: where files go and who is told.
-UNSCIENTIFIC = {
-    *("output_dir", "run_name", "project", "report_to", "disable_tqdm", "trackio_space_id"),
-    *("logging_dir", "logging_strategy", "logging_steps", "logging_first_step", "log_level", "log_level_replica"),
-    *("log_on_each_node", "include_num_input_tokens_seen", "save_total_limit", "save_only_model", "save_on_each_node"),
-    *(
-        "push_to_hub",
-        "hub_model_id",
-        "hub_strategy",
-        "hub_token",
-        "hub_private_repo",
-        "hub_always_push",
-        "hub_revision",
-    ),
-    *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers", "dataloader_prefetch_factor"),
-    *("dataset_num_proc", "ddp_timeout"),
-}
-# Neither can these, unless the best of the saved checkpoints is chosen in the end.
-WHEN = {"save_strategy", "save_steps", "eval_strategy", "eval_steps", "eval_on_start", "eval_delay"}
-OURS = {field.name for field in fields(Model)}
+from launch.config.checks import refuse_unused, refuse_useless
+from launch.config.compatibility import tuning
+from launch.config.errors import CONF, explain
+from launch.config.schema import register, resolve
+from launch.config.shape import parameters, shape_of
+from launch.config.trust import unpinned
+from launch.forecast.budget import Configs, describe, match, refuse_budget, setter
+from launch.forecast.cost import LIBRARIES, Forecast, Tokens, forecast, tokens_of
+from launch.forecast.fit import fits, nearest, worst
+from recipes.config import UserError
+from recipes.profiles import Shape
+
+console = Console(highlight=False, markup=False)
 
 
-@dataclass(frozen=True)
-class Start:
-    """Weights that a stage starts from."""
-
-    path: str  # a directory or a hub id
-    revision: str | None
-    identity: str  # changes when the weights do
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A stage to be trained: its directory, and what goes into its config.yaml."""
-
-    directory: Path
-    config: dict[str, Any]
-
-
-def plan(
-    config: dict[str, Any], stages: list[str], start: Start, pairs: Path, fingerprint: str, reward: Start | None = None
-) -> list[Planned]:
-    """Return one pipeline's stages in order; each starts from the language model before it.
-
-    A reward model is not gone on from: RLOO asks the last one before it, or `reward`, one that was trained elsewhere.
-    """
-    planned: list[Planned] = []
-    for stage in stages:
-        asked = reward if stage == "rloo" else None
-        planned.append(plan_stage(config, stage, start, pairs, fingerprint, asked))
-        trained = Start(str(planned[-1].directory / "model"), None, planned[-1].config["digest"])
-        start, reward = (start, trained) if stage == "reward" else (trained, reward)
-    return planned
-
-
-def plan_stage(
-    config: dict[str, Any], stage: str, start: Start, pairs: Path, fingerprint: str, reward: Start | None = None
-) -> Planned:
-    """Return one stage. *Same training, same directory*: the digest covers all that changes the weights."""
-    model = {key: value for key, value in config["model"].items() if key in OURS}
-    model_options = {key: value for key, value in config["model"].items() if key not in OURS}
-    values: dict[str, Any] = {
-        "format": FORMAT,
-        "stage": stage,
-        "seed": config["seed"],
-        "batch_size": config["batch_size"],
-        "start": start.path,
-        "start_revision": start.revision,
-        "model": model,
-        "model_options": model_options,
-        "pairs": str(pairs),
-        "processes": config["hardware"]["processes"],
-        "nodes": config["hardware"]["nodes"],
-        "options": dict(config[stage]),
-        **({"reward_model": reward.path, "reward_revision": reward.revision} if reward else {}),
-    }
-    values["digest"] = digest(
-        {
-            **{key: values[key] for key in ("stage", "seed", "batch_size", "processes", "model_options")},
-            "start": start.identity,
-            **({"reward_model": reward.identity} if reward else {}),
-            "pairs": fingerprint,
-            "options": scientific(values["options"]),
-            "model": {key: model[key] for key in ("chat_template", "stop_tokens", "pad_token")},
-        }
-    )
-    directory = home(config) / f"{stage}-{values['digest']}"
-    values["options"]["run_name"] = values["options"]["run_name"] or directory.name
-    return Planned(directory, values)
-
-
-def scientific(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the trainer options that can change a weight."""
-    ignored = UNSCIENTIFIC if options.get("load_best_model_at_end") else UNSCIENTIFIC | WHEN
-    return {key: value for key, value in options.items() if key not in ignored}
-
-
-def digest(value: Any) -> str:
-    """Return eight hex digits that name `value`."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
-
-
-def home(config: dict[str, Any]) -> Path:
-    """Return the directory of all stages of a model on a data set.
+def composed(words: list[str]) -> dict[str, Any]:
+    """Compose the configuration of these options.
 
     Raises:
-        UserError: a profile's name could leave `runs/`.
+        UserError: a launch with them would be refused.
     """
-    names = [config["model"]["name"], config["dataset"]["name"]]
-    for name in names:
-        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", str(name)):
-            raise UserError(
-                f"{name!r} cannot name a directory: in a profile's name use letters, digits, '.', '_', '+' and '-', "
-                "a letter or digit first"
-            )
-    return Path(config["runs"], *names)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = resolve(compose("config", words))
+    refuse_useless(config)
+    refuse_unused(config, words)
+    refuse_budget(config, words)
+    return config
+
+
+PARTS = ("weights", "gradients", "optimiser", "reference", "activations", "head", "libraries")
+
+
+def columns_of(config: dict[str, Any], shape: Shape, tokens: Tokens, configs: Configs) -> dict[str, Forecast]:
+    """Return the stages, which pipelines may share; one that is trained to a budget has its pipeline's name."""
+    found = {}
+    for name, stages in config["pipelines"].items():
+        for place, stage in enumerate(stages, 1):
+            matched = place == len(stages) and configs[name] is not config
+            found[f"{stage} of {name}, matched" if matched else stage] = forecast(configs[name], stage, shape, tokens)
+    return found
+
+
+def table(config: dict[str, Any], stages: dict[str, Forecast]) -> Table:
+    """Return the figures: a column for each stage."""
+    columns = [figures(config, stage) for stage in stages.values()]
+    shown = Table("", *stages)
+    for name in columns[0]:
+        shown.add_row(name, *(column[name] for column in columns))
+    return shown
+
+
+def figures(config: dict[str, Any], stage: Forecast) -> dict[str, str]:
+    """Return a stage's figures as text."""
+    parts = asdict(stage.memory)
+    parts["weights"] += parts["adapters"]
+    parts["libraries"] = LIBRARIES
+    peak, room = stage.peak, config["hardware"]["memory_gb"]
+    return {
+        **{f"{part}, GB": f"{parts[part] / 1e9:.2f}" for part in PARTS},
+        "peak, GB": f"{peak / 1e9:.2f}",
+        "fits": "?" if room is None else ("yes" if fits(config, peak) else "no"),
+        "updates": f"{stage.updates:,}",
+        "tokens": f"{stage.tokens:.3g}",
+        "FLOPs": f"{stage.flops:.2g}",
+        "hours": "?" if stage.hours is None else f"{stage.hours:.2g}",
+    }
+
+
+def say(config: dict[str, Any]) -> None:
+    """Print the forecast."""
+    hardware, shape, tokens = config["hardware"], shape_of(config["model"]), tokens_of(config)
+    console.print(
+        f"{config['model']['name']} ({parameters(shape) / 1e9:.3g}B), tuning={tuning(config['model'])}; "
+        f"{tokens.pairs:,} pairs of {config['dataset']['name']} ({tokens.source}; means: {tokens.prompt:.0f} tokens of "
+        f"prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of answers); hardware={hardware['name']}: "
+        f"{hardware['processes']} x {hardware['memory_gb'] or '?'} GB, {hardware['per_device_batch']} pairs at once",
+        soft_wrap=True,
+    )
+    if config["budget"] == "seconds":
+        configs, budget = dict.fromkeys(config["pipelines"], config), None
+        console.print(f"budget=seconds: measured when {setter(config)} has trained; below, all stages as configured.")
+    else:
+        configs, budget = match(config, tokens)
+    console.print(table(config, columns_of(config, shape, tokens, configs)))
+    if budget:
+        console.print(f"{describe(config, configs, budget)}.", soft_wrap=True)
+    for line in unpinned(config):
+        console.print(line, soft_wrap=True)
+    console.print(
+        "An estimate. Memory in GB of one device with its largest micro-batch; tokens without padding; hours at "
+        f"{hardware['utilisation']:.0%} of {hardware['tflops'] or '?'} TFLOPS a device.",
+        soft_wrap=True,
+    )
+    if hardware["memory_gb"] is None:
+        console.print("Whether it fits: hardware.memory_gb=<GB of a device> tells.")
+    unmeasured = {"reward", "rloo"} & {stage for stages in config["pipelines"].values() for stage in stages}
+    if unmeasured:
+        console.print(
+            f"{' and '.join(sorted(unmeasured))}: never measured; rloo samples token by token, far below "
+            "this rate: its hours are a lower bound.",
+            soft_wrap=True,
+        )
+    if not fits(config, worst(config, shape, tokens).peak):
+        console.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
+
+
+def main(words: list[str]) -> int:
+    """Print the forecast; return the exit status: 0, 2 wrong input."""
+    register()
+    try:
+        say(composed(words))
+    except (HydraException, OmegaConfBaseException, UserError) as error:
+        console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

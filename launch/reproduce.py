@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from launch.inputs import looks_local
-from launch.plan import Planned
-from launch.run import StageFailed, console, run_stage
+from launch.config.trust import looks_local
+from launch.stages.digest import Planned
+from launch.stages.run import StageFailed, console, run_stage
 from recipes.config import UserError, done, read_config, read_json, write_json
-from recipes.process import interrupt_on_signals
-from recipes.versions import provenance, versions
+from recipes.system.processes import interrupt_on_signals
+from recipes.system.versions import provenance, versions
 
 TOLERANCE = 1e-5  # of a weight; on a CPU with as many threads and the same versions the difference is zero
 SILENT = {"report_to": "none", "push_to_hub": False}  # the tracker and the hub have the original
@@ -98,7 +98,7 @@ def use_as_many_threads(record: dict[str, Any]) -> None:
 
 def compare(directory: Path, twin: Path) -> dict[str, Any]:
     """Return what differs: weights (null: other names or shapes), metrics, versions, device."""
-    from recipes.weights import difference  # torch takes seconds that a wrong word need not wait for
+    from recipes.training.compare import difference  # torch takes seconds that a wrong word need not wait for
 
     ours, theirs = read_json(twin / "record.json"), read_json(directory / "record.json")
     largest, same = difference(directory / "model", twin / "model")

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from launch.mirror import STAGES
-from launch.run import console
-from launch.subject import Subject, find_subject, run
+from launch.config.trl_options import STAGES
+from launch.stages.inspect import Subject, find_subject, run
+from launch.stages.run import console
 from recipes.config import UserError
 from recipes.profiles import DROP, REFUSE
 
 if TYPE_CHECKING:
-    from recipes.examine import Split
+    from recipes.data.tokenize import Split
 
 
 def show(words: list[str]) -> None:
@@ -28,7 +28,7 @@ def show(words: list[str]) -> None:
     from doctor import tokens  # imports that take seconds
     from doctor.examples import Originals, excerpts
     from doctor.masks import masks
-    from recipes.examine import examine
+    from recipes.data.tokenize import examine
 
     parts = subject.parts or [subject.dataset]
     splits = examine(subject.dataset, parts, subject.model, subject.tokenizer, say=console.print)
@@ -64,7 +64,7 @@ def find_row(split: "Split", name: str, subject: Subject) -> int:
 
 def fate(splits: dict[str, "Split"], index: int, subject: Subject) -> tuple[str, bool]:
     """Say what becomes of a training row, with its findings, and whether a policy lets it through."""
-    from recipes.findings import REASONS
+    from recipes.data.findings import REASONS
 
     findings = splits["train"].findings
     found = [f"{REASONS[name]} ({name})" for name in REASONS if index in findings.of(name)]
@@ -80,7 +80,7 @@ def fate(splits: dict[str, "Split"], index: int, subject: Subject) -> tuple[str,
 def use(splits: dict[str, Any], index: int, subject: Subject) -> str:
     """Say which split a row that no policy drops ends up in."""
     from doctor.diagnosis import forgive
-    from recipes.data import divide
+    from recipes.data.prepare import divide
 
     row = splits["train"].rows[index]
     used = divide(

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import Stage
-from recipes.fit import arguments
-from recipes.model import peft_config
 from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
+from recipes.training.loop import arguments
+from recipes.training.model import peft_config
 
 CONFIGS: dict[str, Any] = {"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
 # The launcher asks, and must neither open a GPU nor wait for other processes.

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from recipes.profiles import Model
-from recipes.secrets import redact
-from recipes.whole import write_text as write_text
+from recipes.system.files import write_text as write_text
+from recipes.system.secrets import redact
 
 # Raised by one whenever a stage directory written before could no longer be read or resumed.
 FORMAT = 1
@@ -42,7 +42,7 @@ class Stage:
     start_revision: str | None
     model: Model
     model_options: dict[str, Any]  # trl.ModelConfig's: dtype, attention, LoRA, quantisation
-    pairs: Path  # the prepared rows, see recipes.data
+    pairs: Path  # the prepared rows, see recipes.data.prepare
     processes: int
     options: dict[str, Any]  # the trainer's, under TRL's names
     digest: str

@@ -1,11 +1,11 @@
 """DPO: prefer chosen to rejected, held to the SFT model that this stage starts from; the second of two stages."""
 
 from recipes.config import Stage
-from recipes.data import load_pairs
+from recipes.data.prepare import load_pairs
 from recipes.engines import DPO_ENGINES
-from recipes.fit import arguments, fit, main
-from recipes.model import load_model, load_tokenizer, peft_config
 from recipes.trainers import DPOConfig
+from recipes.training.loop import arguments, fit, main
+from recipes.training.model import load_model, load_tokenizer, peft_config
 
 
 def train(stage: Stage) -> None:

@@ -1,6 +1,6 @@
 """The packed trainers of SFT, DPO and ORPO, and which engine has which trainer.
 
-Each is TRL's trainer with another forward pass (`recipes.packed`); here stands what differs between the methods.
+Each is TRL's trainer with another forward pass (`engine.trainer`); here stands what differs between the methods.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ from torch.nn.functional import logsigmoid
 from trl.trainer.utils import use_adapter
 
 from recipes.config import UserError, read_json, write_json, write_text
-from recipes.head import add_scoring
+from recipes.engine.log_probs import add_scoring
+from recipes.engine.packing import Pair, collate, collate_demonstrations, pack, pair_of
+from recipes.engine.self_check import evaluating
+from recipes.engine.trainer import PackedTrainer, Terms
 from recipes.odds import log_odds_ratio, log_probability_ratio
-from recipes.packed import PackedTrainer, Terms
-from recipes.packing import Pair, collate, collate_demonstrations, pack, pair_of
-from recipes.probe import evaluating
 from recipes.trainers import DPOTrainer, ORPOTrainer, SFTTrainer
 
 REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")  # TRL's names of the columns

@@ -1,11 +1,11 @@
 """ORPO: imitate the chosen answers and prefer them to the rejected, at once; one stage, no reference model."""
 
 from recipes.config import Stage
-from recipes.data import load_pairs
+from recipes.data.prepare import load_pairs
 from recipes.engines import ORPO_ENGINES
-from recipes.fit import arguments, fit, main
-from recipes.model import load_model, load_tokenizer, peft_config
 from recipes.trainers import ORPOConfig
+from recipes.training.loop import arguments, fit, main
+from recipes.training.model import load_model, load_tokenizer, peft_config
 
 
 def train(stage: Stage) -> None:

@@ -45,7 +45,7 @@ TRUNCATE = ("truncate_prompt", "truncate_answer")
 
 @dataclass
 class Policies:
-    """What becomes of a row with a finding (see recipes.findings): keep, drop, or refuse the whole data set."""
+    """What becomes of a row with a finding (see recipes.data.findings): keep, drop, or refuse the whole data set."""
 
     malformed: str = REFUSE  # a column is missing, null, or neither text nor messages
     unrendered: str = REFUSE  # the chat template does not take the dialogue

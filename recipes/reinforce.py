@@ -16,9 +16,9 @@ from trl import RLOOTrainer as StockRLOOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from recipes.config import UserError
-from recipes.meter import Cost, Meter
-from recipes.render import Message
+from recipes.data.chat import Message
 from recipes.rewards import RewardModel
+from recipes.training.cost import Cost, Meter
 
 
 @dataclass
@@ -50,7 +50,7 @@ class PromptSampler(RepeatSampler):
 class RLOOTrainer(StockRLOOTrainer):
     """TRL's RLOO trainer on rows whose `prompt` is a list of ids."""
 
-    meter: Meter  # given by `recipes.fit`
+    meter: Meter  # given by `recipes.training.loop`
     model: Any
     ref_model: Any
     args: Any

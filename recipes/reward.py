@@ -1,10 +1,10 @@
 """Reward model: learn from the pairs to tell chosen from rejected (Bradley-Terry); the second of RLHF's stages."""
 
 from recipes.config import Stage
-from recipes.data import load_pairs
-from recipes.fit import arguments, fit, main
-from recipes.model import load_model, load_tokenizer, peft_config
+from recipes.data.prepare import load_pairs
 from recipes.rewards import RewardConfig, RewardTrainer
+from recipes.training.loop import arguments, fit, main
+from recipes.training.model import load_model, load_tokenizer, peft_config
 
 
 def train(stage: Stage) -> None:

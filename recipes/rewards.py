@@ -14,10 +14,10 @@ from trl import RewardConfig
 from trl import RewardTrainer as StockRewardTrainer
 
 from recipes.config import Stage, UserError
-from recipes.data import comparison
-from recipes.hub import NO_CODE, WEIGHTS, reason
-from recipes.model import device
-from recipes.render import Message
+from recipes.data.chat import Message
+from recipes.data.prepare import comparison
+from recipes.system.hub import NO_CODE, WEIGHTS, reason
+from recipes.training.model import device
 
 __all__ = ["RewardConfig", "RewardModel", "RewardTrainer", "load_classifier", "load_reward_model"]
 

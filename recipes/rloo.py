@@ -1,11 +1,11 @@
 """RLOO: answer the prompts, and make likelier what the reward model prefers; the last of RLHF's stages."""
 
 from recipes.config import Stage
-from recipes.data import load_prompts
-from recipes.fit import arguments, fit, main
-from recipes.model import load_model, load_tokenizer, peft_config
+from recipes.data.prepare import load_prompts
 from recipes.reinforce import RLOOConfig, RLOOTrainer
 from recipes.rewards import load_reward_model
+from recipes.training.loop import arguments, fit, main
+from recipes.training.model import load_model, load_tokenizer, peft_config
 
 
 def train(stage: Stage) -> None:

@@ -1,11 +1,11 @@
 """SFT: imitate the chosen answers; the baseline, and the first of DPO's two stages."""
 
 from recipes.config import Stage
-from recipes.data import load_pairs
+from recipes.data.prepare import load_pairs
 from recipes.engines import SFT_ENGINES
-from recipes.fit import arguments, fit, main
-from recipes.model import load_model, load_tokenizer, peft_config
 from recipes.trainers import SFTConfig
+from recipes.training.loop import arguments, fit, main
+from recipes.training.model import load_model, load_tokenizer, peft_config
 
 
 def train(stage: Stage) -> None:

@@ -1,7 +1,7 @@
 """TRL's three trainers, on rows that are tokenised already; ORPO is imported here and nowhere else.
 
 Stock TRL 1.16 renders and tokenises the same row differently for ORPO (a BOS and a second EOS) than
-for SFT and DPO, and drops other rows. Here the one tokenisation of `recipes.data` is what all three
+for SFT and DPO, and drops other rows. Here the one tokenisation of `recipes.data.prepare` is what all three
 train on; each needs one method overridden. `recipes.engines` has the trainers that are used by default;
 those here compute their losses as TRL does.
 """
@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     from trl.experimental.orpo import ORPOTrainer as StockORPOTrainer
 
 from recipes.config import reads_every_pair
-from recipes.data import demonstrations, dialogues
+from recipes.data.prepare import demonstrations, dialogues
 from recipes.odds import log_probability_ratio
 
 __all__ = ["DPOConfig", "DPOTrainer", "ORPOConfig", "ORPOTrainer", "SFTConfig", "SFTTrainer"]

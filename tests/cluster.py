@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from recipes.process import die_with_parent
+from recipes.system.processes import die_with_parent
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 NODES = ("first", "second")

@@ -13,7 +13,7 @@ from hydra import initialize_config_dir
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from launch.schema import register, resolve
+from launch.config.schema import register, resolve
 from recipes.config import FORMAT, write_config, write_json
 
 torch.set_num_threads(1)  # as tests/door.py says
@@ -112,6 +112,6 @@ def untuned(tiny_model: Path, tmp_path: Path) -> Path:
 def closed_endpoints() -> Iterator[None]:
     """Close what a test opened: warnings are errors, and an open socket's would come in some later test."""
     yield
-    endpoint = sys.modules.get("eval.endpoint")
+    endpoint = sys.modules.get("eval.answers.endpoint")
     if endpoint is not None:
         endpoint.close()

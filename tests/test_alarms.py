@@ -14,13 +14,13 @@ from test_compatibility import make, train  # noqa: F401
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from launch.compatibility import Cell
-from recipes.alarms import check_machine, check_saved, watch_outputs
+from launch.config.compatibility import Cell
 from recipes.config import Stage, UserError, read_json, write_json
 from recipes.engines import ORPO_ENGINES
-from recipes.merge import merge
-from recipes.model import check_loadable
-from recipes.whole import seal
+from recipes.system.files import seal
+from recipes.training.checks import check_machine, check_saved, watch_outputs
+from recipes.training.merge import merge
+from recipes.training.model import check_loadable
 
 Make = Callable[..., Path]
 PLAIN = Cell("orpo", "full", "one", False, "fp32", "packed")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from eval.alpaca import Options, evaluate
-from eval.alpaca_score import LEAST, length_controlled
+from eval.results.alpaca_score import LEAST, length_controlled
 from tests.door import ROOT
 from tests.judge_server import Messages, endpoint
 

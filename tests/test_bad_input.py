@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from door import launch, short, stages, wandb_records
 
-from launch import run
-from launch.progress import watch
+from launch.stages import run
+from launch.stages.progress import watch
 
 Words = Callable[..., list[str]]
 

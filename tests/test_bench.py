@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import peer, workload
-from bench.__main__ import alone, main, options, refuse_pairs
-from bench.report import ratio
-from bench.workload import MADE, made_pairs
+from dev.bench import peer, workload
+from dev.bench.__main__ import alone, main, options, refuse_pairs
+from dev.bench.report import ratio
+from dev.bench.workload import MADE, made_pairs
 from recipes.config import UserError
-from recipes.packing import Pair
+from recipes.engine.packing import Pair
 from tests.door import run
 
 
@@ -33,7 +33,7 @@ def test_the_smallest_benchmark(tmp_path: Path) -> None:
         "96",
     ]
     words += ["--parts", "engines", "agreement", "--tunings", "full", "--output", str(tmp_path)]
-    said = run([sys.executable, "-m", "bench", *words])
+    said = run([sys.executable, "-m", "dev.bench", *words])
     results = json.loads((tmp_path / "bench.json").read_text())
     assert results["matmul_flops_per_second"] > 0 and results["machine"]["versions"]["trl"]
     assert len(results["engines"]) == 2 * 2 + 2  # length distributions, batch sizes; even lengths

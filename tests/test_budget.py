@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from door import launch, record, stages
 
-from launch.budget import match, refuse_budget, spends, trials, with_updates
-from launch.forecast import Tokens, work
-from launch.preview import main
+from launch.forecast.budget import match, refuse_budget, spends, trials, with_updates
+from launch.forecast.cost import Tokens, work
+from launch.plan import main
 from recipes.config import UserError, read_json
 
 Compose = Callable[..., dict[str, Any]]

@@ -9,10 +9,10 @@ import yaml
 from comparison import PROMPTS, make_session
 
 from eval.card import main
-from eval.rows import build_rows
-from eval.session import jobs_of
-from eval.suite import NoOptions
-from eval.table import text
+from eval.cli import NoOptions
+from eval.results.rows import build_rows
+from eval.results.session import jobs_of
+from eval.results.table import text
 
 
 @pytest.fixture

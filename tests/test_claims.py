@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.across import lambdas, probability_ratio, sizes
-from eval.claims import by_setting
-from eval.evidence import CONTRADICTED, NOT_SHOWN, SUPPORTED, Rows, saving, shift, trend, varied
-from eval.measures import WIN
-from eval.rows import Row
+from eval.results.metrics import WIN
+from eval.results.rows import Row
+from paper.across import lambdas, probability_ratio, sizes
+from paper.claims import by_setting
+from paper.evidence import CONTRADICTED, NOT_SHOWN, SUPPORTED, Rows, saving, shift, trend, varied
 from recipes.config import FORMAT, write_config
 
 PAIRS = np.random.default_rng(0).normal(-1.0, 0.1, 100)

@@ -17,16 +17,16 @@ import torch
 from door import QUIET, ROOT, descendants, kill, losses, run
 from safetensors.torch import load_file
 
-from launch.compatibility import ZERO, Cell, cells, nearest, page, refusal, refuse_incompatible
-from launch.compatibility import tested as trained_here
-from launch.inputs import chat_template, find_model
-from launch.job import prepare_directory
-from launch.pairs import pairs_directory, profile, sources, tokenise
-from launch.plan import Start, plan
-from launch.strategy import DEEPSPEED, with_deepspeed
+from launch.config.compatibility import ZERO, Cell, cells, nearest, page, refusal, refuse_incompatible
+from launch.config.compatibility import tested as trained_here
+from launch.config.parallelism import DEEPSPEED, with_deepspeed
+from launch.executors.job import prepare_directory
+from launch.stages.digest import Start, plan
+from launch.stages.inputs import chat_template, find_model
+from launch.stages.pairs import pairs_directory, profile, sources, tokenise
 from recipes.config import Stage, UserError, read_json
-from recipes.model import check_loadable
-from recipes.whole import SEAL
+from recipes.system.files import SEAL
+from recipes.training.model import check_loadable
 
 Words = Callable[..., list[str]]
 Compose = Callable[..., dict[str, Any]]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from jinja2 import Environment
 
-from eval.published import expected
+from paper.published import expected
 from recipes.reinforce import RLOOConfig
 from recipes.rewards import RewardConfig
 from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig

@@ -13,9 +13,9 @@ from datasets import load_from_disk
 from transformers import AutoTokenizer
 
 from recipes.config import UserError, read_json
-from recipes.data import prepare
-from recipes.model import load_tokenizer
+from recipes.data.prepare import prepare
 from recipes.profiles import Dataset, Model
+from recipes.training.model import load_tokenizer
 
 ROOT = Path(__file__).parent.parent
 PHI = ROOT.parent / "shared" / "data" / "phi-3-tokenizer"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from eval import diversity
-from eval.answers import Answer
+from eval.answers.store import Answer
+from eval.cli import read_words
 from eval.diversity import embed, mean_cosines
-from eval.suite import read_words
 from recipes.config import UserError
 
 

@@ -13,12 +13,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from eval import dynamics
-from eval.session import COSTS
-from eval.suite import read_words
+from eval.cli import read_words
+from eval.results.session import COSTS
 from recipes.config import FORMAT, UserError, write_config, write_json
-from recipes.data import open_pairs, prepare
-from recipes.model import load_tokenizer
+from recipes.data.prepare import open_pairs, prepare
 from recipes.profiles import Dataset, Model
+from recipes.training.model import load_tokenizer
 
 PROFILE: dict[str, Any] = {"name": "tiny", "stop_tokens": ["<|im_end|>"], "pad_token": "<|pad|>"}
 UPDATES, HELD_OUT = 3, 5

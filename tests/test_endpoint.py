@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from eval import alpaca, diversity, mt_bench
-from eval.endpoint import Endpoint
-from eval.generate import Sampling, answer
-from eval.load import load_renderer, prompt_ids
-from eval.suite import read_words
+from eval.answers.endpoint import Endpoint
+from eval.answers.generate import Sampling, answer
+from eval.answers.load import load_renderer, prompt_ids
+from eval.cli import read_words
 from recipes.config import UserError
 
 KEY = "sk-very-secret-0123456789"

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from recipes.config import UserError
 from recipes.engines import DPO_ENGINES, SFT_ENGINES
-from recipes.meter import count_tokens
 from recipes.trainers import DPOConfig, SFTConfig
+from recipes.training.cost import count_tokens
 
 Make = Callable[..., Any]
 LN2 = 0.6931471805599453

@@ -14,11 +14,11 @@ from hub_server import Hub
 from safetensors.torch import load_file, save_file
 
 from eval import export, gguf, push
+from eval.cli import run as suite
 from eval.export import Options
-from eval.suite import run as suite
 from launch import reproduce
 from recipes.config import UserError, read_json
-from recipes.weights import difference
+from recipes.training.compare import difference
 
 Words = Callable[..., list[str]]
 

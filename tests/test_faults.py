@@ -10,14 +10,14 @@ from random import Random
 
 from door import launch, record, run, start, wait_for_step
 
-from faults.examine import damaged, weights
-from faults.life import Patient, Undisturbed
-from faults.mounts import impossible
-from faults.plan import Fault, Life, plan
-from faults.subjects import SUBJECTS, command, make_inputs
-from faults.subjects import start as start_marked
-from recipes.checkpoints import missing
-from recipes.whole import SEAL, flaw, remove_leftovers, seal, temporary
+from dev.faults.check_runs import damaged, weights
+from dev.faults.life import Patient, Undisturbed
+from dev.faults.mounts import impossible
+from dev.faults.schedule import Fault, Life, plan
+from dev.faults.subjects import SUBJECTS, command, make_inputs
+from dev.faults.subjects import start as start_marked
+from recipes.system.files import SEAL, flaw, remove_leftovers, seal, temporary
+from recipes.training.checkpoints import missing
 
 Words = Callable[..., list[str]]
 FAULTS = (
@@ -116,7 +116,7 @@ def test_the_plan_has_as_many_kills_as_asked_for_and_is_the_same_every_time() ->
 
 def test_a_directory_of_others_is_not_emptied(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years")
-    said = run([sys.executable, "-m", "faults", "--kills", "1", "--work", str(tmp_path)], 1)
+    said = run([sys.executable, "-m", "dev.faults", "--kills", "1", "--work", str(tmp_path)], 1)
     assert "holds other files" in said and (tmp_path / "thesis.txt").exists()
 
 

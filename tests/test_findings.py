@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from launch.pairs import check
+from launch.stages.pairs import check
 from recipes.config import UserError
-from recipes.examine import Split, examine
-from recipes.findings import (
+from recipes.data.filter import rule
+from recipes.data.findings import (
     REASONS,
     Evaluated,
     evaluation_prompts,
@@ -21,9 +21,9 @@ from recipes.findings import (
     repeated,
     unfinished,
 )
-from recipes.model import load_tokenizer
-from recipes.policy import rule
+from recipes.data.tokenize import Split, examine
 from recipes.profiles import Dataset, Model, Policies
+from recipes.training.model import load_tokenizer
 
 ROOT = Path(__file__).parent.parent
 IFEVAL = ROOT.parent / "shared" / "data" / "ifeval" / "input_data.jsonl"

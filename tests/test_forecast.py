@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from launch.forecast import Tokens, forecast, largest, shape_of
-from launch.memory import MicroBatch
-from launch.preview import main
-from launch.refuse import ENGINES, refuse_useless
-from launch.room import alternatives, check_memory, fits, nearest, worst
+from launch.config.checks import ENGINES, refuse_useless
+from launch.config.shape import shape_of
+from launch.forecast.cost import Tokens, forecast, largest
+from launch.forecast.fit import alternatives, check_memory, fits, nearest, worst
+from launch.forecast.memory import MicroBatch
+from launch.plan import main
 from recipes import trainers
 from recipes.config import UserError
 from tests.door import QUIET, ROOT, run
@@ -21,7 +22,7 @@ from tests.door import QUIET, ROOT, run
 Compose = Callable[..., dict[str, Any]]
 TOKENS = Tokens(6400, 100, 200, 150, "made")
 CARD = ("model=phi-3-mini", "hardware=1x24gb", "pipeline=compare")
-PREVIEW = [sys.executable, "-m", "launch.preview"]
+PREVIEW = [sys.executable, "-m", "launch.plan"]
 
 
 def parts(config: dict[str, Any], stage: str) -> Any:

@@ -10,11 +10,11 @@ import torch
 from scipy.stats import chisquare
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from eval import decode
-from eval.generate import Answer, Sampling, answer, answer_prompts
-from eval.load import load, load_renderer, prompt_ids
+from eval.answers import decode
+from eval.answers.generate import Answer, Sampling, answer, answer_prompts
+from eval.answers.load import load, load_renderer, prompt_ids
 from recipes.config import UserError, write_json
-from recipes.data import open_pairs, prepare
+from recipes.data.prepare import open_pairs, prepare
 from recipes.profiles import Dataset, Model
 
 DIALOGUES = [[{"role": "user", "content": "Where is it? " * (1 + size % 4) + str(size)}] for size in range(10)]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from eval.given import read_answers
+from eval.answers.files import read_answers
+from eval.cli import models
 from eval.judge import sides
-from eval.suite import models
 from recipes.config import FORMAT, UserError, write_config
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from door import record, run, stages
 
-from launch.command import module
 from launch.halving import Setting, budget_words, halve, settings_of
+from launch.stages.command import module
 from recipes.config import UserError
 
 Compose = Callable[..., dict[str, Any]]

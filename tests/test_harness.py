@@ -8,9 +8,9 @@ import pytest
 import torch
 import yaml
 
-from eval.dialogues import Speaker
+from eval.answers.dialogues import Speaker
 from eval.harness import VERSION, Options, evaluate, load
-from eval.sentences import sentence_model
+from eval.results.sentences import sentence_model
 from recipes.config import UserError
 from tests.door import ROOT
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from eval.endpoint import Reply, host_class
+from eval.answers.endpoint import Reply, host_class
+from eval.answers.judging import MALFORMED
+from eval.cli import read_words
 from eval.judge import Options, compare, read
-from eval.suite import read_words
-from eval.verdicts import MALFORMED
 from recipes.config import UserError
 from tests.door import QUIET, ROOT, run
 from tests.judge_server import KEY, Endpoint, Messages, endpoint

@@ -13,9 +13,10 @@ from datasets import Dataset
 from door import run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eval import likelihood, scoring
-from eval.scoring import by_length, mean_log_probs
-from eval.suite import read_words
+from eval import likelihood
+from eval.answers import log_probs as scoring
+from eval.answers.log_probs import by_length, mean_log_probs
+from eval.cli import read_words
 from recipes.config import FORMAT, UserError, write_config, write_json
 
 PAIRS = [{"prompt_ids": list(range(10, 10 + size)), "chosen_ids": [7, 8, 9][: 1 + size % 3]} for size in range(1, 13)]

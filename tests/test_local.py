@@ -19,12 +19,12 @@ import yaml
 from door import launch, record, short, stages, start, trainer_of, wait_for_step
 from safetensors.torch import load_file
 
-from launch.local import Devices, device_names, needed
-from launch.micro_batch import halve, splits_alike
-from launch.refuse import refuse_useless
-from launch.sharing import by_depth
+from launch.config.checks import refuse_useless
+from launch.executors.local import Devices, device_names, needed
+from launch.executors.shared import by_depth
+from launch.stages.micro_batch import halve, splits_alike
 from recipes.config import OUT_OF_MEMORY, UserError
-from recipes.fit import in_words
+from recipes.training.loop import in_words
 
 Words = Callable[..., list[str]]
 TRAINING = ["pipeline=orpo", *short("orpo", steps=16)]

@@ -11,11 +11,11 @@ import torch
 from kinds import STOPS, TEMPLATES, build, phi_3
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from recipes.data import demonstration, dialogues
-from recipes.examine import Tokenise
-from recipes.packing import collate, pack
+from recipes.data.chat import Renderer
+from recipes.data.prepare import demonstration, dialogues
+from recipes.data.tokenize import Tokenise
+from recipes.engine.packing import collate, pack
 from recipes.profiles import Dataset, Model
-from recipes.render import Renderer
 
 SHIPPED = ["chatml", "llama-3", "zephyr", "pocket", "phi-3"]
 TURNS = [

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from launch.pairs import sources
+from launch.stages.pairs import sources
 from recipes.config import UserError
-from recipes.data import divide, prepare
-from recipes.examine import examine
-from recipes.mixture import check_shares, choose, sizes
-from recipes.model import load_tokenizer
-from recipes.policy import rule
+from recipes.data.filter import rule
+from recipes.data.mixture import check_shares, choose, sizes
+from recipes.data.prepare import divide, prepare
+from recipes.data.tokenize import examine
 from recipes.profiles import Dataset, Model
+from recipes.training.model import load_tokenizer
 
 
 def write(path: Path, count: int, answer: str = "Yes.") -> Path:

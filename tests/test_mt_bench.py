@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from eval.endpoint import Reply
+from eval.answers.endpoint import Reply
+from eval.answers.judging import MALFORMED
 from eval.mt_bench import WITH_REFERENCE, Options, dialogue, grade, read
-from eval.verdicts import MALFORMED
 from tests.door import ROOT
 from tests.judge_server import Messages, endpoint
 

@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from trl.trainer.utils import disable_dropout_in_model
 
 from recipes.config import UserError
+from recipes.engine.packing import pack
 from recipes.engines import ORPO_ENGINES
-from recipes.packing import pack
 from recipes.trainers import ORPOConfig
 
 Make = Callable[..., Any]

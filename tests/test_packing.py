@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from recipes.attention import varlen_attention, visible
-from recipes.packing import Packing, Pair, balance
+from recipes.engine.attention import varlen_attention, visible
+from recipes.engine.packing import Packing, Pair, balance
 
 
 def kernel(
@@ -61,8 +61,8 @@ def test_the_variable_length_kernel_gets_the_same_dialogues(
     packing = Packing(pairs)
     query, key, value = (torch.randn(1, heads, packing.starts[-1], 8) for heads in (4, 2, 2))
 
-    monkeypatch.setattr("recipes.attention.varlen_attn", varlen_attn)
-    monkeypatch.setattr("recipes.attention.GROUPED", varlen_attn is kernel)
+    monkeypatch.setattr("recipes.engine.attention.varlen_attn", varlen_attn)
+    monkeypatch.setattr("recipes.engine.attention.GROUPED", varlen_attn is kernel)
     found = varlen_attention(query, key, value, packing, 0.3, window)
     for queries, keys in packing.sequences:
         own_key, own_value = (

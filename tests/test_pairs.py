@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from recipes.pairs import Malformed, Pair, Unusable, read_pair
+from recipes.data.schemas import Malformed, Pair, Unusable, read_pair
 
 USER, YES, NO = (
     {"role": "user", "content": "Is it?"},

@@ -9,16 +9,16 @@ import pytest
 import yaml
 from door import ROOT, run
 
-from eval.exhibits import Exhibit, printed
-from launch.full import plans
-from launch.paper import main
+from paper.__main__ import main
+from paper.exhibits import Exhibit, printed
+from paper.full_scale import plans
 
 Words = Callable[..., list[str]]
 # The command with another place and other sizes; all else is as a user types it.
 SCRIPT = """
 import sys
 from pathlib import Path
-from launch import paper
+import paper.__main__ as paper
 root = Path(sys.argv[1])
 paper.ROOT, paper.SESSIONS = root, root / "_sessions"
 paper.SIZES = dict.fromkeys(paper.SIZES, sys.argv[2])
@@ -47,7 +47,7 @@ def paper(command: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFa
 
 def test_every_exhibit_has_ours_beside_the_papers(paper: Path) -> None:
     found = {one["name"]: one for one in json.loads((paper / "paper.json").read_text())}
-    said = yaml.safe_load((ROOT / "eval" / "paper.yaml").read_text())
+    said = yaml.safe_load((ROOT / "paper" / "exhibits.yaml").read_text())
     assert list(found) == [one["name"] for one in said.values()]
     for one in found.values():
         for table in one["tables"]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from launch.plan import Start, home, plan
+from launch.stages.digest import Start, home, plan
 from recipes.config import UserError
 
 START = Start("base/model", None, "identity")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.published import Figure, find, published
+from paper.published import Figure, find, published
 from recipes.config import UserError
 
 BOUNDS = {"win rate": (0, 100), "MT-Bench": (1, 10), "similarity": (-1, 1), "IFEval": (0, 1), "characters": (1, 10_000)}

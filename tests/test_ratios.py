@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.stats import kstest, laplace, logistic
 
-from eval.ratios import SAMPLES, TEMPERATURES, main, sample, summary
-from eval.suite import NoOptions
+from eval.cli import NoOptions
+from paper.ratios import SAMPLES, TEMPERATURES, main, sample, summary
 from recipes.odds import log_odds_ratio
 
 

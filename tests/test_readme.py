@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from bench.__main__ import options
+from dev.bench.__main__ import options
+from eval.cli import NoOptions, read_words
 from eval.readme import shown
-from eval.suite import NoOptions, read_words
+from launch.config.schema import register, resolve
 from launch.options import reference
-from launch.schema import register, resolve
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -48,11 +48,11 @@ def test_every_command_exists_and_composes(command: str) -> None:
     lines = recipe_of(command)
     assert lines, f"{command} runs nothing"
     words = split(lines[-1])
-    if words[2] == "bench":
+    if words[2] == "dev.bench":
         assert options(words[3:])
         return
-    if words[2] not in ("launch", "launch.doctor", "launch.show", "launch.preview"):
-        assert words[2] == "pytest" or words[2].split(".")[0] == "eval"
+    if words[2] not in ("launch", "launch.doctor", "launch.show", "launch.plan"):
+        assert words[2] == "pytest" or words[2].split(".")[0] in ("eval", "paper")
         return
     register()
     overrides = [word.split(",")[0] for word in words[3:] if "=" in word and not word.startswith("row=")]
@@ -71,7 +71,7 @@ SUITE_COMMANDS = [
 @pytest.mark.parametrize(("suite", "words"), SUITE_COMMANDS)
 def test_every_suite_takes_the_options_that_the_documents_give_it(suite: str, words: str) -> None:
     """A suite that must be told more says so only where a document shows its options."""
-    module = import_module(f"eval.{suite}")
+    module = import_module(f"paper.{suite}" if (ROOT / "paper" / f"{suite}.py").exists() else f"eval.{suite}")
     options = [word for word in words.replace("judge=…", "judge=x").split() if "=" in word]
     assert read_words(options, getattr(module, "Options", NoOptions))[0] == []
 
@@ -105,7 +105,7 @@ def test_help_names_every_target() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_files_it_names_are_there(page: Path) -> None:
     text = page.read_text()
-    named = re.findall(r"`((?:conf|recipes|launch|eval|doctor|pocket|bench|docs|tests)/[\w./-]+)`", text)
+    named = re.findall(r"`((?:conf|recipes|launch|eval|doctor|pocket|paper|dev|docs|tests)/[\w./-]+)`", text)
     linked = re.findall(r"\]\((?!https?:)([^)#\s]+)", text)
     lost = [path for path in named if not (ROOT / path).exists()]
     assert lost + [path for path in linked if not (page.parent / path).exists()] == []

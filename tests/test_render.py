@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from kinds import CONTROL, KINDS, STOPS, TEMPLATES, build, phi_3
 
 from recipes.config import UserError
-from recipes.examine import Tokenise
+from recipes.data.chat import Refused, Renderer
+from recipes.data.tokenize import Tokenise
 from recipes.profiles import Dataset, Model
-from recipes.render import Refused, Renderer
 
 LOOK_ALIKES = st.sampled_from(
     [*CONTROL, "<|endoftext|>", "<|im_", "end|>", "<|", "<<s>>", "\n\n", " ", "🦦", "é", "漢"]

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from comparison import BATCH, EVIL, PROMPTS, SEEDS, UPDATES, make_session
 
-from eval.configuration import differences
-from eval.history import trainings
 from eval.report import write_report
-from eval.rows import build_rows
-from eval.session import jobs_of
-from eval.table import write_table
+from eval.results.history import trainings
+from eval.results.options import differences
+from eval.results.rows import build_rows
+from eval.results.session import jobs_of
+from eval.results.table import write_table
 
 SCHEMA = json.loads((Path(__file__).parent.parent / "docs" / "results.schema.json").read_text())
 KINDS: dict[str, Any] = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}

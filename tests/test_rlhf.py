@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from eval.reward import Judge
-from launch.refuse import refuse_useless
+from launch.config.checks import refuse_useless
 from recipes.config import Stage, UserError
-from recipes.data import load_pairs, load_prompts, open_pairs
+from recipes.data.prepare import load_pairs, load_prompts, open_pairs
 from recipes.rewards import load_classifier
 
 Words = Callable[..., list[str]]

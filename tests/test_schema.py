@@ -9,9 +9,9 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from trl import ModelConfig
 
-from launch.errors import explain
-from launch.mirror import import_trl_options, trl_options
-from launch.schema import accumulate, register
+from launch.config.errors import explain
+from launch.config.schema import accumulate, register
+from launch.config.trl_options import import_trl_options, trl_options
 from recipes.config import UserError
 from recipes.reinforce import RLOOConfig
 from recipes.rewards import RewardConfig

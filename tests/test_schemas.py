@@ -8,9 +8,9 @@ import pytest
 from datasets import Dataset as Rows
 
 from recipes.config import UserError
-from recipes.pairs import Pair, read_pair
+from recipes.data.schemas import Pair, read_pair
+from recipes.data.sources import load_source
 from recipes.profiles import Dataset
-from recipes.sources import load_source
 
 
 def user(text: str) -> dict[str, str]:

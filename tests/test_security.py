@@ -13,17 +13,17 @@ import torch
 from door import launch
 from safetensors.torch import load_file
 
-from eval.load import load_weights
-from launch.inputs import find_model
-from launch.job import Outcome
-from launch.refuse import refuse_useless
-from launch.run import claim
-from launch.trust import refuse_words, unpinned
+from eval.answers.load import load_weights
+from launch.config.checks import refuse_useless
+from launch.config.trust import refuse_words, unpinned
+from launch.executors.job import Outcome
+from launch.stages.inputs import find_model
+from launch.stages.run import claim
 from recipes.config import Stage, UserError, write_text
-from recipes.model import load_tokenizer, pretrained, save_model
 from recipes.profiles import Model
 from recipes.rewards import load_classifier
-from recipes.secrets import without_password
+from recipes.system.secrets import without_password
+from recipes.training.model import load_tokenizer, pretrained, save_model
 
 Compose = Callable[..., dict[str, Any]]
 SECRET = "sk-not-a-word-anybody-says"  # pragma: allowlist secret

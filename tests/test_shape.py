@@ -9,7 +9,7 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 
-from launch.shape import adapter_parameters, parameters, read_shape, saved_per_token
+from launch.config.shape import adapter_parameters, parameters, read_shape, saved_per_token
 from recipes.config import UserError
 from recipes.profiles import Shape
 
@@ -75,7 +75,7 @@ def kept(model: Any, tokens: int) -> float:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_layer_keeps_what_autograd_says(family: str, tmp_path: Path) -> None:
-    """The difference of two depths is a layer; Phi's and Phi-3's results are copied, which launch.memory adds."""
+    """The difference of two depths is a layer; Phi's and Phi-3's results are copied, which forecast.memory adds."""
     model = model_of(family)
     model.config.save_pretrained(tmp_path)
     shape = read_shape(tmp_path)

@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 from doctor.masks import Masked, masks
 from launch.show import show
 from recipes.config import UserError
-from recipes.model import load_tokenizer
 from recipes.profiles import Model
 from recipes.trainers import DPOConfig, DPOTrainer, ORPOConfig, ORPOTrainer, SFTConfig, SFTTrainer
+from recipes.training.model import load_tokenizer
 
 Words = Callable[..., list[str]]
 CONFIGS: dict[str, Any] = {"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}

@@ -13,9 +13,10 @@ import pytest
 from cluster import DAEMONS, Cluster, find
 from door import launch, record, short, stages, start, wait_for_step, weights
 
-from launch.job import CRASH, Outcome, keep
-from launch.refuse import refuse_launcher
-from launch.slurm import conclude, demands, lines, script
+from launch.config.checks import refuse_launcher
+from launch.config.errors import CRASH
+from launch.executors.job import Outcome, keep
+from launch.executors.slurm import conclude, demands, lines, script
 from recipes.config import UserError
 
 Words = Callable[..., list[str]]

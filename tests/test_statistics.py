@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from eval import statistics
-from eval.statistics import SIGN_TEST, T_TEST, Comparison, Estimate, compare, estimate, holm, two_sided, width
+from eval.results import statistics
+from eval.results.statistics import SIGN_TEST, T_TEST, Comparison, Estimate, compare, estimate, holm, two_sided, width
 
 
 def made(p: float, mean: float = 0.6) -> Comparison:

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from eval.__main__ import evaluate_session
-from eval.claims import ACROSS, CLAIMS, write_claims
-from eval.load import load
+from eval.answers.load import load
+from eval.cli import NoOptions
+from eval.console import console
 from eval.readme import shown
-from eval.rows import build_rows
-from eval.session import console, jobs_of, measured, sessions
-from eval.suite import NoOptions
-from eval.table import main, write_table
+from eval.results.rows import build_rows
+from eval.results.session import jobs_of, measured, sessions
+from eval.results.table import write_table
+from eval.table import main
+from paper.claims import ACROSS, CLAIMS, write_claims
 from recipes.config import FORMAT, UserError, read_json, write_config, write_json
 
 SETTINGS = {"prompts": 2, "seed": 0, "pairs": "p", "max_new_tokens": 4, "gold": True}
@@ -225,7 +227,7 @@ def test_the_newest_session_is_the_last_that_trained_something(
     session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = tmp_path / "elsewhere"
-    monkeypatch.setattr("eval.session.RUNS", runs)
+    monkeypatch.setattr("eval.results.session.RUNS", runs)
     with pytest.raises(UserError, match="nothing has been trained yet"):
         sessions([])
     for age, name in enumerate(("failed", "2026-01-01", "named")):  # the newest first, whatever the names are

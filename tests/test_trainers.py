@@ -14,13 +14,13 @@ from torch.nn.functional import log_softmax, logsigmoid
 from transformers import AutoModelForCausalLM
 
 from recipes.config import UserError
-from recipes.data import load_pairs, prepare
+from recipes.data.prepare import load_pairs, prepare
+from recipes.engine.packing import pack
 from recipes.engines import PackedORPOTrainer
-from recipes.meter import Guard, Meter
-from recipes.model import load_tokenizer
-from recipes.packing import pack
 from recipes.profiles import Dataset, Model
 from recipes.trainers import DPOConfig, DPOTrainer, ORPOConfig, ORPOTrainer, SFTConfig, SFTTrainer
+from recipes.training.cost import Guard, Meter
+from recipes.training.model import load_tokenizer
 
 KINDS: dict[str, Any] = {
     "sft": (SFTTrainer, partial(SFTConfig, engine="stock")),

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from eval import alpaca, claims, diversity, judge, likelihood, mt_bench, table
-from eval.answers import Kept
-from eval.endpoint import Endpoint, complete
-from eval.suite import NoOptions, run
-from eval.verdicts import log
-from launch.mirror import is_mirror
+from eval import alpaca, diversity, judge, likelihood, mt_bench
+from eval.answers.endpoint import Endpoint, complete
+from eval.answers.judging import log
+from eval.answers.store import Kept
+from eval.cli import NoOptions, run
+from eval.results import table
+from launch.config.trl_options import is_mirror
+from paper import claims
 from recipes.config import UserError
 
 FOREIGN = ["[]", "3", '"text"', "null", '{"a": 1}', '[{"a": 1}]', '{"chosen": [], "sampled": [], "greedy": []}', "{"]
@@ -74,7 +76,7 @@ def test_json_of_somebody_else_is_said(say: Say, text: str, untuned: Path, tmp_p
 @pytest.mark.parametrize("text", FOREIGN)
 @pytest.mark.parametrize("name", ["session/0/job.json", "stage/record.json", "stage/eval/result.json"])
 def test_a_session_with_foreign_files_is_said(say: Say, text: str, name: str, tmp_path: Path) -> None:
-    from eval.session import measured
+    from eval.results.session import measured
 
     settings = {"prompts": 1}
     stage, base = tmp_path / "stage", tmp_path / "base"

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.report import environment
+from dev.bench.report import environment
 from dev.gpu.job import LATE, MEASURED, Job, Outcome, run
 from dev.gpu.page import publish
 from dev.gpu.plan import SHARES, Options, jobs

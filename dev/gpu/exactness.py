@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from bench.measure import Case, build_trainer, loss_of
-from bench.workload import Lengths, adapters, made_pairs
+from dev.bench.measure import Case, build_trainer, loss_of
+from dev.bench.workload import Lengths, adapters, made_pairs
 from dev.gpu.job import Skip
+from recipes.engine.packing import Pair
 from recipes.odds import log_odds_ratio
-from recipes.packing import Pair
 
 VOCABULARY = 512
 BETA = 0.5
@@ -137,7 +137,7 @@ def exactness(family: str, tuning: str) -> dict[str, Any]:
         "float32, packed": distance(packed(model, pairs, half=False), truth),
         "bf16, plain": distance(plain(model, pairs, torch.bfloat16), truth),
     }
-    with patch("recipes.attention.flash_takes", return_value=False):
+    with patch("recipes.engine.attention.flash_takes", return_value=False):
         found["bf16, packed by SDPA"] = distance(packed(model, pairs, half=True), truth)
     if torch.cuda.is_available():
         found["bf16, packed by flash"] = distance(packed(model, pairs, half=True), truth)

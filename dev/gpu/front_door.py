@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.pipelines import base_model
+from dev.bench.pipelines import base_model
 from dev.gpu.job import Skip
-from launch.command import module
+from launch.stages.command import module
 from recipes.config import read_json
-from recipes.weights import difference
+from recipes.training.compare import difference
 
 # The embedded world's pairs, few of them.
 SMALL = ["model=pocket", "dataset.train_rows=64", "dataset.test_rows=16", "batch_size=16"]

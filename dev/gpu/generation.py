@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from bench.generation import generate
-from bench.workload import SHAPES, build_model
-from eval.answers import Sampling
-from eval.decode import decode
+from dev.bench.generation import generate
+from dev.bench.workload import SHAPES, build_model
+from eval.answers.decode import decode
+from eval.answers.store import Sampling
 
 PROMPT = 128  # tokens
 

@@ -42,7 +42,7 @@ def run(job: Job, limit: float, log: Path) -> Outcome:
     The process is forked from one that has imported the libraries and never touched the GPU.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.measure"])
+    context.set_forkserver_preload(["dev.bench.measure"])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(job, theirs, log))
     started = time.monotonic()

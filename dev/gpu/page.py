@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment
 
-from bench.report import middle, save
+from dev.bench.report import middle, save
 from dev.gpu import results as of
 from dev.gpu.job import MEASURED
 from recipes.config import write_text

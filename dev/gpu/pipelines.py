@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from bench.pipelines import STAGES, base_model, command, cost, train
-from launch.forecast import Forecast, forecast, shape_of, tokens_of
-from launch.preview import composed
-from launch.schema import register
+from dev.bench.pipelines import STAGES, base_model, command, cost, train
+from launch.config.schema import register
+from launch.forecast.cost import Forecast, forecast, shape_of, tokens_of
+from launch.plan import composed
 
 
 def pipelines(model: str, engine: str, pairs: int, file: str | None, tokenizer: str | None) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from bench.measure import Case, matmul_rate
-from bench.workload import even
+from dev.bench.measure import Case, matmul_rate
+from dev.bench.workload import even
 from dev.gpu.exactness import FAMILIES, TUNINGS, exactness
 from dev.gpu.front_door import COMMANDS, front_door, killed_and_resumed
 from dev.gpu.generation import generation

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from bench.measure import Case, measure
-from bench.predict import predict
-from bench.workload import LORA, SHAPES, pairs_of
-from launch.shape import adapter_parameters, head_parameters, parameters
-from recipes.packing import Pair
+from dev.bench.measure import Case, measure
+from dev.bench.predict import predict
+from dev.bench.workload import LORA, SHAPES, pairs_of
+from launch.config.shape import adapter_parameters, head_parameters, parameters
+from recipes.engine.packing import Pair
 
 ENGINES = ("packed", "stock")
 ROOM = 0.85  # of the device's memory that a forecast may fill

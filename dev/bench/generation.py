@@ -1,0 +1,88 @@
+"""Answers per second on the embedded world: one by one, in static batches, and as the evaluation asks for them.
+
+    python -m dev.bench.generation [SESSION or stage directory] [rounds=5] [prompts=400]
+
+One by one and static batches are `model.generate`; a static batch lasts until its last row has stopped, while from ours
+(eval.answers.decode) rows leave as they stop. The three take turns, so that a busy machine is busy for all of them, and
+of each the median is compared. The held-out prompts are sampled from at temperature 1; one by one answers a tenth of
+them.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from eval.answers.decode import decode, left_padded
+from eval.answers.load import load
+from eval.answers.log_probs import TOKENS, by_length
+from eval.answers.store import Sampling
+from eval.cli import run, stages
+from eval.console import console
+from recipes.data.prepare import open_pairs
+
+LIMIT = 64  # tokens of an answer
+
+
+def generate(model: Any, stops: list[int], prompts: list[list[int]], pad: int, limit: int = LIMIT) -> None:
+    """Answer one batch by the library's own loop, each prompt with at most `limit` tokens."""
+    model.generation_config = GenerationConfig()  # none of the checkpoint's own settings
+    drawn = {"do_sample": True, "top_k": 0, "top_p": 1.0}
+    config = GenerationConfig(max_new_tokens=limit, eos_token_id=stops or None, pad_token_id=pad, **drawn)
+    ids, mask = (tensor.to(model.device) for tensor in left_padded(prompts))
+    with torch.inference_mode():
+        model.generate(ids, attention_mask=mask, generation_config=config)
+
+
+def measure(directory: Path, prompts: list[list[int]], rounds: int) -> dict[str, list[float]]:
+    """Return the answers per second of each side, one value for each round."""
+    model, tokenizer, stops = load(directory)
+    pad: Any = tokenizer.pad_token_id
+    few = prompts[: max(1, len(prompts) // 10)]
+    batches = [[prompts[n] for n in batch] for batch in by_length([len(ids) + LIMIT for ids in prompts], TOKENS)]
+    asked = [(ids, 0) for ids in prompts]
+    sides: dict[str, tuple[int, Callable[[], Any]]] = {
+        "one by one": (len(few), lambda: [generate(model, stops, [ids], pad) for ids in few]),
+        "static batches": (len(prompts), lambda: [generate(model, stops, batch, pad) for batch in batches]),
+        "ours": (len(prompts), lambda: list(decode(model, stops, asked, Sampling(LIMIT, 1.0)))),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, (count, answer) in sides.items():
+            start = time.perf_counter()
+            answer()
+            rates[name].append(count / (time.perf_counter() - start))
+    return rates
+
+
+@dataclass
+class Options:
+    """The options of the command line."""
+
+    rounds: int = 5
+    prompts: int = 400
+
+
+def main(names: list[str], options: Options) -> None:
+    """Measure every model named, or those of the newest session, and print."""
+    console.print(f"{torch.get_num_threads()} threads, medians of {options.rounds} rounds (least-most)")
+    known = stages(names)
+    pairs = next(settings["pairs"] for settings in known.values() if "pairs" in settings)
+    prompts = list(open_pairs(Path(pairs))["test"]["prompt_ids"])[: options.prompts]
+    for directory in known:
+        rates = measure(directory, prompts, options.rounds)
+        alone = statistics.median(rates["one by one"])
+        for name, found in rates.items():
+            middle = statistics.median(found)
+            spread = f"{middle:.0f} answers/s ({min(found):.0f}-{max(found):.0f})"
+            console.print(f"{directory.name}, {name}: {spread}, {middle / alone:.1f}x", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

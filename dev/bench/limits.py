@@ -1,0 +1,45 @@
+"""What a benchmark's command line can ask that no measurement can do: refused before the first."""
+
+import argparse
+from typing import Any
+
+from dev.bench.workload import LONGEST, SHAPES
+from recipes.config import UserError
+
+LEAST = {"repeats": 1, "batch_size": 1, "batch_sizes": 1, "max_length": 2, "even": 4}
+
+
+def refuse(given: argparse.Namespace) -> None:
+    """Refuse numbers that are too small or too large, unknown models, and a file of pairs without a tokenizer.
+
+    Raises:
+        UserError: naming the option and what may stand there.
+    """
+    options: dict[str, Any] = vars(given)
+    for name, least in LEAST.items():
+        for value in values(options.get(name)):
+            if value < least:
+                raise UserError(f"--{name.replace('_', '-')} {value}: {least} is the least")
+    for model in [*values(options.get("models")), *values(options.get("model"))]:
+        if model not in SHAPES:
+            raise UserError(f"there is no model {model}: there are {', '.join(SHAPES)}")
+    if given.max_length is not None and given.max_length > LONGEST:
+        raise UserError(f"--max-length {given.max_length}: {LONGEST} tokens are the most that these models take")
+    if bool(given.pairs) != bool(given.tokenizer):
+        raise UserError("--pairs and --tokenizer go together: a file of preference pairs, and a tokenizer for it")
+
+
+def values(value: Any) -> list[Any]:
+    """Return an option's values: none, one or several."""
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def refuse_long(even: list[int] | None, longest: int) -> None:
+    """Refuse dialogues longer than the longest.
+
+    Raises:
+        UserError: naming both options.
+    """
+    for tokens in even or []:
+        if tokens > longest:
+            raise UserError(f"--even {tokens}: dialogues have at most {longest} tokens here, see --max-length")

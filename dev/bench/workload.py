@@ -1,0 +1,175 @@
+"""What is trained in a measurement: models with random weights, and pairs of real or made lengths."""
+
+import random
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from recipes.config import UserError
+from recipes.data.chat import Renderer
+from recipes.data.tokenize import IDS, Tokenise, read_rows
+from recipes.engine.packing import Pair
+from recipes.profiles import Dataset, Model, Shape
+
+VOCABULARY = 32_064
+LONGEST = 4096  # positions of a model
+MOST_MISSES = 10**6  # dialogues in a row that are too long, after which none is expected to fit
+# The first two have Phi-3's architecture; the others are published models', for which a CPU is too slow.
+SHAPES = {
+    "21m": Shape("phi3", layers=6, hidden=256, intermediate=704, heads=4, vocabulary=VOCABULARY),
+    "tiny": Shape("phi3", layers=2, hidden=64, intermediate=128, heads=4, vocabulary=1024),
+    "qwen2.5-0.5b": Shape("qwen2", 24, 896, 4864, heads=14, vocabulary=151_936, key_value_heads=2, tied=True),
+    "llama-3.2-1b": Shape("llama", 16, 2048, 8192, heads=32, vocabulary=128_256, key_value_heads=8, tied=True),
+    "phi-3-mini": Shape("phi3", 32, 3072, 8192, heads=32, vocabulary=VOCABULARY),
+    "llama-3-8b": Shape("llama", 32, 4096, 14_336, heads=32, vocabulary=128_256, key_value_heads=8),
+}
+LORA = {"r": 16, "lora_alpha": 32}
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Independent log-normal lengths of prompt, chosen and rejected answer: medians, and deviations of the log."""
+
+    medians: tuple[float, float, float]
+    deviations: tuple[float, float, float]
+
+
+MADE = {
+    # as 1,794 pairs of harmless-base have them under Phi-3's tokenizer
+    "hh-rlhf": Lengths((108, 30, 38), (0.98, 0.88, 0.92)),
+    # medians of UltraFeedback; the deviations are ours
+    "ultrafeedback-like": Lengths((110, 280, 240), (0.9, 0.7, 0.7)),
+}
+
+
+def even(tokens: int) -> str:
+    """Name the distribution whose dialogues all have this length."""
+    return f"all {tokens} tokens"
+
+
+def lengths_of(name: str) -> Lengths:
+    """Return a distribution by its name; of even ones the prompt is a quarter, and nothing is padded."""
+    if name in MADE:
+        return MADE[name]
+    tokens = int(name.split()[1])
+    return Lengths((tokens // 4, tokens - tokens // 4, tokens - tokens // 4), (0.0, 0.0, 0.0))
+
+
+def build_model(name: str, dtype: Any, seed: int = 0) -> PreTrainedModel:
+    """Return a model with random weights, made on the device that trains it; the seed decides them."""
+    import torch
+
+    torch.manual_seed(seed)
+    shape = SHAPES[name]
+    config = AutoConfig.for_model(
+        shape.family,
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_value_heads or shape.heads,
+        tie_word_embeddings=shape.tied,
+        max_position_embeddings=LONGEST,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        use_cache=False,
+    )
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+
+
+def adapters(tuning: str, random_start: bool = False) -> LoraConfig | None:
+    """Return the adapters of `tuning=lora` on all matrices of the layers.
+
+    They start at zero as in training, or random where gradients are compared.
+    """
+    lora = LoraConfig(**LORA, target_modules="all-linear", init_lora_weights=not random_start)
+    return lora if tuning == "lora" else None
+
+
+def made_pairs(lengths: Lengths, count: int, longest: int, vocabulary: int) -> list[Pair]:
+    """Return `count` pairs of random ids whose dialogues have at most `longest` tokens, longer ones drawn again.
+
+    Raises:
+        UserError: hardly any dialogue of these lengths is that short.
+    """
+    draw = random.Random(0)
+
+    def sizes() -> tuple[int, ...]:
+        parts = zip(lengths.medians, lengths.deviations, strict=True)
+        return tuple(max(1, round(median * draw.lognormvariate(0, deviation))) for median, deviation in parts)
+
+    pairs, misses = [], 0
+    while len(pairs) < count:
+        prompt, chosen, rejected = sizes()
+        if prompt + max(chosen, rejected) <= longest:
+            ids = ([draw.randrange(3, vocabulary) for _ in range(size)] for size in (prompt, chosen, rejected))
+            pairs.append(Pair(*ids))
+            misses = 0
+        elif (misses := misses + 1) == MOST_MISSES:
+            medians = "/".join(str(median) for median in lengths.medians)
+            raise UserError(
+                f"hardly a pair with lengths around {medians} has at most {longest} tokens: raise --max-length"
+            )
+    return pairs
+
+
+def load_tokenizer(name: str) -> Any:
+    """Return the tokenizer of a directory or hub id.
+
+    Raises:
+        UserError: there is none that can be loaded.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # a missing or damaged file raises whatever its reader does
+        reason = " ".join(str(error).split())[:150]
+        raise UserError(f"--tokenizer {name} cannot be loaded ({reason}): give a tokenizer's directory") from None
+
+
+@cache
+def real_pairs(file: str, tokenizer: str, longest: int) -> list[Pair]:
+    """Return a file's usable pairs under a tokenizer, rendered and tokenised as the recipes do, in a fixed shuffle.
+
+    Raises:
+        UserError: the file or the tokenizer cannot be read.
+    """
+    loaded = load_tokenizer(tokenizer)
+    stop = "<|end|>" if "<|end|>" in loaded.get_vocab() else loaded.eos_token
+    rows = read_rows([Dataset(name="bench", path=file)])["train"].filter(lambda row: not row["problem"])
+    tokenise = Tokenise(Renderer(loaded, Model("bench", "bench", stop_tokens=[stop])), Dataset("bench", "bench"))
+    rows = rows.map(tokenise, batched=True)
+    pairs = [Pair(*(list(ids) for ids in three)) for three in zip(*(rows[name] for name in IDS), strict=True)]
+    fitting = [pair for pair in pairs if pair.chosen and max(dialogues(pair)) <= longest]
+    random.Random(0).shuffle(fitting)
+    return fitting
+
+
+def dialogues(pair: Pair) -> tuple[int, int]:
+    """Return the lengths of a pair's two dialogues."""
+    return len(pair.prompt) + len(pair.chosen), len(pair.prompt) + len(pair.rejected)
+
+
+def pairs_of(name: str, count: int, longest: int, model: str, file: str | None, tokenizer: str | None) -> list[Pair]:
+    """Return `count` pairs of a length distribution; HH-RLHF's are real where a file and a tokenizer are given.
+
+    Raises:
+        UserError: the file has too few, or its ids are too many for the model.
+    """
+    vocabulary = SHAPES[model].vocabulary
+    if name != "hh-rlhf" or not (file and tokenizer):
+        return made_pairs(lengths_of(name), count, longest, vocabulary)
+    if not Path(file).is_file():
+        raise UserError(f"--pairs {file} does not exist: give a file of preference pairs, or leave it out")
+    pairs = real_pairs(file, tokenizer, longest)[:count]
+    if len(pairs) < count:
+        raise UserError(f"--pairs {file} has {len(pairs)} usable pairs of at most {longest} tokens, {count} are needed")
+    if max(max(pair.prompt + pair.chosen + pair.rejected) for pair in pairs) >= vocabulary:
+        raise UserError(f"--tokenizer {tokenizer} has ids beyond the {vocabulary} of {model}: use --models 21m")
+    return pairs

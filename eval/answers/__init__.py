@@ -1,0 +1,1 @@
+"""Answers of models and endpoints, and judgements of them."""

@@ -1,0 +1,118 @@
+"""The sampling loop: a batch with a KV cache that rows leave as they stop, and draws that belong to their prompt.
+
+Every answer has random numbers of its own, one uniform for each token, that follow from the prompt's ids, the number
+of the sample and the seed (a counter-based generator, Philox, keyed by their digest). A token is the inverse of the
+model's cumulative distribution at its uniform. So an answer depends neither on the rows beside it nor on what else is
+asked, but for a tie within float rounding, which differs from one shape of a batch to another.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from eval.answers.load import context
+from eval.answers.log_probs import TOKENS, by_length
+from eval.answers.store import Sampling
+from recipes.config import UserError
+
+
+def uniforms(prompt: list[int], sample: int, seed: int, count: int) -> np.ndarray:
+    """Return the random numbers of one answer, float64 in [0, 1); a longer answer's begin with a shorter one's."""
+    digest = hashlib.sha256(json.dumps([seed, sample, prompt]).encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big"))).random(count)
+
+
+def choose(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
+    """Return the next token of each row, shape (rows,): the likeliest at temperature 0, else the one drawn.
+
+    Args:
+        logits: of any floating dtype, shape (rows, vocabulary).
+        temperature: above 0 it divides the logits; nothing else cuts or reweights the distribution.
+        uniform: float64, shape (rows,).
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
+    # right=True: the first token whose cumulative probability is above the uniform, so none of probability zero.
+    drawn = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True).squeeze(1)
+    return drawn.clamp(max=logits.shape[1] - 1)
+
+
+def decode(
+    model: Any, stops: list[int], asked: list[tuple[list[int], int]], sampling: Sampling
+) -> Iterator[tuple[int, list[int], bool]]:
+    """Answer prompts, given as ids and number of the sample; yield place, ids without the stop, whether it stopped.
+
+    Longest prompts first, so that a batch that fits the memory is followed by smaller ones.
+
+    Raises:
+        UserError: a prompt fills the model's context.
+    """
+    limits = [min(sampling.max_new_tokens, room(model, prompt)) for prompt, _ in asked]
+    for batch in by_length([len(prompt) + limit for (prompt, _), limit in zip(asked, limits, strict=True)], TOKENS):
+        draws = [uniforms(*asked[place], sampling.seed, sampling.max_new_tokens) for place in batch]
+        rows = [asked[place][0] for place in batch], [limits[place] for place in batch], draws
+        for row, ids, stopped in decode_batch(model, stops, *rows, sampling.temperature):
+            yield batch[row], ids, stopped
+
+
+def room(model: Any, prompt: list[int]) -> int:
+    """Return how many tokens the model's context has left for an answer.
+
+    Raises:
+        UserError: there is no room for a single one.
+    """
+    left = context(model) - len(prompt)
+    if left < 1:
+        raise UserError(f"a prompt of {len(prompt)} tokens fills the model's context of {context(model)}: leave it out")
+    return left
+
+
+@torch.inference_mode()
+def decode_batch(
+    model: Any,
+    stops: list[int],
+    prompts: list[list[int]],
+    limits: list[int],
+    draws: list[np.ndarray],
+    temperature: float,
+) -> Iterator[tuple[int, list[int], bool]]:
+    """Answer one batch; yield a row's place, its ids and whether it stopped, as soon as it has ended."""
+    ids, mask = (tensor.to(model.device) for tensor in left_padded(prompts))
+    ends, most = torch.tensor(stops, device=ids.device), torch.tensor(limits, device=ids.device)
+    uniform = torch.tensor(np.array(draws), device=ids.device)
+    cache = DynamicCache(config=model.config)
+    alive = torch.arange(len(prompts), device=ids.device)
+    said: list[list[int]] = [[] for _ in prompts]
+    for step in range(max(limits)):
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "logits_to_keep": 1}
+        logits = model(**given, past_key_values=cache, use_cache=True).logits[:, -1]
+        tokens = choose(logits, temperature, uniform[alive, step])
+        stopped = torch.isin(tokens, ends)
+        ended = stopped | (step + 1 == most[alive])
+        for row, token, stop, end in zip(*(x.tolist() for x in (alive, tokens, stopped, ended)), strict=True):
+            said[row] += [] if stop else [token]
+            if end:
+                yield row, said[row], stop
+        if ended.all():
+            return
+        if ended.any():
+            kept = (~ended).nonzero().squeeze(1)
+            cache.batch_select_indices(kept)
+            alive, mask, tokens = alive[kept], mask[kept], tokens[kept]
+        ids, mask = tokens[:, None], torch.cat([mask, mask.new_ones(len(tokens), 1)], 1)
+
+
+def left_padded(prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Return ids and mask of shape (rows, tokens), int64; padding is on the left, with any id: it is never attended."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    return ids, mask

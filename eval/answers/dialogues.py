@@ -1,0 +1,84 @@
+"""A model that is talked to: a stage's, with its profile's chat template and stop tokens, or that of any directory."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from eval.answers.endpoint import Endpoint
+from eval.answers.generate import answer, spoken
+from eval.answers.load import load, load_renderer, load_tokenizer, load_weights, prompt_ids
+from eval.answers.store import Answer, Sampling
+from recipes.data.chat import Message, Renderer
+from recipes.profiles import Model
+
+
+@dataclass
+class Speaker:
+    """A model with what it takes to talk to it."""
+
+    directory: Path
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    stops: list[int]
+    renderer: Renderer
+
+    @classmethod
+    def load(cls, directory: Path) -> "Speaker":
+        """Load a stage's model, or the untuned one; of any other model directory, its own template and stop token.
+
+        Raises:
+            UserError: the model was removed.
+        """
+        if is_stage(directory):
+            return cls(directory, *load(directory), load_renderer(directory))
+        profile = Model(directory.name, str(directory))
+        tokenizer = load_tokenizer(str(directory), None, profile)
+        renderer = Renderer(tokenizer, profile)
+        return cls(directory, load_weights(str(directory), None), tokenizer, renderer.stops, renderer)
+
+    def prompt_ids(self, dialogues: list[list[Message]]) -> list[list[int]]:
+        """Return each dialogue's ids up to where the answer begins."""
+        return prompt_ids(self.renderer, dialogues)
+
+    def answer(
+        self, dialogues: list[list[Message]], sampling: Sampling, advance: Callable[[int], None]
+    ) -> Iterator[Answer]:
+        """Yield an answer to each dialogue, in order."""
+        asked = [(ids, 0) for ids in self.prompt_ids(dialogues)]
+        found: dict[int, Answer] = {}
+        for place, said in spoken(self.model, self.tokenizer, self.stops, asked, sampling):
+            found[place] = said
+            advance(1)
+        yield from (found[place] for place in range(len(dialogues)))
+
+
+def answer_once(
+    directory: Path,
+    dialogues: list[list[Message]],
+    sampling: Sampling,
+    advance: Callable[[int], None],
+    endpoint: Endpoint | None = None,
+) -> list[Answer]:
+    """Answer each dialogue once: a stage by the one path (eval.answers.generate), which keeps its answers as they come.
+
+    Raises:
+        UserError: the model was removed, or the endpoint is named for a model that is no stage, or fails for good.
+    """
+    if endpoint or is_stage(directory):
+        return [first for first, *_ in answer(directory, dialogues, sampling, advance, endpoint)]
+    return list(speaker(directory).answer(dialogues, sampling, advance))
+
+
+@cache  # a benchmark of several turns asks several times
+def speaker(directory: Path) -> Speaker:
+    """Return a model that is no stage, loaded once."""
+    return Speaker.load(directory)
+
+
+def is_stage(directory: Path) -> bool:
+    """Whether the launcher made a directory, with a profile in it."""
+    return (directory / "config.yaml").is_file()

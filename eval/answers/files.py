@@ -1,0 +1,112 @@
+"""Answers that already exist: files in the formats they are published in, and what an evaluated stage answered.
+
+Where a row says how its answer ended (`stopped`, `tokens`), as ours do, that is reported beside every judgement.
+"""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.answers.store import is_answer
+from eval.console import console
+from recipes.config import UserError, read_json
+
+PROMPT, ANSWER = ("prompt", "instruction"), ("response", "output", "text")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a JSON list or JSONL file, gzipped or not.
+
+    Raises:
+        UserError: it is missing or holds something else.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = content.decode()
+        rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(x) for x in text.splitlines() if x]
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} cannot be read ({error}): give a JSON list or JSONL file, also .gz") from None
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path}: no rows, or rows that are no objects: give a JSON list or JSONL file of objects")
+    return rows
+
+
+def read_answers(path: Path, kind: str = "greedy") -> dict[str, str]:
+    """Return prompt -> answer, of a file (`prompt`, `response`; or `instruction`, `output`) or an evaluated stage.
+
+    Of a stage, the newest of its evaluations counts; `kind` is `greedy` or `sampled`. Where its held-out pairs ask
+    the same twice, the first answer is taken.
+
+    Raises:
+        UserError: there are none, a column is missing, or a prompt of a file occurs twice.
+    """
+    return {prompt: column(row, ANSWER, path) for prompt, row in answered(path, kind).items()}
+
+
+def answered(path: Path, kind: str = "greedy") -> dict[str, dict[str, Any]]:
+    """Return prompt -> row as `read_answers` does, with whatever else a row says of its answer."""
+    rows = stage_rows(path, kind) if path.is_dir() else read_rows(path)
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        column(row, ANSWER, path)
+        found.setdefault(column(row, PROMPT, path), row)
+    if len(found) < len(rows) and not path.is_dir():
+        raise UserError(f"{path}: {len(rows) - len(found)} prompts occur again: keep one answer to each")
+    return found
+
+
+def endings_of(rows: dict[str, dict[str, Any]], prompts: list[str]) -> dict[str, Any]:
+    """Return how the answers to some prompts ended, see `endings`."""
+    chosen = [rows[prompt] for prompt in prompts]
+    texts = [next(row[name] for name in ANSWER if isinstance(row.get(name), str)) for row in chosen]
+    return endings(texts, [row.get("stopped") for row in chosen], [row.get("tokens") for row in chosen])
+
+
+def endings(texts: list[str], stopped: list[Any], tokens: list[Any]) -> dict[str, Any]:
+    """Return how answers ended and how long they are; what not every answer says is None."""
+    share = float(np.mean(stopped)) if stopped and None not in stopped else None
+    return {
+        "stopped": share,
+        "cut_off": None if share is None else 1 - share,
+        "mean_tokens": float(np.mean(tokens)) if tokens and None not in tokens else None,
+        "mean_characters": float(np.mean([len(text) for text in texts])),
+    }
+
+
+def say_endings(name: str, found: dict[str, Any]) -> None:
+    """Print stop rate, truncation and length of a side's answers."""
+    ends = "how they ended is not in the file"
+    if found["stopped"] is not None:
+        ends = f"{found['stopped']:.1%} stopped by themselves, {found['cut_off']:.1%} cut off at max_new_tokens"
+    tokens = "" if found["mean_tokens"] is None else f"{found['mean_tokens']:.1f} tokens, "
+    length = f"mean length {tokens}{found['mean_characters']:.0f} characters"
+    console.print(f"  {name}: {ends}; {length}", soft_wrap=True)
+
+
+def stage_rows(directory: Path, kind: str) -> list[dict[str, Any]]:
+    """Return the answers that `python -m eval` kept of a stage.
+
+    Raises:
+        UserError: it has not been evaluated, or kept no answers of this kind.
+    """
+    for file in sorted((directory / "eval").glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True):
+        found = read_json(file)
+        rows = found.get(kind) if isinstance(found, dict) else None
+        if isinstance(rows, list) and rows and all(map(is_answer, rows)):
+            return rows
+    raise UserError(f"{directory} has no {kind} answers: evaluate it first with `python -m eval`")
+
+
+def column(row: dict[str, Any], names: tuple[str, ...], path: Path) -> str:
+    """Return the first of the columns `names` that a row has.
+
+    Raises:
+        UserError: it has none of them, or no text there.
+    """
+    for name in names:
+        if isinstance(row.get(name), str):
+            return row[name]
+    raise UserError(f"{path}: a row has no text in {' or '.join(names)}; it has {', '.join(row)}")

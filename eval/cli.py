@@ -1,0 +1,121 @@
+"""What the suites share: their command line, the models that it names, and how they print.
+
+    python -m eval.<suite> [SESSION, stage directory or file …] [option=value …]
+
+A suite's options are a dataclass: names, types and defaults are read from it, and `--help` prints its docstring.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from rich.table import Table
+
+from eval.console import console
+from eval.results.session import jobs_of, models_of, sessions
+from eval.results.statistics import Estimate, text
+from recipes.config import UserError, done, read_config
+from recipes.system.processes import interrupt_on_signals
+
+Options = TypeVar("Options")
+
+
+@dataclass
+class NoOptions:
+    """The options of a command that has none."""
+
+
+def run(
+    words: list[str], help_text: str | None, kind: type[Options], main: Callable[[list[str], Options], None]
+) -> int:
+    """Run a suite on the words of a command line; return the exit status: 0, 2 wrong input, 130 interrupted."""
+    interrupt_on_signals()
+    if {"-h", "--help"} & {*words}:
+        console.print(help_text)
+        return 0
+    try:
+        main(*read_words(words, kind))
+    except UserError as error:
+        console.print(f"error: {error}", style="red", soft_wrap=True)
+        return 2
+    except OSError as error:
+        console.print(f"error: {error.strerror or error}: {error.filename}", style="red", soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on")
+        return 130
+    return 0
+
+
+def read_words(words: list[str], kind: type[Options]) -> tuple[list[str], Options]:
+    """Return the words that are names, and the others, `option=value`, as the dataclass `kind`.
+
+    Raises:
+        UserError: an option does not exist, has a wrong type, or must be given and is not.
+    """
+    names = [word for word in words if "=" not in word or Path(word).exists()]
+    pairs = (word.partition("=") for word in words if word not in names)
+    given = {name: None if value == "null" else value for name, _, value in pairs}
+    known = ", ".join(field.name for field in fields(kind)) or "none"  # type: ignore[arg-type]
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(kind), given)
+        missing = OmegaConf.missing_keys(merged)
+        if missing:
+            raise UserError(f"{min(missing)} must be given: add {min(missing)}=…")
+        options = OmegaConf.to_object(merged)
+    except ConfigKeyError as error:
+        raise UserError(f"{error.full_key}: there is no such option; there are {known}") from None
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
+    assert isinstance(options, kind)
+    return names, options
+
+
+def models(words: list[str]) -> dict[Path, dict[str, Any]]:
+    """Return what is named, with what is known of each: the settings of a session's evaluation, or nothing.
+
+    Stages, model directories and files are taken as they are; of a session (without words, of the newest) the untuned
+    model and the last stage of each pipeline.
+
+    Raises:
+        UserError: a word is none of these, or nothing was trained.
+    """
+    found: dict[Path, dict[str, Any]] = {}
+    for path in [Path(word) for word in words] or sessions([]):
+        if path.is_file() or (path / "config.yaml").is_file() or (path / "config.json").is_file():
+            found.setdefault(path, {})
+            continue
+        for session in sessions([str(path)]):
+            for job in jobs_of(session):
+                for directory in models_of(job):
+                    found[directory] = found.get(directory) or job["evaluation"]
+    return found
+
+
+def stages(words: list[str]) -> dict[Path, dict[str, Any]]:
+    """Return trained stages as `models` does; of one that is named itself, its `pairs` are known where it has any.
+
+    Raises:
+        UserError: a word is neither a session nor a trained stage.
+    """
+    found = models(words)
+    for directory, settings in found.items():
+        if not directory.is_dir() or not done(directory):
+            raise UserError(f"{directory} is no trained stage: name one with a record.json, or a session")
+        config = read_config(directory)
+        found[directory] = settings or ({"pairs": config["pairs"]} if "pairs" in config else {})
+    return found
+
+
+def show(title: str, columns: dict[str, dict[str, Estimate | float | str | None]]) -> None:
+    """Print a table, a column for each model; the rows are the figures that any of them has."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right", overflow="fold")
+    for row in dict.fromkeys(row for values in columns.values() for row in values):
+        table.add_row(row, *(text(values.get(row)).replace(" [", "\n[") for values in columns.values()))
+    console.print(table)

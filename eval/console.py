@@ -1,0 +1,19 @@
+"""What evaluations print to: one console, and a bar that moves."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(highlight=False, markup=False)  # a path or an option may hold brackets
+
+
+@contextmanager
+def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar while a suite works; the function it gives is told how much has come."""
+    columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=24)
+    with Progress(*columns, MofNCompleteColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(f" {label}", total=total)
+        yield lambda count: bar.advance(task, count)
+        bar.update(task, completed=total)

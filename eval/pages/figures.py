@@ -1,0 +1,177 @@
+"""The report's figures: training, held-out log-probs, distributions of scores, and cost."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from eval.pages.svg import BACK, BASE, DPO, FAINT, ORPO, RLHF, SFT, svg
+from eval.results.history import Training
+from eval.results.rows import NAMES, Row
+from eval.results.table import number, title
+from recipes.config import read_json
+
+PAIRS = "pairs read since the base model"
+COLOURS = {"base": BASE, "sft": SFT, "dpo": DPO, "orpo": ORPO, "rlhf": RLHF, "reward": FAINT, "rloo": RLHF}
+LINES = {"base": ":", "sft": "--", "dpo": "-", "orpo": "-.", "rlhf": (0, (5, 1, 1, 1, 1, 1))}
+HATCHES = {"sft": "", "dpo": "//", "orpo": "\\\\", "reward": "..", "rloo": "xx"}
+LOSSES = {
+    "sft": "SFT, nats per\nanswer token",
+    "dpo": "DPO, loss\nper pair",
+    "orpo": "ORPO, likelihood\n+ λ · odds ratio",
+}
+LOG_PROBS = {"dpo": ("logps_sum", "DPO, nats\nper answer"), "orpo": ("logps_mean", "ORPO, nats\nper token")}
+LINE = {"linewidth": 1.2, "marker": "o", "markersize": 2}  # a short training logs a single point
+COSTS = {"device_seconds": "device-seconds", "flops": "FLOPs", "computed_tokens": "tokens computed"}
+
+
+def losses(trainings: list[Training]) -> str:
+    """Draw each method's training loss in a panel of its own, since no two mean the same, along the pairs read."""
+    stages = [stage for stage in COLOURS if any(found.stage == stage for found in trainings)]
+
+    def draw(panels: Sequence[Axes]) -> None:
+        for axes, stage in zip(panels, stages, strict=True):
+            for found in (found for found in trainings if found.stage == stage):
+                axes.plot(*found.curve("loss"), color=COLOURS[stage], **LINE)
+            axes.set(ylabel=LOSSES.get(stage, f"{stage}, loss"))
+        along_pairs(panels[-1])
+
+    names = ", ".join(stage.upper() for stage in stages)
+    label = f"Training loss of {names} against the pairs read, one panel for each method"
+    return svg(draw, label, len(stages), 0.6 + 1.7 * len(stages), sharex=True)
+
+
+def log_probs(trainings: list[Training]) -> str:
+    """Draw the log-probs of the pairs in training, where a method logs them; sums and means in different panels."""
+    stages = [stage for stage in LOG_PROBS if any(found.stage == stage for found in trainings)]
+
+    def draw(panels: Sequence[Axes]) -> None:
+        for axes, stage in zip(panels, stages, strict=True):
+            key, label = LOG_PROBS[stage]
+            for place, found in enumerate(found for found in trainings if found.stage == stage):
+                for answer, line in (("chosen", "-"), ("rejected", "--")):
+                    style = {"color": COLOURS[stage], "linestyle": line, "label": None if place else answer}
+                    axes.plot(*found.curve(f"{key}/{answer}"), **LINE, **style)
+            axes.set(ylabel=label)
+            axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 0.98))
+        along_pairs(panels[-1])
+
+    label = "Log-probs of chosen and rejected training answers against the pairs read, DPO and ORPO in separate panels"
+    return svg(draw, label, len(stages), 0.6 + 2.2 * len(stages), sharex=True) if stages else ""
+
+
+def held_out(rows: list[Row], trainings: list[Training]) -> str:
+    """Draw the held-out log-probs of the table at the end of every stage: one definition, so all on the same axes."""
+
+    def draw(panels: Sequence[Axes]) -> None:
+        for row in (row for row in rows if row.stages):
+            ends, colour = evaluated_ends(row, rows, trainings), COLOURS.get(row.pipeline, FAINT)
+            for answer, line, marker in (("chosen", "-", "o"), ("rejected", "--", "s")):
+                key = f"log-prob of {answer}"
+                pairs, found = zip(*((pairs, end.values[key]) for pairs, end in ends[-2:]), strict=True)
+                panels[0].plot(pairs, [estimate.mean for estimate in found], line, color=colour)
+                last, style = found[-1], {"fmt": marker, "color": colour, "capsize": 3}
+                bar = [[last.mean - last.low], [last.high - last.mean]]
+                panels[0].errorbar([pairs[-1]], [last.mean], bar, label=f"{name(row)}, {answer}", **style)
+        panels[0].set(ylabel="nats per token, held-out answers")
+        along_pairs(panels[0])
+        below(panels[0])
+
+    names = ", ".join(map(title, rows))
+    label = f"Mean log-prob of held-out chosen and rejected answers after every stage, with 95% intervals: {names}"
+    return svg(draw, label, height=3.6 + 0.2 * len(rows))
+
+
+def evaluated_ends(row: Row, rows: list[Row], trainings: list[Training]) -> list[tuple[int, Row]]:
+    """Return, in order, the models on a pipeline's way that have a row of their own, each after how many pairs.
+
+    The first is the base model, where the session has only one.
+    """
+    after = {found.directory: found.after for found in trainings}
+    by_directories = {tuple(stages[-1] for stages in other.directories): other for other in rows}
+    bases = [(0, other) for other in rows if not other.stages]
+    ends = [
+        (after[stages[0]], by_directories[stages])
+        for stages in zip(*row.directories, strict=True)
+        if stages in by_directories
+    ]
+    return (bases if len(bases) == 1 else []) + ends
+
+
+def distribution(rows: list[Row], values: list[np.ndarray], label: str) -> str:
+    """Draw the share of answers or pairs at or below each value, a line for each row, all seeds together."""
+
+    def draw(panels: Sequence[Axes]) -> None:
+        for row, found in zip(rows, values, strict=True):
+            style = {"color": COLOURS.get(row.pipeline, FAINT), "linestyle": LINES.get(row.pipeline, "-")}
+            panels[0].ecdf(found.ravel(), linewidth=1.8, label=name(row), **style)
+        panels[0].set(xlabel=label, ylabel="share at or below")
+        below(panels[0])
+
+    said = f"Share of the values at or below each {label}, a line for {', '.join(map(title, rows))}"
+    return svg(draw, said, height=3.1 + 0.12 * len(rows))
+
+
+def ledger(rows: list[Row]) -> str:
+    """Draw what every pipeline cost, a bar of its stages, each the mean over seeds."""
+    trained = [row for row in rows if row.stages][::-1]
+
+    def draw(panels: Sequence[Axes]) -> None:
+        for axes, (key, cost) in zip(panels, COSTS.items(), strict=True):
+            for place, row in enumerate(trained):
+                total = stack(axes, place, by_stage(row, key))
+                text = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+                axes.annotate(number(cost, total), (total, place), **text)
+            axes.set_yticks(range(len(trained)), [name(row) for row in trained])
+            axes.set(xlabel=cost)
+            axes.margins(x=0.25)
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        bars = {label: bar for bar, label in zip(*panels[0].get_legend_handles_labels(), strict=True)}
+        stages = [stage for stage in COLOURS if stage in bars]
+        above = {"loc": "lower left", "bbox_to_anchor": (0, 0.98)}
+        panels[0].legend([bars[stage] for stage in stages], stages, frameon=False, ncols=4, **above)
+
+    names = ", ".join(map(title, trained))
+    label = f"Cost, stacked by stage, in device-seconds, FLOPs and tokens computed: {names}"
+    return svg(draw, label, len(COSTS), len(COSTS) * (0.8 + 0.32 * len(trained)))
+
+
+def stack(axes: Axes, place: int, parts: list[tuple[str, float]]) -> float:
+    """Draw one bar of a pipeline's stages, and return where it ends."""
+    end = 0.0
+    for stage, value in parts:
+        style = {"color": COLOURS.get(stage, FAINT), "hatch": HATCHES.get(stage), "edgecolor": BACK}
+        axes.barh(place, value, left=end, linewidth=0.5, label=stage, **style)
+        end += value
+    return end
+
+
+def name(row: Row) -> str:
+    """Return a pipeline's name; a figure is of one setting, which its caption names."""
+    return NAMES.get(row.pipeline, row.pipeline)
+
+
+def by_stage(row: Row, key: str) -> list[tuple[str, float]]:
+    """Return each stage of a pipeline with what it cost, the mean over seeds."""
+    records = [[read_json(directory / "record.json") for directory in stages] for stages in row.directories]
+    means = np.array([[record[key] for record in stages] for stages in records], dtype=float).mean(axis=0)
+    return list(zip(row.stages, means.tolist(), strict=True))
+
+
+def along_pairs(axes: Axes) -> None:
+    """Label the axis that all figures of a training share."""
+    axes.set(xlabel=PAIRS)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def below(axes: Axes) -> None:
+    """Put the legend under the axes, where it covers no data."""
+    axes.legend(frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.2))
+
+
+def short(value: float) -> str:
+    """Return an axis label that fits beside its neighbours."""
+    return f"{value:,.0f}" if value < 1e6 else f"{value:.1e}"

@@ -1,0 +1,135 @@
+"""The settings of a sweep: what was varied against what came of it, and the best of each method under equal budgets."""
+
+from collections.abc import Sequence
+from math import comb
+
+from matplotlib.axes import Axes
+
+from eval.pages.figures import COLOURS, below
+from eval.pages.svg import FAINT, svg
+from eval.results.rows import NAMES, Row
+from eval.results.table import number
+
+OUTCOMES = ("gold reward, temperature 1", "pairs ranked right")  # the first that was measured
+
+
+def tried(rows: list[Row]) -> dict[str, list[Row]]:
+    """Return pipeline -> its settings, each training once: an option of one method changes nothing for the others."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if row.stages:
+            found.setdefault(row.pipeline, {}).setdefault(str(row.directories), row)
+    return {pipeline: list(settings.values()) for pipeline, settings in found.items()}
+
+
+def is_sweep(rows: list[Row]) -> bool:
+    """Whether any method was trained under more than one setting."""
+    return any(len(settings) > 1 for settings in tried(rows).values())
+
+
+def outcome(rows: list[Row]) -> str:
+    """Return the name of what settings are chosen by."""
+    return next(name for name in OUTCOMES if rows[0].values[name] is not None)
+
+
+def best_settings(rows: list[Row]) -> list[list[str]]:
+    """Return each method's best setting, head first.
+
+    Whoever tries more settings finds a better best one. The last column is alike for all: the mean best of as many
+    settings as the method with the fewest tried, over all subsets of that size.
+    """
+    name, methods = outcome(rows), tried(rows)
+    fewest = min(map(len, methods.values()))
+    lines = [["method", "settings tried", "best setting", name, f"expected best of {fewest}"]]
+    for pipeline, settings in methods.items():
+        values = [row.values[name].mean for row in settings]
+        best = settings[values.index(max(values))]
+        alike = number(name, expected_best(values, fewest))
+        own = " ".join(f"{option}={value}" for option, value in options(best).items())
+        words = [NAMES.get(pipeline, pipeline), str(len(settings)), own or "–", number(name, max(values)), alike]
+        lines.append(words)
+    return lines
+
+
+def budgets(rows: list[Row]) -> str:
+    """Say whether the methods tried as many settings each, and what to compare where they did not."""
+    counts = {len(settings) for settings in tried(rows).values()}
+    if len(counts) == 1:
+        return f"The best setting of each method. Budgets are equal: {counts.pop()} settings each."
+    return (
+        "The best setting of each method. Budgets are not equal: compare the last column, the mean best of any "
+        f"{min(counts)} of a method's settings."
+    )
+
+
+def expected_best(values: list[float], count: int) -> float:
+    """Return the mean, over all subsets of `count` values, of their largest; `count` is at most their number.
+
+    The value with i smaller ones is the largest of C(i, count - 1) subsets; after Dodge et al. (2019,
+    arXiv 1909.03004), who draw with replacement.
+    """
+    shares = [comb(smaller, count - 1) / comb(len(values), count) for smaller in range(len(values))]
+    return sum(share * value for share, value in zip(shares, sorted(values), strict=True))
+
+
+def options(row: Row) -> dict[str, str]:
+    """Return the swept options that concern a row: those of stages that it does not train are left out."""
+    words = dict(word.lstrip("+").split("=", 1) for word in row.setting.split() if "=" in word)
+    stages = {"sft", "dpo", "orpo", "reward", "rloo"} - {*row.stages}
+    return {option: value for option, value in words.items() if option.split(".")[0] not in stages}
+
+
+def parallel_coordinates(rows: list[Row]) -> str:
+    """Draw a line for each setting through its options to its outcome, the mean over seeds; the best ones are thick."""
+    methods, result = tried(rows), outcome(rows)
+    names = list(dict.fromkeys(option for settings in methods.values() for row in settings for option in options(row)))
+    levels = {option: ordered(option, methods) for option in names}
+    results = [row.values[result].mean for settings in methods.values() for row in settings]
+    low, high = min(results), max(results)
+
+    def height(row: Row) -> float:
+        return (row.values[result].mean - low) / (high - low) if high > low else 0.5
+
+    def draw(panels: Sequence[Axes]) -> None:
+        axes = panels[0]
+        for pipeline, settings in methods.items():
+            best = max(settings, key=height)
+            for row in settings:
+                own = options(row)  # the line passes by the axes of other methods
+                along = [(place, place_of(own[name], levels[name])) for place, name in enumerate(names) if name in own]
+                places, heights = zip(*along, (len(names), height(row)), strict=True)
+                style = {"color": COLOURS.get(pipeline, FAINT), "linewidth": 2.4 if row is best else 0.9}
+                label = NAMES.get(pipeline, pipeline) if row is best else None
+                axes.plot(places, heights, marker="o", markersize=3, label=label, **style)
+        for place, option in enumerate(names):
+            for level in levels[option]:
+                axes.text(place + 0.03, place_of(level, levels[option]), level, fontsize=9)
+        for value, at in ((low, 0.0), (high, 1.0)) if high > low else ((low, 0.5),):
+            axes.text(len(names) + 0.03, at, number(result, value), fontsize=9)
+        for place in range(len(names) + 1):
+            axes.axvline(place, color=FAINT, linewidth=0.8, zorder=0)
+        axes.set_xticks(
+            range(len(names) + 1),
+            [*(option.replace(".", ".\n", 1) for option in names), result.replace(", ", ",\n")],
+            fontsize=9,
+        )
+        axes.set(yticks=[], xlim=(-0.1, len(names) + 0.35))
+        axes.spines[["left", "bottom"]].set_visible(False)
+        below(axes)
+
+    label = f"Parallel coordinates: {', '.join(names)} of every setting, and its {result}"
+    return svg(draw, label, height=3.6)
+
+
+def ordered(option: str, methods: dict[str, list[Row]]) -> list[str]:
+    """Return the values that an option had, numbers by size."""
+    found = {options(row)[option] for settings in methods.values() for row in settings if option in options(row)}
+    try:
+        return sorted(found, key=float)
+    except ValueError:
+        return sorted(found)
+
+
+def place_of(value: str, levels: list[str]) -> float:
+    """Return how high a value lies on its axis, between 0 and 1."""
+    return levels.index(value) / (len(levels) - 1) if len(levels) > 1 else 0.5

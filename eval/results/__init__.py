@@ -1,0 +1,1 @@
+"""Measurements of a session: statistics, rows and the table."""

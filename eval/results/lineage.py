@@ -1,0 +1,39 @@
+"""Which stages are the same experiment but for their seed, and in what the others differ."""
+
+from pathlib import Path
+
+from eval.results.options import UNSAID, flat, text
+from recipes.config import read_config
+
+# What a seed changes, and what says the same as a model's name.
+OF_SEEDS = {"seed", "options.seed", "options.data_seed", "reward_model", "format"}
+OF_NAMES = ("model.shape", "model.parameters", "model.pocket_size", "model.model_name_or_path", "versions.")
+
+
+def lineage(directory: Path) -> dict[str, str]:
+    """Return the options of a stage and of those before it, under the launcher's names; seeds and places are left out.
+
+    Raises:
+        UserError: a configuration is missing or damaged.
+    """
+    config = read_config(directory)
+    before = Path(config["start"]).parent
+    earlier = (before / "config.yaml").is_file() and "start" in read_config(before)
+    found = lineage(before) if earlier else {"start": config["start"]}
+    found["pairs"] = config["pairs"]
+    for name, value in flat(config):
+        if name not in UNSAID | OF_SEEDS and not name.startswith(OF_NAMES):
+            option = f"{config['stage']}.{name.removeprefix('options.')}" if name.startswith("options.") else name
+            found[option] = text(value)
+    return found | {"stages": f"{found.get('stages', '')} {config['stage']}".strip()}
+
+
+def differing(found: list[dict[str, str]]) -> list[str]:
+    """Return, for each lineage, the options in which it differs from another one of the same stages."""
+    settings = []
+    for options in found:
+        others = [other for other in found if other["stages"] == options["stages"]]
+        names = [name for name in options if len({other.get(name) for other in others}) > 1]
+        names = [name for name in names if name != "start" or names == ["start"]]
+        settings.append(" ".join(f"{name}={options[name]}" for name in names))
+    return settings

@@ -1,0 +1,84 @@
+"""Every pipeline of a setting against every other: the matrix of win rates, and the test of each pair."""
+
+from itertools import groupby
+
+from eval.results.metrics import WIN
+from eval.results.rows import NAMES, Row
+from eval.results.statistics import SIGN_TEST, T_TEST, Comparison
+
+ABSENT = "–"
+TESTS = {
+    SIGN_TEST: "exact sign test over prompts, ties left out (on right and wrong it is McNemar's exact test)",
+    T_TEST: "t test over seeds and prompts, a tie counting half",
+}
+HEAD = ("pair", "compared by", "won", "tied", "lost", "p", "p after Holm", "verdict")
+
+
+def matrices(rows: list[Row]) -> list[tuple[str, list[list[str]]]]:
+    """Return each setting's win rates of row over column, head first, where it has at least two pipelines."""
+    found = []
+    for setting, group in groupby(rows, lambda row: row.setting):
+        compared = [row for row in group if row.against.get(WIN)]
+        if compared:
+            head = [f"row over column {setting}".strip(), *(NAMES.get(row.pipeline, row.pipeline) for row in compared)]
+            cells = [[cell(row.against[WIN].get(column.pipeline)) for column in compared] for row in compared]
+            lines = [[name, *line] for name, line in zip(head[1:], cells, strict=True)]
+            found.append((f"Win rates {setting}".strip(), [head, *lines]))
+    return found
+
+
+def cell(found: Comparison | None) -> str:
+    """Return a win rate with its verdict and the p that it rests on."""
+    return ABSENT if found is None else f"{share(found.rate.mean)} {found.verdict}, {probability(found.adjusted)}"
+
+
+def tests(rows: list[Row]) -> list[list[str]]:
+    """Return one line for each outcome and pair, head first; a pair is listed once, its first pipeline as we."""
+    lines = [list[str](HEAD)]
+    for outcome in dict.fromkeys(name for row in rows for name in row.against):
+        for place, row in enumerate(rows):
+            rivals = row.against.get(outcome, {})
+            later = [other for other in rows[place + 1 :] if other.setting == row.setting and other.pipeline in rivals]
+            lines += [line(row, other, outcome, rivals[other.pipeline]) for other in later]
+    return lines
+
+
+def line(row: Row, other: Row, outcome: str, found: Comparison) -> list[str]:
+    """Return one pair's line: shares of the prompts (over the seeds), tests, and the verdict on the first pipeline."""
+    pair = (
+        f"{NAMES.get(row.pipeline, row.pipeline)} : {NAMES.get(other.pipeline, other.pipeline)} {row.setting}".strip()
+    )
+    shares = [share(value) for value in (found.won, found.tied, found.lost)]
+    by = row.scored_by.split(" of ")[0] if outcome == WIN else outcome
+    return [pair, by, *shares, probability(found.p), probability(found.adjusted), found.verdict]
+
+
+def share(value: float) -> str:
+    """Return a share in percent."""
+    return f"{100 * value:.1f}%"
+
+
+def probability(value: float) -> str:
+    """Return a p with the digits that it deserves."""
+    digits = 3 if round(value, 3) != 0.05 else 4  # which side of 5% it lies on
+    return "p < 0.001" if value < 0.001 else f"p = {value:.{digits}f}"
+
+
+def explain(rows: list[Row]) -> list[str]:
+    """Say what was tested, over how many pairs p was adjusted, and which difference could have been shown."""
+    compared = [row.against for row in rows if row.against.get(WIN)]
+    if not compared:
+        return []
+    used = {found.test for against in compared for rivals in against.values() for found in rivals.values()}
+    rivals = max(len(against[WIN]) for against in compared)
+    sizes = [found.detectable for against in compared for found in against[WIN].values() if found.detectable]
+    return [
+        f"Verdicts: p below 5% after Holm over the {rivals * (rivals + 1) // 2} pairs of a setting and outcome; "
+        f"{' or '.join(said for test, said in TESTS.items() if test in used)}.",
+        f"Smallest win rate found with probability 80% before Holm: {smallest(max(sizes, default=1))}.",
+    ]
+
+
+def smallest(size: float) -> str:
+    """Return the win rate that lies `size` above one half, where there is one."""
+    return f"{100 * (0.5 + size):.1f}% (or its mirror image)" if size < 0.5 else "none, with so few prompts or seeds"

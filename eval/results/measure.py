@@ -1,0 +1,59 @@
+"""Evaluate one stage directory: held-out likelihoods and sampled answers, kept beside the model."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from eval.answers.endpoint import Endpoint, host_class
+from eval.answers.generate import answer_prompts
+from eval.answers.load import load
+from eval.answers.log_probs import mean_log_probs
+from eval.answers.store import Answer, Sampling
+from pocket.world import gold_reward, states_right_fact
+from recipes.config import UserError, write_json
+from recipes.data.prepare import open_pairs
+
+TEMPERATURES = {"sampled": 1.0, "greedy": 0.0}
+
+
+def evaluate(
+    directory: Path,
+    settings: dict[str, Any],
+    result: Path,
+    advance: Callable[[int], None],
+    endpoint: Endpoint | None = None,
+) -> None:
+    """Write everything measured of a stage's model to `result`; `advance` is told how many prompts were answered.
+
+    Raises:
+        UserError: the pairs or the model were removed, or the endpoint fails.
+    """
+    if not Path(settings["pairs"]).is_dir():
+        raise UserError(f"{settings['pairs']} was removed: the command that trained {directory} makes it anew")
+    model, _, stops = load(directory)
+    pairs: Any = open_pairs(Path(settings["pairs"]))["test"]
+    asked = pairs.select(range(min(len(pairs), settings["prompts"])))
+    measured: dict[str, Any] = {
+        "settings": settings,
+        "endpoint": endpoint and {"host": host_class(endpoint.url), "model": endpoint.model},
+    }
+    for answer in ("chosen", "rejected"):
+        measured[answer] = mean_log_probs(model, pairs, f"{answer}_ids", stops[0])
+    for name, temperature in TEMPERATURES.items():
+        sampling = Sampling(settings["max_new_tokens"], temperature, seed=settings["seed"])
+        found = answer_prompts(directory, list(asked["prompt_ids"]), sampling, advance, endpoint)
+        measured[name] = [
+            describe(row, answers[0], settings["gold"]) for row, answers in zip(asked, found, strict=True)
+        ]
+    result.parent.mkdir(exist_ok=True)
+    write_json(result, measured)
+
+
+def describe(row: Any, answer: Answer, gold: bool) -> dict[str, Any]:
+    """Return one answer with its prompt and, in the embedded world, what it is worth."""
+    prompt = row["prompt"][-1]["content"]
+    values = {"prompt": prompt, **asdict(answer)}
+    if gold:
+        values |= {"gold": gold_reward(prompt, answer.text), "right": states_right_fact(prompt, answer.text)}
+    return values

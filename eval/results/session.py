@@ -1,0 +1,123 @@
+"""What a launcher's session left: its jobs, and where each model's measurements lie."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from eval.answers.store import is_answer
+from eval.console import console
+from recipes.config import UserError, read_json
+
+RUNS = Path("runs")
+JOB = {"base": str, "pipelines": dict, "evaluation": dict, "overrides": list, "seed": int, "errors": list}
+COSTS = (
+    "device_seconds",
+    "peak_memory_bytes",
+    "pairs",
+    "tokens",
+    "computed_tokens",
+    "forward_passes_per_pair",
+    "flops",
+    "epochs",
+)
+
+
+def sessions(words: list[str]) -> list[Path]:
+    """Return the session directories named, or the newest one that trained something.
+
+    Raises:
+        UserError: a directory is no session, or there is none at all.
+    """
+    chosen = [Path(word) for word in words] or newest()
+    if not chosen:
+        raise UserError(
+            "nothing has been trained yet: run `make compare` first, or name a directory under runs/_sessions"
+        )
+    for path in chosen:
+        if not any(path.glob("*/job.json")):
+            raise UserError(f"{path} is no session of the launcher: name a directory under runs/_sessions")
+    return chosen
+
+
+def newest() -> list[Path]:
+    """Return the newest session that trained something, in a list; it is named where a newer one trained nothing."""
+    jobs = sorted((RUNS / "_sessions").glob("*/*/job.json"), key=lambda path: -path.stat().st_mtime)
+    found = list(dict.fromkeys(path.parent.parent for path in jobs))
+    useful = [session for session in found if any(job["pipelines"] for job in jobs_of(session))][:1]
+    if useful and useful != found[:1]:
+        console.print(f"{found[0]} trained nothing: taking {useful[0]}", soft_wrap=True)
+    return useful
+
+
+def answers_asked(settings: dict[str, Any]) -> int:
+    """Return how many answers an evaluation asks for: to every prompt a greedy and a sampled one."""
+    manifest = Path(settings["pairs"], "manifest.json")  # the evaluation says so where it is gone
+    there = read_json(manifest)["pairs"].get("test", 0) if manifest.exists() else settings["prompts"]
+    return 2 * min(settings["prompts"], there)
+
+
+def jobs_of(session: Path) -> list[dict[str, Any]]:
+    """Return a session's jobs in order, those that failed too; without pipelines that end in a reward model."""
+    paths = [path for path in session.glob("*/job.json") if path.parent.name.isdecimal()]
+    jobs = [read_job(path) for path in sorted(paths, key=lambda path: int(path.parent.name))]
+    for job in jobs:  # a reward model answers nothing
+        stages = job["pipelines"].items()
+        job["pipelines"] = {name: part for name, part in stages if not Path(part[-1]).name.startswith("reward-")}
+    return jobs
+
+
+def read_job(path: Path) -> dict[str, Any]:
+    """Return what the launcher wrote of a job.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds something else.
+    """
+    job = read_json(path)
+    if not isinstance(job, dict) or not all(isinstance(job.get(name), kind) for name, kind in JOB.items()):
+        raise UserError(f"{path} is no job of the launcher: remove {path.parent}, or name another session")
+    return job
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """Return what a stage's training cost.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds something else.
+    """
+    record = read_json(directory / "record.json")
+    if not isinstance(record, dict) or not {"stage", *COSTS} <= record.keys():
+        raise UserError(f"{directory}/record.json is no record of a training: remove {directory} and train it again")
+    return record
+
+
+def read_measured(path: Path, numbers: tuple[str, ...], answers: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return a file of measurements: under each name, `numbers` with a number for each pair, `answers` with answers.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds something else.
+    """
+    found = read_json(path)
+    whole = isinstance(found, dict) and all(isinstance(found.get(name), list) for name in (*numbers, *answers))
+    whole = whole and all(found[name] and {type(value) for value in found[name]} <= {int, float} for name in numbers)
+    if not whole or not all(found[name] and all(map(is_answer, found[name])) for name in answers):
+        raise UserError(f"{path} holds no measurements of this project: remove it, and evaluate again")
+    return found
+
+
+def models_of(job: dict[str, Any]) -> list[Path]:
+    """Return the stage directories whose models are evaluated: the untuned one, and the last of each pipeline."""
+    if not job["pipelines"]:
+        return []
+    return [Path(job["base"]), *(Path(stages[-1]) for stages in job["pipelines"].values())]
+
+
+def evaluated(job: dict[str, Any]) -> bool:
+    """Whether everything that a job trained was measured; on a cluster other jobs may still train."""
+    return all(measured(directory, job["evaluation"]).exists() for directory in models_of(job))
+
+
+def measured(directory: Path, settings: dict[str, Any], suite: str = "") -> Path:
+    """Return the file of a model's measurements under these settings, for the table or for a suite."""
+    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return directory / "eval" / f"{suite and suite + '-'}{name}.json"

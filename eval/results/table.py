@@ -1,0 +1,198 @@
+"""The table: pipelines side by side with what they are worth and what they cost; terminal, Markdown and JSON."""
+
+import re
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+from rich.table import Table
+
+from eval.console import console
+from eval.results.matrix import explain, matrices, tests
+from eval.results.rows import NAMES, Row, as_json, build_rows, missing
+from eval.results.session import evaluated, jobs_of
+from eval.results.statistics import Estimate
+from recipes.config import UserError, write_json, write_text
+
+ABSENT = "–"
+SHARES = ("win rate", "right fact", "pairs ranked", "stopped", "cut off")
+ORDER = (
+    *("gold reward, temperature 1", "win rate against SFT", "win rate against the other pipeline"),
+    *("gold reward, greedy", "right fact, greedy", "pairs ranked right"),
+    *("log-prob of chosen", "log-prob of rejected", "gap, chosen - rejected"),
+    *("stopped by itself", "cut off at max_new_tokens", "mean length, tokens"),
+    *("engine", "device-seconds", "peak memory, GB", "pairs read", "tokens", "tokens computed"),
+    *("forward passes per pair", "FLOPs"),
+)
+DECISIVE = ("gold reward, temperature 1", "win rate against SFT", "pairs ranked right", "FLOPs")
+UNBOUNDED = 10_000  # columns of a terminal that has room for everything
+BUDGETS = {"pairs": "pairs read", "tokens": "tokens", "flops": "FLOPs", "seconds": "device-seconds"}
+
+
+def write_table(session: Path) -> None:
+    """Print a session's table, and write it as table.md and table.json beside the session's jobs.
+
+    Raises:
+        UserError: no job has trained anything, or nothing was evaluated yet.
+    """
+    rows, jobs = rows_of(session), jobs_of(session)
+    models = ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
+    parts = [(models, cells(rows)), *matrices(rows)]
+    said = [*notes(rows), *explain(rows), *missing(jobs)]
+    fits = [show(name, lines) for name, lines in parts]
+    if not all(fits):
+        console.print(f"In short: * is better or worse by its verdict; all figures: {session}/table.md", soft_wrap=True)
+    for line in said:
+        console.print(line, soft_wrap=True)
+    text = [line for _, lines in parts for line in [*markdown(lines), ""]]
+    pairs = ["", *markdown(tests(rows))] if len(parts) > 1 else []
+    write_text(session / "table.md", "\n".join([*text, *said, *pairs, ""]))
+    write_json(session / "table.json", {"rows": [as_json(row) for row in rows], "missing": missing(jobs)})
+    console.print(f"table: {session}/table.md and table.json; answers: eval/ in each stage directory", soft_wrap=True)
+
+
+def rows_of(session: Path) -> list[Row]:
+    """Return a session's rows.
+
+    Raises:
+        UserError: no job has trained anything, or nothing was evaluated yet.
+    """
+    jobs = jobs_of(session)
+    if not any(job["pipelines"] for job in jobs):
+        raise UserError(f"{session}: no job has finished a pipeline that answers; errors are in its */job.json")
+    ready = [job if evaluated(job) else job | {"pipelines": {}} for job in jobs]
+    if not any(job["pipelines"] for job in ready):
+        raise UserError(f"{session} has not been evaluated: run `make eval RUNS={session}`")
+    return build_rows(ready)
+
+
+def show(title: str, lines: list[list[str]]) -> bool:
+    """Print one table, head first, to the terminal; in short, and False, where words would have to be broken."""
+    whole = drawn(title, lines)
+    least = console.measure(whole, options=console.options.update_width(UNBOUNDED)).minimum
+    fits = least <= console.width
+    console.print(whole if fits else drawn(f"{title}, in short".lstrip(", "), shortened(lines)))
+    return fits
+
+
+def drawn(title: str, lines: list[list[str]]) -> Table:
+    """Return a table, head first, as the terminal draws it: an interval, a verdict and a p have lines of their own."""
+    table = Table(title=title, title_justify="left")
+    for place, name in enumerate(lines[0]):
+        table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
+    for line in lines[1:]:
+        table.add_row(*(cell.replace(" [", "\n[").replace("] ", "]\n").replace(", p", "\np") for cell in line))
+    return table
+
+
+def shortened(lines: list[list[str]]) -> list[list[str]]:
+    """Return a table without spreads, intervals and p, verdicts as stars; of a line a setting, only what decides."""
+    kept = [place for place, name in enumerate(lines[0]) if name in DECISIVE or name not in ("stages", *ORDER)]
+    head, *rest = [[line[place] for place in kept] for line in lines]
+    return [head, *([line[0], *map(starred, line[1:])] for line in rest)]
+
+
+def starred(cell: str) -> str:
+    """Return a cell's number, starred where its verdict is better or worse."""
+    mean = re.sub(r" ± \S+| \[[^]]*\]|, p .*", "", cell)
+    return re.sub(r" (better|worse)$", " *", mean).removesuffix(" not distinguishable")
+
+
+def cells(rows: list[Row]) -> list[list[str]]:
+    """Return the table as text, head first: a column a pipeline where they are few, else a line a setting."""
+    names = [title(row) for row in rows]
+    wanted = [key for key in ORDER if any(row.values.get(key) is not None for row in rows)]
+    lines = [["stages", *(" → ".join(row.stages) or ABSENT for row in rows)]]
+    lines += [[key, *(text(key, row) for row in rows)] for key in wanted]
+    table = [["", *names], *lines]
+    return table if len(rows) <= 6 else [list(line) for line in zip(*table, strict=True)]
+
+
+def title(row: Row) -> str:
+    """Return the head of a row's column."""
+    return f"{NAMES.get(row.pipeline, row.pipeline)} {row.setting}".strip()
+
+
+def text(key: str, row: Row) -> str:
+    """Return one cell: a number, or an estimate with its interval and, of a win rate, the verdict."""
+    value = row.values.get(key)
+    if value is None:
+        return ABSENT
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Estimate):
+        return number(key, value)
+    spread = f" ± {number(key, value.spread)}" if value.spread is not None else ""
+    interval = f"{number(key, value.mean)}{spread} [{number(key, value.low)}, {number(key, value.high)}]"
+    return f"{interval} {row.values.get(f'{key}: verdict', '')}".rstrip()
+
+
+def number(key: str, value: float) -> str:
+    """Return a number with the unit and digits that its row deserves."""
+    if key.startswith(SHARES):
+        return f"{100 * value:.1f}%"
+    if key == "FLOPs":
+        return f"{value:.2e}"
+    if key.startswith(("tokens", "device-seconds", "pairs read")):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if key.startswith(("mean length", "forward")) else f"{value:.2f}"
+
+
+def markdown(lines: list[list[str]]) -> list[str]:
+    """Return a table, head first, in Markdown."""
+    rule = ["---", *("---:" for _ in lines[0][1:])]
+    return ["| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:])]
+
+
+def notes(rows: list[Row]) -> Iterable[str]:
+    """Say how to read the table."""
+    seeds = sorted({seed for row in rows for seed in row.seeds})
+    over = f"{rows[0].scores.shape[1]} held-out prompts"
+    interval = f"bootstrap over {over}"
+    if len(seeds) > 1:
+        listed = ", ".join(map(str, seeds))
+        interval = f"over {over} and seeds {listed} (crossed random effects); mean ± standard deviation over the seeds"
+    few = [f"{title(row)} (seed {', '.join(map(str, row.seeds))})" for row in rows if sorted(row.seeds) != seeds]
+    partial = [f"Over fewer seeds, win rates over those of both rows: {'; '.join(few)}."] if few else []
+    return [
+        f"Brackets: 95% interval, {interval}. Win rates: {rows[0].scored_by}; a tie counts half.",
+        "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages; of tokens "
+        "computed, padding counts, and a prompt that two answers share counts once.",
+        "Stops, cut-offs and lengths: of the answers at temperature 1; max_new_tokens is the data set's.",
+        *held_equal(rows),
+        *partial,
+        *(["Two seeds are too few for intervals that seeds widen: those above may be too narrow."] * (len(seeds) == 2)),
+    ]
+
+
+def held_equal(rows: list[Row]) -> Iterable[str]:
+    """Say which of pairs, tokens, FLOPs and device-seconds a setting's pipelines share, how nearly, and the others."""
+    trained = [row for row in rows if row.stages]
+    free = [row for row in trained if not row.budgets]
+    if free and len(trained) > 1:
+        settings = ", ".join(dict.fromkeys(row.setting for row in free))
+        yield (
+            f"Nothing was held equal{f' at {settings}' if len(free) < len(trained) else ''}: pipelines trained as "
+            "configured; pairs read, tokens, FLOPs and device-seconds are rows of the table."
+        )
+    for setting, group in groupby(trained, lambda row: row.setting):
+        members = list(group)
+        if members[0].budgets:
+            yield f"Held equal{f' at {setting}' if setting else ''}: {budget(members)}"
+
+
+def budget(rows: list[Row]) -> str:
+    """Say what the pipelines of a setting were trained to, and what they spent of the others."""
+    first = rows[0].budgets[0]
+    held, of = BUDGETS[first["held"]], NAMES.get(first["of"], first["of"])
+    amount = number(held, sum(found["amount"] for found in rows[0].budgets) / len(rows[0].budgets))
+    rest = [key for key in BUDGETS.values() if key != held]
+    spent = {row.pipeline: ", ".join(f"{number(key, row.values[key])} {key}" for key in rest) for row in rows}
+    said = "; ".join(f"{NAMES.get(name, name)} {figures}" for name, figures in spent.items())
+    return f"{held}, at the {amount} of {of} (all within {max(map(deviation, rows)):.1%}). Not held equal: {said}."
+
+
+def deviation(row: Row) -> float:
+    """Return the largest relative distance of a row's seeds from their budget."""
+    spent = row.spent[BUDGETS[row.budgets[0]["held"]]]
+    return max(abs(found / budget["amount"] - 1) for found, budget in zip(spent, row.budgets, strict=True))

@@ -1,0 +1,1 @@
+"""A configuration: its schema, and what is refused in it."""

@@ -1,0 +1,243 @@
+"""What goes together: method, tuning, strategy, precision and engine. The one table of it, enforced and printed.
+
+`python -m launch.config.compatibility > docs/compatibility.md` prints the page.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from itertools import product
+from typing import Any
+
+from launch.config.compatibility_text import HEAD, TAIL
+from launch.config.parallelism import SHARDED, STRATEGIES
+from recipes.config import UserError
+
+PACKED = ("sft", "dpo", "orpo")  # the methods that have both engines
+ZERO = ("zero2", "zero3")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One way to train. A field's values stand in the order in which they are tried when another is refused."""
+
+    method: str  # sft, dpo, orpo, reward or rloo
+    tuning: str  # full, lora or qlora
+    strategy: str  # one (a single process), ddp, fsdp2, zero2 or zero3
+    offload: bool
+    precision: str  # fp32 or bf16
+    engine: str  # packed or stock
+
+
+VALUES: dict[str, tuple[Any, ...]] = {
+    "method": (*PACKED, "reward", "rloo"),
+    "tuning": ("full", "lora", "qlora"),
+    "strategy": ("fsdp2", "ddp", "zero2", "zero3", "one"),
+    "offload": (False, True),
+    "precision": ("bf16", "fp32"),
+    "engine": ("packed", "stock"),
+}
+# What changing a field costs its user, the least first; the method is what was asked for, and stays.
+COSTS = {"engine": 1, "offload": 2, "precision": 3, "strategy": 4, "tuning": 8}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Cells that cannot train, or would train something else than they say."""
+
+    forbids: Callable[[Cell], bool]
+    reason: str
+
+
+RULES = (
+    Rule(
+        lambda cell: cell.offload and cell.strategy not in SHARDED,
+        "only fsdp2, zero2 and zero3 can keep what they share in the CPUs' memory",
+    ),
+    Rule(
+        lambda cell: cell.tuning == "qlora" and cell.strategy == "fsdp2",
+        "FSDP2 does not shard 4-bit weights, and a checkpoint of them cannot be resumed",
+    ),
+    Rule(
+        lambda cell: cell.tuning == "qlora" and cell.strategy == "zero3",
+        "ZeRO-3 divides weights while they are loaded, and 4-bit weights are loaded whole",
+    ),
+    Rule(
+        lambda cell: cell.tuning == "qlora" and cell.offload,
+        "4-bit weights compute where they lie, and ZeRO would move them",
+    ),
+    Rule(
+        lambda cell: cell.method == "reward" and cell.strategy == "zero3",
+        "its head begins at zero, which cannot be set once ZeRO-3 has divided the weights",
+    ),
+    Rule(
+        lambda cell: cell.method == "rloo" and cell.strategy == "zero3",
+        "ZeRO-3 would divide the reward model too while it is loaded, and nothing puts it together to be asked",
+    ),
+    Rule(
+        lambda cell: (cell.method, cell.engine, cell.precision) == ("orpo", "stock", "bf16") and cell.strategy in ZERO,
+        "DeepSpeed computes the whole model in bf16, and TRL's ORPO would take its loss from bf16 logits",
+    ),
+)
+
+
+def possible(cell: Cell) -> bool:
+    """Whether there is such a way at all: reward models and RLOO have TRL's own engine only."""
+    return cell.engine == "stock" or cell.method in PACKED
+
+
+def refusal(cell: Cell) -> Rule | None:
+    """Return the first rule that a cell breaks."""
+    return next((rule for rule in RULES if rule.forbids(cell)), None)
+
+
+def tested(cell: Cell) -> bool:
+    """Whether tests/test_compatibility.py trains the cell: all that a CPU can run, in float32.
+
+    FSDP2 offloads from a GPU only.
+    """
+    return (
+        possible(cell)
+        and refusal(cell) is None
+        and cell.precision == "fp32"
+        and not (cell.strategy == "fsdp2" and cell.offload)
+    )
+
+
+@cache
+def cells() -> list[Cell]:
+    """Return every cell there is, supported or not."""
+    return [cell for values in product(*VALUES.values()) if possible(cell := Cell(*values))]
+
+
+def nearest(cell: Cell) -> Cell:
+    """Return the supported cell that changes least of what was asked for; one process cannot become several."""
+    several = [other for other in cells() if (other.strategy == "one") == (cell.strategy == "one")]
+    fitting = [other for other in several if other.method == cell.method and refusal(other) is None]
+    return min(fitting, key=lambda other: sum(COSTS[name] for name in changes(cell, other)))
+
+
+def changes(cell: Cell, other: Cell) -> list[str]:
+    """Return the fields in which two cells differ."""
+    return [field.name for field in fields(Cell) if getattr(cell, field.name) != getattr(other, field.name)]
+
+
+def cell_of(config: dict[str, Any], stage: str) -> Cell:
+    """Return how a resolved configuration would train one of its stages."""
+    hardware, options = config["hardware"], config[stage]
+    return Cell(
+        method=stage,
+        tuning=tuning(config["model"]),
+        strategy="one" if hardware["processes"] == 1 else hardware["strategy"],
+        offload=hardware["offload"],
+        precision="bf16" if options["bf16"] else "fp32",
+        engine=options.get("engine", "stock"),
+    )
+
+
+def refuse_incompatible(config: dict[str, Any]) -> None:
+    """Refuse a strategy that this machine cannot have, and stages that do not go together with the rest.
+
+    Raises:
+        UserError: with the reason and the nearest that works.
+    """
+    hardware = config["hardware"]
+    strategy, processes, nodes = hardware["strategy"], hardware["processes"], hardware["nodes"]
+    if strategy not in STRATEGIES:
+        raise UserError(f"hardware.strategy={strategy}: use one of {', '.join(STRATEGIES)}")
+    if nodes < 1 or processes % nodes:
+        raise UserError(
+            f"hardware.processes={processes} do not spread evenly over hardware.nodes={nodes}: "
+            f"use hardware.processes={max(1, round(processes / max(1, nodes))) * max(1, nodes)}"
+        )
+    if processes == 1 and strategy in SHARDED:
+        raise UserError(
+            f"hardware.strategy={strategy}: one process has nobody to share with: "
+            "use hardware.strategy=ddp, or hardware.processes=2 or more"
+        )
+    for stage in sorted({stage for stages in config["pipelines"].values() for stage in stages}):
+        cell = cell_of(config, stage)
+        refuse_cell(cell)
+        refuse_dtype(cell, config["model"]["dtype"])
+
+
+def refuse_dtype(cell: Cell, dtype: str) -> None:
+    """Refuse adapters under ZeRO-3 on a base of another dtype than they train in: it would be loaded in theirs.
+
+    Then everything differs from one process: the base, and the adapters' first weights, which are rounded to its dtype.
+
+    Raises:
+        UserError: with the dtype to set.
+    """
+    held = {"fp32": "float32", "bf16": "bfloat16"}[cell.precision]
+    if cell.strategy == "zero3" and cell.tuning == "lora" and dtype != held:
+        raise UserError(
+            f"{cell.method} with {described(cell)}: ZeRO-3 would hold the base in {held}, not in model.dtype={dtype}: "
+            f"use model.dtype={held}"
+        )
+
+
+def refuse_cell(cell: Cell) -> None:
+    """Refuse a cell that breaks a rule.
+
+    Raises:
+        UserError: with the reason and the nearest that works.
+    """
+    broken = refusal(cell)
+    if broken:
+        other = nearest(cell)
+        words = " ".join(word(other, name) for name in changes(cell, other))
+        raise UserError(f"{cell.method} with {described(cell)}: {broken.reason}; use {words}")
+
+
+def word(cell: Cell, name: str) -> str:
+    """Return the option that gives a field the value it has in `cell`."""
+    value = getattr(cell, name)
+    return {
+        "engine": f"{cell.method}.engine={value}",
+        "offload": f"hardware.offload={str(value).lower()}",
+        "precision": f"hardware.bf16={str(value == 'bf16').lower()}",
+        "strategy": f"hardware.strategy={value}",
+        "tuning": f"tuning={value}",
+    }[name]
+
+
+def described(cell: Cell) -> str:
+    """Return a cell in words."""
+    parts = [f"tuning={cell.tuning}", "one process" if cell.strategy == "one" else f"hardware.strategy={cell.strategy}"]
+    parts += ["hardware.offload=true"] if cell.offload else []
+    return ", ".join([*parts, cell.precision, f"engine={cell.engine}"])
+
+
+def page() -> str:
+    """Return the table as Markdown."""
+    columns = [(strategy, False) for strategy in ("one", *STRATEGIES)] + [(strategy, True) for strategy in SHARDED]
+    names = [("one process" if name == "one" else name) + (" + offload" if off else "") for name, off in columns]
+    lines = [f"| | {' | '.join(names)} |", "|---" * (len(columns) + 1) + "|"]
+    for method, engine, kind in product(VALUES["method"], VALUES["engine"], VALUES["tuning"]):
+        row = [Cell(method, kind, strategy, offload, "fp32", engine) for strategy, offload in columns]
+        if possible(row[0]):
+            lines.append(f"| {method}, {kind}, {engine} | {' | '.join(map(status, row))} |")
+    reasons = [f"{number}. {rule.reason[0].upper()}{rule.reason[1:]}." for number, rule in enumerate(RULES, 1)]
+    return "\n".join([HEAD, *lines, "", *reasons, TAIL.rstrip("\n"), ""])
+
+
+def status(cell: Cell) -> str:
+    """Return what the table says of a cell in float32, and of bf16 where that is refused alone."""
+    broken = refusal(cell)
+    if broken:
+        return str(RULES.index(broken) + 1)
+    half = refusal(replace(cell, precision="bf16"))
+    ran = "**runs**" if cell.method == "rloo" else "**tested**"
+    return (ran if tested(cell) else "*composed*") + (f", bf16: {RULES.index(half) + 1}" if half else "")
+
+
+def tuning(model: dict[str, Any]) -> str:
+    """Name how much of a model trains."""
+    if not model["use_peft"]:
+        return "full"
+    return "qlora" if model["load_in_4bit"] or model["load_in_8bit"] else "lora"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

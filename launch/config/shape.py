@@ -1,0 +1,128 @@
+"""What follows from a decoder's shape alone: its parameters, its adapters' and what a layer keeps for the backward."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from recipes.config import UserError
+from recipes.profiles import Shape
+
+GATED = ("llama", "mistral", "qwen2", "phi3")
+FAMILIES = (*GATED, "phi", "opt")
+
+
+def read_shape(directory: Path) -> Shape:
+    """Return the shape of a local model directory.
+
+    Raises:
+        UserError: its config.json is missing, damaged, or of a family whose sizes are not known here.
+    """
+    path = directory / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+        family = config["model_type"]
+        if family not in FAMILIES:
+            raise UserError(f"{path}: the memory of a {family} model is not known, only of {', '.join(FAMILIES)}")
+        opt = family == "opt"
+        embedding = config.get("word_embed_proj_dim")
+        return Shape(
+            family=family,
+            layers=config["num_hidden_layers"],
+            hidden=config["hidden_size"],
+            intermediate=config["ffn_dim" if opt else "intermediate_size"],
+            heads=config["num_attention_heads"],
+            vocabulary=config["vocab_size"],
+            key_value_heads=config.get("num_key_value_heads"),
+            tied=config.get("tie_word_embeddings", opt),
+            positions=config["max_position_embeddings"] if opt else 0,
+            embedding=embedding if embedding != config["hidden_size"] else None,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} does not tell the model's shape ({error!r}): copy the model anew") from None
+
+
+def key_value_width(shape: Shape) -> int:
+    """Return the width of a layer's keys, and of its values."""
+    return shape.hidden * (shape.key_value_heads or shape.heads) // shape.heads
+
+
+def linears(shape: Shape) -> dict[str, tuple[int, int]]:
+    """Return the inputs and outputs of a layer's matrices, by their names in Transformers."""
+    hidden, inner, narrow = shape.hidden, shape.intermediate, key_value_width(shape)
+    attention = {"q_proj": (hidden, hidden), "k_proj": (hidden, narrow), "v_proj": (hidden, narrow)}
+    if shape.family == "phi3":
+        fused = {"qkv_proj": (hidden, hidden + 2 * narrow), "gate_up_proj": (hidden, 2 * inner)}
+        return {**fused, "o_proj": (hidden, hidden), "down_proj": (inner, hidden)}
+    if shape.family in GATED:
+        gated = {"gate_proj": (hidden, inner), "up_proj": (hidden, inner), "down_proj": (inner, hidden)}
+        return {**attention, "o_proj": (hidden, hidden), **gated}
+    out = "dense" if shape.family == "phi" else "out_proj"
+    return {**attention, out: (hidden, hidden), "fc1": (hidden, inner), "fc2": (inner, hidden)}
+
+
+def layer_parameters(shape: Shape) -> int:
+    """Return the weights of one layer: its matrices, their biases and its norms."""
+    matrices = linears(shape)
+    count = sum(inputs * outputs for inputs, outputs in matrices.values())
+    biased = {"qwen2": ("q_proj", "k_proj", "v_proj"), "phi": matrices, "opt": matrices}.get(shape.family, ())
+    count += sum(matrices[name][1] for name in biased)
+    return count + {"phi": 2, "opt": 4}.get(shape.family, 2) * shape.hidden
+
+
+def head_parameters(shape: Shape) -> int:
+    """Return the weights of the matrix that makes the logits."""
+    return shape.vocabulary * (shape.embedding or shape.hidden)
+
+
+def parameters(shape: Shape) -> int:
+    """Return the number of weights, tied ones once."""
+    count = shape.layers * layer_parameters(shape) + head_parameters(shape) * (1 if shape.tied else 2)
+    if shape.family == "phi":
+        return count + 2 * shape.hidden + shape.vocabulary  # the head has a bias
+    if shape.family == "opt":
+        count += (shape.positions + 2) * shape.hidden
+        # opt-350m alone has narrow embeddings, projections to and from them, and no norm after its last layer
+        return count + (2 * shape.embedding * shape.hidden if shape.embedding else 2 * shape.hidden)
+    return count + shape.hidden
+
+
+def adapter_parameters(shape: Shape, rank: int, targets: list[str] | None) -> int:
+    """Return the weights of LoRA adapters on `targets`, matrices of every layer; None or `all-linear`: on all."""
+    matrices = linears(shape)
+    chosen = matrices if not targets or "all-linear" in targets else set(targets) & set(matrices)
+    return shape.layers * rank * sum(sum(matrices[name]) for name in chosen)
+
+
+def saved_per_token(shape: Shape, trains_norms: bool) -> tuple[float, float]:
+    """Return how many numbers of a token one layer keeps for the backward pass without activation checkpointing.
+
+    What autograd saves in Transformers' modelling code: inputs of matrices, of norms and of activation functions,
+    queries, keys, values and results of attention. RMSNorm keeps its input, the normalised states (for its weight's
+    gradient) and, as the next matrix's input, its result; a fused matrix's whole result lives as long as a part.
+
+    Returns:
+        Numbers of the residual stream and its norms (float32 under autocast), and all others.
+    """
+    hidden, inner, narrow = shape.hidden, shape.intermediate, key_value_width(shape)
+    attention = 2 * hidden + 2 * narrow  # queries, keys, values and the result, which is the next matrix's input
+    if shape.family == "phi3":
+        attention += hidden + narrow  # values are a view of the fused result
+    if shape.family in GATED:
+        return (4 if trains_norms else 2) * hidden, attention + 2 * hidden + 4 * inner
+    if shape.family == "phi":
+        return hidden, attention + hidden + 5 * inner  # one norm; GELU by its formula keeps four parts, and its result
+    return 2 * hidden, attention + 2 * hidden + inner
+
+
+def shape_of(model: dict[str, Any]) -> Shape:
+    """Return the shape of a configuration's model: of its local directory, else of its profile.
+
+    Raises:
+        UserError: neither has one.
+    """
+    directory = Path(model["model_name_or_path"]).expanduser()
+    if (directory / "config.json").is_file():
+        return read_shape(directory)
+    if model["shape"] is None:
+        raise UserError(f"model={model['name']} has no shape in its profile: add one, or give a local directory")
+    return Shape(**model["shape"])

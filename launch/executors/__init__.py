@@ -1,0 +1,1 @@
+"""One configuration's job, run here, on this machine's devices or by Slurm."""

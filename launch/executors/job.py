@@ -1,0 +1,222 @@
+"""One job: the pipelines of one configuration, from the base model to trained stages."""
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from launch.config.checks import refuse_unused, refuse_useless
+from launch.config.errors import CRASH, INTERRUPTED, USER, explain
+from launch.config.parallelism import check_installed
+from launch.config.schema import resolve
+from launch.config.trust import unpinned
+from launch.forecast.budget import Budget, Configs, describe, match, match_seconds, refuse_budget, trials
+from launch.forecast.cost import Tokens, counted
+from launch.forecast.fit import check_memory
+from launch.stages.base_model import base_row, find_base
+from launch.stages.digest import Planned, digest, plan
+from launch.stages.inputs import chat_template, check_room, find_reward_model
+from launch.stages.micro_batch import run_as_it_fits
+from launch.stages.pairs import describe_pairs, prepare_pairs
+from launch.stages.processes import call
+from launch.stages.run import StageFailed, console, prepare_directory, say
+from recipes.config import UserError, done, read_json, write_json, write_text
+from recipes.system.secrets import redact
+from recipes.system.versions import versions
+
+HERE = "here"  # the launcher that runs jobs in this process
+
+
+@dataclass
+class Outcome:
+    """What became of a job; kept as `job.json` in its directory under runs/_sessions, for tables to read."""
+
+    overrides: list[str]  # of the command line, without the seed
+    seed: int = 0
+    model: str = ""
+    dataset: str = ""
+    evaluate: bool = False
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    base: str = ""
+    budget: Budget | None = None  # what the pipelines were trained to alike
+    wanted: list[str] = field(default_factory=list)  # names of pipelines
+    pipelines: dict[str, list[str]] = field(default_factory=dict)  # finished ones: their stage directories in order
+    failed: list[str] = field(default_factory=list)  # stage directories
+    errors: list[str] = field(default_factory=list)
+    status: int = 0
+    attempts: list[dict[str, Any]] = field(default_factory=list)  # of a cluster's job: when, where, on which devices
+
+    def describe(self, values: dict[str, Any]) -> None:
+        """Note what the job is about."""
+        self.evaluate, self.wanted = values["evaluate"], list(values["pipelines"])
+        self.model, self.dataset = values["model"]["name"], values["dataset"]["name"]
+        self.evaluation = {"prompts": values["eval_prompts"], "seed": values["seed"]}
+
+    def fail(self, status: int, message: str) -> None:
+        """Note what went wrong, and tell it."""
+        message = redact(message)
+        self.status = max(self.status, status)
+        self.errors.append(message)
+        console.print(f"error: {message}", style="red", soft_wrap=True)
+
+
+def run_job(
+    config: DictConfig,
+    overrides: list[str],
+    directory: Path,
+    train: Callable[[dict[str, Any], Outcome], None],
+) -> None:
+    """Have `train` train every pipeline of `config`, and leave the outcome as `directory`/job.json.
+
+    A pipeline that fails does not keep the others from their turn, nor a job the other jobs of a sweep.
+    """
+    outcome = Outcome([word for word in overrides if not word.startswith("seed=")], seed=config.seed)
+    with kept(outcome, directory):
+        values = resolve(config)
+        outcome.describe(values)
+        refuse_useless(values)
+        refuse_unused(values, overrides)
+        refuse_budget(values, overrides)
+        train(values, outcome)
+
+
+@contextmanager
+def kept(outcome: Outcome, directory: Path) -> Iterator[None]:
+    """Tell whatever stops a job, and leave its outcome as job.json; only an interruption goes on from here."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        outcome.fail(INTERRUPTED, str(error) or "interrupted: the same command goes on")
+        raise
+    except UserError as error:
+        outcome.fail(USER, str(error))
+    except OmegaConfBaseException as error:
+        outcome.fail(USER, explain(error))
+    except StageFailed as error:
+        outcome.fail(CRASH, str(error))
+    except OSError as error:
+        outcome.fail(USER, f"{error.strerror or error}: {error.filename or directory}")
+    except Exception as error:  # a defect of ours must not take the other jobs of a sweep with it
+        directory.mkdir(parents=True, exist_ok=True)
+        write_text(directory / "traceback.txt", traceback.format_exc())
+        outcome.fail(CRASH, f"{type(error).__name__}: {error}; see {directory / 'traceback.txt'}")
+    finally:
+        keep(outcome, directory)
+
+
+def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
+    """Make ready, check everything, then train stage by stage.
+
+    Raises:
+        UserError: before anything is trained, for whatever the user can mend.
+    """
+    check_installed(config["hardware"]["strategy"])
+    config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
+    reward = find_reward_model(config)
+    start = find_base(config)
+    for line in unpinned(config):
+        say(line)
+    check_memory(config)
+    check_room(config, start)
+    pairs = prepare_pairs(config, start, say)
+    console.print(f"       {config['dataset']['name']}: {describe_pairs(pairs)}", soft_wrap=True)
+    manifest = read_json(pairs / "manifest.json")
+    fingerprint = manifest["fingerprint"]
+    dataset = config["dataset"]
+    outcome.evaluation |= {"pairs": str(pairs), "max_new_tokens": dataset["max_new_tokens"], "gold": dataset["gold"]}
+    outcome.base = str(base_row(config, start, pairs, fingerprint))
+
+    def planned(configs: Configs) -> dict[str, list[Planned]]:
+        wanted = config["pipelines"]
+        return {name: plan(configs[name], wanted[name], start, pairs, fingerprint, reward) for name in wanted}
+
+    configs, outcome.budget = match_budget(config, counted(manifest), planned)
+    pipelines = planned(configs)
+    check_options([stage for stages in pipelines.values() for stage in stages])
+    group = group_of(config, pipelines)
+    for name, stages in pipelines.items():
+        train_pipeline(name, stages, group, outcome)
+
+
+def match_budget(
+    config: dict[str, Any], tokens: Tokens, planned: Callable[[Configs], dict[str, list[Planned]]]
+) -> tuple[Configs, Budget | None]:
+    """Return each pipeline's configuration under the budget; one of device-seconds is measured here, by training.
+
+    Raises:
+        UserError: a pipeline cannot be trained to it, or what is measured cannot be trained.
+        StageFailed: what is measured crashed.
+    """
+    if config["budget"] == "seconds":
+        pipelines = planned(trials(config, tokens))
+        check_options([stage for stages in pipelines.values() for stage in stages])
+        for stage in (stage for stages in pipelines.values() for stage in stages):
+            run_as_it_fits(stage, group_of(config, pipelines))
+        configs, budget = match_seconds(config, pipelines)
+    else:
+        configs, budget = match(config, tokens)
+    if budget:
+        say(describe(config, configs, budget))
+    return configs, budget
+
+
+def group_of(config: dict[str, Any], pipelines: dict[str, list[Planned]]) -> str:
+    """Return the name under which a tracker groups the stages of a comparison."""
+    stages = digest(sorted({stage.config["digest"] for stages in pipelines.values() for stage in stages}))
+    return f"{config['model']['name']}-{config['dataset']['name']}-{stages}"
+
+
+def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcome) -> None:
+    """Train one pipeline's stages in order, and note its directories or what stopped it.
+
+    A stage that failed for another pipeline, or in another job that was handed over, is not tried again.
+    """
+    for stage in stages:
+        if str(stage.directory) in outcome.failed:
+            if not outcome.errors:
+                outcome.fail(CRASH, f"{stage.directory} failed before in this session: see its error.txt or log.txt")
+            return
+        try:
+            run_as_it_fits(stage, group)
+        except (UserError, StageFailed) as error:
+            outcome.failed.append(str(stage.directory))
+            outcome.fail(USER if isinstance(error, UserError) else CRASH, str(error))
+            return
+    outcome.pipelines[name] = [str(stage.directory) for stage in stages]
+
+
+def check_options(stages: list[Planned]) -> None:
+    """Write the stage directories, and build the arguments of every trainer.
+
+    Raises:
+        UserError: TRL or Transformers refuses a value, or a directory is another version's.
+    """
+    versions_now = versions()
+    for stage in stages:
+        stage.config["versions"] = versions_now
+        prepare_directory(stage)
+    untrained = [stage.directory for stage in stages if not done(stage.directory)]
+    if untrained:
+        call(check_all, untrained)
+
+
+def check_all(directories: list[Path]) -> None:
+    """Check stages' options, in a process that has the libraries."""
+    from recipes.check import check
+
+    for directory in directories:
+        check(directory)
+
+
+def keep(outcome: Outcome, directory: Path) -> None:
+    """Write job.json; a full disk must not hide the error that is being told."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / "job.json", asdict(outcome))
+    except OSError as error:
+        console.print(f"error: {directory}: {error.strerror}", style="red")

@@ -1,0 +1,52 @@
+"""Jobs for other processes: left in their directories, and taken over there, as often as it takes."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from launch.executors.job import Outcome, keep, kept, train_pipelines
+from recipes.config import FORMAT, read_config, read_json, write_config
+
+queue: dict[Path, dict[str, Any]] = {}  # this invocation's jobs: directory -> configuration
+
+
+def hand_over(config: dict[str, Any], _: Outcome, directory: Path) -> None:
+    """Leave a job's configuration in its directory, for another process to `take_over`."""
+    leave(config, directory)
+    queue[directory] = config
+
+
+def leave(config: dict[str, Any], directory: Path) -> None:
+    """Write a job's configuration to its directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_config(directory, {"format": FORMAT, **config})
+
+
+def take_over(directory: Path, attempt: dict[str, Any], after: Callable[[Outcome], None]) -> None:
+    """Train a job that was handed over, or what its earlier attempts left of it; then do what comes `after`.
+
+    A stage that failed in a job of the session is not tried again.
+    """
+    found = read_json(directory / "job.json")
+    outcome = Outcome(**found | {"pipelines": {}, "failed": failed_before(directory), "errors": [], "status": 0})
+    outcome.attempts.append(attempt | {"started": now()})
+    keep(outcome, directory)
+    with kept(outcome, directory):
+        try:
+            train_pipelines(read_config(directory), outcome)
+            keep(outcome, directory)
+            after(outcome)
+        finally:
+            outcome.attempts[-1]["ended"] = now()
+
+
+def failed_before(directory: Path) -> list[str]:
+    """Return the stages that failed in the jobs of a session, or in those that train what they share."""
+    outcomes = [read_json(path) for path in directory.parent.rglob("job.json")]
+    return [stage for outcome in outcomes for stage in outcome["failed"]]
+
+
+def now() -> str:
+    """Return the time, with its zone: a cluster's machines may have several."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -1,0 +1,185 @@
+"""Jobs on a Slurm cluster: handed over as arrays by submitit, and followed until the queue has none of them.
+
+A job is a directory of its session, with its configuration; `executors.worker` trains it there. It evaluates what it
+trained itself, so that the process that follows needs no GPU and may be stopped: the jobs go on.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from submitit.core.utils import FailedJobError
+from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string  # a dry run prints what its executor would write
+
+from launch.config.errors import CRASH
+from launch.executors.job import Outcome, keep
+from launch.executors.shared import shared_rounds
+from launch.executors.table import fill_table
+from launch.executors.worker import work
+from launch.stages.command import training
+from launch.stages.nodes import on_every_node
+from launch.stages.run import console
+from recipes.config import UserError, read_json
+
+FIRST_LOOK, LONGEST = 1.0, 30.0  # seconds between two looks at the queue: short ones for short jobs
+
+
+def demands(launcher: dict[str, Any], hardware: dict[str, Any]) -> dict[str, Any]:
+    """Return what sbatch is asked for, under the names of `submitit.SlurmExecutor.update_parameters`."""
+    nodes = hardware["nodes"]
+    gpus = launcher["gpus_per_node"]
+    if gpus is None:
+        gpus = 0 if hardware["use_cpu"] else hardware["processes"] // nodes
+    memory = launcher["memory_gb"]
+    asked = {
+        **{name: launcher[name] for name in ("partition", "account", "qos", "cpus_per_task")},
+        **{"job_name": "orpo", "nodes": nodes, "ntasks_per_node": 1, "time": launcher["minutes"]},
+        **{"gpus_per_node": gpus or None, "mem": memory and f"{1000 * memory:.0f}M"},
+        **{"array_parallelism": launcher["at_once"], "setup": launcher["setup"] or None, "use_srun": False},
+        "stderr_to_stdout": True,
+        "additional_parameters": {
+            "signal": f"B:USR2@{launcher['warning_seconds']}",  # to the launcher of a job, which tells its stage
+            "requeue": True,
+            **launcher["sbatch"],
+        },
+    }
+    return {"wckey": None, **{name: value for name, value in asked.items() if value is not None}}
+
+
+def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
+    """Hand over a session's jobs and wait for their end; return whether there were any: a dry run hands none over.
+
+    Raises:
+        UserError: Slurm refuses the jobs.
+        KeyboardInterrupt: the user does not want to wait; the jobs go on.
+    """
+    jobs: dict[str, Path] = {}
+    try:
+        for number, part in enumerate([*shared_rounds(session, queue), queue]):
+            before = arrays(jobs) if jobs or not number else ["<the above>"]  # a dry run has no ids
+            jobs |= hand_in(part, session / "slurm", before)
+    except UserError:
+        if jobs:
+            subprocess.run(["scancel", *arrays(jobs)], check=False)
+        raise
+    try:
+        follow(jobs, session)
+    except KeyboardInterrupt:
+        console.print(
+            f"the jobs go on without this: `squeue` lists them, `make table RUNS={session}` shows what is there, "
+            f"`scancel {' '.join(arrays(jobs))}` ends them",
+            soft_wrap=True,
+        )
+        raise
+    return bool(jobs)
+
+
+def hand_in(queue: dict[Path, dict[str, Any]], folder: Path, before: list[str]) -> dict[str, Path]:
+    """Submit jobs that wait for the end of those `before`, or print their scripts; return job id -> directory.
+
+    Raises:
+        UserError: Slurm refuses them.
+    """
+    alike: dict[str, list[Path]] = {}  # an array's jobs ask for the same
+    for directory, config in queue.items():
+        asked = demands(config["launcher"], config["hardware"])
+        asked |= {"dependency": f"afterany:{':'.join(before)}"} if before else {}
+        alike.setdefault(json.dumps(asked), []).append(directory)
+    jobs: dict[str, Path] = {}
+    for asked, directories in alike.items():
+        if queue[directories[0]]["launcher"]["dry_run"]:
+            print(script(json.loads(asked), folder, len(directories)))
+            print(*lines(queue[directories[0]]), sep="\n")
+        else:
+            jobs |= submit(json.loads(asked), folder, directories)
+    return jobs
+
+
+def arrays(jobs: Iterable[str]) -> list[str]:
+    """Return the ids of the arrays, or single jobs, that jobs belong to."""
+    return list(dict.fromkeys(job.split("_")[0] for job in jobs))
+
+
+def script(parameters: dict[str, Any], folder: Path, jobs: int) -> str:
+    """Return the batch script of an array, as it would be handed to sbatch."""
+    command = f"{interpreter()} -u -m submitit.core._submit {folder.absolute()}"
+    return _make_sbatch_string(command, folder, map_count=jobs if jobs > 1 else None, **parameters)
+
+
+def lines(config: dict[str, Any]) -> list[str]:
+    """Return, as a dry run's comments, the lines that the stages of a job on several devices or nodes run by."""
+    hardware = config["hardware"]
+    stages = dict.fromkeys(stage for stages in config["pipelines"].values() for stage in stages)
+    found = []
+    for stage in stages if hardware["processes"] > 1 else ():
+        meet, directory = "<first node>:<port>", Path(f"<{stage}'s directory>")
+        command = training(stage, directory, hardware["processes"], hardware["nodes"], meet)
+        found.append("# " + " ".join(on_every_node(command, hardware["nodes"])))
+    return found
+
+
+def interpreter() -> str:
+    """Return the command that becomes a job's process: in the batch script's place, so that signals are for it."""
+    return f"exec {shlex.quote(sys.executable)}"
+
+
+def submit(parameters: dict[str, Any], folder: Path, directories: list[Path]) -> dict[str, Path]:
+    """Submit an array; return job id -> the job's directory.
+
+    Raises:
+        UserError: Slurm refuses it.
+    """
+    executor = SlurmExecutor(folder, python=interpreter())
+    executor.update_parameters(**parameters)
+    try:
+        jobs = executor.map_array(work, [directory.absolute() for directory in directories])
+    except FailedJobError as error:
+        reason = " ".join(str(error).split()).removeprefix("sbatch: error: ")
+        raise UserError(f"Slurm refuses the job: {reason}; launcher.dry_run=true shows what it is given") from None
+    found = {job.job_id: directory for job, directory in zip(jobs, directories, strict=True)}
+    console.print(f"handed to Slurm: {' '.join(found)}; logs in {folder}", soft_wrap=True)
+    return found
+
+
+def follow(jobs: dict[str, Path], session: Path) -> None:
+    """Wait until the queue has none of the jobs; say how many run, and keep the session's table up to date."""
+    left, interval, said = dict(jobs), FIRST_LOOK, ""
+    while left:
+        states = queued(left)
+        over = [job for job in left if job not in states]
+        for job in over:
+            conclude(job, left.pop(job), session)
+        running = Counter(states.values())["RUNNING"]
+        line = f"jobs: {len(jobs) - len(left)} done, {running} running, {len(left) - running} waiting"
+        if line != said:
+            console.print(line)
+        if over and left:
+            fill_table(session)
+        said, interval = line, min(LONGEST, 1.2 * interval)
+        time.sleep(interval if left else 0)
+
+
+def queued(jobs: dict[str, Path]) -> dict[str, str]:
+    """Return job id -> state of those jobs that wait or run; of all where Slurm does not answer."""
+    command = ["squeue", "--noheader", "--array", "--format=%i %T", f"--jobs={','.join(arrays(jobs))}"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:  # all are over and forgotten, or the controller is away
+        return {} if "Invalid job id" in answer.stderr else dict.fromkeys(jobs, "UNKNOWN")
+    states = dict(line.split() for line in answer.stdout.splitlines())
+    return {job: state for job, state in states.items() if job in jobs}
+
+
+def conclude(job: str, directory: Path, session: Path) -> None:
+    """Tell what went wrong with a job, and note it where it left nothing: it was cancelled, or its node failed."""
+    outcome = Outcome(**read_json(directory / "job.json"))
+    for error in outcome.errors:
+        console.print(f"error: {error}", style="red", soft_wrap=True)
+    if not outcome.errors and not any("ended" in attempt for attempt in outcome.attempts[-1:]):
+        outcome.fail(CRASH, f"job {job} ended without a word: cancelled, or its node failed; see {session}/slurm")
+        keep(outcome, directory)

@@ -1,0 +1,1 @@
+"""Memory, tokens, FLOPs and hours before anything is launched."""

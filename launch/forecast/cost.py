@@ -1,0 +1,223 @@
+"""What each stage will take of memory, tokens, FLOPs and hours, from the configuration alone.
+
+No weights, no GPU and no network: the model's shape comes from its profile or a local config.json, the tokens from
+the prepared pairs where they are there and else from the data set's profile.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from launch.config.compatibility import tuning
+from launch.config.shape import parameters
+from launch.forecast.memory import Memory, MicroBatch, Setting, forecast_memory, trained
+from launch.stages.base_model import known_identity
+from launch.stages.inputs import chat_template
+from launch.stages.pairs import pairs_directory
+from recipes.config import UserError, read_json, reads_every_pair
+from recipes.profiles import Shape
+
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+LIBRARIES = 0.6e9  # bytes of a device for CUDA and its libraries, or of a CPU's memory for Python's
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Pairs of the training split, and the mean tokens of their parts."""
+
+    pairs: int
+    prompt: float
+    chosen: float
+    rejected: float
+    source: str  # of these figures
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage's training reads, as its record will count it; means stand for pairs that are read in part."""
+
+    updates: int
+    pairs: int  # over all epochs; RLOO's are prompts
+    tokens: float  # of the whole dialogues
+    computed: float  # that pass through the policy: a shared prompt once, no padding
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One stage."""
+
+    stage: str
+    memory: Memory
+    updates: int
+    tokens: float  # that the policy's forward passes compute
+    flops: float
+    hours: float | None  # None: the machine's rate is not known
+
+    @property
+    def peak(self) -> float:
+        """Bytes on one device, with what the libraries take."""
+        return self.memory.peak + LIBRARIES
+
+
+def prepared_manifest(config: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the manifest of this configuration's pairs, if they were prepared on this machine.
+
+    Raises:
+        UserError: what they would be made of is missing.
+    """
+    identity = known_identity(config["model"])
+    if identity is None:
+        return None
+    model = {**config["model"], "chat_template": chat_template(config["model"]["chat_template"])}
+    path = pairs_directory({**config, "model": model}, identity) / "manifest.json"
+    return read_json(path) if path.exists() else None
+
+
+def tokens_of(config: dict[str, Any]) -> Tokens:
+    """Return the training pairs' number and mean lengths: of the prepared pairs, else the profile's estimate.
+
+    Raises:
+        UserError: there is neither.
+    """
+    manifest = prepared_manifest(config)
+    if manifest:
+        return counted(manifest)
+    dataset = config["dataset"]
+    if not dataset["estimate"]["rows"]:
+        raise UserError(
+            f"dataset={dataset['name']}: its pairs are not prepared yet, and its profile has no estimate: add "
+            "dataset.estimate={rows:1000,prompt:100,chosen:200,rejected:200} (mean tokens)"
+        )
+    estimate = dict(dataset["estimate"])
+    rows = min(estimate.pop("rows"), dataset["train_rows"] or math.inf)
+    return Tokens(int(rows), **estimate, source="estimate")
+
+
+def counted(manifest: dict[str, Any]) -> Tokens:
+    """Return the training pairs' number and mean lengths, of prepared pairs."""
+    count = manifest["pairs"]["train"]
+    means = {name: manifest["tokens"]["train"][f"{name}_ids"] / count for name in ("prompt", "chosen", "rejected")}
+    return Tokens(count, **means, source="counted")
+
+
+def forecast(config: dict[str, Any], stage: str, shape: Shape, tokens: Tokens) -> Forecast:
+    """Return what one stage takes."""
+    hardware, done = config["hardware"], work(config, stage, tokens)
+    found = flops(config, stage, shape, tokens)
+    rate = hardware["tflops"] and hardware["tflops"] * 1e12 * hardware["utilisation"] * hardware["processes"]
+    setting = setting_of(config, stage, tokens.pairs)
+    memory = forecast_memory(shape, setting, largest(config, stage, tokens, hardware["per_device_batch"]))
+    return Forecast(stage, memory, done.updates, done.computed, found, found / rate / 3600 if rate else None)
+
+
+def work(config: dict[str, Any], stage: str, tokens: Tokens) -> Work:
+    """Return what one stage reads: the last update of an epoch has what is left of the pairs."""
+    options, batch = config[stage], config["batch_size"]
+    iterations = options.get("num_iterations", 1)  # updates that RLOO makes with the same answers
+    per_epoch = max(1, math.ceil(tokens.pairs / batch))
+    if stage == "rloo":  # TRL leaves prompts out that fill no update
+        per_epoch = max(1, tokens.pairs // batch) * iterations
+    updates = options["max_steps"] if options["max_steps"] > 0 else math.ceil(per_epoch * options["num_train_epochs"])
+    epochs, more = divmod(updates, per_epoch)
+    pairs = updates * batch if stage == "rloo" else epochs * tokens.pairs + more * batch
+    shared = tokens.prompt if options.get("engine") == "packed" and stage != "sft" else 0.0  # by both answers
+    mean = mean_tokens(config, stage, tokens)
+    return Work(updates, pairs, pairs * (mean + shared), pairs / iterations * mean)
+
+
+def flops(config: dict[str, Any], stage: str, shape: Shape, tokens: Tokens) -> float:
+    """Return the FLOPs of one stage, as `recipes.training.record` estimates them; without padding."""
+    done, setting = work(config, stage, tokens), setting_of(config, stage, tokens.pairs)
+    updated = trained(shape, setting)
+    weights = parameters(shape) + (0 if setting.tuning == "full" else updated)
+    if stage == "rloo":
+        return rloo_flops(config[stage], done.computed, weights, updated)
+    found = done.computed * (4 * weights + 2 * updated)
+    if stage == "dpo":
+        read = tokens.pairs if precomputed(config, tokens.pairs) else done.pairs
+        found += 2 * weights * read * mean_tokens(config, stage, tokens)
+    return found
+
+
+def rloo_flops(options: dict[str, Any], sampled: float, weights: int, updated: int) -> float:
+    """Return the FLOPs of RLOO on prompts with `sampled` tokens in all, answers as long as the chosen ones.
+
+    Each dialogue passes the policy to be sampled, for its old log-probs and in each iteration, and the frozen models.
+    """
+    forward = 2 + frozen_copies(options, adapters=False)
+    return sampled * (2 * weights * forward + options["num_iterations"] * (4 * weights + 2 * updated))
+
+
+def frozen_copies(options: dict[str, Any], adapters: bool) -> int:
+    """Return how many models RLOO holds beside the policy: the reward model, and the reference of its KL penalty."""
+    return 1 + bool(options["beta"] and not adapters)
+
+
+def setting_of(config: dict[str, Any], stage: str, pairs: int) -> Setting:
+    """Return how a stage trains, as far as memory depends on it."""
+    model, hardware, options = config["model"], config["hardware"], config[stage]
+    targets = model["lora_target_modules"] or ()
+    packed = options.get("engine") == "packed"
+    frozen = stage == "dpo" and not model["use_peft"] and not precomputed(config, pairs)
+    return Setting(
+        tuning=tuning(model),
+        head="packed" if packed else ("stock" if stage == "orpo" else "fused"),
+        weight_bytes=BYTES.get(model["dtype"], 4),
+        half=options["bf16"],
+        checkpointing=options["activation_checkpointing"],
+        rank=model["lora_r"],
+        targets=(targets,) if isinstance(targets, str) else tuple(targets),
+        shards=hardware["processes"] if hardware["strategy"] != "ddp" else 1,
+        whole=hardware["strategy"] in ("ddp", "zero2"),
+        offload=hardware["offload"],
+        frozen=frozen_copies(options, model["use_peft"]) if stage == "rloo" else int(frozen),
+        cpu=hardware["use_cpu"],
+        accumulates=config["batch_size"] > hardware["per_device_batch"] * hardware["processes"],
+    )
+
+
+def precomputed(config: dict[str, Any], pairs: int) -> bool:
+    """Whether DPO's reference model scores all pairs before the training; as `recipes.trainers.DPOTrainer`."""
+    asked = config["dpo"]["precompute_ref_log_probs"]
+    return reads_every_pair(config["dpo"], config["batch_size"], pairs) if asked is None else asked
+
+
+def mean_tokens(config: dict[str, Any], stage: str, tokens: Tokens) -> float:
+    """Return the tokens that a forward pass computes for a pair, without padding."""
+    if stage == "sft":
+        return tokens.prompt + tokens.chosen
+    if stage == "rloo":
+        return config[stage]["num_generations"] * (tokens.prompt + tokens.chosen)
+    prompts = 1 if config[stage].get("engine") == "packed" else 2
+    return prompts * tokens.prompt + tokens.chosen + tokens.rejected
+
+
+def largest(config: dict[str, Any], stage: str, tokens: Tokens, batch: int) -> MicroBatch:
+    """Return the largest micro-batch: one dialogue has the most tokens allowed, and padding makes all as long.
+
+    Packed, the others are mean ones, since pairs are dealt out evenly.
+    """
+    longest, options = config["dataset"]["max_length"], config[stage]
+    if stage == "reward":  # a number for each dialogue, no logits
+        return MicroBatch(2 * batch * longest, 0)
+    if stage == "rloo":
+        rows = options["num_generations"] * batch
+        return MicroBatch(rows * (longest + options["max_completion_length"]), rows * options["max_completion_length"])
+    answers = stage == "dpo" or options.get("nll_span") == "completion" or options.get("completion_only_loss")
+    if options["engine"] == "stock":
+        rows = batch if stage == "sft" else 2 * batch
+        return MicroBatch(rows * longest, rows * longest)
+    others = (batch - 1) * mean_tokens(config, stage, tokens)
+    own = longest if stage == "sft" else max(tokens.prompt + 2 * (longest - tokens.prompt), longest)
+    count = round(own + others)
+    scored = round(count - batch * tokens.prompt) if answers else count
+    shared = 0 if stage == "sft" else round(longest + (batch - 1) * (tokens.prompt + tokens.rejected))
+    return MicroBatch(count, scored, shared)
+
+
+def forecast_all(config: dict[str, Any], shape: Shape, tokens: Tokens) -> dict[str, list[Forecast]]:
+    """Return the stages of every pipeline."""
+    return {
+        name: [forecast(config, stage, shape, tokens) for stage in stages]
+        for name, stages in config["pipelines"].items()
+    }

@@ -1,0 +1,1 @@
+"""Stages and what they start from: directories, digests, processes."""

@@ -1,0 +1,106 @@
+"""The base model that every pipeline starts from: pretrained here for the embedded world, found elsewhere otherwise."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from launch.config.trust import looks_local
+from launch.stages.command import module
+from launch.stages.digest import OURS, Start, digest, home
+from launch.stages.inputs import find_model
+from launch.stages.pairs import sources
+from launch.stages.processes import call
+from launch.stages.run import claim, discard_damaged_record, run
+from recipes.config import FORMAT, UserError, done, read_config, read_json, write_config, write_json
+from recipes.system.files import flaw, seal
+from recipes.system.paths import ROOT
+from recipes.system.versions import versions
+
+POCKET = ("world.py", "gold.py", "base.py")
+
+
+def find_base(config: dict[str, Any]) -> Start:
+    """Return where the base model lies, pretraining a pocket model that is missing.
+
+    Raises:
+        UserError: the model cannot be found, see `launch.stages.inputs`.
+    """
+    model = config["model"]
+    if model["pocket_size"] and model["model_name_or_path"] == "pocket":
+        return pretrain(config)
+    return find_model(model)
+
+
+def pretrain(config: dict[str, Any]) -> Start:
+    """Return the pocket model of the profile's size; its seed is fixed, so that `seed=` varies the tuning alone."""
+    size = config["model"]["pocket_size"]
+    identity = pocket_identity(size)
+    directory = Path(config["runs"], "pocket", f"base-{size}-{identity}")
+    directory.mkdir(parents=True, exist_ok=True)
+    with claim(directory):
+        discard_damaged_record(directory)
+        if not done(directory) or flaw(directory / "model"):
+            call(check_source, config)
+            write_config(directory, {"format": FORMAT, "size": size, "seed": 0})
+            run(module("pocket.base", directory), directory, "base", dict(os.environ), warm=True)
+            seal(directory / "model")
+            write_json(directory / "record.json", read_json(directory / "pretraining.json"))
+    return Start(str(directory / "model"), None, f"pocket-{size}-{identity}")
+
+
+def pocket_identity(size: str) -> str:
+    """Return what changes when the pocket model of a size does."""
+    sources = [(ROOT / "pocket" / name).read_text() for name in POCKET]
+    return digest([size, sources, versions()["torch"]])
+
+
+def known_identity(model: dict[str, Any]) -> str | None:
+    """Return the identity of a base model as `find_base` would, from this machine's files alone; None if not here."""
+    from huggingface_hub import try_to_load_from_cache
+
+    name = model["model_name_or_path"]
+    if model["pocket_size"] and name == "pocket":
+        return f"pocket-{model['pocket_size']}-{pocket_identity(model['pocket_size'])}"
+    if Path(name).expanduser().is_dir() or looks_local(name):
+        return find_model(model).identity
+    cached = try_to_load_from_cache(name, "config.json", revision=model["model_revision"])
+    return f"{name}@{Path(cached).parent.name}" if isinstance(cached, str) else None
+
+
+def check_source(config: dict[str, Any]) -> None:
+    """Read the pairs before two minutes of pretraining: bad data should be told at once.
+
+    Raises:
+        UserError: see `recipes.data.tokenize`.
+    """
+    from recipes.data.tokenize import read_rows
+
+    dataset, parts = sources(config)
+    read_rows(parts or [dataset])
+
+
+def base_row(config: dict[str, Any], start: Start, pairs: Path, fingerprint: str) -> Path:
+    """Return a stage directory that trains nothing: the untuned model, to be evaluated like the others."""
+    name = f"base-{digest([start.identity, fingerprint, config['model']['chat_template']])}"
+    directory = home(config) / name
+    directory.mkdir(parents=True, exist_ok=True)
+    values = {
+        "format": FORMAT,
+        "stage": "base",
+        "start": start.path,
+        "start_revision": start.revision,
+        "model": {key: value for key, value in config["model"].items() if key in OURS},
+    }
+    discard_damaged_record(directory)
+    if not done(directory) or not holds(directory, values):
+        write_config(directory, values)
+        write_json(directory / "record.json", {"stage": "base"})
+    return directory
+
+
+def holds(directory: Path, values: dict[str, Any]) -> bool:
+    """Whether a directory's config.yaml is whole and has these values."""
+    try:
+        return read_config(directory) == values
+    except UserError:
+        return False

@@ -1,0 +1,128 @@
+"""From a resolved configuration to stage directories: names, digests, and where each stage starts from. Pure."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from recipes.config import FORMAT, UserError
+from recipes.profiles import Model
+
+# Trainer options that cannot change a weight: where files go and who is told.
+UNSCIENTIFIC = {
+    *("output_dir", "run_name", "project", "report_to", "disable_tqdm", "trackio_space_id"),
+    *("logging_dir", "logging_strategy", "logging_steps", "logging_first_step", "log_level", "log_level_replica"),
+    *("log_on_each_node", "include_num_input_tokens_seen", "save_total_limit", "save_only_model", "save_on_each_node"),
+    *(
+        "push_to_hub",
+        "hub_model_id",
+        "hub_strategy",
+        "hub_token",
+        "hub_private_repo",
+        "hub_always_push",
+        "hub_revision",
+    ),
+    *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers", "dataloader_prefetch_factor"),
+    *("dataset_num_proc", "ddp_timeout"),
+}
+# Neither can these, unless the best of the saved checkpoints is chosen in the end.
+WHEN = {"save_strategy", "save_steps", "eval_strategy", "eval_steps", "eval_on_start", "eval_delay"}
+OURS = {field.name for field in fields(Model)}
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights that a stage starts from."""
+
+    path: str  # a directory or a hub id
+    revision: str | None
+    identity: str  # changes when the weights do
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage to be trained: its directory, and what goes into its config.yaml."""
+
+    directory: Path
+    config: dict[str, Any]
+
+
+def plan(
+    config: dict[str, Any], stages: list[str], start: Start, pairs: Path, fingerprint: str, reward: Start | None = None
+) -> list[Planned]:
+    """Return one pipeline's stages in order; each starts from the language model before it.
+
+    A reward model is not gone on from: RLOO asks the last one before it, or `reward`, one that was trained elsewhere.
+    """
+    planned: list[Planned] = []
+    for stage in stages:
+        asked = reward if stage == "rloo" else None
+        planned.append(plan_stage(config, stage, start, pairs, fingerprint, asked))
+        trained = Start(str(planned[-1].directory / "model"), None, planned[-1].config["digest"])
+        start, reward = (start, trained) if stage == "reward" else (trained, reward)
+    return planned
+
+
+def plan_stage(
+    config: dict[str, Any], stage: str, start: Start, pairs: Path, fingerprint: str, reward: Start | None = None
+) -> Planned:
+    """Return one stage. *Same training, same directory*: the digest covers all that changes the weights."""
+    model = {key: value for key, value in config["model"].items() if key in OURS}
+    model_options = {key: value for key, value in config["model"].items() if key not in OURS}
+    values: dict[str, Any] = {
+        "format": FORMAT,
+        "stage": stage,
+        "seed": config["seed"],
+        "batch_size": config["batch_size"],
+        "start": start.path,
+        "start_revision": start.revision,
+        "model": model,
+        "model_options": model_options,
+        "pairs": str(pairs),
+        "processes": config["hardware"]["processes"],
+        "nodes": config["hardware"]["nodes"],
+        "options": dict(config[stage]),
+        **({"reward_model": reward.path, "reward_revision": reward.revision} if reward else {}),
+    }
+    values["digest"] = digest(
+        {
+            **{key: values[key] for key in ("stage", "seed", "batch_size", "processes", "model_options")},
+            "start": start.identity,
+            **({"reward_model": reward.identity} if reward else {}),
+            "pairs": fingerprint,
+            "options": scientific(values["options"]),
+            "model": {key: model[key] for key in ("chat_template", "stop_tokens", "pad_token")},
+        }
+    )
+    directory = home(config) / f"{stage}-{values['digest']}"
+    values["options"]["run_name"] = values["options"]["run_name"] or directory.name
+    return Planned(directory, values)
+
+
+def scientific(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the trainer options that can change a weight."""
+    ignored = UNSCIENTIFIC if options.get("load_best_model_at_end") else UNSCIENTIFIC | WHEN
+    return {key: value for key, value in options.items() if key not in ignored}
+
+
+def digest(value: Any) -> str:
+    """Return eight hex digits that name `value`."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def home(config: dict[str, Any]) -> Path:
+    """Return the directory of all stages of a model on a data set.
+
+    Raises:
+        UserError: a profile's name could leave `runs/`.
+    """
+    names = [config["model"]["name"], config["dataset"]["name"]]
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", str(name)):
+            raise UserError(
+                f"{name!r} cannot name a directory: in a profile's name use letters, digits, '.', '_', '+' and '-', "
+                "a letter or digit first"
+            )
+    return Path(config["runs"], *names)

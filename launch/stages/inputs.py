@@ -1,0 +1,141 @@
+"""What must be there before anything trains: the model's files, its chat template and room on the disk."""
+
+import hashlib
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from launch.config.compatibility import tuning
+from launch.config.trust import looks_local
+from launch.stages.digest import Start, digest
+from recipes.config import UserError
+from recipes.system.paths import ROOT
+
+SMALL = 2**26  # bytes; larger files are known by name, size and time
+# Bytes for each parameter: two checkpoints, a third being written, and the model.
+DISK = {"full": 40.0, "lora": 6.0, "qlora": 6.0}
+
+
+def find_model(model: dict[str, Any]) -> Start:
+    """Return where the base model lies.
+
+    Raises:
+        UserError: it is neither a local directory nor to be had from the hub or its cache.
+    """
+    path = Path(model["model_name_or_path"]).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(
+                f"{path} holds no config.json: model.model_name_or_path must be a Transformers model directory"
+            )
+        if (path / "adapter_config.json").exists():
+            raise UserError(
+                f"{path} holds an adapter, which Transformers would put onto the model silently: merge the two first, "
+                "or move adapter_config.json away"
+            )
+        return Start(str(path), None, fingerprint(path))
+    if looks_local(model["model_name_or_path"]):
+        raise UserError(f"{path} does not exist: check model.model_name_or_path")
+    return find_on_hub(model)
+
+
+def find_reward_model(config: dict[str, Any]) -> Start | None:
+    """Return where the reward model lies that `rloo.reward_model` names; None where no stage asks it.
+
+    Raises:
+        UserError: it is neither a local directory nor to be had from the hub or its cache.
+    """
+    name = config["rloo"]["reward_model"]
+    if name is None or not any("rloo" in stages for stages in config["pipelines"].values()):
+        return None
+    try:
+        return find_model({"model_name_or_path": name, "model_revision": "main"})
+    except UserError as error:
+        raise UserError(str(error).replace("model.model_name_or_path", "rloo.reward_model")) from None
+
+
+def find_on_hub(model: dict[str, Any]) -> Start:
+    """Return a hub model at its exact commit, from the local cache or the hub."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError
+
+    from recipes.system.hub import reachable
+
+    name, revision = model["model_name_or_path"], model["model_revision"]
+    local = "or point to a local copy: model.model_name_or_path=<directory>"
+    try:
+        config = hf_hub_download(name, "config.json", revision=revision, local_files_only=not reachable())
+    except GatedRepoError:
+        raise UserError(
+            f"{name} is gated: accept its licence on its hub page and run `hf auth login`, {local}"
+        ) from None
+    except Exception:  # offline, unknown, no permission, no such revision: the client has a dozen errors for it
+        raise UserError(
+            f"{name} is not in the local cache and the hub cannot be reached or does not have it: where there is a "
+            f"network run `hf download {name}`, {local}"
+        ) from None
+    commit = Path(config).parent.name
+    return Start(name, commit, f"{name}@{commit}")
+
+
+def fingerprint(directory: Path) -> str:
+    """Return a digest of a model directory: small files by content, large ones by name, size and time."""
+    parts = []
+    for path in sorted(path for path in directory.iterdir() if path.is_file()):
+        stat = path.stat()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if stat.st_size < SMALL else stat.st_mtime_ns
+        parts.append([path.name, stat.st_size, content])
+    return digest(parts)
+
+
+def chat_template(name: str | None) -> str | None:
+    """Return the text of a chat template: a name in conf/chat_template, or a file.
+
+    Raises:
+        UserError: there is no such template.
+    """
+    if name is None:
+        return None
+    known = ROOT / "conf" / "chat_template"
+    for path in (known / f"{name}.jinja", Path(name).expanduser()):
+        if path.is_file():
+            return path.read_text()
+    names = ", ".join(sorted(path.stem for path in known.glob("*.jinja")))
+    raise UserError(f"model.chat_template={name} is neither a file nor one of {names}")
+
+
+def check_room(config: dict[str, Any], start: Start) -> None:
+    """Refuse what cannot fit the disk.
+
+    Raises:
+        UserError: with what would.
+    """
+    parameters = count_parameters(start.path) or config["model"]["parameters"] or 0
+    runs = Path(config["runs"])
+    runs.mkdir(parents=True, exist_ok=True)
+    disk, free = parameters * DISK[tuning(config["model"])], shutil.disk_usage(runs).free
+    if disk > free:
+        raise UserError(
+            f"no space left: a stage needs about {disk / 1e9:.2f} GB under {runs}/ and {free / 1e9:.2f} GB are free: "
+            "make room, or set runs=<directory on a larger disk>"
+        )
+
+
+def count_parameters(path: str) -> int | None:
+    """Count a local model's weights from the headers of its safetensors files; None where there are none.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
+    total = 0
+    for file in files:
+        try:
+            with safe_open(file, "numpy") as tensors:
+                total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file} is damaged ({error}): copy or download the model in {path} anew") from None
+    return total or None

@@ -1,0 +1,150 @@
+"""The preference pairs of a configuration: from profiles to a directory of tokenised rows, made once for its inputs."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from launch.stages.digest import OURS, Start, digest
+from launch.stages.processes import call
+from recipes.config import UserError, read_json
+from recipes.profiles import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Estimate, Model, Policies
+from recipes.system.files import flaw, remove_leftovers
+from recipes.system.paths import ROOT
+
+# The code that makes the rows: when it changes, they are made anew.
+CODE = [*sorted(ROOT.glob("recipes/data/*.py")), ROOT / "pocket" / "world.py", ROOT / "pocket" / "gold.py"]
+
+
+def prepare_pairs(config: dict[str, Any], start: Start, say: Callable[[str], None]) -> Path:
+    """Return the directory of the tokenised pairs, made when there is none for these inputs.
+
+    Raises:
+        UserError: the data or the tokenizer cannot be used; see `recipes.data.prepare`.
+    """
+    dataset, parts = sources(config)
+    model = profile(config)
+    directory = pairs_directory(config, start.identity)
+    if directory.exists():
+        wrong = flaw(directory)
+        if wrong is None:
+            return directory
+        say(f"{directory} is damaged ({wrong}): made anew")
+        shutil.rmtree(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(directory.parent)
+    call(tokenise, dataset, parts, model, start, directory, say)
+    return directory
+
+
+def tokenise(
+    dataset: Dataset, parts: list[Dataset], model: Model, start: Start, directory: Path, say: Callable[[str], None]
+) -> None:
+    """Make the pairs, in a process that has the libraries."""
+    from recipes.data.prepare import prepare
+    from recipes.training.model import load_tokenizer
+
+    prepare(dataset, model, load_tokenizer(model, start.path, start.revision), directory, say, parts)
+
+
+def pairs_directory(config: dict[str, Any], start: str) -> Path:
+    """Return where the pairs lie for these inputs; `start` is the identity of the model that tokenises them."""
+    dataset, parts = sources(config)
+    model = profile(config)
+    plain = {key: value for key, value in config["dataset"].items() if key != "estimate"}
+    inputs = [plain, *([vars(part) for part in parts]), *map(identity, parts or [dataset]), start]
+    inputs += [model.chat_template, model.stop_tokens, model.pad_token, code_identity()]
+    return Path(config["runs"], "_pairs", digest(inputs))
+
+
+def profile(config: dict[str, Any]) -> Model:
+    """Return the model's profile."""
+    return Model(**{key: value for key, value in config["model"].items() if key in OURS})
+
+
+def check(policies: Policies) -> None:
+    """Check the values of policies, before any row is read.
+
+    Raises:
+        UserError: one is none of those that its finding can have.
+    """
+    for finding, policy in vars(policies).items():
+        known = (KEEP, DROP, REFUSE)
+        if finding == "overlong":  # no trainer could keep it: one would cut it, another drop it
+            known = (DROP, REFUSE, *TRUNCATE)
+        elif finding in ("malformed", "unrendered", "empty", "unfit"):  # there is nothing to train on
+            known = (DROP, REFUSE)
+        if policy not in known:
+            raise UserError(f"dataset.policies.{finding}={policy}: it can be {', '.join(known)}")
+
+
+def sources(config: dict[str, Any]) -> tuple[Dataset, list[Dataset]]:
+    """Return the data set and, of a mixture, its sources under the mixture's lengths and policies.
+
+    Raises:
+        UserError: a source is neither a profile nor a file, two have one name, or an option fits only a mixture.
+    """
+    dataset = Dataset(**config["dataset"])
+    check(dataset.policies)
+    if not dataset.sources and (dataset.weights or dataset.counts):
+        raise UserError("dataset.weights and dataset.counts are a mixture's: name its sources, dataset=[a,b]")
+    parts = [source(name, dataset) for name in dataset.sources]
+    names = [part.name for part in parts]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(
+            f"dataset=[…] has two sources named {twice}, whose rows could not be told apart: rename one file"
+        )
+    return dataset, parts
+
+
+def source(name: str, mixture: Dataset) -> Dataset:
+    """Return one source of a mixture: a profile of conf/dataset, or a file."""
+    folder = ROOT / "conf" / "dataset"
+    path = folder / f"{name}.yaml"
+    if path.is_file() and name not in ("file", "mixture"):
+        values = yaml.safe_load(path.read_text())
+        known = {option.name for option in fields(Dataset)}
+        part = Dataset(**{key: value for key, value in values.items() if key in known})
+    elif Path(name).expanduser().is_file():
+        part = Dataset(name=Path(name).name, path=name)
+    else:
+        names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in ("file", "mixture")))
+        raise UserError(f"{name!r} in dataset=[…] is neither a file nor a profile of conf/dataset: {names}")
+    part.estimate = Estimate()  # not of the whole set, of which a mixture may take a share
+    part.evaluation_prompts = mixture.evaluation_prompts
+    part.policies, part.streaming, part.train_rows = mixture.policies, mixture.streaming, mixture.train_rows
+    return part
+
+
+def identity(dataset: Dataset) -> list[str]:
+    """Return what changes when a data set's files do; hub sets are known by id and revision alone."""
+    paths = (dataset.path, dataset.test_path, *dataset.evaluation_prompts)
+    files = [Path(path).expanduser() for path in paths if path]
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()]
+
+
+def code_identity() -> str:
+    """Return a digest of the code that makes the rows."""
+    return digest([path.read_text() for path in CODE])
+
+
+def describe_pairs(directory: Path) -> str:
+    """Say in one line how many pairs there are, and what was dropped or cut."""
+    manifest = read_json(directory / "manifest.json")
+    parts = [" and ".join(f"{count:,} {split}" for split, count in manifest["pairs"].items()) + " pairs"]
+    if len(manifest["sources"]["train"]) > 1:
+        parts.append(
+            "train on " + " and ".join(f"{count:,} of {name}" for name, count in manifest["sources"]["train"].items())
+        )
+    parts += [f"{count:,} {split} cut to dataset.max_length" for split, count in manifest["truncated"].items() if count]
+    dropped = [
+        f"{found['count']} {split} ({found['reason']}, rows {', '.join(found['rows'])})"
+        for split, findings in manifest["dropped"].items()
+        for found in findings.values()
+    ]
+    return "; ".join([*parts, *(["dropped " + "; ".join(dropped)] if dropped else [])])

@@ -1,0 +1,162 @@
+"""`make paper`: the tables and figures of the ORPO paper, as we measure them.
+
+    python -m paper [scale=embedded] [seed=0,1,2] [option=value …]
+
+Everything is trained and evaluated in the embedded world, and laid beside what is published, in runs/_paper. Whatever
+is done is skipped: an interrupted run goes on when the same command is typed again. `scale=full` plans the same on the
+paper's models and data, and trains what this machine can hold. Other options go to every launch.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from launch.config.errors import USER, explain
+from launch.config.schema import register
+from launch.plan import composed
+from launch.stages.command import module
+from launch.stages.processes import finish, start
+from launch.stages.run import console
+from paper.full_scale import plan_full
+from recipes.config import UserError, read_json
+from recipes.system.processes import interrupt_on_signals
+
+ROOT = Path("runs", "_paper")
+SESSIONS = ROOT / "_sessions"
+SEEDS = "seed=0,1,2"
+SIZES = {"small": "pocket-small", "middle": "pocket", "large": "pocket-large"}  # OPT-125M, 350M and 1.3B in the paper
+# What makes an exhibit what it is: an option of the user's would come later, and win.
+FIXED = ("model", "dataset", "pipeline", "pipelines", "runs", "session", "evaluate", "orpo.beta", "orpo.ratio")
+FIXED += ("rloo.reward_model", "sft.save_total_limit", "dpo.save_total_limit", "orpo.save_total_limit")
+KEPT = ("sft.save_total_limit=null", "dpo.save_total_limit=null", "orpo.save_total_limit=null")  # for figures 3 and 7
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, and what of the paper it is for."""
+
+    purpose: str
+    command: list[str]
+
+
+def steps(options: list[str]) -> Iterator[Step]:
+    """Yield what there is to be done, in order; a later step may read what an earlier one left."""
+    yield train("middle", "tables 1 and 4, figures 3, 5 and 7, section 7.3", "pipeline=all", *KEPT, *options)
+    yield train("judge", "tables 2 and 3: who judges the answers", "pipeline=reward", *without_seeds(options))
+    for size in ("small", "large"):
+        yield train(size, "tables 2 and 3", "pipeline=all", *reward_of_the_middle(), *options)
+    ablation = ("pipeline=orpo", "evaluate=true", KEPT[-1], *options)
+    yield train("weight", "figure 9", "orpo.beta=0.1,0.5,1", *ablation)
+    yield train("ratio", "figure 8", "orpo.ratio=odds,probability", *ablation)
+    judge = reward_model("judge")
+    for size in SIZES:
+        yield evaluate(
+            "reward", "figure 5" if size == "middle" else "tables 2 and 3", SESSIONS / size, f"model={judge}"
+        )
+    yield evaluate("diversity", "table 4", SESSIONS / "middle")
+    yield evaluate("ratios", "figure 6", ROOT)
+    yield Step("figures 3, 7, 8 and 9, the claims, and the page of them all", module("paper.page", ROOT))
+
+
+def train(session: str, purpose: str, *words: str) -> Step:
+    """Return the launch of a session by this name."""
+    model = SIZES.get(session, SIZES["large"] if session == "judge" else SIZES["middle"])
+    given = (f"model={model}", f"runs={ROOT}", f"session={session}")
+    return Step(purpose, module("launch", "--multirun", *given, *words))
+
+
+def evaluate(suite: str, purpose: str, *words: object) -> Step:
+    """Return the command of an evaluation suite."""
+    return Step(purpose, module(f"eval.{suite}", *words))
+
+
+def without_seeds(options: list[str]) -> list[str]:
+    """Return the options of a session that has one seed."""
+    return [word for word in options if not word.startswith("seed=")]
+
+
+def reward_of_the_middle() -> tuple[str, str]:
+    """Return the options by which the other sizes are trained against the middle one's reward model, as in the paper.
+
+    It is the first seed's. The middle size itself has one for each seed, so that its cost is counted whole.
+    """
+    return ("pipelines.rlhf=[sft,rloo]", f"rloo.reward_model={reward_model('middle')}/model")
+
+
+def reward_model(session: str) -> Path:
+    """Return the first reward model that a session trained.
+
+    Raises:
+        UserError: it trained none.
+    """
+    stages = read_json(SESSIONS / session / "0" / "job.json")["pipelines"].values()
+    found = [stage for part in stages for stage in part if Path(stage).name.startswith("reward-")]
+    if not found:
+        raise UserError(f"{SESSIONS / session} has no reward model: type the same command again")
+    return Path(found[0])
+
+
+def run(options: list[str]) -> int:
+    """Run every step; return the exit status of the first that fails, or 0."""
+    started = time.monotonic()
+    for step in steps(options):
+        minutes = (time.monotonic() - started) / 60
+        console.rule(f"{step.purpose}  ({minutes:.0f} min so far)", align="left")
+        console.print(f"$ {' '.join(['python', *step.command[1:]])}", soft_wrap=True)
+        status = finish(start(step.command, None, dict(os.environ), warm=False))
+        if status:
+            if status != USER:
+                console.print("error: stopped; the same command goes on from here", style="red")
+            return status if status > 0 else 1
+    console.print(f"{(time.monotonic() - started) / 60:.0f} minutes", soft_wrap=True)
+    return 0
+
+
+def refuse(scale: str, options: list[str]) -> None:
+    """Refuse what would fail in the first launch, or make of an exhibit another one.
+
+    Raises:
+        UserError: naming the word.
+    """
+    if scale not in ("embedded", "full"):
+        raise UserError(f"scale={scale}: it is embedded or full")
+    for word in options:
+        name, equals, value = word.lstrip("+~").partition("=")
+        if not equals or not value:
+            raise UserError(f"{word}: options are given as name=value")
+        if name in FIXED or name.startswith("pipelines."):
+            raise UserError(f"{name} belongs to the paper's tables and figures: leave it out")
+    if scale == "embedded":
+        register()
+        composed([f"model={SIZES['middle']}", "pipeline=all", *(word for word in options if "," not in word)])
+
+
+def main(words: list[str]) -> int:
+    """Run the command line; return the exit status: 0, 1 crash, 2 wrong input, 130 interrupted."""
+    interrupt_on_signals()
+    if {"-h", "--help"} & {*words}:
+        console.print(__doc__)
+        return 0
+    try:
+        scale = [word.removeprefix("scale=") for word in words if word.startswith("scale=")][-1:] or ["embedded"]
+        options = [word for word in words if not word.startswith("scale=")]
+        refuse(scale[0], options)
+        if scale[0] == "full":
+            return plan_full(options)
+        return run(options if any(word.startswith("seed=") for word in options) else [SEEDS, *options])
+    except (HydraException, OmegaConfBaseException, UserError) as error:
+        console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
+        return USER
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

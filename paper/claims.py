@@ -1,0 +1,120 @@
+"""The ORPO paper's claims, and what is told of it, each with what a session measured, its interval and a verdict.
+
+    python -m paper.claims [SESSION …]
+
+Prints them, and writes claims.md beside the session's table. Table 4 takes `python -m eval.diversity` before, figure 8
+a session of `orpo.ratio=odds,probability`, figure 9 one of several `orpo.beta`. A claim is supported
+or contradicted where its whole 95 % interval (each claim by itself) or its test says so, else not shown at this scale.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from eval.cli import NoOptions, run
+from eval.console import console
+from eval.results.metrics import PASSES
+from eval.results.rows import Row
+from eval.results.session import sessions
+from eval.results.table import markdown, rows_of
+from paper.across import lambdas, probability_ratio, sharper, sizes
+from paper.evidence import Finding, Rows, one_stage, saving, shift, trend, varied, wins
+from recipes.config import write_text
+
+ABSENT = "–"
+HEAD = ["claim", "where", "measured", "95% interval", "verdict"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence, where it is made, and what measures it; None where the session lacks what it takes."""
+
+    text: str
+    where: str
+    measure: Callable[[Any], Finding | None]  # of one setting's rows, or of the rows of all settings
+
+
+CLAIMS = [
+    Claim("SFT raises the probability of rejected answers too", "figure 3", shift("rejected", "sft", "base", 1)),
+    Claim("and that of chosen ones", "figure 3", shift("chosen", "sft", "base", 1)),
+    Claim("ORPO pushes rejected answers below what SFT makes them", "figure 7", shift("rejected", "orpo", "sft", -1)),
+    Claim("and below where they began", "figure 7", shift("rejected", "orpo", "base", -1)),
+    Claim("ORPO raises chosen answers, as SFT does", "figure 7", shift("chosen", "orpo", "base", 1)),
+    Claim("and costs them nothing against SFT", "figure 7", shift("chosen", "orpo", "sft", 1)),
+    Claim("the log-odds ratio rises in ORPO's training", "figure 7", trend("log_odds_chosen", "orpo", 1)),
+    Claim("ORPO needs no SFT stage and no reference model", "section 4", one_stage),
+    Claim("and half of DPO's forward passes an epoch", "section 7.3", saving(PASSES, "dpo", counted=True)),
+    Claim("its whole training saves computation", "popular account", saving("FLOPs", "dpo")),
+    Claim("memory", "section 7.3", saving("peak memory, GB", "dpo")),
+    Claim("and time", "popular account", saving("device-seconds", "dpo")),
+    Claim("ORPO's answers beat SFT's", "tables 1 to 3", wins("sft")),
+    Claim("ORPO's answers beat SFT and DPO's", "table 1; half of tables 2 and 3", wins("dpo")),
+    Claim("ORPO's answers beat RLHF's", "tables 2 and 3", wins("rlhf")),
+    Claim("ORPO's answers vary less per prompt than DPO's, and more across prompts", "table 4", varied),
+]
+ACROSS = [
+    Claim("a probability ratio is sharper than an odds ratio", "figure 6", sharper),
+    Claim("ORPO's advantage over DPO grows with the model", "tables 2 and 3", sizes),
+    Claim("a larger λ widens the margin and lowers the chosen answers", "figure 9", lambdas),
+    Claim("a loss of probability ratios drives rejected answers lower than one of odds", "figure 8", probability_ratio),
+]
+
+
+def write_claims(session: Path) -> None:
+    """Print every claim with what the session measured of it, and write claims.md beside the session's jobs.
+
+    Raises:
+        UserError: the session trained nothing, or was not evaluated yet.
+    """
+    settings = by_setting(rows_of(session))
+    parts: list[str] = []
+    for setting, rows in settings.items():
+        parts += told(f"Of {setting or 'the session'}", [line(claim, claim.measure(rows)) for claim in CLAIMS])
+    parts += told("Across settings", [line(claim, claim.measure(list(settings.values()))) for claim in ACROSS])
+    note = "Intervals of 95% and verdicts are of each claim by itself; win rates are judged by p after Holm (table.md)."
+    write_text(
+        session / "claims.md", "\n".join(["# What the session says of the paper's claims", "", *parts, note, ""])
+    )
+    console.print(f"claims: {session}/claims.md", soft_wrap=True)
+
+
+def by_setting(rows: list[Row]) -> dict[str, Rows]:
+    """Return setting -> pipeline -> row; the base model of a setting among them."""
+    bases = [row for row in rows if row.pipeline == "base"]
+    found: dict[str, Rows] = {}
+    for setting, group in groupby([row for row in rows if row.pipeline != "base"], lambda row: row.setting):
+        base = [row for row in bases if set(row.setting.split()) <= set(setting.split())]
+        found[setting] = {row.pipeline: row for row in [*base[:1], *group]}
+    return found
+
+
+def told(title: str, lines: list[list[str]]) -> list[str]:
+    """Print one table of claims, and return it in Markdown."""
+    table = Table(*HEAD, title=title, title_justify="left")
+    for cells in lines:
+        table.add_row(*cells)
+    console.print(table)
+    return [f"## {title}", "", *markdown([HEAD, *lines]), ""]
+
+
+def line(claim: Claim, found: Finding | None) -> list[str]:
+    """Return a claim's line of the table."""
+    said = (
+        [found.measured, found.interval, found.verdict] if found else ["not measured in this session", ABSENT, ABSENT]
+    )
+    return [claim.text, claim.where, *said]
+
+
+def main(names: list[str], _: NoOptions) -> None:
+    """Write the claims of the sessions named, or of the newest."""
+    for session in sessions(names):
+        write_claims(session)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:], __doc__, NoOptions, main))

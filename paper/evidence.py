@@ -1,0 +1,191 @@
+"""What a session's rows say of a claim: what was measured, its 95 % interval, and what that allows to say."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import ttest_1samp
+
+from eval.answers.files import read_rows
+from eval.results.matrix import probability
+from eval.results.metrics import WIN
+from eval.results.rows import NAMES, Row
+from eval.results.session import read_measured
+from eval.results.statistics import Estimate, estimate
+
+SUPPORTED, CONTRADICTED, NOT_SHOWN = "supported", "contradicted", "not shown at this scale"
+Rows = dict[str, Row]  # of one setting: pipeline -> row
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a session says of a claim."""
+
+    measured: str
+    interval: str
+    verdict: str
+
+
+def judge(low: float, high: float, direction: int) -> str:
+    """Return the verdict on "above zero" (direction 1) or "below zero" (-1) that an interval allows."""
+    if min(low * direction, high * direction) > 0:
+        return SUPPORTED
+    return CONTRADICTED if max(low * direction, high * direction) < 0 else NOT_SHOWN
+
+
+def shift(answer: str, ours: str, theirs: str, direction: int) -> Callable[[Rows], Finding | None]:
+    """Measure how much more likely one model makes held-out answers than another, in nats per token, pair by pair."""
+
+    def measure(rows: Rows) -> Finding | None:
+        if not {ours, theirs} <= set(rows):
+            return None
+        found = compare_likelihood(answer, rows[ours], rows[theirs])
+        if not found:
+            return None
+        name = "log-odds ratio" if answer == "odds" else f"log-prob of {answer} answers"
+        measured = f"{name}, {NAMES[ours]} - {NAMES[theirs]}: {found.mean:+.3f}"
+        return Finding(measured, f"[{found.low:+.3f}, {found.high:+.3f}]", judge(found.low, found.high, direction))
+
+    return measure
+
+
+def compare_likelihood(answer: str, ours: Row, theirs: Row) -> Estimate | None:
+    """Estimate the difference of two rows' likelihoods over their common seeds; None where they have none."""
+    return estimate(np.subtract(*both)) if (both := common(ours, theirs, lambda row: likelihood(row, answer))) else None
+
+
+def common(ours: Row, theirs: Row, values: Callable[[Row], np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return values of both rows, whose first axis is the seeds, over the seeds that both have; None without any."""
+    seeds = [seed for seed in ours.seeds if seed in theirs.seeds]
+    first, second = (values(row)[[row.seeds.index(seed) for seed in seeds]] for row in (ours, theirs))
+    return (first, second) if seeds else None
+
+
+def likelihood(row: Row, answer: str) -> np.ndarray:
+    """Return log-probs of the chosen or rejected answers, or ("odds") the log-odds ratio (equations 4, 5) of both."""
+    if answer != "odds":
+        return row.log_probs[answer]
+    both = (np.minimum(row.log_probs[kind], -np.finfo(np.float32).eps) for kind in ("chosen", "rejected"))
+    chosen, rejected = (
+        values - np.log(-np.expm1(values)) for values in both
+    )  # certain ones as recipes/odds.py has them
+    return chosen - rejected
+
+
+def trend(key: str, pipeline: str, direction: int) -> Callable[[Rows], Finding | None]:
+    """Measure how a logged quantity moved in a pipeline's last stage: its last tenth less its first, over the seeds."""
+
+    def measure(rows: Rows) -> Finding | None:
+        if pipeline not in rows:
+            return None
+        moved = []
+        for stages in rows[pipeline].directories:
+            path = stages[-1] / "log_history.jsonl"
+            entries = read_rows(path) if path.exists() and path.stat().st_size else []
+            values = [entry[key] for entry in entries if key in entry]
+            tenth = max(1, len(values) // 10)
+            if len(values) > 1:
+                moved.append(np.mean(values[-tenth:]) - np.mean(values[:tenth]))
+        if not moved:
+            return None
+        low, high = over_seeds(np.array(moved))
+        measured = f"{key} on training pairs, last tenth - first: {np.mean(moved):+.3f}"
+        return Finding(measured, interval(low, high, "{:+.3f}"), judge(low, high, direction))
+
+    return measure
+
+
+def saving(cost: str, theirs: str, counted: bool = False) -> Callable[[Rows], Finding | None]:
+    """Measure ORPO's cost as a share of another pipeline's, over the seeds; what is counted needs no interval."""
+
+    def measure(rows: Rows) -> Finding | None:
+        if not {"orpo", theirs} <= set(rows):
+            return None
+        both = common(rows["orpo"], rows[theirs], lambda row: row.spent[cost])
+        if not both:
+            return None
+        logs = np.log(both[0] / both[1])
+        low, high = (logs.min(), logs.max()) if counted else over_seeds(logs)
+        engines = {rows[name].values["engine"] for name in ("orpo", theirs)}
+        mixed = not counted and len(engines) > 1
+        # three decimals: "1.00, contradicted" would hide on which side of 1 it is
+        measured = f"{cost}, ORPO / {NAMES[theirs]}: {np.exp(logs.mean()):.3f}"
+        measured += f"; on different engines ({' and '.join(sorted(engines))})" if mixed else ""
+        return Finding(measured, interval(*np.exp([low, high])), NOT_SHOWN if mixed else judge(low, high, -1))
+
+    return measure
+
+
+def over_seeds(values: np.ndarray) -> tuple[float, float]:
+    """Return Student's 95 % interval of a mean over seeds; of a single one, anything is possible."""
+    if len(values) < 2:
+        return -np.inf, np.inf
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    low, high = ttest_1samp(values, 0).confidence_interval()
+    return float(low), float(high)
+
+
+def interval(low: float, high: float, form: str = "{:.3f}") -> str:
+    """Return an interval in brackets, or what it takes to have one."""
+    return f"[{form.format(low)}, {form.format(high)}]" if np.isfinite(high) else "none with one seed"
+
+
+def wins(theirs: str) -> Callable[[Rows], Finding | None]:
+    """Measure ORPO's win rate over another pipeline; the verdict is the table's, after Holm."""
+
+    def measure(rows: Rows) -> Finding | None:
+        found = rows["orpo"].against.get(WIN, {}).get(theirs) if "orpo" in rows else None
+        if not found:
+            return None
+        verdict = {"better": SUPPORTED, "worse": CONTRADICTED}.get(found.verdict, NOT_SHOWN)
+        rate = f"ORPO wins {100 * found.rate.mean:.1f}% ({rows['orpo'].scored_by})"
+        measured = f"{rate}, {probability(found.adjusted)} after Holm"
+        return Finding(measured, f"[{100 * found.rate.low:.1f}%, {100 * found.rate.high:.1f}%]", verdict)
+
+    return measure
+
+
+def one_stage(rows: Rows) -> Finding | None:
+    """Tell which stages ORPO trained, and that it beat its base without SFT or a reference model."""
+    if not {"orpo", "base"} <= set(rows) or rows["orpo"].stages != ["orpo"]:
+        return None
+    finding = shift("odds", "orpo", "base", 1)(rows)
+    assert finding is not None
+    return Finding(f"one stage, no reference; {finding.measured}", finding.interval, finding.verdict)
+
+
+def varied(rows: Rows) -> Finding | None:
+    """Compare how alike ORPO's and DPO's answers are (equations 14, 15), where `eval.diversity` embedded them."""
+    if not {"orpo", "dpo"} <= set(rows):
+        return None
+    places = [stages[-1] / "eval" for name in ("orpo", "dpo") for stages in rows[name].directories]
+    names = set.intersection(*({path.name for path in place.glob("diversity-*.json")} for place in places))
+    if not names:
+        return None
+    newest = max(names, key=lambda name: (places[0] / name).stat().st_mtime)
+    within, across = (alike_by(rows, newest, key) for key in ("within", "across"))
+    if not within or not across:
+        return None
+    measured = f"mean cosine, ORPO - SFT → DPO: per prompt {within.mean:+.3f}, across prompts {across.mean:+.3f}"
+    # A mean over pairs of prompts varies twice as much as one over prompts (see eval/diversity.py).
+    low, high = (across.mean + 2 * (end - across.mean) for end in (across.low, across.high))
+    return both(measured, (within.low, within.high, 1), (low, high, -1))
+
+
+def alike_by(rows: Rows, name: str, key: str) -> Estimate | None:
+    """Estimate how much more alike ORPO's answers are than DPO's, prompt by prompt, from `eval.diversity`'s files."""
+
+    def values(row: Row) -> np.ndarray:
+        paths = [stages[-1] / "eval" / name for stages in row.directories]
+        return np.array([read_measured(path, ("within", "across"))[key] for path in paths])
+
+    found = common(rows["orpo"], rows["dpo"], values)
+    return estimate(np.subtract(*found)) if found else None
+
+
+def both(measured: str, *parts: tuple[float, float, int]) -> Finding:
+    """Return the finding on a claim of two parts, each an interval and the direction it is claimed to lie in."""
+    verdicts = {judge(*part) for part in parts}
+    verdict = SUPPORTED if verdicts == {SUPPORTED} else CONTRADICTED if CONTRADICTED in verdicts else NOT_SHOWN
+    return Finding(measured, ", ".join(interval(low, high, "{:+.3f}") for low, high, _ in parts), verdict)

@@ -1,0 +1,1 @@
+"""From a row of a data set to token ids, once for all methods."""

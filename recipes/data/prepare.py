@@ -1,0 +1,176 @@
+"""One tokenisation: pairs are rendered and tokenised once; SFT, DPO and ORPO train on views of the same ids.
+
+`prepare` writes a directory of rows with `prompt_ids`, `chosen_ids` and `rejected_ids` (int lists), named
+by all that goes into it, so that a sweep tokenises nothing again. Rows that a method could not train on
+are found and ruled upon here, counted and named, before any trainer sees them: the same for every method.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset as Rows
+from datasets import DatasetDict, disable_caching, disable_progress_bars, load_from_disk
+from transformers import PreTrainedTokenizerBase
+
+from recipes.config import UserError, write_json
+from recipes.data.filter import Ruling, rule
+from recipes.data.mixture import check_shares, choose, tally
+from recipes.data.tokenize import IDS, examine
+from recipes.profiles import Dataset, Model
+from recipes.system.files import seal, temporary
+
+KEPT = ("source", "row", "prompt", "chosen", "rejected", *IDS)
+
+
+def load_pairs(directory: Path) -> DatasetDict:
+    """Return the prepared ids, splits `train` and `test`; training rows with `row`, their number in the source."""
+    disable_progress_bars()
+    disable_caching()  # the views are made in a second; cached they would fill the shared directory
+    rows = open_pairs(directory)
+    columns = {"train": ["row", *IDS], "test": [*IDS]}
+    return DatasetDict({split: rows[split].select_columns(columns[split]) for split in columns})  # type: ignore[arg-type]
+
+
+def load_prompts(directory: Path) -> DatasetDict:
+    """Return the prepared prompts: `prompt`, their ids, and `messages`; training rows with `row`, their number."""
+    rows = open_pairs(directory)
+    columns = {"train": ["row", "prompt", "prompt_ids"], "test": ["prompt", "prompt_ids"]}
+    names = {"prompt": "messages", "prompt_ids": "prompt"}
+    return DatasetDict({split: rows[split].select_columns(columns[split]).rename_columns(names) for split in columns})
+
+
+def open_pairs(directory: Path) -> DatasetDict:
+    """Return everything that is kept of the prepared pairs.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    try:
+        rows = load_from_disk(str(directory))
+    except Exception as error:  # datasets and pyarrow have their own for each file
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{directory} is missing or damaged ({reason}): remove it and run again") from None
+    assert isinstance(rows, DatasetDict)
+    return rows
+
+
+def demonstrations(rows: Rows) -> Rows:
+    """Return stock SFT's view of all pairs."""
+    return rows.map(demonstration, remove_columns=list(IDS))
+
+
+def demonstration(row: dict[str, Any]) -> dict[str, Any]:
+    """Return stock SFT's view of a pair: prompt and chosen answer, with TRL's mask of the completion."""
+    prompt, chosen = row["prompt_ids"], row["chosen_ids"]
+    return {"input_ids": prompt + chosen, "completion_mask": [0] * len(prompt) + [1] * len(chosen)}
+
+
+def comparison(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the reward model's view of a pair: both whole dialogues under TRL's names."""
+    return {f"{answer}_ids": row["prompt_ids"] + row[f"{answer}_ids"] for answer in ("chosen", "rejected")}
+
+
+def dialogues(row: dict[str, Any]) -> dict[str, Any]:
+    """Return stock ORPO's view of a pair: both whole dialogues under TRL's names; its labels cover the answers."""
+    prompt = row["prompt_ids"]
+    columns = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
+    for answer in ("chosen", "rejected"):
+        ids = row[f"{answer}_ids"]
+        columns[f"{answer}_input_ids"] = prompt + ids
+        columns[f"{answer}_attention_mask"] = [1] * len(prompt + ids)
+        columns[f"{answer}_labels"] = [-100] * len(prompt) + ids
+    return columns
+
+
+def prepare(
+    dataset: Dataset,
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    directory: Path,
+    say: Callable[[str], None],
+    parts: Sequence[Dataset] = (),
+) -> None:
+    """Read, examine, render and tokenise `dataset`, or the `parts` of a mixture, into `directory`, whole or not at all.
+
+    Beside the rows it writes `manifest.json`: counts, tokens, what was dropped and why (with the first
+    row numbers), and a fingerprint of the ids.
+
+    Raises:
+        UserError: the data cannot be read, a policy refuses a row, or nothing is left to train on.
+    """
+    check_shares(dataset)
+    rulings = rule(examine(dataset, parts or [dataset], model, tokenizer, say), dataset)
+    kept = divide(rulings, dataset, parts)
+    for split, rows in kept.items():
+        if len(rows) < 2:
+            raise UserError(
+                f"{dataset.path}: {len(rows)} pairs are left in the {split} split, two are the least; "
+                f"{reasons(rulings)} (see dataset.policies, test_fraction, train_rows, test_rows)"
+            )
+    store({split: rows.select_columns([*KEPT]).flatten_indices() for split, rows in kept.items()}, rulings, directory)
+
+
+def divide(rulings: dict[str, Ruling], dataset: Dataset, parts: Sequence[Dataset]) -> dict[str, Rows]:
+    """Return the rows to train and to evaluate on: a mixture's choice, prompts held out, as many as are wanted.
+
+    Raises:
+        UserError: a mixture's source has fewer rows than its count.
+    """
+    kept = {split: ruling.kept.rows for split, ruling in rulings.items()}
+    if parts:
+        names = [part.name for part in parts]
+        kept["train"] = kept["train"].select(choose(kept["train"]["source"], names, dataset))
+    kept = hold_out(kept, dataset.test_fraction)
+    limits = {"train": dataset.train_rows, "test": dataset.test_rows}
+    return {split: rows.select(range(len(rows))[: limits[split]]) for split, rows in kept.items()}
+
+
+def hold_out(kept: dict[str, Rows], fraction: float) -> dict[str, Rows]:
+    """Where the source has no test split, hold out a share of the *prompts*, the same for every model and run."""
+    if "test" in kept:
+        return kept
+    shares = [int(key[:16], 16) / 2**64 for key in kept["train"]["key"]]
+    tested = [index for index, share in enumerate(shares) if share < fraction]
+    trained = [index for index, share in enumerate(shares) if share >= fraction]
+    return {"train": kept["train"].select(trained), "test": kept["train"].select(tested)}
+
+
+def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path) -> None:
+    """Write rows and manifest to a temporary name, then rename: two at once are harmless."""
+    unfinished = temporary(directory)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    DatasetDict(rows).save_to_disk(str(unfinished))  # type: ignore[arg-type]
+    manifest = {
+        "fingerprint": fingerprint(rows),
+        "pairs": {split: len(part) for split, part in rows.items()},
+        "sources": {split: tally(part["source"]) for split, part in rows.items()},
+        "tokens": {split: {column: sum(map(len, part[column])) for column in IDS} for split, part in rows.items()},
+        "dropped": {split: ruling.dropped for split, ruling in rulings.items()},
+        "truncated": {split: ruling.truncated for split, ruling in rulings.items()},
+    }
+    write_json(unfinished / "manifest.json", manifest)
+    seal(unfinished)
+    try:
+        unfinished.rename(directory)
+    except OSError:  # another process was faster, with the same content
+        shutil.rmtree(unfinished)
+
+
+def fingerprint(rows: dict[str, Rows]) -> str:
+    """Return a digest over all ids of both splits, in order."""
+    digest = hashlib.sha256()
+    for split in sorted(rows):
+        for column in IDS:
+            for ids in rows[split].with_format("numpy")[column]:
+                digest.update(np.asarray(ids, dtype=np.int64).tobytes() + b"|")
+    return digest.hexdigest()[:16]
+
+
+def reasons(rulings: dict[str, Ruling]) -> str:
+    """Say in one line what was dropped and why."""
+    dropped = [found for ruling in rulings.values() for found in ruling.dropped.values()]
+    return "dropped: " + (", ".join(f"{found['count']} ({found['reason']})" for found in dropped) or "none")

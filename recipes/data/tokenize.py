@@ -1,0 +1,250 @@
+"""Read, render, tokenise and examine a data set: every row with its ids, and every finding with its rows."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset as Rows
+from datasets import concatenate_datasets, disable_caching, disable_progress_bars
+
+from pocket.world import TEST_PROMPTS
+from recipes.config import UserError
+from recipes.data.chat import Refused, Renderer
+from recipes.data.findings import (
+    Evaluated,
+    Findings,
+    evaluation_prompts,
+    near_duplicates,
+    out_of_order,
+    prompt_key,
+    repeated,
+    unfinished,
+    wanted,
+)
+from recipes.data.schemas import Malformed, Unusable, read_pair
+from recipes.data.sources import load_source
+from recipes.profiles import TRUNCATE, Dataset, Model
+
+IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
+ROWS_PER_PROCESS = 5000  # fewer are tokenised sooner than another process has started
+
+
+@dataclass
+class Split:
+    """One split's rows, with ids, and what was found about them; findings hold indices into `rows`."""
+
+    rows: Rows
+    findings: Findings
+
+    def select(self, indices: list[int]) -> "Split":
+        """Return the split with these rows alone."""
+        places = {index: place for place, index in enumerate(indices)}
+        kept = Findings()
+        for finding, rows in self.findings.rows.items():
+            kept.add(finding, (places[index] for index in rows if index in places))
+        return Split(self.rows.select(indices), kept)
+
+
+def examine(
+    dataset: Dataset,
+    parts: Sequence[Dataset],
+    model: Model,
+    tokenizer: Any,
+    say: Callable[[str], None],
+    thorough: bool = False,
+) -> dict[str, Split]:
+    """Return split `train` and, where the source has one, `test`; `parts` are a mixture's sources, or `dataset` alone.
+
+    Searches that take long are made where the policies ask for them, or all of them when `thorough`.
+
+    Raises:
+        UserError: the data cannot be read at all.
+    """
+    disable_progress_bars()
+    disable_caching()  # our own cache is by content; theirs would only fill the disk
+    render = Renderer(tokenizer, model)
+    splits = {}
+    for split, rows in read_rows(parts).items():
+        say(f"tokenising {len(rows):,} {split} pairs")
+        rendered = rows.map(
+            Tokenise(render, dataset),
+            batched=True,
+            num_proc=min(os.cpu_count() or 1, len(rows) // ROWS_PER_PROCESS) or None,
+        )
+        if thorough:
+            say(f"searching {len(rows):,} {split} pairs for near-duplicates and evaluation prompts")
+        splits[split] = Split(rendered, find(rendered, dataset, thorough))
+    if "test" in splits:
+        heard = set(splits["test"].rows["key"])
+        splits["train"].findings.add("leak", where(key in heard for key in splits["train"].rows["key"]))
+    return splits
+
+
+def read_rows(parts: Sequence[Dataset]) -> dict[str, Rows]:
+    """Return the sources' rows as pairs: `source`, `row`, `prompt`, `chosen`, `rejected`, and `problem` with `detail`.
+
+    A mixture has one rule for what is held out, so its sources' own test splits are left unread.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
+    disable_progress_bars()
+    disable_caching()
+    found: dict[str, list[Rows]] = {}
+    for part in parts:
+        for split, source in load_source(part, train_only=len(parts) > 1).items():
+            columns = {"remove_columns": source.column_names, "fn_kwargs": {"source": part.name}}
+            try:
+                rows = source.map(as_pairs, batched=True, with_indices=True, **columns)
+            except UnicodeDecodeError as error:
+                raise UserError(f"{part.path} is not UTF-8 ({error}): convert it, for example with iconv") from None
+            found.setdefault(split, []).append(rows)
+    return {split: concatenate_datasets(rows) for split, rows in found.items()}
+
+
+def as_pairs(columns: dict[str, list[Any]], numbers: list[int], source: str) -> dict[str, list[Any]]:
+    """Return a batch of source rows as pairs' columns."""
+    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    pairs = [as_columns(row, number, source) for row, number in zip(rows, numbers, strict=True)]
+    return {name: [pair[name] for pair in pairs] for name in pairs[0]} if pairs else {}
+
+
+def as_columns(row: dict[str, Any], number: int, source: str) -> dict[str, Any]:
+    """Return a source row as a pair's columns; `problem` names what makes it unfit to be rendered."""
+    blank = {"source": source, "row": number, "prompt": [], "chosen": "", "rejected": "", "key": "", "tied": False}
+    try:
+        pair = read_pair(row)
+    except Unusable as finding:
+        return blank | {"problem": str(finding), "detail": ""}
+    except Malformed as error:
+        return blank | {"problem": "malformed", "detail": str(error)}
+    columns = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "tied": pair.tied}
+    return blank | columns | {"key": prompt_key(pair.prompt), "problem": "", "detail": ""}
+
+
+class Tokenise:
+    """Adds the ids to a batch of pairs, cut to `max_length` where the policy is to truncate."""
+
+    def __init__(self, render: Renderer, dataset: Dataset) -> None:
+        self.render = render
+        self.limit = dataset.max_length
+        self.overlong = dataset.policies.overlong
+
+    def __call__(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the columns added: ids, `problem` and `detail` anew, `lost` (a system turn), `long`."""
+        count = len(columns["problem"])
+        texts, refused = self.texts(columns, [index for index in range(count) if not columns["problem"][index]])
+        prompt_ids = self.render.encode([prompt for prompt, *_ in texts.values()])
+        prompts, *answered = zip(*texts.values(), strict=True) if texts else ([], [], [])
+        answers = [self.render.answers(list(answer), list(prompts)) for answer in answered]
+        blank = {"lost": False, "long": 0, **{name: [] for name in IDS}}
+        rows = [
+            blank | {"problem": problem, "detail": columns["detail"][index]}
+            for index, problem in enumerate(columns["problem"])
+        ]
+        for index, reason in refused.items():
+            rows[index] |= {"problem": "unrendered", "detail": reason}
+        for index, prompt, *ids in zip(texts, prompts, prompt_ids, *answers, strict=True):
+            ids[0] = self.render.begin(ids[0])
+            rows[index]["lost"] = lost(columns["prompt"][index], prompt)
+            rows[index]["long"] = len(ids[0]) + max(len(ids[1]), len(ids[2]))
+            rows[index] |= zip(IDS, self.fit(*ids), strict=True)
+        return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+    def texts(
+        self, columns: dict[str, list[Any]], indices: list[int]
+    ) -> tuple[dict[int, tuple[str, str, str]], dict[int, str]]:
+        """Return row -> the texts of its prompt and of the dialogue with each answer, and row -> why there are none."""
+        dialogues = [
+            [columns["prompt"][index] for index in indices],
+            *([answered(columns, index, name) for index in indices] for name in ("chosen", "rejected")),
+        ]
+        try:
+            texts = [self.render.texts(part, answer=place > 0) for place, part in enumerate(dialogues)]
+            return dict(zip(indices, zip(*texts, strict=True), strict=True)), {}
+        except Refused as error:
+            if len(indices) == 1:
+                return {}, {indices[0]: str(error)}
+        found: dict[int, tuple[str, str, str]] = {}
+        refused: dict[int, str] = {}
+        for index in indices:  # one of many is refused: find which
+            one, why = self.texts(columns, [index])
+            found |= one
+            refused |= why
+        return found, refused
+
+    def fit(self, prompt: list[int], chosen: list[int], rejected: list[int]) -> tuple[list[int], ...]:
+        """Cut a pair to the limit by the policy: the prompt's beginning, or each answer's end but for its stop."""
+        if self.overlong == TRUNCATE[0]:
+            room = max(0, self.limit - max(len(chosen), len(rejected)))
+            bos = prompt[:1] if prompt[:1] == [self.render.tokenizer.bos_token_id] else []  # whoever put it there
+            if len(prompt) > room > len(bos):
+                prompt = bos + prompt[len(prompt) - room + len(bos) :]
+        elif self.overlong == TRUNCATE[1]:
+            room = self.limit - len(prompt)
+            if room > 1:
+                chosen, rejected = (
+                    ids if len(ids) <= room else ids[: room - 1] + ids[-1:] for ids in (chosen, rejected)
+                )
+        return prompt, chosen, rejected
+
+
+def answered(columns: dict[str, list[Any]], index: int, name: str) -> list[dict[str, str]]:
+    """Return one row's dialogue with one of its answers."""
+    return [*columns["prompt"][index], {"role": "assistant", "content": columns[name][index]}]
+
+
+def lost(prompt: list[dict[str, str]], text: str) -> bool:
+    """Whether the rendered prompt lacks a system turn's words."""
+    return any(turn["role"] == "system" and turn["content"].strip() not in text for turn in prompt)
+
+
+def find(rows: Rows, dataset: Dataset, thorough: bool) -> Findings:
+    """Return what is to be found in one split."""
+    found = Findings()
+    for finding in ("malformed", "unrendered", "diverging", "empty", "identical"):
+        found.add(finding, where(problem == finding for problem in rows["problem"]))
+    fine = where(not problem for problem in rows["problem"])
+    usable = rows.select(fine)
+    prompts, chosen, rejected = list(usable["prompt"]), list(usable["chosen"]), list(usable["rejected"])
+
+    def add(finding: str, indices: Sequence[int]) -> None:
+        found.add(finding, (fine[index] for index in indices))
+
+    sizes = [tuple(map(len, ids)) for ids in zip(*(usable[name] for name in IDS), strict=True)]
+    add("overlong", where(length > dataset.max_length for length in usable["long"]))
+    if dataset.policies.overlong in TRUNCATE:
+        add("unfit", where(prompt + max(answers) > dataset.max_length for prompt, *answers in sizes))
+    add(
+        "identical",
+        where(one == other for one, other in zip(usable["chosen_ids"], usable["rejected_ids"], strict=True)),
+    )
+    add("tied", where(usable["tied"]))
+    add("system_lost", where(usable["lost"]))
+    add("role_order", where(map(out_of_order, prompts)))
+    add("unfinished", where(unfinished(one) or unfinished(other) for one, other in zip(chosen, rejected, strict=True)))
+    for finding, indices in repeated(usable["key"], chosen, rejected).items():
+        add(finding, indices)
+    if thorough or wanted(dataset.policies, "near_duplicate"):
+        texts = zip(prompts, chosen, rejected, strict=True)
+        add("near_duplicate", near_duplicates([" ".join([said(turns), *answers]) for turns, *answers in texts]))
+    if thorough or wanted(dataset.policies, "contaminated"):
+        evaluated = Evaluated(evaluation_prompts(dataset.evaluation_prompts) + ([] if dataset.gold else TEST_PROMPTS))
+        add("contaminated", where(any(map(evaluated.has, questions(turns))) for turns in prompts))
+    return found
+
+
+def said(turns: list[dict[str, str]]) -> str:
+    """Return a dialogue's words."""
+    return " ".join(turn["content"] for turn in turns)
+
+
+def questions(turns: list[dict[str, str]]) -> list[str]:
+    """Return the user's turns."""
+    return [turn["content"] for turn in turns if turn["role"] == "user"]
+
+
+def where(flags: Any) -> list[int]:
+    """Return the places of the true ones."""
+    return [index for index, flag in enumerate(flags) if flag]

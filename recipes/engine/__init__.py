@@ -1,0 +1,1 @@
+"""The packed forward pass: no padding, a shared prompt, a head in chunks."""

@@ -1,0 +1,65 @@
+"""Log-probs of chosen tokens inside a model's forward pass, without the logits of all positions."""
+
+import functools
+import math
+import types
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from recipes.engine.attention import PAIRS
+
+CHUNK_LOGITS = 2**24  # in one chunk: 64 MiB in float32
+
+
+def add_scoring(model: PreTrainedModel) -> None:
+    """Let `model(…, scored=places, targets=ids)` return log-probs (S,) of `targets` instead of logits (1, T, V).
+
+    The head runs inside the model's own forward pass, where FSDP has gathered its weights and DDP waits for its
+    gradients, and is called as the module it is, so that a bias or an adapter on it counts. The logits are made
+    chunk by chunk and again in the backward pass (`torch.utils.checkpoint`), in the head's dtype; softmax and
+    log-probs are float32. TRL's `add_fused_lm_head` knows one label for a position, where two answers begin
+    after one prompt, takes the head's weight without its adapter, and off a GPU computes every position;
+    Liger's and cut-cross-entropy's kernels sum to one loss, or need Triton.
+    """
+    original = model.forward
+    softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+
+    @functools.wraps(type(model).forward)  # `generate` reads the signature
+    def forward(
+        self: PreTrainedModel, *args: Any, scored: Tensor | None = None, targets: Tensor | None = None, **options: Any
+    ) -> Any:
+        if scored is None or targets is None:
+            return original(*args, **options)
+        given = {name: value for name, value in options.items() if value is not None}
+        states = self.base_model(*args, **given, use_cache=False).last_hidden_state[0].index_select(0, scored)
+        head = self.get_output_embeddings()
+        assert isinstance(head, nn.Module)
+        return log_probs(head, states, targets, softcap, self.config.get_text_config().vocab_size)
+
+    model.forward = types.MethodType(forward, model)
+    model.set_attn_implementation(PAIRS)
+
+
+def log_probs(head: nn.Module, states: Tensor, targets: Tensor, softcap: float | None, vocabulary: int) -> Tensor:
+    """Return the log-prob (S,) of each of `targets` (S,) given `states` (S, hidden), chunk by chunk."""
+    chunks = max(1, math.ceil(len(targets) * vocabulary / CHUNK_LOGITS))
+    drops = any(isinstance(module, nn.Dropout) and module.training and module.p for module in head.modules())
+    parts = [
+        checkpoint(chunk_log_probs, head, *part, softcap, use_reentrant=False, preserve_rng_state=drops)
+        for part in zip(states.chunk(chunks), targets.chunk(chunks), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def chunk_log_probs(head: nn.Module, states: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
+    """Return log-probs in float32 at least, whatever the head's dtype."""
+    logits = head(states)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    return -cross_entropy(logits, targets, reduction="none")

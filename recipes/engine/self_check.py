@@ -1,0 +1,127 @@
+"""Whether a model can be trained on packed pairs: asked of the model itself, before anything trains."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from recipes.config import UserError
+from recipes.engine.log_probs import add_scoring
+from recipes.engine.packing import Pair, pack
+
+TOLERANCE = {True: 0.1, False: 1e-3}  # mean difference of log-probs in half precision, and in float32
+
+
+def add_checked_scoring(model: Any, half: bool, auxiliary_loss: bool = False) -> None:
+    """Let `model` score packed pairs, and compare with its own forward pass over the dialogues one by one.
+
+    No list of model types could say which of them pass `position_ids` and the packing on to their attention,
+    scale their logits, or mix tokens by other means (state spaces, ALiBi): two made-up pairs do.
+
+    Args:
+        model: a causal language model, possibly with adapters.
+        half: whether the trainer computes in half precision.
+        auxiliary_loss: whether TRL's trainer would add the loss by which a mixture of experts balances them.
+
+    Raises:
+        UserError: log-probs differ, or the model has a loss of its own over its tokens.
+    """
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    text = base.config.get_text_config()
+    name = f"a {text.model_type} model"
+    balanced = getattr(text, "output_router_logits", False) and getattr(text, "router_aux_loss_coef", 0.0)
+    if auxiliary_loss or balanced:
+        raise refusal(name, "its auxiliary loss counts every token, and shared prompts would count once")
+    # FSDP loads on one process and shards later, ZeRO-3 shards while it loads
+    if any(weight.is_meta or hasattr(weight, "ds_id") for weight in base.parameters()):
+        add_scoring(base)
+        return
+    exact = all(weight.dtype == torch.float32 for weight in base.parameters() if weight.is_floating_point())
+    half = half or not exact
+    device = next(base.parameters()).device
+    pairs = [Pair(*(some_ids(text.vocab_size, *span) for span in spans)) for spans in SPANS]
+    # float32 weights are compared in float32 as well: autocast's rounding would hide a small scale
+    casts = sorted({half, half and not exact})
+    try:
+        differences = compare(model, base, pairs, device, casts)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a foreign model's code raises
+        raise refusal(name, f"{type(error).__name__}: {error}") from error
+    for cast, difference in zip(casts, differences, strict=True):
+        if not difference < TOLERANCE[cast]:
+            raise refusal(name, f"its log-probs would be off by {difference:.2g}")
+
+
+def compare(model: Any, base: Any, pairs: list[Pair], device: torch.device, casts: list[bool]) -> list[float]:
+    """Let `base` score packed pairs; return the mean difference to its own log-probs, with and without autocast."""
+    with evaluating(model), torch.no_grad():
+        expected = [cast_to(cast, dialogue_log_probs, model, pairs, device) for cast in casts]
+        add_scoring(base)
+        found = [cast_to(cast, packed_log_probs, model, pairs, device) for cast in casts]
+    return [(ours - theirs).abs().mean().item() for ours, theirs in zip(found, expected, strict=True)]
+
+
+def cast_to(half: bool, score: Callable[..., Tensor], model: Any, pairs: list[Pair], device: torch.device) -> Tensor:
+    """Score pairs, under autocast to bf16 where `half`."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        return score(model, pairs, device)
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Switch every module to evaluation, and each back to the mode it had: a fresh adapter's base has its own."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+# First id and length of prompt, chosen and rejected answer: unequal, one of a single token.
+SPANS = (((3, 7), (11, 5), (23, 9)), ((31, 4), (41, 8), (53, 1)))
+
+
+def some_ids(vocabulary: int, first: int, count: int) -> list[int]:
+    """Return `count` ids that differ."""
+    return [(first + 7 * step) % vocabulary for step in range(count)]
+
+
+def dialogue_log_probs(model: Any, pairs: list[Pair], device: torch.device) -> Tensor:
+    """Return what `packed_log_probs` should: by two plain forward passes for each pair."""
+    parts: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
+    for pair in pairs:
+        border = len(pair.prompt) - 1
+        chosen, rejected = (
+            own_log_probs(model, torch.tensor([pair.prompt + answer], device=device))
+            for answer in (pair.chosen, pair.rejected)
+        )
+        for part, piece in zip(parts, (chosen[:border], chosen[border:], rejected[border:]), strict=True):
+            part.append(piece)
+    return torch.cat([piece for part in parts for piece in part])
+
+
+def own_log_probs(model: Any, ids: Tensor) -> Tensor:
+    """Return the log-probs of `ids` (1, T) but the first, by the model's own forward pass."""
+    logits = model(input_ids=ids, use_cache=False).logits[0, :-1]
+    return log_softmax(logits.float(), -1).gather(1, ids[0, 1:, None])[:, 0]
+
+
+def packed_log_probs(model: Any, pairs: list[Pair], device: torch.device) -> Tensor:
+    """Return the log-probs of all tokens of `pairs` in the order of `pack`."""
+    inputs = {key: value.to(device) if torch.is_tensor(value) else value for key, value in pack(pairs, "full").items()}
+    del inputs["counts"]
+    return model(**inputs, attention_mask=torch.ones(1, 1, 1, 1, device=device))
+
+
+def refusal(name: str, reason: str) -> UserError:
+    """Return the error that says which engine to use."""
+    return UserError(
+        f"{name} cannot be trained on packed pairs ({' '.join(reason.split())[:160]}): use sft.engine=stock "
+        "dpo.engine=stock orpo.engine=stock"
+    )

@@ -1,0 +1,151 @@
+"""Checkpoints that nothing is lost with: room before one is written, a seal once it can be read, then older ones go."""
+
+import shutil
+import signal
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError, safe_open
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from recipes.config import UserError, read_json
+from recipes.system.files import SEAL, flaw, seal
+
+OPTIMISERS = ("optimizer.pt", "optimizer.bin", "optimizer_0", "latest")  # plain, the two of FSDP, DeepSpeed's
+BYTES = 12  # of a trained weight in a checkpoint: itself and two moments, in float32
+
+
+def newest_checkpoint(directory: Path) -> str | None:
+    """Return the newest checkpoint whose every byte is as it was written, or None to start from the beginning.
+
+    One process looks, and all resume from what it found.
+    """
+    found: list[str | None] = [None]
+    if PartialState().is_main_process:
+        found = [newest_whole(directory)]
+    return broadcast_object_list(found)[0]
+
+
+def newest_whole(directory: Path) -> str | None:
+    """Look for it, and say which are passed over and why."""
+    for checkpoint in reversed(checkpoints(directory)):
+        wrong = flaw(checkpoint)
+        if wrong is None:
+            print(f"resuming from {checkpoint.name}", flush=True)
+            return str(checkpoint)
+        print(f"passing over {checkpoint.name}: {wrong}", flush=True)
+    return None
+
+
+def checkpoints(directory: Path) -> list[Path]:
+    """Return a stage's checkpoints, the oldest first."""
+    return sorted(directory.glob("checkpoint-[0-9]*"), key=step)
+
+
+def step(checkpoint: Path) -> int:
+    """Return how many updates a checkpoint has seen."""
+    return int(checkpoint.name.split("-")[1])
+
+
+def missing(checkpoint: Path, processes: int) -> str | None:
+    """Return what a checkpoint lacks that resuming needs, or what cannot be read of it, in a few words."""
+    try:
+        read_json(checkpoint / "trainer_state.json")
+    except UserError:
+        return "trainer_state.json cannot be read"
+    if not (checkpoint / "scheduler.pt").exists() or not any((checkpoint / name).exists() for name in OPTIMISERS):
+        return "it has no optimiser or no schedule"
+    if len(list(checkpoint.glob("rng_state*.pth"))) < processes:
+        return "random states are missing"
+    files = [file for file in checkpoint.rglob("*") if file.suffix in (".safetensors", ".pt", ".pth")]
+    return next((f"{file.name} cannot be read" for file in files if not readable(file)), None)
+
+
+def readable(file: Path) -> bool:
+    """Whether a file of weights or state is as long as its own table of contents says; its values are not read."""
+    if file.suffix != ".safetensors":
+        return zipfile.is_zipfile(file)
+    try:
+        with safe_open(file, "pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False
+
+
+class Keeper(TrainerCallback):
+    """Takes the rotation of checkpoints out of the trainer's hands: an older one goes when the new one is sealed."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.directory = Path(str(trainer.args.output_dir))
+        self.limit, trainer.args.save_total_limit = trainer.args.save_total_limit, None
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Look for room before a checkpoint is written.
+
+        Raises:
+            UserError: there is less than the last one took; of the first one, than weights and moments will take.
+        """
+        if not control.should_save or not state.is_world_process_zero:
+            return
+        needed, free = self.size(), shutil.disk_usage(self.directory).free
+        if free < needed:
+            raise UserError(
+                f"no space left where {self.directory} lies: a checkpoint takes {needed / 1e9:.2f} GB and "
+                f"{free / 1e9:.2f} GB are free: make room and run again, it resumes"
+            )
+
+    on_epoch_end = on_step_end
+
+    def size(self) -> int:
+        """Return the bytes of the next checkpoint."""
+        if last := [path for path in checkpoints(self.directory) if (path / SEAL).exists()]:
+            return sum(file.stat().st_size for file in last[-1].rglob("*") if file.is_file())
+        assert self.trainer.model is not None
+        return BYTES * sum(weight.numel() for weight in self.trainer.model.parameters() if weight.requires_grad)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Seal the new checkpoint, which every process has written a part of; then let older ones go."""
+        self.trainer.accelerator.wait_for_everyone()
+        if not state.is_world_process_zero:
+            return
+        newest = self.directory / f"checkpoint-{state.global_step}"
+        if wrong := missing(newest, args.world_size):
+            print(f"{newest.name} is not to be relied on ({wrong}): older ones are kept", flush=True)
+            return
+        seal(newest)
+        older = [path for path in checkpoints(self.directory) if step(path) <= state.global_step]
+        for path in older[: -self.limit] if self.limit else []:
+            if str(path) != state.best_model_checkpoint:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+class Interruption(TrainerCallback):
+    """Lets SIGINT and SIGTERM end the training after the running update, with a checkpoint, on all processes alike."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.accelerator = trainer.accelerator
+        self.came = False
+        self.before: dict[int, Any] = {}
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Take the signals: before, there is nothing to save."""
+        self.before = {number: signal.signal(number, self.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(self, number: int, frame: Any) -> None:
+        """Note a signal; a second one changes nothing, the launcher ends by SIGKILL what takes too long."""
+        self.accelerator.set_trigger()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Stop where any process had a signal, unless this was the last update anyway."""
+        if self.accelerator.check_trigger() and state.global_step < state.max_steps:
+            print(f"interrupted: saving a checkpoint of update {state.global_step}", flush=True)
+            self.came = control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Give the signals back."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,199 @@
+"""What a training costs, counted as its batches pass; and the guard that stops it on a non-finite gradient."""
+
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+from recipes.config import UserError, write_text
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass
+class Cost:
+    """Totals of one stage, over all its epochs and across interruptions."""
+
+    pairs: int = 0
+    tokens: int = 0  # that carry content: of whole dialogues, whether a prompt is computed for each or shared
+    computed_tokens: int = 0  # that pass through the model: with padding, a shared prompt once
+    seconds: float = 0.0
+    generated_tokens: int = 0  # that RLOO sampled from the policy
+    inference_tokens: int = 0  # those of `computed_tokens` without a backward pass: RLOO's sampling and old log-probs
+    frozen_flops: int = 0  # of RLOO's reference and reward model
+
+    def add(self, other: "Cost") -> None:
+        """Add another batch, or an earlier part of the same training."""
+        for name, value in asdict(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+class Meter:
+    """A data collator around the trainer's own that remembers each training batch until it was trained on.
+
+    Batches are collated ahead of their use, so they are counted when the trainer says that a micro-batch
+    is over. Only training rows carry a `row` number; evaluation batches pass uncounted.
+    """
+
+    def __init__(self, directory: Path, collate: Callable[[Rows], dict[str, Any]], seconds_before: float = 0.0) -> None:
+        self.directory = directory
+        self.seconds_before = seconds_before  # that the reference model's pass took, in this process or one before
+        self.collate = collate
+        self.cost = Cost()
+        self.waiting: deque[tuple[Cost, list[int]]] = deque()
+        self.update: list[int] = []  # row numbers (from 1) of the update under way
+        self.callback = Count(self)
+
+    def __call__(self, rows: Rows) -> dict[str, Any]:
+        """Collate `rows`."""
+        batch = self.collate([{key: value for key, value in row.items() if key != "row"} for row in rows])
+        if "row" in rows[0]:
+            # RLOO's prompts: its trainer counts what it samples and trains on
+            cost = Cost() if isinstance(batch, list) else Cost(len(rows), *count_tokens(batch))
+            self.waiting.append((cost, [row["row"] + 1 for row in rows]))
+        return batch
+
+    def trained(self) -> None:
+        """Count the oldest waiting batch."""
+        cost, rows = self.waiting.popleft()
+        self.cost.add(cost)
+        self.update.extend(rows)
+
+    def forget(self, pairs: list[Any]) -> None:
+        """Take pairs that weigh nothing from the newest batch, though not from what is computed."""
+        if pairs:
+            newest, _ = self.waiting[-1]
+            newest.pairs -= len(pairs)
+            newest.tokens -= sum(pair.dialogue_tokens for pair in pairs)
+
+    def rows_of_update(self) -> list[int]:
+        """Return the row numbers of the micro-batches since the last update, the present one included."""
+        present = self.waiting[0][1] if self.waiting else []
+        return sorted({*self.update, *present})
+
+    def total(self) -> Cost:
+        """Return the cost summed over all processes; every process must call it."""
+        own = asdict(self.cost)
+        seconds = own.pop("seconds")
+        counts = torch.tensor(list(own.values()), device=PartialState().device)
+        summed: Any = reduce(counts, reduction="sum")
+        return Cost(**dict(zip(own, map(int, summed), strict=True)), seconds=seconds)
+
+
+def count_tokens(batch: dict[str, Any]) -> tuple[int, int]:
+    """Return the tokens of one batch's dialogues, and those that the policy's forward pass computes."""
+    if "pairs" in batch:  # packed: no padding, and each prompt once
+        return sum(pair.dialogue_tokens for pair in batch["pairs"]), sum(pair.tokens for pair in batch["pairs"])
+    if "chosen_input_ids" in batch:  # ORPO pads both answers to the longer of the two before one forward pass
+        masks = [batch["chosen_attention_mask"], batch["rejected_attention_mask"]]
+        width = max(mask.shape[1] for mask in masks)
+        return sum(int(mask.sum()) for mask in masks), sum(mask.shape[0] for mask in masks) * width
+    if "attention_mask" in batch:
+        return int(batch["attention_mask"].sum()), batch["attention_mask"].numel()
+    return batch["input_ids"].numel(), batch["input_ids"].numel()  # packed: no padding
+
+
+class Count(TrainerCallback, ExportableState):
+    """Keeps the meter in step with the trainer, saves it in checkpoints, and reports progress to files."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.whole: Cost | None = None  # of all processes, when a checkpoint was last due
+        self.started: float | None = None
+        self.reported = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps; only the first process is asked."""
+        self.stop_clock()
+        cost = asdict(self.whole or self.meter.cost) | {"seconds": self.meter.cost.seconds}
+        return {"args": {}, "attributes": {"cost": cost}}
+
+    def stop_clock(self) -> None:
+        """Add the time since the training began, or since the last call; before it begins nothing is added."""
+        if self.started is not None:
+            now = time.monotonic()
+            self.meter.cost.seconds += now - self.started
+            self.started = now
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Go on from the checkpoint's totals."""
+        stateful: Any = state.stateful_callbacks or {}
+        saved = stateful.get("Count", {})
+        self.started = time.monotonic()
+        if isinstance(saved, dict) and "attributes" in saved:
+            cost = Cost(**saved["attributes"]["cost"])  # of all processes, and so one alone goes on from it
+            self.meter.cost = cost if PartialState().is_main_process else Cost(seconds=cost.seconds)
+        else:
+            self.meter.cost.seconds += self.meter.seconds_before
+
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Count a micro-batch."""
+        self.meter.trained()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Count the last micro-batch of an update, and say how far we are."""
+        self.meter.trained()
+        self.meter.update.clear()
+        self.on_epoch_end(args, state, control)
+        if state.is_world_process_zero and time.monotonic() - self.reported > 0.2:
+            self.reported = time.monotonic()
+            write_text(self.meter.directory / "progress", f"{state.global_step} {state.max_steps}")
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Sum up over all processes where a checkpoint is due."""
+        if control.should_save:
+            self.whole = self.meter.total()
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Write the log history, whole each time, so that a resumed stage repeats no step."""
+        if state.is_world_process_zero:
+            lines = [json.dumps(finite_or_text(entry)) + "\n" for entry in state.log_history]
+            write_text(self.meter.directory / "log_history.jsonl", "".join(lines))
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Stop the clock."""
+        self.stop_clock()
+
+
+class Guard(TrainerCallback):
+    """Stops the training before an update whose gradient is not finite, so that no weight is harmed."""
+
+    def __init__(self, trainer: Trainer, meter: Meter) -> None:
+        self.trainer = trainer
+        self.meter = meter
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Look at every gradient.
+
+        Raises:
+            UserError: one is not finite; names the rows of the update.
+        """
+        assert self.trainer.model is not None
+        gradients = [weight.grad for weight in self.trainer.model.parameters() if weight.grad is not None]
+        # DeepSpeed keeps its gradients to itself, and has updated by now: recipes.training.checks looks at their norm
+        if gradients and not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
+            rows = ", ".join(map(str, self.meter.rows_of_update()))
+            raise UserError(
+                f"update {state.global_step + 1}: the loss or its gradient is not finite, in train rows {rows}; no "
+                "weight was changed by it: lower the learning rate, or look at these rows and remove them"
+            )
+
+
+def finite_or_text(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return a log entry that JSON can hold: a value that is not finite is written as text."""
+    return {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in entry.items()
+    }

@@ -1,0 +1,97 @@
+"""Merging a trained adapter into its base."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+
+from recipes.config import Stage, UserError, read_json, write_json
+from recipes.engine.self_check import TOLERANCE, evaluating, own_log_probs, some_ids
+from recipes.training.model import fit_to_tokenizer, load_tokenizer, pretrained, save_model
+
+KEPT = "base-log-probs.json"
+EXACT = ("float32",)
+QUANTISED = 1.0  # nats: what 4 bits change in a mean log-prob; other weights change more
+
+
+def merge(directory: Path) -> None:
+    """Merge a stage's adapter into its base in the base's own dtype and save a plain model.
+
+    A process of its own: merging inside a sharded run is fragile, and a 4-bit base would stay 4-bit.
+    """
+    stage = Stage.load(directory)
+    tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
+    dtype = stage.model_options["dtype"]
+    base = fit_to_tokenizer(pretrained(stage, dtype=dtype), stage.model, tokenizer)
+    check_base(base, stage)
+    adapted = PeftModel.from_pretrained(base, str(directory / "adapter"))
+    before = log_probs_of(adapted)
+    merged = adapted.merge_and_unload()
+    if before is not None:
+        check_same(before, log_probs_of(merged), "merged", half=dtype not in EXACT)
+    save_model(merged, tokenizer, stage.output)
+
+
+def keep_base(model: Any, stage: Stage) -> None:
+    """Leave the log-probs that the adapters' base gives a few ids, for the merge, a process of its own, to compare.
+
+    Raises:
+        UserError: an earlier attempt at this stage had another base.
+    """
+    if not hasattr(model, "peft_config"):
+        return
+    with model.disable_adapter():
+        found = log_probs_of(model)
+    file = stage.directory / KEPT
+    if found is not None and file.exists():
+        check_same(torch.tensor(read_json(file)), found, "base", half=stage.model_options["dtype"] not in EXACT)
+    elif found is not None:
+        write_json(file, found.tolist())
+
+
+def check_base(base: Any, stage: Stage) -> None:
+    """Refuse to merge into another model than the adapters were trained on.
+
+    Raises:
+        UserError: log-probs differ by more than the dtype, or 4 bits, can explain.
+    """
+    kept, found = stage.directory / KEPT, log_probs_of(base)
+    if not kept.exists() or found is None:
+        return
+    bits = stage.model_options["load_in_4bit"] or stage.model_options["load_in_8bit"]
+    half = stage.model_options["dtype"] not in EXACT
+    check_same(torch.tensor(read_json(kept)), found, "base", half, tolerance=QUANTISED if bits else None)
+
+
+@torch.no_grad()
+def log_probs_of(model: Any) -> Tensor | None:
+    """Return the log-probs of a few made-up ids; None of a classifier, or where weights are not all here."""
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    if not base.can_generate() or any(weight.is_meta or hasattr(weight, "ds_id") for weight in base.parameters()):
+        return None
+    ids = torch.tensor([some_ids(base.config.get_text_config().vocab_size, 3, 24)], device=base.device)
+    with evaluating(model):
+        return own_log_probs(model, ids).cpu()
+
+
+def check_same(expected: Tensor, found: Tensor | None, what: str, half: bool, tolerance: float | None = None) -> None:
+    """Compare two models by their log-probs.
+
+    Raises:
+        UserError: they are not the same.
+    """
+    assert found is not None
+    apart = (expected - found).abs().mean().item()
+    if not apart < (tolerance or TOLERANCE[half]):
+        model = "the model that adapters are merged into" if what == "base" else "the merged model"
+        raise UserError(
+            f"{model} is not the one that was trained: its log-probs are off by {apart:.2g}; was it changed since? "
+            "Put it back, or remove this stage's directory and train again"
+        )
+
+
+if __name__ == "__main__":
+    merge(Path(sys.argv[1]))

@@ -1,0 +1,190 @@
+"""Loading and saving a model the same way for every method."""
+
+import re
+import shutil
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from peft import PeftConfig
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from trl import ModelConfig, get_peft_config, get_quantization_config
+
+from recipes.config import Stage, UserError
+from recipes.data.chat import stop_ids
+from recipes.profiles import Model
+from recipes.system.hub import NO_CODE, WEIGHTS, reason
+
+REWARD = "reward"  # the stage whose model is a classifier
+DROPOUT = re.compile("dropout|pdrop$")
+
+
+def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Return the tokenizer at `path` with the profile's pad token and chat template.
+
+    Raises:
+        UserError: no tokenizer can be loaded, or there is no chat template to be had.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, **NO_CODE)
+    except Exception as error:  # a missing or damaged file raises whatever its reader does
+        raise UserError(
+            f"{path} has no tokenizer that can be loaded ({reason(error)}): copy or download it anew, "
+            "or check model.model_name_or_path"
+        ) from None
+    if model.pad_token:
+        tokenizer.pad_token = model.pad_token
+    if model.chat_template:
+        tokenizer.chat_template = model.chat_template
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"{path} has no chat template: set model.chat_template to a name in conf/chat_template or a file"
+        )
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"{path} has no pad token: set model.pad_token to a token that is not its EOS")
+    return tokenizer
+
+
+def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Return the model a stage starts from; build the trainer's arguments first, they arm sharded loading.
+
+    A reward model is that model's trunk under a head of zeros: at first all answers are worth the same, and the
+    loss is ln 2 for every seed. There is no symmetry that a random head would have to break.
+
+    Raises:
+        UserError: see `pretrained`.
+    """
+    config = ModelConfig(**stage.model_options)
+    quantisation = get_quantization_config(config)
+    options: dict[str, Any] = {}
+    if quantisation:
+        options = {"quantization_config": quantisation, "device_map": {"": device()}}
+    model = pretrained(stage, dtype=config.dtype, attn_implementation=config.attn_implementation, **options)
+    keep_differentiable(model)
+    if stage.stage == REWARD:
+        head: Any = model.score
+        torch.nn.init.zeros_(head.weight)
+        # adapters train in float32, and the head with them, on a trunk in half precision
+        head.register_forward_pre_hook(lambda head, inputs: (inputs[0].to(head.weight.dtype),))
+    return fit_to_tokenizer(model, stage.model, tokenizer)
+
+
+def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:
+    """Return the weights a stage starts from, as they are stored; without dropout where the stage has none.
+
+    A reward model's are under a classifier's head with one output.
+
+    TRL looks for dropout modules and misses the functional kind: OPT would train with a tenth of its
+    activations dropped, and DPO's first loss would not be ln 2.
+
+    Raises:
+        UserError: a file is missing or damaged, or the architecture is unknown.
+    """
+    try:
+        config = AutoConfig.from_pretrained(stage.start, revision=stage.start_revision, **NO_CODE)
+        for name, value in config.to_dict().items():
+            if stage.options["disable_dropout"] and isinstance(value, float) and DROPOUT.search(name):
+                setattr(config, name, 0.0)
+        kind = AutoModelForCausalLM
+        if stage.stage == REWARD:
+            config.num_labels, kind = 1, AutoModelForSequenceClassification
+        return kind.from_pretrained(stage.start, config=config, revision=stage.start_revision, **WEIGHTS, **options)
+    except (OSError, ValueError, SafetensorError, UnpicklingError) as error:
+        raise UserError(
+            f"{stage.start} holds no model that can be loaded ({reason(error)}): copy or download it anew, "
+            "or check model.model_name_or_path"
+        ) from None
+
+
+def check_loadable(directory: Path, stage: str) -> None:
+    """Let Transformers hold a saved model's names and shapes against its config; no weight is read.
+
+    Raises:
+        UserError: a weight is missing, or has another shape.
+    """
+    kind = AutoModelForSequenceClassification if stage == REWARD else AutoModelForCausalLM
+    try:
+        loaded: Any = kind.from_pretrained(directory, device_map="meta", output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{directory} was saved and cannot be loaded ({reason(error)}): run again") from None
+    _, found = loaded
+    bad = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"], *found["unexpected_keys"]]))
+    if bad:
+        raise UserError(f"{directory} was saved without being whole ({bad[0]}, …): run again from the last checkpoint")
+
+
+def keep_differentiable(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights in the first forward pass in evaluation mode.
+
+    CPUs with AVX512-BF16 multiply by the repacked ones faster, but no gradient passes them, and they stay repacked
+    when training goes on: after an evaluation, or the self-check before the training, adapters learn something else.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
+def fit_to_tokenizer(model: PreTrainedModel, profile: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Tell the model which ids pad and stop, so that whoever loads the result generates right."""
+    embeddings: Any = model.get_input_embeddings()
+    if len(tokenizer) > embeddings.num_embeddings:  # of its weight ZeRO-3 may hold a part
+        model.resize_token_embeddings(len(tokenizer))
+    model.config.use_cache = False
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if model.can_generate():
+        assert model.generation_config is not None
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+        model.generation_config.eos_token_id = stop_ids(tokenizer, profile)
+    return model
+
+
+def peft_config(stage: Stage) -> PeftConfig | None:
+    """Return the adapter to train, or None for full fine-tuning.
+
+    Raises:
+        UserError: it has a dropout, and dropout is off.
+    """
+    if stage.model_options["use_peft"] and stage.model_options["lora_dropout"] and stage.options["disable_dropout"]:
+        raise UserError(
+            f"model.lora_dropout={stage.model_options['lora_dropout']} would do nothing, dropout is off everywhere: "
+            "set it to 0, or sft.disable_dropout, dpo.disable_dropout and orpo.disable_dropout to false"
+        )
+    # with this task PEFT trains a reward model's head whole
+    task: dict[str, Any] = {"lora_task_type": "SEQ_CLS"} if stage.stage == REWARD else {}
+    return get_peft_config(ModelConfig(**stage.model_options | task))
+
+
+def device() -> str:
+    """Return the device of this process: its own GPU, or the CPU."""
+    from accelerate import PartialState
+
+    return str(PartialState().device)
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
+    """Write weights and tokenizer, whole or not at all; without the code that the start's files may name.
+
+    Raises:
+        UserError: a weight is not finite; nothing is written.
+    """
+    bad = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
+    if bad:
+        raise UserError(f"{len(bad)} weights are not finite ({bad[0]}, …): nothing was saved; lower the learning rate")
+    unfinished = directory.with_name(f".{directory.name}.partial")
+    model.config.__dict__.pop("auto_map", None)
+    tokenizer.init_kwargs.pop("auto_map", None)
+    try:
+        model.save_pretrained(str(unfinished))
+        tokenizer.save_pretrained(str(unfinished))
+        unfinished.rename(directory)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)  # on a full disk it is in the way

@@ -1,0 +1,108 @@
+"""`record.json`: what was trained, with what, and what it cost. Tables are sums and joins over these files."""
+
+import math
+import platform
+import resource
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from transformers import Trainer
+
+from recipes.config import Stage, read_json
+from recipes.system.versions import provenance, versions
+from recipes.training.cost import Cost, finite_or_text
+
+# Answers that pass forward for one pair and epoch, through the policy and the reference (section 7.3 of the paper);
+# what sharing prompts saves shows in the computed tokens, and so in the FLOPs.
+FORWARD_PASSES = {"sft": (1, 0), "dpo": (2, 2), "orpo": (2, 0), "reward": (2, 0)}
+
+
+def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
+    """Return a finished stage's record.
+
+    `seconds` are those of the training loop and of the reference model's pass before it, not of imports and loading.
+    """
+    log = trainer.state.log_history
+    manifest = read_json(stage.pairs / "manifest.json")
+    policy, reference = forward_passes(trainer, stage)
+    epochs = trainer.state.epoch or 0.0
+    # With precomputed log-probs the reference reads every pair once, not once an epoch.
+    reference_epochs = 1.0 if getattr(trainer.args, "precompute_ref_log_probs", False) else epochs
+    return {
+        "stage": stage.stage,
+        "digest": stage.digest,
+        "start": stage.start,
+        "start_revision": stage.start_revision,
+        "seed": stage.seed,
+        "batch_size": stage.batch_size,
+        "updates": trainer.state.global_step,
+        "epochs": epochs,
+        "engine": stage.options.get("engine", "stock"),
+        **({"reward_model": stage.reward_model} if stage.reward_model else {}),
+        **{name: getattr(trainer.args, name) for name in ("nll_span", "nll_mean") if hasattr(trainer.args, name)},
+        "device": device_name(trainer),
+        "processes": stage.processes,
+        "device_seconds": cost.seconds * stage.processes,
+        "peak_memory_bytes": peak_memory(trainer),
+        **asdict(cost),
+        "forward_passes_per_pair": policy * epochs + reference * reference_epochs,
+        "flops": flops(trainer, cost, reference / policy * reference_epochs / max(epochs, 1e-9)),
+        "first_loss": next((entry["loss"] for entry in log if "loss" in entry), None),
+        "metrics": finite_or_text(next((entry for entry in reversed(log) if "loss" in entry), {})),
+        "data_fingerprint": manifest["fingerprint"],
+        "data": {key: manifest[key] for key in ("pairs", "sources", "dropped", "truncated")},
+        "versions": versions(),
+        **provenance(),
+    }
+
+
+def forward_passes(trainer: Trainer, stage: Stage) -> tuple[int, int]:
+    """Return how many answers pass forward for one pair and epoch: through the policy, and through frozen models.
+
+    A prompt of RLOO counts as a pair. Each of its answers passes the policy to be sampled (token by token), for the
+    log-probs that the ratio compares with, and in each iteration; the reward model once, and the reference model once
+    where there is a KL penalty.
+    """
+    if stage.stage != "rloo":
+        return FORWARD_PASSES[stage.stage]
+    args: Any = trainer.args
+    return args.num_generations * (2 + args.num_iterations), args.num_generations * (2 if args.beta else 1)
+
+
+def flops(trainer: Trainer, cost: Cost, reference_share: float) -> float:
+    """Estimate floating-point operations of the training.
+
+    Two per weight and token for a forward pass, and the same again for each of the two gradients of the
+    backward pass: of the activations always, of the weights only where they train (Kaplan et al. 2020,
+    section 2.1). Attention scores are left out. The reference model only goes forward, on `reference_share` of the
+    policy's tokens; RLOO counted what it samples and what its frozen models computed.
+    """
+    assert trainer.model is not None
+    weights = sum(map(size, trainer.model.parameters()))
+    trained = sum(size(weight) for weight in trainer.model.parameters() if weight.requires_grad)
+    inference = 2 * weights * cost.inference_tokens + cost.frozen_flops
+    share = 0.0 if cost.frozen_flops else reference_share
+    tokens = cost.computed_tokens - cost.inference_tokens
+    return float(tokens * (4 * weights + 2 * trained + 2 * weights * share) + inference)
+
+
+def size(weight: Any) -> int:
+    """Return the number of a weight's entries; in 4 bits two of them share a byte, and ZeRO-3 has divided them."""
+    if hasattr(weight, "quant_state"):
+        return math.prod(weight.quant_state.shape)
+    return getattr(weight, "ds_numel", weight.numel())
+
+
+def peak_memory(trainer: Trainer) -> int:
+    """Return the most bytes this process held: allocated on its GPU, or resident on the CPU."""
+    if trainer.args.device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def device_name(trainer: Trainer) -> str:
+    """Return the GPU's name, or the CPU's architecture and threads."""
+    if trainer.args.device.type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
