@@ -19,8 +19,8 @@ from typing import Any
 from launch.config.errors import CRASH
 from launch.config.machine import gpu_memories
 from launch.executors.job import Outcome, keep
+from launch.executors.report import fill_table
 from launch.executors.shared import shared_rounds
-from launch.executors.table import fill_table
 from launch.stages.command import module
 from launch.stages.processes import start, stop, warm_up
 from launch.stages.progress import counting

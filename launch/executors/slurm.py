@@ -19,8 +19,8 @@ from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string  # a dry run
 
 from launch.config.errors import CRASH
 from launch.executors.job import Outcome, keep
+from launch.executors.report import fill_table
 from launch.executors.shared import shared_rounds
-from launch.executors.table import fill_table
 from launch.executors.worker import work
 from launch.stages.command import training
 from launch.stages.nodes import on_every_node
