@@ -19,7 +19,7 @@ from launch.config.errors import CONF, explain
 from launch.config.schema import register, resolve
 from launch.config.shape import parameters, shape_of
 from launch.config.trust import unpinned
-from launch.forecast.budget import Configs, describe, match, refuse_budget, setter
+from launch.forecast.budget import Configs, describe, match, refuse_budget
 from launch.forecast.cost import LIBRARIES, Forecast, Tokens, forecast, tokens_of
 from launch.forecast.fit import fits, nearest, worst
 from recipes.config import UserError
@@ -91,11 +91,7 @@ def say(config: dict[str, Any]) -> None:
         f"{hardware['processes']} x {hardware['memory_gb'] or '?'} GB, {hardware['per_device_batch']} pairs at once",
         soft_wrap=True,
     )
-    if config["budget"] == "seconds":
-        configs, budget = dict.fromkeys(config["pipelines"], config), None
-        console.print(f"budget=seconds: measured when {setter(config)} has trained; below, all stages as configured.")
-    else:
-        configs, budget = match(config, tokens)
+    configs, budget = match(config, tokens)
     console.print(table(config, columns_of(config, shape, tokens, configs)))
     if budget:
         console.print(f"{describe(config, configs, budget)}.", soft_wrap=True)

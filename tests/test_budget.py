@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from door import launch, record, stages
 
-from launch.forecast.budget import match, refuse_budget, spends, trials, with_updates
+from launch.forecast.budget import match, refuse_budget, spends, with_updates
 from launch.forecast.cost import Tokens, work
 from launch.plan import main
 from recipes.config import UserError, read_json
@@ -44,11 +44,6 @@ def test_an_epochs_last_update_has_the_pairs_that_are_left(config: dict[str, Any
     assert work(config, "orpo", TOKENS) == done[-1]
 
 
-def test_what_the_setter_begins_with_is_timed_already(config: dict[str, Any]) -> None:
-    configs = trials({**config, "budget": "seconds"}, TOKENS)
-    assert configs["sft"] is configs["dpo"] and configs["orpo"]["orpo"]["max_steps"] == 31, "a tenth of 303"
-
-
 def test_an_equal_number_of_updates_is_the_same_training(config: dict[str, Any]) -> None:
     config = {**config, "orpo": {**config["orpo"], "num_train_epochs": 2}, "budget": "pairs"}
     assert match(config, TOKENS)[0]["orpo"] is config, "as many pairs as an epoch of SFT and one of DPO"
@@ -56,7 +51,7 @@ def test_an_equal_number_of_updates_is_the_same_training(config: dict[str, Any])
 
 RLHF = {"dpo": ["sft", "dpo"], "rlhf": ["sft", "reward", "rloo"]}
 REFUSED = [
-    ({"budget": "epochs"}, "", "it can be pairs, tokens, flops, seconds, or null"),
+    ({"budget": "epochs"}, "", "it can be pairs, tokens, flops, or null"),
     ({"budget": None, "budget_of": "dpo"}, "", "would do nothing: add budget=flops"),
     ({"budget_of": "rlhf"}, "", "trains the pipelines sft, dpo, orpo"),
     ({"pipelines": {"orpo": ["orpo"]}}, "", "trains orpo alone"),
@@ -93,7 +88,7 @@ def test_too_small_a_budget_is_refused(config: dict[str, Any]) -> None:
 def matched(words: Words, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, list[dict[str, Any]]]:
     """A comparison under two budgets, each job twice: what was printed, the session and its four jobs."""
     runs = tmp_path_factory.mktemp("matched")
-    options = ["pipeline=compare", "~pipelines.sft", "eval_prompts=2", "budget=flops,seconds", "seed=0,0"]
+    options = ["pipeline=compare", "~pipelines.sft", "eval_prompts=2", "budget=flops,pairs", "seed=0,0"]
     printed = launch("-m", *words(runs, *options))
     (session,) = (runs / "_sessions").iterdir()
     return printed, session, [read_json(session / str(number) / "job.json") for number in range(4)]
@@ -101,27 +96,25 @@ def matched(words: Words, tmp_path_factory: pytest.TempPathFactory) -> tuple[str
 
 def test_what_was_trained_spent_alike(matched: tuple[str, Path, list[dict[str, Any]]]) -> None:
     """By the records; half an update, and what the pairs of a part of an epoch differ from the mean."""
-    _, _, (flops, _, seconds, _) = matched
+    _, _, (flops, _, pairs, _) = matched
     spent = {name: [record(Path(stage)) for stage in directories] for name, directories in flops["pipelines"].items()}
     one, two = spent["orpo"][0]["flops"], sum(found["flops"] for found in spent["dpo"])
     assert two == pytest.approx(flops["budget"]["amount"], rel=1e-9), "whole epochs are forecast exactly"
     assert abs(one - two) < one / spent["orpo"][0]["updates"]
-    amount = sum(record(Path(stage))["device_seconds"] for stage in seconds["pipelines"]["dpo"])
-    assert seconds["budget"] == {"held": "seconds", "of": "dpo", "amount": amount}
-    assert seconds["pipelines"]["dpo"] == flops["pipelines"]["dpo"]
+    amount = sum(record(Path(stage))["pairs"] for stage in pairs["pipelines"]["dpo"])
+    assert pairs["budget"] == {"held": "pairs", "of": "dpo", "amount": amount}
+    assert pairs["pipelines"]["dpo"] == flops["pipelines"]["dpo"]
 
 
 def test_the_same_command_trains_nothing_again(matched: tuple[str, Path, list[dict[str, Any]]]) -> None:
     printed, session, jobs = matched
     assert jobs[0]["pipelines"] == jobs[1]["pipelines"] and jobs[2]["pipelines"] == jobs[3]["pipelines"]
-    assert printed.count("started; it logs to") == len(stages(session.parent.parent)) <= 5
+    assert printed.count("started; it logs to") == len(stages(session.parent.parent)) <= 4
 
 
 def test_the_table_says_what_was_held_equal(matched: tuple[str, Path, list[dict[str, Any]]]) -> None:
     text = (matched[1] / "table.md").read_text()
-    assert (
-        "Held equal at budget=flops: FLOPs, at the" in text and "Held equal at budget=seconds: device-seconds" in text
-    )
+    assert "Held equal at budget=flops: FLOPs, at the" in text and "Held equal at budget=pairs: pairs read" in text
     found = record(Path(matched[2][0]["pipelines"]["orpo"][0]))
-    assert f"ORPO {found['pairs']:,} pairs read, {found['tokens']:,} tokens, {found['device_seconds']:,.0f}" in text
+    assert f"ORPO {found['tokens']:,} tokens, {found['flops']:.2e} FLOPs, {found['device_seconds']:,.0f}" in text
     assert "Nothing was held equal" not in text

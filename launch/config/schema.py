@@ -66,9 +66,7 @@ class Config:
     rloo: Any = None
     evaluate: bool = False  # sample answers, score them and print the table when all is trained
     eval_prompts: int = 400  # held-out prompts that are answered
-    budget: str | None = (
-        None  # what all pipelines spend alike: pairs, tokens, flops or seconds; see launch.forecast.budget
-    )
+    budget: str | None = None  # what all pipelines spend alike: pairs, tokens or flops; see launch.forecast.budget
     budget_of: str | None = None  # the pipeline that spends it as configured; null: the one with the most stages
     runs: str = "runs"
     session: str | None = None  # its directory's name under runs/_sessions; null: the time

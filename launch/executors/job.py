@@ -15,8 +15,8 @@ from launch.config.errors import CRASH, INTERRUPTED, USER, explain
 from launch.config.parallelism import check_installed
 from launch.config.schema import resolve
 from launch.config.trust import unpinned
-from launch.forecast.budget import Budget, Configs, describe, match, match_seconds, refuse_budget, trials
-from launch.forecast.cost import Tokens, counted
+from launch.forecast.budget import Budget, describe, match, refuse_budget
+from launch.forecast.cost import counted
 from launch.forecast.fit import check_memory
 from launch.stages.base_model import base_row, find_base
 from launch.stages.digest import Planned, digest, plan
@@ -131,38 +131,17 @@ def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
     outcome.evaluation |= {"pairs": str(pairs), "max_new_tokens": dataset["max_new_tokens"], "gold": dataset["gold"]}
     outcome.base = str(base_row(config, start, pairs, fingerprint))
 
-    def planned(configs: Configs) -> dict[str, list[Planned]]:
-        wanted = config["pipelines"]
-        return {name: plan(configs[name], wanted[name], start, pairs, fingerprint, reward) for name in wanted}
-
-    configs, outcome.budget = match_budget(config, counted(manifest), planned)
-    pipelines = planned(configs)
+    configs, outcome.budget = match(config, counted(manifest))
+    if outcome.budget:
+        say(describe(config, configs, outcome.budget))
+    pipelines = {
+        name: plan(configs[name], stages, start, pairs, fingerprint, reward)
+        for name, stages in config["pipelines"].items()
+    }
     check_options([stage for stages in pipelines.values() for stage in stages])
     group = group_of(config, pipelines)
     for name, stages in pipelines.items():
         train_pipeline(name, stages, group, outcome)
-
-
-def match_budget(
-    config: dict[str, Any], tokens: Tokens, planned: Callable[[Configs], dict[str, list[Planned]]]
-) -> tuple[Configs, Budget | None]:
-    """Return each pipeline's configuration under the budget; one of device-seconds is measured here, by training.
-
-    Raises:
-        UserError: a pipeline cannot be trained to it, or what is measured cannot be trained.
-        StageFailed: what is measured crashed.
-    """
-    if config["budget"] == "seconds":
-        pipelines = planned(trials(config, tokens))
-        check_options([stage for stages in pipelines.values() for stage in stages])
-        for stage in (stage for stages in pipelines.values() for stage in stages):
-            run_as_it_fits(stage, group_of(config, pipelines))
-        configs, budget = match_seconds(config, pipelines)
-    else:
-        configs, budget = match(config, tokens)
-    if budget:
-        say(describe(config, configs, budget))
-    return configs, budget
 
 
 def group_of(config: dict[str, Any], pipelines: dict[str, list[Planned]]) -> str:

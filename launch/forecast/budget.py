@@ -1,13 +1,10 @@
 """Matched budgets: every pipeline of a job is trained to what one of them spends as configured.
 
-Held equal are pairs, tokens, FLOPs or device-seconds. The pipeline that sets the budget trains as configured; of the
-others the last stage alone gets other `max_steps`, so that earlier stages are still shared. Pairs, tokens and FLOPs
-follow from the prepared pairs. Device-seconds are measured: first the pipeline that sets the budget is trained, and a
-tenth of each other one's last stage, which is an ordinary stage with a directory of its own. What is decided follows
-from their records alone, so the same command finds the same stages again.
+Held equal are pairs, tokens or FLOPs, which are computed from the prepared pairs. The pipeline that sets the budget
+trains as configured; of the others the last stage alone gets another `max_steps`, so that earlier stages are still
+shared. Seconds are not held equal: they depend on the machine's load, and would have to be measured by training.
 """
 
-import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +12,10 @@ from typing import Any
 
 from launch.config.shape import shape_of
 from launch.forecast.cost import Tokens, flops, work
-from launch.stages.digest import Planned
-from recipes.config import UserError, read_json
+from recipes.config import UserError
 
-KINDS = {"pairs": "pairs", "tokens": "tokens", "flops": "FLOPs", "seconds": "device-seconds"}
+KINDS = {"pairs": "pairs", "tokens": "tokens", "flops": "FLOPs"}
 MOST = 10**8  # updates
-TIMED = 20  # updates at least: the first ones are slow
 Configs = dict[str, dict[str, Any]]  # of each pipeline
 
 
@@ -34,12 +29,12 @@ class Budget:
 
     def describe(self) -> str:
         """Say it in words."""
-        amount = f"{self.amount:.3g}" if self.held in ("flops", "seconds") else f"{self.amount:,.0f}"
+        amount = f"{self.amount:.3g}" if self.held == "flops" else f"{self.amount:,.0f}"
         return f"the {amount} {KINDS[self.held]} of {self.of}"
 
 
 def match(config: dict[str, Any], tokens: Tokens) -> tuple[Configs, Budget | None]:
-    """Return each pipeline's configuration, and the budget that they share: of pairs, tokens or FLOPs, or none.
+    """Return each pipeline's configuration, and the budget that they share: or none.
 
     Raises:
         UserError: a pipeline would spend all of it before its last stage, or the model's shape is not known.
@@ -59,44 +54,6 @@ def match(config: dict[str, Any], tokens: Tokens) -> tuple[Configs, Budget | Non
         as_configured = updates == work(config, last, tokens).updates
         configs[name] = config if as_configured else with_updates(config, last, updates)
     return configs, budget
-
-
-def trials(config: dict[str, Any], tokens: Tokens) -> Configs:
-    """Return what trains first under a budget of device-seconds: its setter, and a tenth of the others' last stages.
-
-    Of a pipeline that the setter begins with, such as SFT alone, all is trained and timed already.
-    """
-    of = setter(config)
-    configs = {of: config}
-    for name, stages in others(config).items():
-        updates = max(TIMED, math.ceil(work(config, stages[-1], tokens).updates / 10))
-        begins = config["pipelines"][of][: len(stages)] == stages
-        configs[name] = config if begins else with_updates(config, stages[-1], updates)
-    return configs
-
-
-def match_seconds(config: dict[str, Any], trained: dict[str, list[Planned]]) -> tuple[Configs, Budget]:
-    """Return each pipeline's configuration, and the budget that they share; `trained` are the trials' stages.
-
-    Raises:
-        UserError: a pipeline would spend all of it before its last stage.
-    """
-    of = setter(config)
-    budget = Budget("seconds", of, sum(read_record(stage)["device_seconds"] for stage in trained[of]))
-    configs = {of: config}
-    for name, (*earlier, last) in trained.items():
-        if name != of:
-            timed = read_record(last)
-            rate = timed["device_seconds"] / timed["updates"]
-            left = budget.amount - sum(read_record(stage)["device_seconds"] for stage in earlier)
-            stage = config["pipelines"][name][-1]
-            configs[name] = with_updates(config, stage, nearest(left, rate.__mul__, name, budget))
-    return configs, budget
-
-
-def read_record(stage: Planned) -> dict[str, Any]:
-    """Return a finished stage's record."""
-    return read_json(stage.directory / "record.json")
 
 
 def describe(config: dict[str, Any], configs: Configs, budget: Budget) -> str:
@@ -180,13 +137,16 @@ def refuse_unknown_costs(config: dict[str, Any]) -> None:
     Raises:
         UserError: RLOO samples, or an engine pads.
     """
-    kind, known = config["budget"], "or budget=seconds, which is measured"
+    kind = config["budget"]
     for name, stages in config["pipelines"].items():
         if "rloo" in stages and kind in ("tokens", "flops"):
             raise UserError(
-                f"budget={kind}: what rloo samples is not known before it has trained: leave {name} out, {known}"
+                f"budget={kind}: what rloo samples is not known before it has trained: leave {name} out, "
+                "or use budget=pairs"
             )
         for stage in stages:
             if kind == "flops" and config[stage].get("engine") != "packed":
-                mend = f"use {stage}.engine=packed" if "engine" in config[stage] else f"leave {name} out"
-                raise UserError(f"budget=flops: what {stage} pads is not known before it has trained: {mend}, {known}")
+                fix = f"use {stage}.engine=packed" if "engine" in config[stage] else f"leave {name} out"
+                raise UserError(
+                    f"budget=flops: what {stage} pads is not known before it has trained: {fix}, or use budget=pairs"
+                )
