@@ -70,7 +70,7 @@ def elsewhere(directory: Path) -> int:
     Raises:
         UserError: the jobs name several launchers.
     """
-    names = {config["launcher"]["name"] for config in queue.values()}
+    names = {config.launcher.name for config in queue.values()}
     if len(names) > 1:
         raise UserError(f"launcher={','.join(sorted(names))}: all jobs of a sweep have one launcher")
     if names == {"local"}:

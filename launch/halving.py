@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -26,7 +26,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from launch.config.errors import CRASH, INTERRUPTED, USER, explain
-from launch.config.schema import mixture, register, resolve, session
+from launch.config.schema import Config, mixture, register, resolve, session
 from launch.config.trust import refuse_words
 from launch.executors.job import run_job
 from launch.executors.local import run_queue
@@ -101,9 +101,9 @@ def find_session(fixed: list[str], setting: Words) -> Path:
         UserError: it has several pipelines, or its jobs run elsewhere.
     """
     config = resolve(compose("config", [*fixed, *setting]))
-    if config["launcher"]["name"] != "local" or len(config["pipelines"]) != 1:
+    if config.launcher.name != "local" or len(config.pipelines) != 1:
         raise UserError("halving compares settings of one pipeline, by jobs on this machine: launcher=local")
-    return Path(session(config["runs"], config["session"], False))
+    return Path(session(config.runs, config.session, False))
 
 
 def score(directory: Path) -> float:
@@ -128,16 +128,16 @@ def settings_of(words: list[str]) -> tuple[list[str], list[Words]]:
     return [str(word.input_line) for word in parsed if not word.is_sweep_override()], list(product(*choices))
 
 
-def shortened(config: dict[str, Any], setting: Words, share: float) -> list[str]:
+def shortened(config: Config, setting: Words, share: float) -> list[str]:
     """Return the options that train for a share of the length: of the stages that a setting's options belong to.
 
     A stage before them, such as the SFT under a sweep of DPO, is the same in all rungs; without such options it is all.
     """
-    (stages,) = config["pipelines"].values()
+    (stages,) = config.pipelines.values()
     own = [stage for stage in stages if any(word.startswith(f"{stage}.") for word in setting)] or stages
     words = []
     for stage in own if share < 1 else ():
-        steps, epochs = config[stage]["max_steps"], config[stage]["num_train_epochs"]
+        steps, epochs = config.options[stage]["max_steps"], config.options[stage]["num_train_epochs"]
         longer = steps > 0
         name, value = ("max_steps", max(1, round(steps * share))) if longer else ("num_train_epochs", epochs * share)
         words.append(f"{stage}.{name}={value}")

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
-from launch.config.schema import Config, Launcher
+from launch.config.schema import Launcher, Root
 from launch.config.trl_options import STAGES, trl_options
 from recipes.profiles import Dataset, Estimate, Hardware, Model, Policies
 
@@ -21,7 +21,7 @@ Profiles in `conf/` set other values than these defaults; `python -m launch --cf
 def reference() -> str:
     """Return the reference as Markdown."""
     options = trl_options()
-    parts = [HEAD, section("The experiment", "", own(Config))]
+    parts = [HEAD, section("The experiment", "", own(Root))]
     parts.append(section("Data set", "dataset.", own(Dataset)))
     parts.append(section("Data set: what becomes of a row with a finding", "dataset.policies.", own(Policies)))
     parts.append(section("Data set: what `make plan` reckons with", "dataset.estimate.", own(Estimate)))
@@ -40,7 +40,7 @@ def own(source: type) -> list[tuple[str, str, str]]:
     """Return (name, type, default) of our own options."""
     rows = []
     for option in dataclasses.fields(source):
-        if option.name in (*STAGES, "model", "dataset", "hardware", "launcher", "policies", "estimate"):
+        if option.name in ("dataset", "hardware", "launcher", "policies", "estimate"):
             continue
         kind = option.type if isinstance(option.type, str) else getattr(option.type, "__name__", str(option.type))
         if kind in ("dict", "list") or "|" in str(option.type):

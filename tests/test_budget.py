@@ -1,18 +1,20 @@
 """Matched budgets: what is held equal is equal to half an update, the rest is said, and nothing is trained twice."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from door import launch, record, stages
 
+from launch.config.schema import Config
 from launch.forecast.budget import match, refuse_budget, spends, with_updates
 from launch.forecast.cost import Tokens, work
 from launch.plan import main
 from recipes.config import UserError, read_json
 
-Compose = Callable[..., dict[str, Any]]
+Compose = Callable[..., Config]
 Words = Callable[..., list[str]]
 TOKENS = Tokens(6410, 100, 200, 150, "made")  # the last update of an epoch is a small one
 CARD = ("model=phi-3-mini", "hardware=1x24gb", "tuning=lora", "pipeline=compare", "batch_size=64")
@@ -25,30 +27,34 @@ def config(compose: Compose) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["pairs", "tokens", "flops"])
-def test_the_last_stages_spend_what_is_left_to_half_an_update(config: dict[str, Any], kind: str) -> None:
+def test_the_last_stages_spend_what_is_left_to_half_an_update(config: Config, kind: str) -> None:
     for of in ("dpo", "orpo"):
-        config = {**config, "budget": kind, "budget_of": of}
+        config = replace(config, budget=kind, budget_of=of)
         configs, budget = match(config, TOKENS)
         assert budget and configs[of] is config
-        for name, (*earlier, last) in config["pipelines"].items():
-            assert all(configs[name][stage] is config[stage] for stage in earlier), "earlier stages are shared"
+        for name, (*earlier, last) in config.pipelines.items():
+            assert all(configs[name].options[stage] is config.options[stage] for stage in earlier), (
+                "earlier stages are shared"
+            )
             one, two = (spends(with_updates(config, last, updates), last, TOKENS) for updates in (1, 2))
             spent = sum(spends(configs[name], stage, TOKENS) for stage in (*earlier, last))
             assert abs(spent - budget.amount) <= (two - one) / 2 * (1 + 1e-9)
 
 
-def test_an_epochs_last_update_has_the_pairs_that_are_left(config: dict[str, Any]) -> None:
+def test_an_epochs_last_update_has_the_pairs_that_are_left(config: Config) -> None:
     done = [work(with_updates(config, "orpo", updates), "orpo", TOKENS) for updates in (1, 100, 101, 102, 303)]
     assert [found.pairs for found in done] == [64, 6400, 6410, 6474, 3 * 6410]
     assert done[2].tokens == 6410 * (2 * 100 + 200 + 150) and done[2].computed == 6410 * (100 + 200 + 150)
     assert work(config, "orpo", TOKENS) == done[-1]
 
 
-def test_an_equal_number_of_updates_is_the_same_training(config: dict[str, Any]) -> None:
-    config = {**config, "orpo": {**config["orpo"], "num_train_epochs": 2}, "budget": "pairs"}
+def test_an_equal_number_of_updates_is_the_same_training(config: Config) -> None:
+    two = config.options["orpo"] | {"num_train_epochs": 2}
+    config = replace(config, options=config.options | {"orpo": two}, budget="pairs")
     assert match(config, TOKENS)[0]["orpo"] is config, "as many pairs as an epoch of SFT and one of DPO"
 
 
+PADDED = {"sft": {"engine": "packed"}, "dpo": {"engine": "stock"}}
 RLHF = {"dpo": ["sft", "dpo"], "rlhf": ["sft", "reward", "rloo"]}
 REFUSED = [
     ({"budget": "epochs"}, "", "it can be pairs, tokens, flops, or null"),
@@ -56,7 +62,7 @@ REFUSED = [
     ({"budget_of": "rlhf"}, "", "trains the pipelines sft, dpo, orpo"),
     ({"pipelines": {"orpo": ["orpo"]}}, "", "trains orpo alone"),
     ({"pipelines": RLHF}, "", "what rloo samples is not known before it has trained: leave rlhf out"),
-    ({"dpo": {"engine": "stock"}}, "", "what dpo pads is not known before it has trained: use dpo.engine=packed"),
+    ({"options": PADDED}, "", "what dpo pads is not known before it has trained: use dpo.engine=packed"),
     ({"pipelines": {"dpo": ["sft", "dpo"], "more": ["orpo", "orpo"]}}, "", "pipelines.more has orpo twice"),
     ({}, "orpo.max_steps=9", "budget=flops sets the updates of orpo"),
     ({}, "orpo.num_train_epochs=9", "budget=flops sets the updates of orpo"),
@@ -64,9 +70,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("changed", "word", "said"), REFUSED)
-def test_a_budget_that_cannot_be_held_is_refused(config: dict[str, Any], changed: Any, word: str, said: str) -> None:
+def test_a_budget_that_cannot_be_held_is_refused(config: Config, changed: Any, word: str, said: str) -> None:
     with pytest.raises(UserError) as found:
-        refuse_budget(config | changed, [word])
+        refuse_budget(replace(config, **changed), [word])
     assert said in str(found.value) and "\n" not in str(found.value)
 
 
@@ -78,8 +84,8 @@ def test_a_plan_shows_the_matched_updates_and_refuses_as_a_launch(capsys: pytest
     assert capsys.readouterr().out.startswith("error: orpo.max_steps=9 would do nothing")
 
 
-def test_too_small_a_budget_is_refused(config: dict[str, Any]) -> None:
-    config = {**with_updates(config, "orpo", 1), "budget_of": "orpo"}
+def test_too_small_a_budget_is_refused(config: Config) -> None:
+    config = replace(with_updates(config, "orpo", 1), budget_of="orpo")
     with pytest.raises(UserError, match=r"pipelines.dpo would spend .* FLOPs of orpo before its last stage"):
         match(config, TOKENS)
 

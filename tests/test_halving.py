@@ -4,16 +4,16 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from door import record, run, stages
 
+from launch.config.schema import Config
 from launch.halving import halve, settings_of, shortened
 from launch.stages.command import module
 from recipes.config import UserError
 
-Compose = Callable[..., dict[str, Any]]
+Compose = Callable[..., Config]
 
 
 def test_the_better_half_goes_on_with_twice_the_budget() -> None:

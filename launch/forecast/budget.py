@@ -7,16 +7,16 @@ shared. Seconds are not held equal: they depend on the machine's load, and would
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
+from launch.config.schema import Config
 from launch.config.shape import shape_of
 from launch.forecast.cost import Tokens, flops, work
 from recipes.config import UserError
 
 KINDS = {"pairs": "pairs", "tokens": "tokens", "flops": "FLOPs"}
 MOST = 10**8  # updates
-Configs = dict[str, dict[str, Any]]  # of each pipeline
+Configs = dict[str, Config]  # of each pipeline
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Budget:
         return f"the {amount} {KINDS[self.held]} of {self.of}"
 
 
-def match(config: dict[str, Any], tokens: Tokens) -> tuple[Configs, Budget | None]:
+def match(config: Config, tokens: Tokens) -> tuple[Configs, Budget | None]:
     """Return each pipeline's configuration, and the budget that they share: or none.
 
     Raises:
         UserError: a pipeline would spend all of it before its last stage, or the model's shape is not known.
     """
-    if config["budget"] is None:
-        return dict.fromkeys(config["pipelines"], config), None
+    if config.budget is None:
+        return dict.fromkeys(config.pipelines, config), None
     of = setter(config)
-    budget = Budget(config["budget"], of, sum(spends(config, stage, tokens) for stage in config["pipelines"][of]))
+    budget = Budget(config.budget, of, sum(spends(config, stage, tokens) for stage in config.pipelines[of]))
     configs = {of: config}
     for name, (*earlier, last) in others(config).items():
 
@@ -56,35 +56,35 @@ def match(config: dict[str, Any], tokens: Tokens) -> tuple[Configs, Budget | Non
     return configs, budget
 
 
-def describe(config: dict[str, Any], configs: Configs, budget: Budget) -> str:
+def describe(config: Config, configs: Configs, budget: Budget) -> str:
     """Say in one line what is held equal, and for how many updates the last stages train therefore."""
-    steps = {name: configs[name][stages[-1]]["max_steps"] for name, stages in others(config).items()}
+    steps = {name: configs[name].options[stages[-1]]["max_steps"] for name, stages in others(config).items()}
     said = [f"{name} {found:,} updates" if found > 0 else f"{name} as configured" for name, found in steps.items()]
     return f"budget: {budget.describe()}; last stages: {', '.join(said)}"
 
 
-def setter(config: dict[str, Any]) -> str:
+def setter(config: Config) -> str:
     """Return the pipeline that sets the budget: the one named, else the first of those with the most stages."""
-    pipelines = config["pipelines"]
-    return config["budget_of"] or max(pipelines, key=lambda name: len(pipelines[name]))
+    pipelines = config.pipelines
+    return config.budget_of or max(pipelines, key=lambda name: len(pipelines[name]))
 
 
-def others(config: dict[str, Any]) -> dict[str, list[str]]:
+def others(config: Config) -> dict[str, list[str]]:
     """Return the pipelines that are trained to another one's budget."""
-    return {name: stages for name, stages in config["pipelines"].items() if name != setter(config)}
+    return {name: stages for name, stages in config.pipelines.items() if name != setter(config)}
 
 
-def with_updates(config: dict[str, Any], stage: str, updates: int) -> dict[str, Any]:
+def with_updates(config: Config, stage: str, updates: int) -> Config:
     """Return a configuration that trains a stage for this many updates; its learning-rate schedule follows."""
-    return {**config, stage: {**config[stage], "max_steps": updates}}
+    return replace(config, options=config.options | {stage: config.options[stage] | {"max_steps": updates}})
 
 
-def spends(config: dict[str, Any], stage: str, tokens: Tokens) -> float:
+def spends(config: Config, stage: str, tokens: Tokens) -> float:
     """Return what one stage spends of what the budget counts."""
-    if config["budget"] == "flops":
-        return flops(config, stage, shape_of(config["model"]), tokens)
+    if config.budget == "flops":
+        return flops(config, stage, shape_of(config.model), tokens)
     done = work(config, stage, tokens)
-    return done.tokens if config["budget"] == "tokens" else done.pairs
+    return done.tokens if config.budget == "tokens" else done.pairs
 
 
 def nearest(left: float, of_updates: Callable[[int], float], name: str, budget: Budget) -> int:
@@ -102,21 +102,21 @@ def nearest(left: float, of_updates: Callable[[int], float], name: str, budget: 
     return min(above - 1, above, key=lambda updates: abs(of_updates(updates) - left))
 
 
-def refuse_budget(config: dict[str, Any], overrides: list[str]) -> None:
+def refuse_budget(config: Config, overrides: list[str]) -> None:
     """Refuse a budget that cannot be held, and options that would do nothing under it.
 
     Raises:
         UserError: naming the option and what may stand there.
     """
-    kind, pipelines = config["budget"], config["pipelines"]
+    kind, pipelines = config.budget, config.pipelines
     if kind is None:
-        if config["budget_of"] is not None:
-            raise UserError(f"budget_of={config['budget_of']} would do nothing: add budget=flops, or leave it out")
+        if config.budget_of is not None:
+            raise UserError(f"budget_of={config.budget_of} would do nothing: add budget=flops, or leave it out")
         return
     if kind not in KINDS:
         raise UserError(f"budget={kind}: it can be {', '.join(KINDS)}, or null: nothing is held equal")
     if setter(config) not in pipelines:
-        raise UserError(f"budget_of={config['budget_of']}: this job trains the pipelines {', '.join(pipelines)}")
+        raise UserError(f"budget_of={config.budget_of}: this job trains the pipelines {', '.join(pipelines)}")
     if len(pipelines) == 1:
         raise UserError(f"budget={kind} holds pipelines equal, and this job trains {setter(config)} alone: add another")
     for name, (*earlier, last) in others(config).items():
@@ -131,22 +131,22 @@ def refuse_budget(config: dict[str, Any], overrides: list[str]) -> None:
             raise UserError(f"{word} would do nothing: budget={kind} sets the updates of {stage}; leave it out")
 
 
-def refuse_unknown_costs(config: dict[str, Any]) -> None:
+def refuse_unknown_costs(config: Config) -> None:
     """Refuse a budget of what is not known before the training.
 
     Raises:
         UserError: RLOO samples, or an engine pads.
     """
-    kind = config["budget"]
-    for name, stages in config["pipelines"].items():
+    kind = config.budget
+    for name, stages in config.pipelines.items():
         if "rloo" in stages and kind in ("tokens", "flops"):
             raise UserError(
                 f"budget={kind}: what rloo samples is not known before it has trained: leave {name} out, "
                 "or use budget=pairs"
             )
         for stage in stages:
-            if kind == "flops" and config[stage].get("engine") != "packed":
-                fix = f"use {stage}.engine=packed" if "engine" in config[stage] else f"leave {name} out"
+            if kind == "flops" and config.options[stage].get("engine") != "packed":
+                fix = f"use {stage}.engine=packed" if "engine" in config.options[stage] else f"leave {name} out"
                 raise UserError(
                     f"budget=flops: what {stage} pads is not known before it has trained: {fix}, or use budget=pairs"
                 )
