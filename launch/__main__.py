@@ -17,10 +17,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.config.errors import CRASH, INTERRUPTED, USER, explain
 from launch.config.machine import gpu_memories
-from launch.config.schema import mixture, register, sessions
+from launch.config.schema import mixture, register
+from launch.config.session import Session
+from launch.config.sweep import swept
 from launch.config.trust import refuse_words
 from launch.executors.job import HERE, run_job, train_pipelines
-from launch.executors.queue import hand_over, queue
+from launch.executors.queue import Queue, hand_over
 from launch.executors.report import print_table, report
 from launch.stages.command import module
 from launch.stages.processes import Forked, finish, start, warm_up
@@ -29,13 +31,15 @@ from recipes.config import UserError
 from recipes.system.processes import interrupt_on_signals
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
-def job(config: DictConfig) -> None:
-    """Run one job, or leave it for a cluster to run; what became of it is in its directory."""
+def run_or_hand_over(config: DictConfig, queue: Queue) -> None:
+    """Run one job, or put it into `queue` for others to run; what became of it is in its directory."""
     hydra_config = HydraConfig.get()
     directory = Path(hydra_config.runtime.output_dir)
-    train = train_pipelines if config.launcher.name == HERE else partial(hand_over, directory=directory)
-    run_job(config, list(hydra_config.overrides.task), directory, train)
+    train = train_pipelines
+    if config.launcher.name != HERE:
+        train = partial(hand_over, directory=directory, queue=queue)
+    profile = [f"{name}={values}" for name, values in (hydra_config.sweeper.get("params") or {}).items()]  # conf/sweep
+    run_job(config, list(hydra_config.overrides.task), directory, train, swept([*profile, *sys.argv[1:]]))
 
 
 def main() -> int:
@@ -47,13 +51,19 @@ def main() -> int:
         warm_up()
     sys.argv = [part for word in sys.argv for part in mixture(word)]
     interrupt_on_signals()
-    register()
+    session, queue = Session(), Queue()
+    register(session)
+
+    @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+    def job(config: DictConfig) -> None:
+        run_or_hand_over(config, queue)
+
     try:
         refuse_words(sys.argv[1:])
         job()
-        if queue:
-            return elsewhere(sessions[0])
-        return report(sessions[0], evaluate) if sessions else 0
+        if session.directory is None:  # Hydra printed what was asked for, and ran no job
+            return 0
+        return elsewhere(session.directory, queue) if queue else report(session.directory, evaluate)
     except (HydraException, OmegaConfBaseException, UserError) as error:
         console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
         return USER
@@ -64,7 +74,7 @@ def main() -> int:
         return INTERRUPTED
 
 
-def elsewhere(directory: Path) -> int:
+def elsewhere(directory: Path, queue: Queue) -> int:
     """Have other processes run a session's jobs, which evaluate what they train; return the exit status.
 
     Raises:

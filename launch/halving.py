@@ -26,11 +26,13 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from launch.config.errors import CRASH, INTERRUPTED, USER, explain
-from launch.config.schema import Config, mixture, register, resolve, session
+from launch.config.schema import Config, mixture, register, resolve
+from launch.config.session import Session
+from launch.config.sweep import swept
 from launch.config.trust import refuse_words
 from launch.executors.job import run_job
 from launch.executors.local import run_queue
-from launch.executors.queue import hand_over, queue
+from launch.executors.queue import Queue, hand_over
 from launch.executors.report import print_table, report
 from launch.stages.command import module
 from launch.stages.run import console
@@ -68,6 +70,7 @@ class Search:
     """The jobs of a search, all of one session."""
 
     fixed: list[str]  # the options that all jobs share
+    swept: list[str]  # the options in which they differ
     session: Path
     jobs: int = 0
 
@@ -78,32 +81,33 @@ class Search:
             UserError: a setting cannot be composed, or jobs cannot run here.
             KeyboardInterrupt: the user stopped it; jobs that ran have written a checkpoint.
         """
-        directories = [self.prepare(setting, share) for setting in settings]
-        ready = {directory: queue[directory] for directory in directories if directory in queue}
-        if ready:
-            run_queue(self.session, ready)
+        queue = Queue()
+        directories = [self.prepare(setting, share, queue) for setting in settings]
+        if queue:
+            run_queue(self.session, queue)
         return [score(directory) for directory in directories]
 
-    def prepare(self, setting: Words, share: float) -> Path:
-        """Leave a setting's job in a directory of the session, for `run_queue`; one that is refused says so there."""
+    def prepare(self, setting: Words, share: float, queue: Queue) -> Path:
+        """Put a setting's job into `queue`, and return its directory; where it is refused, that says so."""
         words = [*self.fixed, *setting]
         words += shortened(resolve(compose("config", words)), setting, share)
         directory = self.session / str(self.jobs)
         self.jobs += 1
-        run_job(compose("config", words), words, directory, partial(hand_over, directory=directory))
+        leave = partial(hand_over, directory=directory, queue=queue)
+        run_job(compose("config", words), words, directory, leave, self.swept)
         return directory
 
 
-def find_session(fixed: list[str], setting: Words) -> Path:
-    """Return the directory of this search, once its first setting is known to compose.
+def find_session(words: list[str]) -> Path:
+    """Return the directory of a search; its first setting's words are given, which must compose.
 
     Raises:
         UserError: it has several pipelines, or its jobs run elsewhere.
     """
-    config = resolve(compose("config", [*fixed, *setting]))
+    config = resolve(compose("config", words))
     if config.launcher.name != "local" or len(config.pipelines) != 1:
         raise UserError("halving compares settings of one pipeline, by jobs on this machine: launcher=local")
-    return Path(session(config.runs, config.session, False))
+    return Path(Session().place(config.runs, config.session, dry_run=False))
 
 
 def score(directory: Path) -> float:
@@ -121,10 +125,10 @@ def settings_of(words: list[str]) -> tuple[list[str], list[Words]]:
         UserError: nothing is swept, or seeds are.
     """
     parsed = OverridesParser.create().parse_overrides(words)
-    swept = [word for word in parsed if word.is_sweep_override()]
-    if not swept or any(word.key_or_group == "seed" for word in swept):
+    several = [word for word in parsed if word.is_sweep_override()]
+    if not several or any(word.key_or_group == "seed" for word in several):
         raise UserError("halving needs options with several values, such as orpo.beta=0.1,0.2; seeds are no setting")
-    choices = [[f"{word.get_key_element()}={value}" for value in word.sweep_string_iterator()] for word in swept]
+    choices = [[f"{word.get_key_element()}={value}" for value in word.sweep_string_iterator()] for word in several]
     return [str(word.input_line) for word in parsed if not word.is_sweep_override()], list(product(*choices))
 
 
@@ -168,7 +172,7 @@ def main(words: list[str]) -> int:
         factor, rungs, words = own_words(words)
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             fixed, settings = settings_of(words)
-            search = Search(fixed, find_session(fixed, settings[0]))
+            search = Search(fixed, swept(words), find_session([*fixed, *settings[0]]))
             best = halve(settings, factor, rungs, search.train)
     except (HydraException, OmegaConfBaseException, UserError) as error:
         console.print(f"error: {explain(error)}", style="red", soft_wrap=True)

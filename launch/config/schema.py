@@ -4,10 +4,7 @@ A typo and a wrong type are thereby errors at composition.
 """
 
 import dataclasses
-import os
-import re
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import reduce
 from operator import getitem, mul
 from pathlib import Path
@@ -18,11 +15,10 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from launch.config.machine import detect
 from launch.config.parallelism import shared
+from launch.config.session import Session
 from launch.config.trl_options import STAGES, TYPES, trl_options
 from recipes.config import UserError
 from recipes.profiles import Dataset, Estimate, Hardware, Model, Policies
-
-sessions: list[Path] = []  # this invocation's directory, once Hydra has asked for it
 
 
 @dataclass
@@ -123,25 +119,6 @@ def node(name: str, options: dict[str, list[Any]], base: type = object) -> type:
     return dataclasses.make_dataclass(name, fields, bases=(base,), init=False, repr=False, eq=False)
 
 
-def session(runs: str, name: str | None, dry_run: bool) -> str:
-    """Return the directory of this invocation of the launcher; the same one for all its jobs.
-
-    A session that is named may have been there before: what it said of its jobs is taken away, and said again. A dry
-    run has one of its own, which is removed.
-
-    Raises:
-        UserError: the name could leave `runs/`.
-    """
-    if not sessions:
-        if name is not None and not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
-            raise UserError(f"session={name}: use letters, digits, '.', '_', '+' and '-', a letter or digit first")
-        name = (None if dry_run else name) or f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
-        sessions.append(Path(runs, "_sessions", name).expanduser())
-        for old in sessions[0].glob("*/job.json"):
-            old.unlink()
-    return str(sessions[0])
-
-
 def accumulate(batch_size: int, per_device: int, processes: int) -> int:
     """Return how many micro-batches make one update.
 
@@ -184,8 +161,8 @@ def _names(source: type) -> set[str]:
     return {option.name for option in dataclasses.fields(source)}
 
 
-def register() -> None:
-    """Put the schema, TRL's options and the detected machine where `conf/` finds them."""
+def register(session: Session | None = None) -> None:
+    """Put the schema, TRL's options, the detected machine and this invocation's session where `conf/` finds them."""
     options = trl_options()
     store = ConfigStore.instance()
     model = node("Model", options["model"], Model)
@@ -198,7 +175,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("accumulate", accumulate, replace=True)
     OmegaConf.register_new_resolver("times", mul, replace=True)
     OmegaConf.register_new_resolver("shared", shared, replace=True)
-    OmegaConf.register_new_resolver("session", session, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("session", (session or Session()).place, use_cache=True, replace=True)
 
 
 def mixture(word: str) -> list[str]:

@@ -14,6 +14,7 @@ from launch.config.checks import refuse_unused, refuse_useless
 from launch.config.errors import CRASH, INTERRUPTED, USER, explain
 from launch.config.parallelism import check_installed
 from launch.config.schema import Config, resolve
+from launch.config.sweep import setting
 from launch.config.trust import unpinned
 from launch.forecast.budget import Budget, describe, match, refuse_budget
 from launch.forecast.cost import counted
@@ -37,6 +38,7 @@ class Outcome:
     """What became of a job; kept as `job.json` in its directory under runs/_sessions, for tables to read."""
 
     overrides: list[str]  # of the command line, without the seed
+    setting: dict[str, Any] = field(default_factory=dict)  # this job's values of what the command line sweeps
     seed: int = 0
     model: str = ""
     dataset: str = ""
@@ -70,8 +72,11 @@ def run_job(
     overrides: list[str],
     directory: Path,
     train: Callable[[Config, Outcome], None],
+    names: list[str],
 ) -> None:
     """Have `train` train every pipeline of `composed`, and leave the outcome as `directory`/job.json.
+
+    `names` are the options that the command line sweeps.
 
     A pipeline that fails does not keep the others from their turn, nor a job the other jobs of a sweep.
     """
@@ -79,6 +84,7 @@ def run_job(
     with kept(outcome, directory):
         config = resolve(composed)
         outcome.describe(config)
+        outcome.setting = setting(composed, overrides, names)
         refuse_useless(config)
         refuse_unused(config, overrides)
         refuse_budget(config, overrides)

@@ -19,6 +19,7 @@ from launch.config.errors import CRASH
 from launch.config.machine import gpu_memories
 from launch.config.schema import Config
 from launch.executors.job import Outcome, keep
+from launch.executors.queue import Queue
 from launch.executors.report import fill_table
 from launch.executors.shared import shared_rounds
 from launch.stages.command import module
@@ -61,7 +62,7 @@ class Devices:
             self.returned.wait_for(lambda: not self.borrowers)
 
 
-def run_queue(session: Path, queue: dict[Path, Config]) -> bool:
+def run_queue(session: Path, queue: Queue) -> bool:
     """Run a session's jobs to their end; return that there were any.
 
     Raises:

@@ -9,11 +9,11 @@ from launch.config.schema import Config
 from launch.executors.job import Outcome, keep, kept, train_pipelines
 from recipes.config import FORMAT, read_config, read_json, write_config
 
-queue: dict[Path, Config] = {}  # this invocation's jobs: directory -> configuration
+Queue = dict[Path, Config]  # jobs for other processes: directory -> configuration
 
 
-def hand_over(config: Config, _: Outcome, directory: Path) -> None:
-    """Leave a job's configuration in its directory, for another process to `take_over`."""
+def hand_over(config: Config, _: Outcome, directory: Path, queue: Queue) -> None:
+    """Leave a job's configuration in its directory, for another process to `take_over`, and add it to `queue`."""
     leave(config, directory)
     queue[directory] = config
 

@@ -10,25 +10,25 @@ from pathlib import Path
 
 from launch.config.schema import Config
 from launch.executors.job import Outcome, keep
-from launch.executors.queue import leave
+from launch.executors.queue import Queue, leave
 from launch.stages.digest import Start, digest, plan
 
 FOLDER = "shared"  # of a session
 
 
-def shared_rounds(session: Path, queue: dict[Path, Config]) -> list[dict[Path, Config]]:
+def shared_rounds(session: Path, queue: Queue) -> list[Queue]:
     """Leave a job for every stage that several jobs of a session would train; return directory -> configuration.
 
     They come in rounds, each to begin when the one before has ended, as a stage starts from the one before it.
     """
     shutil.rmtree(session / FOLDER, ignore_errors=True)  # of an earlier session of this name
-    rounds: list[dict[Path, Config]] = []
+    rounds: list[Queue] = []
     for configs in by_depth(list(queue.values())):
         rounds.append({})
         for number, config in enumerate(configs):
             ((*_, stage),) = config.pipelines.values()
             directory = session / FOLDER / f"{len(rounds)}-{stage}-{number}"
-            outcome = Outcome([], config.seed)
+            outcome = Outcome([], seed=config.seed)
             outcome.describe(config)
             leave(config, directory)
             keep(outcome, directory)

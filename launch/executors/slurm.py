@@ -20,6 +20,7 @@ from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string  # a dry run
 from launch.config.errors import CRASH
 from launch.config.schema import Config, Launcher
 from launch.executors.job import Outcome, keep
+from launch.executors.queue import Queue
 from launch.executors.report import fill_table
 from launch.executors.shared import shared_rounds
 from launch.executors.worker import work
@@ -54,7 +55,7 @@ def demands(launcher: Launcher, hardware: Hardware) -> dict[str, Any]:
     return {"wckey": None, **{name: value for name, value in asked.items() if value is not None}}
 
 
-def run_queue(session: Path, queue: dict[Path, Config]) -> bool:
+def run_queue(session: Path, queue: Queue) -> bool:
     """Hand over a session's jobs and wait for their end; return whether there were any: a dry run hands none over.
 
     Raises:
@@ -82,7 +83,7 @@ def run_queue(session: Path, queue: dict[Path, Config]) -> bool:
     return bool(jobs)
 
 
-def hand_in(queue: dict[Path, Config], folder: Path, before: list[str]) -> dict[str, Path]:
+def hand_in(queue: Queue, folder: Path, before: list[str]) -> dict[str, Path]:
     """Submit jobs that wait for the end of those `before`, or print their scripts; return job id -> directory.
 
     Raises:
