@@ -11,11 +11,9 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from launch.config.errors import CRASH, INTERRUPTED, USER, explain
+from launch.config.errors import explained
 from launch.config.machine import gpu_memories
 from launch.config.schema import mixture, register
 from launch.config.session import Session
@@ -26,52 +24,48 @@ from launch.executors.queue import Queue, hand_over
 from launch.executors.report import print_table, report
 from launch.stages.command import module
 from launch.stages.processes import Forked, finish, start, warm_up
-from launch.stages.run import console
 from recipes.config import UserError
-from recipes.system.processes import interrupt_on_signals
+from recipes.system.commands import console, run_command
+from recipes.system.errors import CRASH, INTERRUPTED, USER
 
 
-def run_or_hand_over(config: DictConfig, queue: Queue) -> None:
-    """Run one job, or put it into `queue` for others to run; what became of it is in its directory."""
+def run_or_hand_over(config: DictConfig, words: list[str], queue: Queue) -> None:
+    """Run one job of the command line `words`, or put it into `queue` for others to run; what became of it is in its directory."""
     hydra_config = HydraConfig.get()
     directory = Path(hydra_config.runtime.output_dir)
     train = train_pipelines
     if config.launcher.name != HERE:
         train = partial(hand_over, directory=directory, queue=queue)
     profile = [f"{name}={values}" for name, values in (hydra_config.sweeper.get("params") or {}).items()]  # conf/sweep
-    run_job(config, list(hydra_config.overrides.task), directory, train, swept([*profile, *sys.argv[1:]]))
+    run_job(config, list(hydra_config.overrides.task), directory, train, swept([*profile, *words]))
 
 
-def main() -> int:
-    """Run all jobs of the command line; return the exit status: 0, 1 crash, 2 wrong input, 130 interrupted."""
+def main(words: list[str]) -> int:
+    """Run all jobs of a command line; return the exit status: that of the job that went worst.
+
+    Raises:
+        UserError: a word is refused, or the configuration cannot be composed.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one line
-    if {"--cfg", "-c"} & set(sys.argv):  # of one job, every value in force
-        sys.argv = [word for word in sys.argv if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
-    elif not any(word.startswith("launcher=") and word != f"launcher={HERE}" for word in sys.argv):
+    if {"--cfg", "-c"} & set(words):  # of one job, every value in force
+        words = [word for word in words if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
+    elif not any(word.startswith("launcher=") and word != f"launcher={HERE}" for word in words):
         warm_up()
-    sys.argv = [part for word in sys.argv for part in mixture(word)]
-    interrupt_on_signals()
+    words = [part for word in words for part in mixture(word)]
     session, queue = Session(), Queue()
     register(session)
 
     @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
     def job(config: DictConfig) -> None:
-        run_or_hand_over(config, queue)
+        run_or_hand_over(config, words, queue)
 
-    try:
-        refuse_words(sys.argv[1:])
+    refuse_words(words)
+    sys.argv[1:] = words  # where Hydra reads them
+    with explained():
         job()
-        if session.directory is None:  # Hydra printed what was asked for, and ran no job
-            return 0
-        return elsewhere(session.directory, queue) if queue else report(session.directory, evaluate)
-    except (HydraException, OmegaConfBaseException, UserError) as error:
-        console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
-        return USER
-    except OSError as error:  # Hydra makes the session's directory, before any job can say what is wrong with it
-        console.print(f"error: {error.strerror or error}: {error.filename}", style="red", soft_wrap=True)
-        return USER
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    if session.directory is None:  # Hydra printed what was asked for, and ran no job
+        return 0
+    return elsewhere(session.directory, queue) if queue else report(session.directory, evaluate)
 
 
 def elsewhere(directory: Path, queue: Queue) -> int:
@@ -108,4 +102,4 @@ def evaluate(directory: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.console import Console
 
 from launch.stages.digest import digest
-from launch.stages.inspect import Subject, find_subject, run
+from launch.stages.inspect import Subject, find_subject
 from launch.stages.pairs import identity
-from launch.stages.run import console
+from recipes.system.commands import console, run_command
 
 WIDTH = 100
 
@@ -57,4 +57,4 @@ def page_path(subject: Subject) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(run(doctor))
+    sys.exit(run_command(doctor, sys.argv[1:]))

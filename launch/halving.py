@@ -22,10 +22,8 @@ from typing import TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
-from launch.config.errors import CRASH, INTERRUPTED, USER, explain
+from launch.config.errors import CONF, explained
 from launch.config.schema import Config, mixture, register, resolve
 from launch.config.session import Session
 from launch.config.sweep import swept
@@ -35,10 +33,9 @@ from launch.executors.local import run_queue
 from launch.executors.queue import Queue, hand_over
 from launch.executors.report import print_table, report
 from launch.stages.command import module
-from launch.stages.run import console
 from recipes.config import UserError, read_json
-from recipes.system.paths import ROOT
-from recipes.system.processes import interrupt_on_signals
+from recipes.system.commands import console, run_command
+from recipes.system.errors import CRASH
 
 Setting = TypeVar("Setting")
 Words = tuple[str, ...]  # of a setting: its own options
@@ -164,21 +161,19 @@ def own_words(words: list[str]) -> tuple[int, int, list[str]]:
 
 
 def main(words: list[str]) -> int:
-    """Search, print the table of all rungs and the best setting; return the exit status."""
-    interrupt_on_signals()
+    """Search, print the table of all rungs and the best setting; return the exit status: 0, 1 none could be trained.
+
+    Raises:
+        UserError: an option is wrong, or jobs cannot run here.
+        KeyboardInterrupt: the user stopped it, which has been said.
+    """
     register()
-    try:
-        refuse_words(words)
-        factor, rungs, words = own_words(words)
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            fixed, settings = settings_of(words)
-            search = Search(fixed, swept(words), find_session([*fixed, *settings[0]]))
-            best = halve(settings, factor, rungs, search.train)
-    except (HydraException, OmegaConfBaseException, UserError) as error:
-        console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
-        return USER
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    refuse_words(words)
+    factor, rungs, words = own_words(words)
+    with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
+        fixed, settings = settings_of(words)
+        search = Search(fixed, swept(words), find_session([*fixed, *settings[0]]))
+        best = halve(settings, factor, rungs, search.train)
     status = report(search.session, print_table)
     if best is None:
         console.print(f"none of {len(settings)} settings could be trained and measured", style="red")
@@ -189,4 +184,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -7,21 +7,19 @@ import sys
 from dataclasses import asdict
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
 from launch.config.checks import refuse_unused, refuse_useless
-from launch.config.errors import CONF, explain
+from launch.config.errors import CONF, explained
 from launch.config.schema import Config, register, resolve
 from launch.config.shape import parameters, shape_of
 from launch.config.trust import unpinned
 from launch.forecast.budget import Configs, describe, match, refuse_budget
 from launch.forecast.cost import LIBRARIES, Forecast, Tokens, forecast, tokens_of
 from launch.forecast.fit import fits, nearest, worst
-from recipes.config import UserError
 from recipes.profiles import Shape
+from recipes.system.commands import run_command
 
 console = Console(highlight=False, markup=False)
 
@@ -32,7 +30,7 @@ def composed(words: list[str]) -> Config:
     Raises:
         UserError: a launch with them would be refused.
     """
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
         config = resolve(compose("config", words))
     refuse_useless(config)
     refuse_unused(config, words)
@@ -113,15 +111,19 @@ def say(config: Config) -> None:
         console.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
 
 
-def main(words: list[str]) -> int:
-    """Print the forecast; return the exit status: 0, 2 wrong input."""
+def plan(words: list[str]) -> None:
+    """Print the forecast.
+
+    Raises:
+        UserError: a launch with these options would be refused, or the model or its pairs are not known.
+    """
     register()
-    try:
-        say(composed(words))
-    except (HydraException, OmegaConfBaseException, UserError) as error:
-        console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
-        return 2
-    return 0
+    say(composed(words))
+
+
+def main(words: list[str]) -> int:
+    """Run the command; return the exit status: 0, 2 wrong input."""
+    return run_command(plan, words, out=console)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from launch.stages.inspect import Subject, find_subject, run
-from launch.stages.run import console
+from launch.stages.inspect import Subject, find_subject
 from recipes.config import UserError
 from recipes.profiles import DROP, REFUSE
+from recipes.system.commands import console, run_command
 
 if TYPE_CHECKING:
     from recipes.data.tokenize import Split
@@ -93,4 +93,4 @@ def use(splits: dict[str, Any], index: int, subject: Subject) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run(show))
+    sys.exit(run_command(show, sys.argv[1:]))

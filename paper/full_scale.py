@@ -14,7 +14,7 @@ from launch.config.shape import shape_of
 from launch.forecast.cost import forecast_all, tokens_of
 from launch.plan import composed
 from launch.stages.command import module
-from launch.stages.run import console
+from recipes.system.commands import console
 
 ROOT = Path("runs", "_paper-full")
 EXPERIMENTS = CONF / "experiment" / "orpo-paper"

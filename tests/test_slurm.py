@@ -15,11 +15,11 @@ from cluster import DAEMONS, Cluster, find
 from door import launch, record, short, stages, start, wait_for_step, weights
 
 from launch.config.checks import refuse_launcher
-from launch.config.errors import CRASH
 from launch.config.schema import Config
 from launch.executors.job import Outcome, keep
 from launch.executors.slurm import conclude, demands, lines, script
 from recipes.config import UserError
+from recipes.system.errors import CRASH
 
 Words = Callable[..., list[str]]
 Compose = Callable[..., Config]

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from launch.config.checks import refuse_unused, refuse_useless
-from launch.config.errors import CRASH, INTERRUPTED, USER, explain
+from launch.config.errors import explain
 from launch.config.parallelism import check_installed
 from launch.config.schema import Config, resolve
 from launch.config.sweep import setting
@@ -25,8 +25,10 @@ from launch.stages.inputs import check_room, find_reward_model, with_chat_templa
 from launch.stages.micro_batch import run_as_it_fits
 from launch.stages.pairs import describe_pairs, prepare_pairs
 from launch.stages.processes import call
-from launch.stages.run import StageFailed, console, prepare_directory, say
+from launch.stages.run import StageFailed, prepare_directory, say
 from recipes.config import UserError, done, read_json, write_json, write_text
+from recipes.system.commands import console
+from recipes.system.errors import CRASH, INTERRUPTED, USER
 from recipes.system.secrets import redact
 from recipes.system.versions import versions
 

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 
-from launch.config.errors import CRASH
 from launch.config.machine import gpu_memories
 from launch.config.schema import Config
 from launch.executors.job import Outcome, keep
@@ -25,8 +24,9 @@ from launch.executors.shared import shared_rounds
 from launch.stages.command import module
 from launch.stages.processes import start, stop, warm_up
 from launch.stages.progress import counting
-from launch.stages.run import console
 from recipes.config import UserError, read_json
+from recipes.system.commands import console
+from recipes.system.errors import CRASH
 
 INTERVAL = 0.1  # seconds between two looks at a job
 

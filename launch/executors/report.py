@@ -4,10 +4,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from launch.config.errors import CRASH
 from launch.stages.command import module
-from launch.stages.run import console
 from recipes.config import read_json
+from recipes.system.commands import console
+from recipes.system.errors import CRASH
 from recipes.system.files import remove_leftovers
 from recipes.system.secrets import scrub
 

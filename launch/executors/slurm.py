@@ -17,7 +17,6 @@ from typing import Any
 from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string  # a dry run prints what its executor would write
 
-from launch.config.errors import CRASH
 from launch.config.schema import Config, Launcher
 from launch.executors.job import Outcome, keep
 from launch.executors.queue import Queue
@@ -26,9 +25,10 @@ from launch.executors.shared import shared_rounds
 from launch.executors.worker import work
 from launch.stages.command import training
 from launch.stages.nodes import on_every_node
-from launch.stages.run import console
 from recipes.config import UserError, read_json
 from recipes.profiles import Hardware
+from recipes.system.commands import console
+from recipes.system.errors import CRASH
 
 FIRST_LOOK, LONGEST = 1.0, 30.0  # seconds between two looks at the queue: short ones for short jobs
 

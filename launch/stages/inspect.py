@@ -1,26 +1,21 @@
 """What `make doctor` and `make show` look at: a configuration's pairs and tokenizer, without any weights."""
 
-import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
-from launch.config.errors import CONF, INTERRUPTED, USER, explain
+from launch.config.errors import CONF, explained
 from launch.config.quiet import quieten
 from launch.config.schema import Config, mixture, register, resolve
 from launch.stages.digest import home
 from launch.stages.inputs import find_model, fingerprint, with_chat_template
 from launch.stages.pairs import sources
-from launch.stages.run import console
 from recipes.config import UserError
 from recipes.profiles import Dataset, Model
-from recipes.system.processes import interrupt_on_signals, take_children_along
+from recipes.system.processes import take_children_along
 
 
 @dataclass(frozen=True)
@@ -37,11 +32,12 @@ def find_subject(words: list[str]) -> Subject:
     """Compose the options of a command line as `python -m launch` does, and load the tokenizer.
 
     Raises:
-        UserError, HydraException, OmegaConfBaseException: an option, the data set or the model is wrong.
+        UserError: an option, the data set or the model is wrong.
     """
+    take_children_along()
     register()
     overrides = [part for word in words for part in mixture(word)]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = resolve(compose("config", overrides))
         except ValueError as error:  # Hydra's own, for `policy=null` and its like
@@ -68,20 +64,3 @@ def find_tokenizer(model: Model) -> tuple[Any, str]:
         return load_tokenizer(model, str(path)), fingerprint(path)
     start = find_model(model.model_name_or_path, model.model_revision)
     return load_tokenizer(model, start.path, start.revision), start.identity
-
-
-def run(command: Callable[[list[str]], None]) -> int:
-    """Run a command on the words of the command line; return the exit status: 0, 2 wrong input, 130 interrupted."""
-    interrupt_on_signals()
-    take_children_along()
-    try:
-        command(sys.argv[1:])
-        return 0
-    except (HydraException, OmegaConfBaseException, UserError) as error:
-        console.print(f"error: {explain(error)}", style="red", soft_wrap=True, markup=False)
-        return USER
-    except OSError as error:
-        console.print(f"error: {error.strerror or error}: {error.filename}", style="red", soft_wrap=True, markup=False)
-        return USER
-    except KeyboardInterrupt:
-        return INTERRUPTED
