@@ -27,7 +27,8 @@ from recipes.config import OUT_OF_MEMORY, UserError
 from recipes.fit import in_words
 
 Words = Callable[..., list[str]]
-TRAINING = ["pipeline=orpo", *short("orpo", steps=16)]
+# Plain gradient descent, so that weights differ as gradients do.
+TRAINING = ["pipeline=orpo", *short("orpo", steps=16), "orpo.optim=sgd", "orpo.learning_rate=0.1"]
 SWEEP = ["-m", "launcher=local", "launcher.devices=[4,7]", "orpo.beta=0.1,0.2,0.3,0.4,0.5,0.6"]
 
 
