@@ -5,18 +5,20 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dev.gpu.__main__ import main, turns
+from dev.gpu.__main__ import look, main, turns
 from dev.gpu.exactness import FAMILIES, distance, exact, exactness
-from dev.gpu.job import FAILED, LATE, MEASURED, SKIPPED, Job, Skip, run
+from dev.gpu.job import FAILED, LATE, MEASURED, SKIPPED, Job, Outcome, Skip, run
 from dev.gpu.page import publish
 from dev.gpu.plan import SHARES, Options, gpu_cases, jobs
 from dev.gpu.results import goals, ratio, settings
 from dev.gpu.speed import flops_per_token
+from recipes.config import UserError
 from tests.door import run as type_in
 
 
@@ -52,6 +54,29 @@ def test_a_job_can_be_measured_skipped_failed_dead_or_late(tmp_path: Path) -> No
     assert outcomes[1]["reason"] == "RuntimeError: it broke in two lines" and "exit status -9" in outcomes[2]["reason"]
     assert found["status"] == MEASURED and found["figures"] == {"value": 8}
     assert "seen in the log" in log.read_text() and "Traceback" in log.read_text()
+
+
+def looks_like(*gpus: str | None) -> Callable[..., Outcome]:
+    """Stands for looking at a machine: what PyTorch says of its GPU under each way to start a process."""
+    left = list(gpus)
+    return lambda *_: {"status": MEASURED, "figures": {"gpu": left.pop(0)}}
+
+
+def test_a_gpu_that_a_forked_process_cannot_use_is_used_by_spawned_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("dev.gpu.__main__.gpu_memories", lambda: [80.0])
+    monkeypatch.setattr("dev.gpu.__main__.run", looks_like("a GPU"))
+    assert look(tmp_path / "log")[1] == "forkserver"
+    monkeypatch.setattr("dev.gpu.__main__.run", looks_like(None, "a GPU"))
+    assert look(tmp_path / "log")[1] == "spawn"
+    monkeypatch.setattr("dev.gpu.__main__.run", looks_like(None, None))
+    with pytest.raises(UserError, match="PyTorch cannot use"):
+        look(tmp_path / "log")
+
+
+def test_a_job_can_be_spawned(tmp_path: Path) -> None:
+    assert run(Job("part", "name", double, (4,)), 120, tmp_path / "log", "spawn")["figures"] == {"value": 8}
 
 
 def test_every_part_has_its_share_before_any_has_more(monkeypatch: pytest.MonkeyPatch) -> None:
