@@ -6,7 +6,6 @@ Hydra is the parent and composes once; torchrun is the child and never sees Hydr
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,14 +21,12 @@ from launch.config.schema import mixture, register, sessions
 from launch.config.trust import refuse_words
 from launch.executors.job import HERE, run_job, train_pipelines
 from launch.executors.queue import hand_over, queue
-from launch.executors.table import print_table
+from launch.executors.report import print_table, report
 from launch.stages.command import module
 from launch.stages.processes import Forked, finish, start, warm_up
 from launch.stages.run import console
-from recipes.config import UserError, read_json
-from recipes.system.files import remove_leftovers
+from recipes.config import UserError
 from recipes.system.processes import interrupt_on_signals
-from recipes.system.secrets import scrub
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -73,7 +70,7 @@ def elsewhere(directory: Path) -> int:
     Raises:
         UserError: the jobs name several launchers.
     """
-    names = {config["launcher"]["name"] for config in queue.values()}
+    names = {config.launcher.name for config in queue.values()}
     if len(names) > 1:
         raise UserError(f"launcher={','.join(sorted(names))}: all jobs of a sweep have one launcher")
     if names == {"local"}:
@@ -85,27 +82,6 @@ def elsewhere(directory: Path) -> int:
         return report(directory, print_table)
     shutil.rmtree(directory)  # a dry run leaves nothing
     return 0
-
-
-def report(directory: Path, evaluate: Callable[[Path], int]) -> int:
-    """Sum up a session's jobs, and evaluate what was trained, or print its table; return the exit status."""
-    for place in (*directory.parent.glob("*"), *directory.parent.glob("*/*")):
-        remove_leftovers(place)  # of sessions that were killed
-    for log in directory.parent.rglob("*log.*"):  # log.txt of a job here, *_log.out of one on a cluster
-        scrub(log)
-    jobs = [read_json(path) for path in sorted(directory.glob("*/job.json"), key=lambda path: int(path.parent.name))]
-    if len(jobs) > 1:
-        for number, found in enumerate(jobs):
-            words = " ".join([*found["overrides"], f"seed={found['seed']}"])
-            console.print(f"job {number}: {'; '.join(found['errors']) or 'done'}  ({words})", soft_wrap=True)
-    status = max((found["status"] for found in jobs), default=CRASH)
-    if any(found["evaluate"] and found["pipelines"] for found in jobs):
-        status = max(status, evaluate(directory))
-    elif not status:
-        stages = dict.fromkeys(stage for found in jobs for stages in found["pipelines"].values() for stage in stages)
-        console.print(f"trained: {' '.join(stages)}", soft_wrap=True)
-        console.print(f"see what came of it: make eval RUNS={directory}", soft_wrap=True)
-    return status
 
 
 def evaluate(directory: Path) -> int:

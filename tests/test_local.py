@@ -20,6 +20,7 @@ from door import PATIENCE, launch, record, short, stages, start, trainer_of, upd
 from safetensors.torch import load_file
 
 from launch.config.checks import refuse_useless
+from launch.config.schema import Config
 from launch.executors.local import Devices, device_names, needed
 from launch.executors.shared import by_depth
 from launch.stages.micro_batch import halve, splits_alike
@@ -122,10 +123,10 @@ def test_a_shared_stage_is_tried_once_before_the_jobs_and_fails_for_all_of_them(
     ] * 3
 
 
-def test_what_jobs_share_comes_in_rounds(compose: Callable[..., dict[str, Any]]) -> None:
+def test_what_jobs_share_comes_in_rounds(compose: Callable[..., Config]) -> None:
     def rounds(*words: str) -> list[list[list[str]]]:
         jobs = [compose("hardware=cpu", *words, f"{swept}={value}") for value in (0.1, 0.2)]
-        return [sorted(stages for job in part for stages in job["pipelines"].values()) for part in by_depth(jobs)]
+        return [sorted(stages for job in part for stages in job.pipelines.values()) for part in by_depth(jobs)]
 
     swept = "orpo.beta"
     assert rounds("pipeline=orpo") == []
@@ -173,7 +174,7 @@ def test_each_of_many_jobs_borrows_two_of_four_devices_that_nobody_else_has() ->
     assert len(most) == 100 and max(most) == 2 and sorted(devices.free) == ["0", "1", "2", "3"]
 
 
-def test_what_cannot_run_is_refused_before_any_job(compose: Callable[..., dict[str, Any]]) -> None:
+def test_what_cannot_run_is_refused_before_any_job(compose: Callable[..., Config]) -> None:
     local = ["launcher=local", "hardware=cpu", "batch_size=64"]
     with pytest.raises(UserError, match="2 processes, and launcher=local 1 devices: 0"):
         needed(compose(*local, "hardware.processes=2", "launcher.devices=[0]"), ["0"])

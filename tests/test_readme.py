@@ -58,7 +58,7 @@ def test_every_command_exists_and_composes(command: str) -> None:
     register()
     overrides = [word.split(",")[0] for word in words[3:] if "=" in word and not word.startswith("row=")]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        assert resolve(compose("config", overrides))["pipelines"]
+        assert resolve(compose("config", overrides)).pipelines
 
 
 SUITE_COMMANDS = [

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from itertools import combinations
 from pathlib import Path
@@ -26,12 +27,13 @@ from door import (
 
 from launch.config.checks import refuse_launcher
 from launch.config.errors import CRASH
+from launch.config.schema import Config
 from launch.executors.job import Outcome, keep
 from launch.executors.slurm import conclude, demands, lines, script
 from recipes.config import UserError
 
 Words = Callable[..., list[str]]
-Compose = Callable[..., dict[str, Any]]
+Compose = Callable[..., Config]
 needs_slurm = pytest.mark.skipif(
     not all(map(find, DAEMONS)), reason="no Slurm: apt-get install --no-install-recommends slurm-wlm munge"
 )
@@ -58,7 +60,7 @@ def test_the_batch_script_asks_for_the_profiles_machine(compose: Compose, tmp_pa
     machine = ["hardware=8x80gb", "hardware.processes=16", "hardware.nodes=2", "batch_size=512"]
     asked = ["launcher=slurm", "launcher.partition=a", "launcher.account=b", "launcher.qos=c", "launcher.minutes=90"]
     config = compose(*machine, *asked, "launcher.setup=[module load cuda]", "+launcher.sbatch.constraint=d")
-    text = script(demands(config["launcher"], config["hardware"]), tmp_path, jobs=9)
+    text = script(demands(config.launcher, config.hardware), tmp_path, jobs=9)
     flags = ["nodes=2", "gpus-per-node=8", "ntasks-per-node=1", "array=0-8%9", "partition=a", "account=b", "qos=c"]
     flags += ["time=90", "constraint=d", "signal=B:USR2@120", "requeue"]
     assert {f"#SBATCH --{flag}" for flag in flags} <= set(text.splitlines())
@@ -67,19 +69,19 @@ def test_the_batch_script_asks_for_the_profiles_machine(compose: Compose, tmp_pa
     assert line.startswith("# srun --nodes=2 --ntasks=2 ") and "--nnodes=2 " in line and "--nproc-per-node=8 " in line
     assert "--rdzv-backend=c10d --rdzv-endpoint=<first node>:<port> " in line
     cpu = compose("hardware=cpu", "launcher=slurm")
-    assert "gpus_per_node" not in demands(cpu["launcher"], cpu["hardware"])
+    assert "gpus_per_node" not in demands(cpu.launcher, cpu.hardware)
 
 
 def test_what_no_cluster_could_do_is_refused(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    launcher = compose("launcher=slurm", "launcher.minutes=2", "hardware=cpu")["launcher"]
+    launcher = compose("launcher=slurm", "launcher.minutes=2", "hardware=cpu").launcher
     with pytest.raises(UserError, match="minutes=2: give more than"):
         refuse_launcher(launcher)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="there is no sbatch here"):
-        refuse_launcher(launcher | {"minutes": 60})
-    refuse_launcher(launcher | {"minutes": 60, "dry_run": True})
+        refuse_launcher(replace(launcher, minutes=60))
+    refuse_launcher(replace(launcher, minutes=60, dry_run=True))
     with pytest.raises(UserError, match="name=x: use here or"):
-        refuse_launcher(launcher | {"name": "x"})
+        refuse_launcher(replace(launcher, name="x"))
 
 
 def test_a_job_that_was_killed_while_it_evaluated_is_no_success(tmp_path: Path) -> None:

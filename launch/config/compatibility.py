@@ -11,6 +11,7 @@ from typing import Any
 
 from launch.config.compatibility_text import HEAD, TAIL
 from launch.config.parallelism import SHARDED, STRATEGIES
+from launch.config.schema import Config
 from recipes.config import UserError
 
 PACKED = ("sft", "dpo", "orpo")  # the methods that have both engines
@@ -122,27 +123,27 @@ def changes(cell: Cell, other: Cell) -> list[str]:
     return [field.name for field in fields(Cell) if getattr(cell, field.name) != getattr(other, field.name)]
 
 
-def cell_of(config: dict[str, Any], stage: str) -> Cell:
+def cell_of(config: Config, stage: str) -> Cell:
     """Return how a resolved configuration would train one of its stages."""
-    hardware, options = config["hardware"], config[stage]
+    hardware, options = config.hardware, config.options[stage]
     return Cell(
         method=stage,
-        tuning=tuning(config["model"]),
-        strategy="one" if hardware["processes"] == 1 else hardware["strategy"],
-        offload=hardware["offload"],
+        tuning=config.tuning,
+        strategy="one" if hardware.processes == 1 else hardware.strategy,
+        offload=hardware.offload,
         precision="bf16" if options["bf16"] else "fp32",
         engine=options.get("engine", "stock"),
     )
 
 
-def refuse_incompatible(config: dict[str, Any]) -> None:
+def refuse_incompatible(config: Config) -> None:
     """Refuse a strategy that this machine cannot have, and stages that do not go together with the rest.
 
     Raises:
         UserError: with the reason and the nearest that works.
     """
-    hardware = config["hardware"]
-    strategy, processes, nodes = hardware["strategy"], hardware["processes"], hardware["nodes"]
+    hardware = config.hardware
+    strategy, processes, nodes = hardware.strategy, hardware.processes, hardware.nodes
     if strategy not in STRATEGIES:
         raise UserError(f"hardware.strategy={strategy}: use one of {', '.join(STRATEGIES)}")
     if nodes < 1 or processes % nodes:
@@ -155,10 +156,10 @@ def refuse_incompatible(config: dict[str, Any]) -> None:
             f"hardware.strategy={strategy}: one process has nobody to share with: "
             "use hardware.strategy=ddp, or hardware.processes=2 or more"
         )
-    for stage in sorted({stage for stages in config["pipelines"].values() for stage in stages}):
+    for stage in sorted(config.stages):
         cell = cell_of(config, stage)
         refuse_cell(cell)
-        refuse_dtype(cell, config["model"]["dtype"])
+        refuse_dtype(cell, config.model_options["dtype"])
 
 
 def refuse_dtype(cell: Cell, dtype: str) -> None:
@@ -230,13 +231,6 @@ def status(cell: Cell) -> str:
     half = refusal(replace(cell, precision="bf16"))
     ran = "**runs**" if cell.method == "rloo" else "**tested**"
     return (ran if tested(cell) else "*composed*") + (f", bf16: {RULES.index(half) + 1}" if half else "")
-
-
-def tuning(model: dict[str, Any]) -> str:
-    """Name how much of a model trains."""
-    if not model["use_peft"]:
-        return "full"
-    return "qlora" if model["load_in_4bit"] or model["load_in_8bit"] else "lora"
 
 
 if __name__ == "__main__":
