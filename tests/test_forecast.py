@@ -18,7 +18,7 @@ from launch.forecast.memory import MicroBatch
 from launch.plan import main
 from recipes import trainers
 from recipes.config import UserError
-from tests.door import QUIET, ROOT, run
+from tests.door import PATIENCE, QUIET, ROOT, run
 
 Compose = Callable[..., Config]
 TOKENS = Tokens(6400, 100, 200, 150, "made")
@@ -36,7 +36,7 @@ def test_it_says_what_fits_without_torch(tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text("raise ImportError('imported')")
     environment = {**os.environ, **QUIET, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     answer = subprocess.run(
-        [*PREVIEW, *CARD], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True
+        [*PREVIEW, *CARD], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     said = answer.stdout
     assert "does not fit" in said and "tuning=lora" in said and "estimate" in said

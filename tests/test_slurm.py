@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +11,19 @@ from typing import Any
 
 import pytest
 from cluster import DAEMONS, Cluster, find
-from door import launch, record, short, stages, start, wait_for_step, weights
+from door import (
+    PATIENCE,
+    halted,
+    launch,
+    record,
+    short,
+    stages,
+    start,
+    trainer_of,
+    wait_for_step,
+    wait_until,
+    weights,
+)
 
 from launch.config.checks import refuse_launcher
 from launch.config.schema import Config
@@ -138,35 +149,32 @@ def test_a_job_out_of_time_is_queued_again_and_a_cancelled_one_goes_on_by_the_sa
     cluster: Cluster, words: Words, tmp_path: Path
 ) -> None:
     """By the signal that Slurm sends before the time limit; the limit itself is below."""
-    training = ["pipeline=orpo", "orpo.max_steps=100", "orpo.learning_rate=1e-3", "orpo.save_steps=1000"]
+    training = ["pipeline=orpo", "orpo.max_steps=200", "orpo.learning_rate=1e-3", "orpo.save_steps=1000"]
     options = words(tmp_path / "slurm", *SLURM, *training)
     process = start(*options, SLURM_CONF=cluster.config)
     directory = wait_for_step(tmp_path / "slurm", 5, process)
-    cluster.ask("scancel", "--batch", "--signal=USR2", *cluster.jobs())
+    with halted(trainer_of(directory)):
+        cluster.ask("scancel", "--batch", "--signal=USR2", *cluster.jobs())
     first = wait_for_resume(directory)
     wait_for_step(tmp_path / "slurm", first + 5, process)
-    cluster.ask("scancel", *cluster.jobs())
-    printed, _ = process.communicate(timeout=120)
+    with halted(trainer_of(directory)):
+        cluster.ask("scancel", *cluster.jobs())
+    printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "cancelled or preempted" in printed, printed
     cluster.wait_until_idle()  # no process of the job is left
     second = max(int(path.name.split("-")[1]) for path in directory.glob("checkpoint-*"))
     launch(*options, SLURM_CONF=cluster.config)
     assert RESUMED.findall((directory / "log.txt").read_text()) == [str(first), str(second)]
-    assert 5 <= first < second < 100
+    assert 5 <= first < second < 200
     assert [len(job["attempts"]) for job in jobs(tmp_path / "slurm")] == [2, 1]
     launch(*words(tmp_path / "here", *training))
     (here,) = stages(tmp_path / "here")
     assert here.name == directory.name and weights(here) == weights(directory)
 
 
-def wait_for_resume(directory: Path, patience: float = 180) -> int:
+def wait_for_resume(directory: Path) -> int:
     """Wait until a stage goes on from a checkpoint; return the checkpoint's update."""
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        if found := RESUMED.findall((directory / "log.txt").read_text()):
-            return int(found[-1])
-        time.sleep(0.05)
-    raise AssertionError((directory / "log.txt").read_text())
+    return int(wait_until(lambda: RESUMED.findall((directory / "log.txt").read_text()))[-1])
 
 
 @needs_slurm
@@ -191,7 +199,7 @@ def test_two_nodes_train_as_two_processes_do(cluster: Cluster, words: Words, tmp
     process = start(*options, SLURM_CONF=cluster.config)
     directory = wait_for_step(tmp_path / "two", 5, process)
     cluster.ask("scancel", "--batch", "--signal=USR2", *cluster.jobs())
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, printed
     assert len(set(RESUMED.findall((directory / "log.txt").read_text()))) == 1, "both processes from one checkpoint"
     launch(*words(tmp_path / "here", *training))

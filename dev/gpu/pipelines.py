@@ -8,7 +8,8 @@ import torch
 
 from dev.bench.pipelines import STAGES, base_model, command, cost, train
 from launch.config.schema import register
-from launch.forecast.cost import Forecast, forecast, shape_of, tokens_of
+from launch.config.shape import shape_of
+from launch.forecast.cost import Forecast, forecast, tokens_of
 from launch.plan import composed
 
 
