@@ -30,7 +30,7 @@ from recipes.system.errors import CRASH, INTERRUPTED, USER
 
 
 def run_or_hand_over(config: DictConfig, words: list[str], queue: Queue) -> None:
-    """Run one job of the command line `words`, or put it into `queue` for others to run; what became of it is in its directory."""
+    """Run one job of the command line `words`, or put it into `queue`; what became of it is in its directory."""
     hydra_config = HydraConfig.get()
     directory = Path(hydra_config.runtime.output_dir)
     train = train_pipelines
