@@ -81,4 +81,6 @@ def test_halving_trains_rungs_of_their_own_and_ends_in_the_sweeps_stages(
     printed = run(module("launch.halving", "factor=2", "rungs=2", *options, "eval_prompts=4", "launcher.at_once=2"))
     assert sorted(record(directory)["updates"] for directory in stages(tmp_path)) == [4, 4, 4, 4, 8, 8]
     jobs = [json.loads(path.read_text()) for path in tmp_path.glob("_sessions/*/*/job.json")]
-    assert len(jobs) == 6 and all(not job["errors"] for job in jobs) and "best of 4 settings: orpo.beta=" in printed
+    assert len(jobs) == 6 and all(not job["errors"] for job in jobs)
+    assert {*jobs[0]["setting"]} == {"orpo.beta", "orpo.learning_rate"}, "and not the shortened length"
+    assert "best of 4 settings: orpo.beta=" in printed

@@ -20,7 +20,7 @@ ZERO = ("zero2", "zero3")
 
 @dataclass(frozen=True)
 class Cell:
-    """One way to train. A field's values stand in the order in which they are tried when another is refused."""
+    """One way to train."""
 
     method: str  # sft, dpo, orpo, reward or rloo
     tuning: str  # full, lora or qlora
@@ -33,51 +33,57 @@ class Cell:
 VALUES: dict[str, tuple[Any, ...]] = {
     "method": (*PACKED, "reward", "rloo"),
     "tuning": ("full", "lora", "qlora"),
-    "strategy": ("fsdp2", "ddp", "zero2", "zero3", "one"),
+    "strategy": ("one", *STRATEGIES),
     "offload": (False, True),
     "precision": ("bf16", "fp32"),
     "engine": ("packed", "stock"),
 }
-# What changing a field costs its user, the least first; the method is what was asked for, and stays.
-COSTS = {"engine": 1, "offload": 2, "precision": 3, "strategy": 4, "tuning": 8}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Cells that cannot train, or would train something else than they say."""
+    """Cells that cannot train, or would train something else than they say, and what works in their place."""
 
     forbids: Callable[[Cell], bool]
     reason: str
+    use: dict[str, Any]  # field -> value: the change that costs its user least
 
 
 RULES = (
     Rule(
         lambda cell: cell.offload and cell.strategy not in SHARDED,
         "only fsdp2, zero2 and zero3 can keep what they share in the CPUs' memory",
+        {"offload": False},
     ),
     Rule(
         lambda cell: cell.tuning == "qlora" and cell.strategy == "fsdp2",
         "FSDP2 does not shard 4-bit weights, and a checkpoint of them cannot be resumed",
+        {"strategy": "ddp", "offload": False},
     ),
     Rule(
         lambda cell: cell.tuning == "qlora" and cell.strategy == "zero3",
         "ZeRO-3 divides weights while they are loaded, and 4-bit weights are loaded whole",
+        {"strategy": "ddp", "offload": False},
     ),
     Rule(
         lambda cell: cell.tuning == "qlora" and cell.offload,
         "4-bit weights compute where they lie, and ZeRO would move them",
+        {"offload": False},
     ),
     Rule(
         lambda cell: cell.method == "reward" and cell.strategy == "zero3",
         "its head begins at zero, which cannot be set once ZeRO-3 has divided the weights",
+        {"strategy": "fsdp2"},
     ),
     Rule(
         lambda cell: cell.method == "rloo" and cell.strategy == "zero3",
         "ZeRO-3 would divide the reward model too while it is loaded, and nothing puts it together to be asked",
+        {"strategy": "fsdp2"},
     ),
     Rule(
         lambda cell: (cell.method, cell.engine, cell.precision) == ("orpo", "stock", "bf16") and cell.strategy in ZERO,
         "DeepSpeed computes the whole model in bf16, and TRL's ORPO would take its loss from bf16 logits",
+        {"engine": "packed"},
     ),
 )
 
@@ -112,10 +118,10 @@ def cells() -> list[Cell]:
 
 
 def nearest(cell: Cell) -> Cell:
-    """Return the supported cell that changes least of what was asked for; one process cannot become several."""
-    several = [other for other in cells() if (other.strategy == "one") == (cell.strategy == "one")]
-    fitting = [other for other in several if other.method == cell.method and refusal(other) is None]
-    return min(fitting, key=lambda other: sum(COSTS[name] for name in changes(cell, other)))
+    """Return the supported cell that the rules name in place of one that they refuse, else the cell itself."""
+    while broken := refusal(cell):
+        cell = replace(cell, **broken.use)
+    return cell
 
 
 def changes(cell: Cell, other: Cell) -> list[str]:
@@ -197,9 +203,7 @@ def word(cell: Cell, name: str) -> str:
     return {
         "engine": f"{cell.method}.engine={value}",
         "offload": f"hardware.offload={str(value).lower()}",
-        "precision": f"hardware.bf16={str(value == 'bf16').lower()}",
         "strategy": f"hardware.strategy={value}",
-        "tuning": f"tuning={value}",
     }[name]
 
 
