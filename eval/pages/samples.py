@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from eval.results.rows import Row
+from eval.results.row import Row
 from eval.results.session import measured, models_of
 from eval.results.table import title
 from recipes.config import read_json
