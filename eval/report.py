@@ -75,7 +75,7 @@ def page(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list
         "training": training_figures(rows, found),
         "scores": score_figures(rows),
         "costs": cost_figures(rows),
-        "prompts": side_by_side(rows, jobs),
+        "prompts": side_by_side(rows),
         "differing": differing,
         "particular": particular,
         "stages": stages(found),

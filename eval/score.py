@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eval.cli import NoOptions, run
 from eval.results.metrics import deciding
-from eval.results.session import measured, models_of, read_job, read_measured
+from eval.results.session import models_of, read_job, read_result
 from recipes.config import UserError
 
 
@@ -23,8 +23,7 @@ def main(names: list[str], _: NoOptions) -> None:
     job = read_job(Path(names[0]) / "job.json")
     if not job["pipelines"]:
         raise UserError(f"{names[0]} has finished no pipeline")
-    path = measured(models_of(job)[-1], job["evaluation"])
-    result = read_measured(path, ("chosen", "rejected"), ("sampled", "greedy"))
+    result = read_result(models_of(job)[-1], job["evaluation"])
     numbers = deciding(result).numbers(result)
     print(sum(numbers) / len(numbers))
 

@@ -40,7 +40,7 @@ class Metric:
 class Measured(Metric):
     """A mean over held-out prompts or pairs, and over seeds."""
 
-    numbers: Callable[[Result], list[float]]  # of one model: one a prompt or pair
+    numbers: Callable[[Result], list[float]]  # of one model: one a prompt or pair; KeyError: not measured
     embedded: bool = False  # whether only the embedded world has it
     interval: bool = True
 
@@ -193,6 +193,17 @@ README = (
     *("win_rate_over_sft", "win_rate_over_rival", "right_greedy", "ranked_right", "logp_chosen", "logp_rejected"),
     *("margin", "device_seconds", "peak_memory_gb", "tokens", "forward_passes_per_pair", "flops"),
 )
+
+
+def lacking(result: Result, embedded: bool) -> str | None:
+    """Return the name of what a metric needs and a measurement lacks, as one by older code may; None: it has all."""
+    for metric in METRICS:
+        if isinstance(metric, Measured) and (embedded or not metric.embedded):
+            try:
+                metric.numbers(result)
+            except KeyError as error:
+                return str(error.args[0])
+    return None
 
 
 def deciding(result: Result) -> Measured:

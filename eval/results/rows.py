@@ -8,7 +8,7 @@ from typing import Any
 
 from eval.results.metrics import METRICS, outcomes, scored_by, scores
 from eval.results.row import Row, Value
-from eval.results.session import evaluated, measured, read_measured, read_record
+from eval.results.session import evaluated, read_record, read_result
 from eval.results.statistics import Comparison, Estimate, compare, holm
 
 FORMAT = 2  # of table.json and results.json: raised whenever a program that reads an older file would misread this one
@@ -93,10 +93,7 @@ def build_row(name: str, setting: str, jobs: list[dict[str, Any]]) -> Row:
     directories = [
         [Path(stage) for stage in ([job["base"]] if name == "base" else job["pipelines"][name])] for job in jobs
     ]
-    results = [
-        read_measured(measured(stages[-1], job["evaluation"]), ("chosen", "rejected"), ("sampled", "greedy"))
-        for stages, job in zip(directories, jobs, strict=True)
-    ]
+    results = [read_result(stages[-1], job["evaluation"]) for stages, job in zip(directories, jobs, strict=True)]
     records = [] if name == "base" else [[read_record(stage) for stage in stages] for stages in directories]
     seeds = [job["seed"] for job in jobs]
     budgets = [job["budget"] for job in jobs if job.get("budget")]

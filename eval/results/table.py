@@ -30,7 +30,8 @@ def write_table(session: Path) -> None:
     rows, jobs = rows_of(session), jobs_of(session)
     models = ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
     parts = [(models, cells(rows)), *matrices(rows)]
-    said = [*notes(rows), *explain(rows), *missing(jobs)]
+    gaps = missing(jobs)
+    said = [*notes(rows), *explain(rows), *gaps]
     fits = [show(name, lines) for name, lines in parts]
     if not all(fits):
         console.print(f"In short: * is better or worse by its verdict; all figures: {session}/table.md", soft_wrap=True)
@@ -39,9 +40,7 @@ def write_table(session: Path) -> None:
     text = [line for _, lines in parts for line in [*markdown(lines), ""]]
     pairs = ["", *markdown(tests(rows))] if len(parts) > 1 else []
     write_text(session / "table.md", "\n".join([*text, *said, *pairs, ""]))
-    write_json(
-        session / "table.json", {"format": FORMAT, "rows": [as_json(row) for row in rows], "missing": missing(jobs)}
-    )
+    write_json(session / "table.json", {"format": FORMAT, "rows": [as_json(row) for row in rows], "missing": gaps})
     console.print(f"table: {session}/table.md and table.json; answers: eval/ in each stage directory", soft_wrap=True)
 
 
