@@ -54,7 +54,7 @@ def shown(rows: list[dict[str, Any]]) -> str:
     head = ["", *(row["label"] for row in rows)]
     shown = [METRIC[key] for key in README if any(row["values"].get(key) is not None for row in rows)]
     lines = [[metric.title, *(cell(metric, row) for row in rows)] for metric in shown]
-    said = "How often the row's answer beats the column's, and the p of that after Holm's adjustment for all pairs:"
+    said = "How often the row's response beats the column's, with its p-value after Holm correction over all pairs:"
     parts = [markdown([head, *lines]), [in_words(trained)], [said], markdown(matrix(trained)), [note(trained)]]
     return "\n\n".join("\n".join(part) for part in parts)
 
@@ -97,8 +97,8 @@ def in_words(rows: list[dict[str, Any]]) -> str:
     first, *rest = rows
     costs = "; ".join(f"{row['label']} {times(row, first)}" for row in rest)
     return (
-        f"**{best['label']} wins most.** The share of held-out prompts on which its answer scores higher: {over}. "
-        f"A tie counts half.\n\n**What training cost**, compared with {first['label']} alone: {costs}."
+        f"**{best['label']} wins most.** Its response scores higher on this share of held-out prompts: {over}. "
+        f"A tie counts half.\n\n**Training cost**, relative to {first['label']} alone: {costs}."
     )
 
 
@@ -113,9 +113,9 @@ def note(rows: list[dict[str, Any]]) -> str:
     seeds = sorted({seed for row in rows for seed in row["seeds"]})
     return (
         f"{rows[0]['prompts']} held-out prompts, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; "
-        "brackets are 95% intervals, log-probs are nats per token, costs are of training alone.\n\n"
-        "Every row and every test: [docs/comparison.md](docs/comparison.md). "
-        "What they mean: [docs/reading.md](docs/reading.md)."
+        "brackets are 95% intervals, log-probs are in nats per token, costs cover training only.\n\n"
+        "All rows and tests: [docs/comparison.md](docs/comparison.md). "
+        "How to read them: [docs/reading.md](docs/reading.md)."
     )
 
 

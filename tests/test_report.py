@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from comparison import BATCH, EVIL, PROMPTS, SEEDS, UPDATES, make_session
+from door import PATIENCE
 
 from eval.report import write_report
 from eval.results.history import trainings
@@ -191,7 +192,7 @@ def test_chromium_opens_the_page_without_a_complaint(session: Path, tmp_path: Pa
     def complaints(file: Path) -> list[str]:
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
         command = [browser, *options, f"--user-data-dir={tmp_path / file.stem}", f"file://{file}"]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
         assert "</html>" in answer.stdout
         return [line for line in answer.stderr.splitlines() if "CONSOLE" in line]
 
