@@ -68,7 +68,7 @@ def likelihood(row: Row, answer: str) -> np.ndarray:
     both = (np.minimum(row.log_probs[kind], -np.finfo(np.float32).eps) for kind in ("chosen", "rejected"))
     chosen, rejected = (
         values - np.log(-np.expm1(values)) for values in both
-    )  # certain ones as recipes/odds.py has them
+    )  # certain ones as `recipes.engine.loss.log_odds` has them
     return chosen - rejected
 
 

@@ -177,7 +177,7 @@ def setting_of(config: dict[str, Any], stage: str, pairs: int) -> Setting:
 
 
 def precomputed(config: dict[str, Any], pairs: int) -> bool:
-    """Whether DPO's reference model scores all pairs before the training; as `recipes.trainers.DPOTrainer`."""
+    """Whether DPO's reference model scores all pairs before the training; as `recipes.dpo` decides."""
     asked = config["dpo"]["precompute_ref_log_probs"]
     return reads_every_pair(config["dpo"], config["batch_size"], pairs) if asked is None else asked
 

@@ -118,6 +118,7 @@ def varlen_attention(
     groups = query.shape[1] // key.shape[1]
     if groups > 1 and not GROUPED:
         key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
+    sharing: dict[str, Any] = {"enable_gqa": groups > 1} if GROUPED else {}
     result = varlen_attn(
         query,
         key,
@@ -128,7 +129,7 @@ def varlen_attention(
         longest_key,
         scale=scaling,
         window_size=(-1 if window is None else window - 1, 0),
-        **({"enable_gqa": groups > 1} if GROUPED else {}),
+        **sharing,
     )
     assert isinstance(result, Tensor)
     return result[None]
