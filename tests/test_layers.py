@@ -16,7 +16,7 @@ ROOMS = {
     "doctor": ("",),
     "pocket": ("",),
     "paper": ("",),
-    "dev": ("bench", "faults", "gpu", ""),
+    "dev": ("bench", "gpu", "faults", ""),
 }
 BELOW = {
     "pocket": set(),
