@@ -14,7 +14,7 @@ from eval.cli import NoOptions, run
 from eval.console import console
 from eval.pages import figures
 from eval.pages.samples import side_by_side
-from eval.pages.svg import TEMPLATES
+from eval.pages.svg import TEMPLATES, palette
 from eval.pages.sweep import best_settings, budgets, is_sweep, outcome, parallel_coordinates
 from eval.results.history import Training, trainings
 from eval.results.matrix import explain, matrices, tests
@@ -51,6 +51,7 @@ def write_report(session: Path) -> None:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.globals["palette"] = palette
     values = page(session, rows, jobs, found)
     write_text(session / "report.html", environment.get_template("report.html.jinja").render(values))
     console.print(f"report: {session}/report.html; results.json", soft_wrap=True)

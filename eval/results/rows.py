@@ -10,11 +10,13 @@ from eval.results.metrics import METRICS, outcomes, scored_by, scores
 from eval.results.row import Row, Value
 from eval.results.session import evaluated, read_record, read_result
 from eval.results.statistics import Comparison, Estimate, compare, holm
+from recipes.methods import METHODS
 
 FORMAT = 2  # of table.json and results.json: raised whenever a program that reads an older file would misread this one
 
-RIVALS = {"dpo": "orpo", "orpo": "dpo"}
-NAMES = {"base": "base model", "sft": "SFT", "dpo": "SFT → DPO", "orpo": "ORPO", "rlhf": "SFT → RM → RLOO"}
+# Of pipelines; one with the name of a method is called as that is, unless more stages come before it.
+NAMES = {"base": "base model"} | {name: method.label for name, method in METHODS.items()}
+NAMES |= {"dpo": "SFT → DPO", "rlhf": "SFT → RM → RLOO"}
 
 
 def build_rows(jobs: list[dict[str, Any]]) -> list[Row]:
@@ -97,7 +99,8 @@ def build_row(name: str, setting: str, jobs: list[dict[str, Any]]) -> Row:
     records = [] if name == "base" else [[read_record(stage) for stage in stages] for stages in directories]
     seeds = [job["seed"] for job in jobs]
     budgets = [job["budget"] for job in jobs if job.get("budget")]
-    return Row(name, setting, seeds, directories, results, records, RIVALS.get(name), budgets)
+    rival = METHODS[name].rival if name in METHODS else None
+    return Row(name, setting, seeds, directories, results, records, rival, budgets)
 
 
 def as_json(row: Row) -> dict[str, Any]:
