@@ -76,7 +76,7 @@ def test_means_spreads_and_win_rates_are_over_seeds(session: Path) -> None:
     assert (over_sft.rate.mean, over_sft.verdict) == (1.0, "not distinguishable"), "two prompts are no evidence"
     assert rows["orpo"]["win_rate_over_sft"].rate.mean == pytest.approx(0.25)
     assert rows["orpo"]["win_rate_over_rival"].rate.mean == 0
-    assert rows["base"]["ranked_right"].mean == 0.5
+    assert rows["base"]["preference_accuracy"].mean == 0.5
 
 
 def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
