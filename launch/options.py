@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
-from launch.config.schema import Config, Launcher
+from launch.config.schema import Launcher, Root
 from launch.config.trl_options import STAGES, trl_options
 from recipes.profiles import Dataset, Estimate, Hardware, Model, Policies
 
@@ -20,7 +20,7 @@ Profiles in `conf/` override these defaults; `python -m launch --cfg job` shows 
 def reference() -> str:
     """Return the reference as Markdown."""
     options = trl_options()
-    parts = [HEAD, section("The experiment", "", own(Config))]
+    parts = [HEAD, section("The experiment", "", own(Root))]
     parts.append(section("Data set", "dataset.", own(Dataset)))
     parts.append(section("Data set: what happens to a row with a finding", "dataset.policies.", own(Policies)))
     parts.append(section("Data set: what `make plan` computes with", "dataset.estimate.", own(Estimate)))
@@ -39,7 +39,7 @@ def own(source: type) -> list[tuple[str, str, str]]:
     """Return (name, type, default) of our own options."""
     rows = []
     for option in dataclasses.fields(source):
-        if option.name in (*STAGES, "model", "dataset", "hardware", "launcher", "policies", "estimate"):
+        if option.name in ("dataset", "hardware", "launcher", "policies", "estimate"):
             continue
         kind = option.type if isinstance(option.type, str) else getattr(option.type, "__name__", str(option.type))
         if kind in ("dict", "list") or "|" in str(option.type):

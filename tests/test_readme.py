@@ -13,6 +13,7 @@ from dev.bench.__main__ import options
 from dev.gpu.__main__ import options as gpu_options
 from eval.cli import NoOptions, read_words
 from eval.readme import shown
+from eval.results.metrics import METRICS
 from launch.config.schema import register, resolve
 from launch.options import reference
 
@@ -58,7 +59,7 @@ def test_every_command_exists_and_composes(command: str) -> None:
     register()
     overrides = [word.split(",")[0] for word in words[3:] if "=" in word and not word.startswith("row=")]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        assert resolve(compose("config", overrides))["pipelines"]
+        assert resolve(compose("config", overrides)).pipelines
 
 
 SUITE_COMMANDS = [
@@ -87,6 +88,12 @@ def test_the_table_is_the_generated_one() -> None:
     assert sum(map(len, figures)) > 50 and {figure for line in figures for figure in line} <= set(
         re.findall(r"-?\d[\d.,e+]*%?", whole)
     )
+
+
+def test_every_row_of_the_table_is_explained() -> None:
+    lines = (ROOT / "docs" / "reading.md").read_text().splitlines()
+    explained = {name for line in lines if line.startswith("| ") for name in line.split(" | ")[0][2:].split(" · ")}
+    assert {metric.label for metric in METRICS} <= explained
 
 
 def test_the_option_reference_is_the_generated_one() -> None:
