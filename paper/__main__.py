@@ -121,7 +121,7 @@ def refuse(scale: str, options: list[str]) -> None:
         UserError: naming the word.
     """
     if scale not in ("embedded", "full"):
-        raise UserError(f"scale={scale}: it is embedded or full")
+        raise UserError(f"scale={scale}: choose embedded or full")
     for word in options:
         name, equals, value = word.lstrip("+~").partition("=")
         if not equals or not value:
