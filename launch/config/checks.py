@@ -11,6 +11,7 @@ from launch.config.trust import refuse_untrusted
 from recipes.config import UserError
 
 LAUNCHERS = ("here", "local", "slurm")
+STALE = KEEP, RETRAIN, REFUSE = ("keep", "retrain", "refuse")  # what becomes of a stage that other code has trained
 ENGINES = ("packed", "stock")  # as in recipes.trainers, which would import TRL
 LEAST = {"max_length": 2, "train_rows": 2, "test_rows": 2, "max_new_tokens": 1}
 # Trainer options that belong to the experiment or the machine, and where they are set.
@@ -60,6 +61,8 @@ def refuse_useless(config: dict[str, Any]) -> None:
             raise UserError(f"hardware.{name}={value}: give a number above 0")
     if config["model"]["use_peft"]:
         refuse_adapters(config["model"])
+    if config["stale"] not in STALE:
+        raise UserError(f"stale={config['stale']}: use {', '.join(STALE[:-1])} or {STALE[-1]}")
     refuse_launcher(config["launcher"])
     refuse_incompatible(config)
 

@@ -70,6 +70,7 @@ class Config:
         None  # what all pipelines spend alike: pairs, tokens, flops or seconds; see launch.forecast.budget
     )
     budget_of: str | None = None  # the pipeline that spends it as configured; null: the one with the most stages
+    stale: str = "keep"  # or retrain, refuse: a stage that was trained before our code changed
     runs: str = "runs"
     session: str | None = None  # its directory's name under runs/_sessions; null: the time
 

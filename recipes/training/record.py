@@ -11,6 +11,7 @@ from transformers import Trainer
 
 from recipes.config import Stage, read_json
 from recipes.system.versions import provenance, versions
+from recipes.training.code import begun_by
 from recipes.training.cost import Cost, finite_or_text
 
 # Answers that pass forward for one pair and epoch, through the policy and the reference (section 7.3 of the paper);
@@ -53,6 +54,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
         "data_fingerprint": manifest["fingerprint"],
         "data": {key: manifest[key] for key in ("pairs", "sources", "dropped", "truncated")},
         "versions": versions(),
+        "code": begun_by(stage.directory),
         **provenance(),
     }
 
