@@ -80,7 +80,7 @@ def run_stage(planned: Planned, group: str) -> None:
 
 
 def moved_aside(planned: Planned) -> bool:
-    """Whether other code has trained in a stage's directory and `stale` wants that anew; if so, move it away and say so."""
+    """Whether other code has trained in a stage's directory and `stale` wants that anew: it is moved, and said."""
     changed = changed_code(planned) if planned.stale == RETRAIN else []
     if changed:
         place = set_aside(planned.directory)
