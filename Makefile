@@ -1,4 +1,4 @@
-# ORPO beside SFT -> DPO. `make help` lists what there is; every target makes the environment it needs.
+# ORPO against SFT -> DPO. `make help` lists the targets; each one installs the environment it needs.
 MODEL    ?= pocket
 DATASET  ?=
 HARDWARE ?=
@@ -27,11 +27,11 @@ DEEPSPEED := .venv/deepspeed/installed
 OLDEST := .venv/oldest/installed
 ENGINE_TESTS := $(patsubst %,tests/test_%.py,packing packed engines equal trainers gpu)
 AUDIT  := 2.10.1
-# Of two commands on a fresh clone one installs, and the other waits.
+# If two commands start on a fresh clone, one installs and the other waits.
 CLAIM  := $(if $(shell command -v flock),flock .venv.claim)
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
-# What can be asked for by SUITE=name; paper/page.py is the page of all exhibits, SUITE=paper.
+# The values of SUITE=name; paper/page.py, the page of all exhibits, is SUITE=paper.
 FILES  := $(filter-out %/__main__.py $(patsubst %,eval/%.py,table readme job score export gguf push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
 SUITES := $(sort $(patsubst page,paper,$(notdir $(basename $(FILES)))))
 MODULE  = $(if $(wildcard eval/$(SUITE).py),eval.$(SUITE),paper.$(SUITE:paper=page))
@@ -48,13 +48,13 @@ help: ## Print this list
 	@echo "  LAUNCHER= a file of conf/launcher  $(notdir $(basename $(wildcard conf/launcher/*.yaml)))  (default: here)"
 	@echo '  ARGS=     options, comma = sweep   ARGS="orpo.beta=0.1,0.2 seed=0,1,2"'
 	@echo
-	@echo "  make eval SUITE=… for evidence beside the table; ARGS=--help prints its options:"
+	@echo "  make eval SUITE=… for evaluations beyond the table; ARGS=--help prints their options:"
 	@awk 'FNR == 1 {name = FILENAME; sub(/paper\/page/, "paper", name); gsub(/^.*\/|\.py$$/, "", name); sub(/^"""/, ""); printf "    %-11s %s\n", name, $$0}' $(FILES) | sort
 
-doctor: $(VENV) ## Examine the pairs of DATASET as MODEL reads them: findings, lengths, bias; a page in runs/_doctor
+doctor: $(VENV) ## Check DATASET's pairs with MODEL's tokenizer: findings, lengths, bias; writes a page to runs/_doctor
 	@$(PYTHON) -m launch.doctor $(WORDS) $(ARGS)
 
-show: $(VENV) ## Print row ROW=1 token by token as SFT, DPO and ORPO train it; ROW=source:1 in a mixture
+show: $(VENV) ## Print row ROW=1 token by token, with what SFT, DPO and ORPO train on; ROW=source:1 in a mixture
 	@$(PYTHON) -m launch.show $(WORDS) row=$(ROW) $(ARGS)
 
 compare: $(VENV) ## Train SFT, SFT -> DPO and ORPO, evaluate them, print one table
@@ -69,89 +69,89 @@ dpo: $(VENV) ## Train SFT, then DPO: two stages
 sft: $(VENV) ## Train SFT alone
 	@$(LAUNCH) pipeline=sft $(ARGS)
 
-rlhf: $(VENV) ## Train SFT, a reward model and RLOO: three stages (make sweep ARGS="pipeline=all": all four pipelines)
+rlhf: $(VENV) ## Train SFT, a reward model and RLOO: three stages (all four pipelines: make sweep ARGS="pipeline=all")
 	@$(LAUNCH) pipeline=rlhf $(ARGS)
 
 sweep: $(VENV) ## Train and evaluate every combination of ARGS="pipeline=orpo orpo.beta=0.05,0.1" or ARGS="sweep=pocket-orpo"
 	@$(LAUNCH) evaluate=true $(ARGS)
 
-halving: $(VENV) ## As sweep, of one pipeline: all settings on a small budget, the better half on twice as much, and so on
+halving: $(VENV) ## Sweep one pipeline by successive halving: all settings on a small budget, the best half on twice as much, ...
 	@$(PYTHON) -m launch.halving $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
 
-paper: $(VENV) ## Measure the ORPO paper's tables and figures in the embedded world, about an hour; SCALE=full: its own models
-	@$(if $(filter command%,$(origin MODEL) $(origin DATASET)),$(error make paper has the paper's models and data; MODEL and DATASET are for make compare))
+paper: $(VENV) ## Measure the ORPO paper's tables and figures in the embedded world (about an hour); SCALE=full: its own models
+	@$(if $(filter command%,$(origin MODEL) $(origin DATASET)),$(error make paper uses the paper's models and data; MODEL and DATASET are for make compare))
 	@$(PYTHON) -m paper $(if $(SCALE),scale=$(SCALE)) $(if $(HARDWARE),hardware=$(HARDWARE)) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
 
-plan: $(VENV) ## Predict memory, tokens, FLOPs and hours of every stage, and whether it fits; trains nothing
+plan: $(VENV) ## Predict each stage's memory, tokens, FLOPs and hours, and whether it fits; trains nothing
 	@$(PYTHON) -m launch.plan $(WORDS) pipeline=compare $(ARGS)
 
-eval: $(VENV) ## Evaluate the newest session, or RUNS=runs/_sessions/...; SUITE=name for other evidence, its options in ARGS
+eval: $(VENV) ## Evaluate the newest session, or RUNS=runs/_sessions/...; SUITE=name for another evaluation, its options in ARGS
 	@$(PYTHON) -m $(if $(SUITE),$(MODULE),eval) $(RUNS) $(ARGS)
 
 table: $(VENV) ## Print the table of the newest session, or of RUNS=...
 	@$(PYTHON) -m eval.table $(RUNS)
 
-reproduce: $(VENV) ## Train the finished stage RUN=runs/<model>/<dataset>/<stage>-<digest> again, and compare weights and metrics
+reproduce: $(VENV) ## Train the finished stage RUN=runs/<model>/<dataset>/<stage>-<digest> again; compare weights and metrics
 	@$(PYTHON) -m launch.reproduce $(RUN) $(ARGS)
 
-export: $(VENV) $(if $(filter gguf,$(FORMAT)),$(GGUF)) ## Export the model of RUN=... as FORMAT=hf (a directory) or gguf (llama.cpp) to TO=..., if it answers as the run
+export: $(VENV) $(if $(filter gguf,$(FORMAT)),$(GGUF)) ## Export the model of RUN=... to TO=... as FORMAT=hf (a directory) or gguf (llama.cpp); checks its responses
 	@$(PYTHON) -m eval.export $(RUN) format=$(FORMAT) $(if $(TO),to=$(TO)) $(ARGS)
 
-push: $(VENV) ## Send the model of RUN=... to the hub's TO=organisation/name, private unless PUBLIC=1; DRY_RUN=1 only prints
+push: $(VENV) ## Upload the model of RUN=... to the Hub as TO=organization/name, private unless PUBLIC=1; DRY_RUN=1 only prints
 	@$(PYTHON) -m eval.push $(RUN) $(if $(TO),to=$(TO)) $(if $(DRY_RUN),dry_run=$(DRY_RUN)) $(if $(PUBLIC),public=$(PUBLIC)) $(ARGS)
 
-bench: $(VENV) ## Measure our ORPO against stock TRL's, and ORPO against SFT -> DPO; PAIRS=file TOKENIZER=directory for real lengths
+bench: $(VENV) ## Measure our ORPO against stock TRL's, and ORPO against SFT -> DPO; real lengths: PAIRS=file TOKENIZER=directory
 	@$(PYTHON) -m dev.bench $(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(ARGS)
 
-gpu: $(if $(WHEELS),,$(VENV)) ## Measure what only a GPU can tell, in MINUTES=15: docs/gpu.md; PAIRS=, TOKENIZER=; WHEELS=folder where there is no network
+gpu: $(if $(WHEELS),,$(VENV)) ## Measure what only a GPU can tell, in MINUTES=15, into docs/gpu.md; PAIRS=, TOKENIZER=; without a network WHEELS=folder
 	@$(if $(WHEELS),sh dev/gpu/offline.sh $(WHEELS),$(PYTHON)) -m dev.gpu $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(ARGS)
 
-wheels: ## Download into WHEELS=folder what `make gpu` needs on a machine with PyTorch, Python 3.12 and no network
+wheels: ## Download into WHEELS=folder what `make gpu` needs on a machine with PyTorch and Python 3.12 but no network
 	@sh dev/gpu/wheels.sh $(if $(WHEELS),$(WHEELS),$(error WHEELS=folder is missing))
 
-oldest: $(OLDEST) ## Run the engines' tests under the oldest PyTorch that they are held to (requirements-oldest.txt, 5 GB)
+oldest: $(OLDEST) ## Run the engine's tests with the oldest supported PyTorch (requirements-oldest.txt, 5 GB)
 	@PYTHONPATH=.venv/oldest $(PYTHON) -m pytest $(ENGINE_TESTS) $(ARGS)
 
 deepspeed: $(DEEPSPEED) ## Install DeepSpeed for hardware.strategy=zero2 and zero3
 
-faults: $(VENV) ## Kill and damage small trainings at random, rerun them and compare; ARGS="--kills 200 --seed 0"
+faults: $(VENV) ## Kill and damage small trainings at random, rerun them and compare weights; ARGS="--kills 200 --seed 0"
 	@$(PYTHON) -m dev.faults $(ARGS)
 
 test: $(VENV) $(GGUF) $(DEEPSPEED) ## Run the tests
 	@$(PYTHON) -m pytest $(ARGS)
 
-check: $(VENV) ## Lint, check formatting and types, look for secrets
+check: $(VENV) ## Lint, check formatting and types, scan for secrets
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m pyright
 	@git ls-files | grep -v -E '\.(svg|lock)$$|^docs/.*\.json$$' | xargs $(PYTHON) -m detect_secrets.pre_commit_hook --no-verify \
-		--disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString # commits are no secrets
+		--disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString # commit hashes are not secrets
 
 format: $(VENV) ## Format the code
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-docs: $(VENV) ## Write the generated parts: docs/options.md, docs/compatibility.md, and with RUNS=... the README's table
+docs: $(VENV) ## Write the generated documents: docs/options.md, docs/compatibility.md, and with RUNS=... the README's table
 	@$(PYTHON) -m launch.options > docs/options.md.new && mv docs/options.md.new docs/options.md
 	@$(PYTHON) -m launch.config.compatibility > docs/compatibility.md.new && mv docs/compatibility.md.new docs/compatibility.md
 	@$(if $(RUNS),$(PYTHON) -m eval.readme $(RUNS))
 
-audit: $(VENV) ## Look the pinned packages up in the database of known vulnerabilities, where that can be reached
+audit: $(VENV) ## Look up known vulnerabilities of the pinned packages (skipped if the database cannot be reached)
 	@test -d .venv/audit || $(PYTHON) -m pip install --quiet --target .venv/audit pip-audit==$(AUDIT) > .venv.log 2>&1 || { tail -n 5 .venv.log; exit 1; }
 	@PYTHONPATH=.venv/audit $(PYTHON) -m pip_audit -s osv --no-deps --disable-pip --progress-spinner off -r requirements.lock > .venv.log 2>&1; \
 		status=$$?; if grep -q 'Max retries exceeded' .venv.log; then echo "audit skipped: the database of vulnerabilities cannot be reached"; \
 		else cat .venv.log; exit $$status; fi
 
-lock: ## Resolve requirements.txt anew into requirements.lock
+lock: ## Resolve requirements.txt into requirements.lock
 	@rm -rf .venv.lock && python3 -m venv .venv.lock
 	@.venv.lock/bin/pip install --quiet -r requirements.txt
-	@# --all: setuptools too, which freeze leaves out; "+cpu" names a build that only some machines have, and CUDA's packages come with torch where it wants them
+	@# --all: includes setuptools, which freeze omits; "+cpu" is a build that only some machines have; torch brings CUDA's packages where it needs them
 	@.venv.lock/bin/pip freeze --all | sed 's/+cpu$$//' | grep -v -E '^(pip=|nvidia|cuda|triton)' > requirements.lock.new
 	@mv requirements.lock.new requirements.lock && rm -rf .venv.lock
 	@echo "requirements.lock: $$(wc -l < requirements.lock) packages"
 
-clean: ## Remove the environment and caches; what was trained stays in runs/
+clean: ## Remove the environment and caches; trained models stay in runs/
 	@rm -rf .venv .cache .pytest_cache .ruff_cache && find . -name __pycache__ -not -path './runs/*' -exec rm -rf {} +
 
 $(GGUF): $(VENV) requirements-gguf.txt
@@ -168,18 +168,18 @@ $(OLDEST): $(VENV) requirements-oldest.txt
 
 $(DEEPSPEED): $(VENV) requirements-deepspeed.txt
 	@echo "installing DeepSpeed into .venv/deepspeed (once)"
-	@# built as for a CPU: on a GPU's machine it would look for CUDA's compiler, although it compiles nothing
+	@# built for a CPU: on a GPU machine it would look for CUDA's compiler, although it compiles nothing
 	@rm -rf .venv/deepspeed && DS_ACCELERATOR=cpu .venv/bin/pip install --quiet --no-deps --no-build-isolation --require-hashes \
 		--target .venv/deepspeed -r requirements-deepspeed.txt > .venv.log 2>&1 \
 		|| { tail -n 5 .venv.log; rm -rf .venv/deepspeed; echo "error: the installation failed; its log is .venv.log"; exit 1; }
 	@touch $@
 
 $(VENV): requirements.lock
-	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required, this is " + sys.version.split()[0])'
 	@$(CLAIM) sh -c 'test $@ -nt $< || $(MAKE) -s environment'
 
 environment:
-	@echo "installing the environment into .venv: once, some minutes and 2.5 GB without CUDA (tail -f .venv.log)"
+	@echo "installing the environment into .venv (once, a few minutes, 2.5 GB without CUDA; log: .venv.log)"
 	@rm -rf .venv && python3 -m venv .venv && .venv/bin/pip install -r requirements.lock > .venv.log 2>&1 \
 		|| { tail -n 5 .venv.log; rm -rf .venv; echo "error: the installation failed; its log is .venv.log"; exit 1; }
 	@$(PYTHON) -m launch.config.trl_options && touch $(VENV)

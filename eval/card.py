@@ -15,7 +15,8 @@ from eval.cli import NoOptions, run
 from eval.console import console
 from eval.pages.svg import TEMPLATES
 from eval.results.options import UNSAID, flat, text
-from eval.results.rows import NAMES, Row, build_rows
+from eval.results.row import Row
+from eval.results.rows import NAMES, build_rows
 from eval.results.session import evaluated, jobs_of, sessions
 from eval.results.table import cells, markdown, notes, rows_of
 from recipes.config import read_config, read_json, write_text

@@ -18,7 +18,7 @@ from eval.console import console
 from eval.results.session import jobs_of, models_of, sessions
 from eval.results.statistics import Estimate, text
 from recipes.config import UserError, done, read_config
-from recipes.system.processes import interrupt_on_signals
+from recipes.system.commands import GOES_ON, run_command
 
 Options = TypeVar("Options")
 
@@ -32,22 +32,10 @@ def run(
     words: list[str], help_text: str | None, kind: type[Options], main: Callable[[list[str], Options], None]
 ) -> int:
     """Run a suite on the words of a command line; return the exit status: 0, 2 wrong input, 130 interrupted."""
-    interrupt_on_signals()
     if {"-h", "--help"} & {*words}:
         console.print(help_text)
         return 0
-    try:
-        main(*read_words(words, kind))
-    except UserError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True)
-        return 2
-    except OSError as error:
-        console.print(f"error: {error.strerror or error}: {error.filename}", style="red", soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on")
-        return 130
-    return 0
+    return run_command(lambda given: main(*read_words(given, kind)), words, GOES_ON, console)
 
 
 def read_words(words: list[str], kind: type[Options]) -> tuple[list[str], Options]:

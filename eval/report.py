@@ -18,9 +18,11 @@ from eval.pages.svg import TEMPLATES
 from eval.pages.sweep import best_settings, budgets, is_sweep, outcome, parallel_coordinates
 from eval.results.history import Training, trainings
 from eval.results.matrix import explain, matrices, tests
+from eval.results.metrics import GOLD, MARGIN
 from eval.results.options import differences
 from eval.results.results_json import results
-from eval.results.rows import NAMES, Row, missing
+from eval.results.row import Row
+from eval.results.rows import NAMES, missing
 from eval.results.session import jobs_of, sessions
 from eval.results.table import cells, notes, rows_of
 from recipes.config import write_json, write_text
@@ -73,7 +75,7 @@ def page(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list
         "training": training_figures(rows, found),
         "scores": score_figures(rows),
         "costs": cost_figures(rows),
-        "prompts": side_by_side(rows, jobs),
+        "prompts": side_by_side(rows),
         "differing": differing,
         "particular": particular,
         "stages": stages(found),
@@ -129,8 +131,8 @@ def sweep_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
     if not is_sweep(rows):
         return []
     said = (
-        f"A line for every setting, through the values of its options to its {outcome(rows)}, the mean over seeds; "
-        "each method's best setting is thick. Values stand at equal distances, whatever they are."
+        f"A line for every setting, through the values of its options to its {outcome(rows).label}, the mean over "
+        "seeds; each method's best setting is thick. Values stand at equal distances, whatever they are."
     )
     return [(Markup(parallel_coordinates(rows)), said)]
 
@@ -139,11 +141,11 @@ def score_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
     """Return the distributions of what the models' answers and rankings are worth."""
     drawn = []
     for setting, group in by_setting(rows):
-        if "gold" in rows[0].scored_by:
-            rewards = [row.scores for row in group]
+        if rows[0].embedded:
+            rewards = [GOLD.scores(row) for row in group]
             figure = figures.distribution(group, rewards, "gold reward of an answer at temperature 1")
             drawn.append((figure, captioned(setting, "Further right is better. All seeds together.")))
-        gaps = [row.log_probs["chosen"] - row.log_probs["rejected"] for row in group]
+        gaps = [MARGIN.scores(row) for row in group]
         figure = figures.distribution(group, gaps, "log-prob of chosen - rejected, nats per token")
         said = "Held-out pairs; those left of zero are ranked wrong. All seeds together."
         drawn.append((figure, captioned(setting, said)))

@@ -6,74 +6,75 @@ Hydra is the parent and composes once; torchrun is the child and never sees Hydr
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from launch.config.errors import CRASH, INTERRUPTED, USER, explain
+from launch.config.errors import explained
 from launch.config.machine import gpu_memories
-from launch.config.schema import mixture, register, sessions
+from launch.config.schema import mixture, register
+from launch.config.session import Session
+from launch.config.sweep import swept
 from launch.config.trust import refuse_words
 from launch.executors.job import HERE, run_job, train_pipelines
-from launch.executors.queue import hand_over, queue
-from launch.executors.table import print_table
+from launch.executors.queue import Queue, hand_over
+from launch.executors.report import print_table, report
 from launch.stages.command import module
 from launch.stages.processes import Forked, finish, start, warm_up
-from launch.stages.run import console
-from recipes.config import UserError, read_json
-from recipes.system.files import remove_leftovers
-from recipes.system.processes import interrupt_on_signals
-from recipes.system.secrets import scrub
+from recipes.config import UserError
+from recipes.system.commands import console, run_command
+from recipes.system.errors import CRASH, INTERRUPTED, USER
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
-def job(config: DictConfig) -> None:
-    """Run one job, or leave it for a cluster to run; what became of it is in its directory."""
+def run_or_hand_over(config: DictConfig, words: list[str], queue: Queue) -> None:
+    """Run one job of the command line `words`, or put it into `queue`; what became of it is in its directory."""
     hydra_config = HydraConfig.get()
     directory = Path(hydra_config.runtime.output_dir)
-    train = train_pipelines if config.launcher.name == HERE else partial(hand_over, directory=directory)
-    run_job(config, list(hydra_config.overrides.task), directory, train)
+    train = train_pipelines
+    if config.launcher.name != HERE:
+        train = partial(hand_over, directory=directory, queue=queue)
+    profile = [f"{name}={values}" for name, values in (hydra_config.sweeper.get("params") or {}).items()]  # conf/sweep
+    run_job(config, list(hydra_config.overrides.task), directory, train, swept([*profile, *words]))
 
 
-def main() -> int:
-    """Run all jobs of the command line; return the exit status: 0, 1 crash, 2 wrong input, 130 interrupted."""
+def main(words: list[str]) -> int:
+    """Run all jobs of a command line; return the exit status: that of the job that went worst.
+
+    Raises:
+        UserError: a word is refused, or the configuration cannot be composed.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one line
-    if {"--cfg", "-c"} & set(sys.argv):  # of one job, every value in force
-        sys.argv = [word for word in sys.argv if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
-    elif not any(word.startswith("launcher=") and word != f"launcher={HERE}" for word in sys.argv):
+    if {"--cfg", "-c"} & set(words):  # of one job, every value in force
+        words = [word for word in words if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
+    elif not any(word.startswith("launcher=") and word != f"launcher={HERE}" for word in words):
         warm_up()
-    sys.argv = [part for word in sys.argv for part in mixture(word)]
-    interrupt_on_signals()
-    register()
-    try:
-        refuse_words(sys.argv[1:])
+    words = [part for word in words for part in mixture(word)]
+    session, queue = Session(), Queue()
+    register(session)
+
+    @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+    def job(config: DictConfig) -> None:
+        run_or_hand_over(config, words, queue)
+
+    refuse_words(words)
+    sys.argv[1:] = words  # where Hydra reads them
+    with explained():
         job()
-        if queue:
-            return elsewhere(sessions[0])
-        return report(sessions[0], evaluate) if sessions else 0
-    except (HydraException, OmegaConfBaseException, UserError) as error:
-        console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
-        return USER
-    except OSError as error:  # Hydra makes the session's directory, before any job can say what is wrong with it
-        console.print(f"error: {error.strerror or error}: {error.filename}", style="red", soft_wrap=True)
-        return USER
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    if session.directory is None:  # Hydra printed what was asked for, and ran no job
+        return 0
+    return elsewhere(session.directory, queue) if queue else report(session.directory, evaluate)
 
 
-def elsewhere(directory: Path) -> int:
+def elsewhere(directory: Path, queue: Queue) -> int:
     """Have other processes run a session's jobs, which evaluate what they train; return the exit status.
 
     Raises:
         UserError: the jobs name several launchers.
     """
-    names = {config["launcher"]["name"] for config in queue.values()}
+    names = {config.launcher.name for config in queue.values()}
     if len(names) > 1:
         raise UserError(f"launcher={','.join(sorted(names))}: all jobs of a sweep have one launcher")
     if names == {"local"}:
@@ -85,27 +86,6 @@ def elsewhere(directory: Path) -> int:
         return report(directory, print_table)
     shutil.rmtree(directory)  # a dry run leaves nothing
     return 0
-
-
-def report(directory: Path, evaluate: Callable[[Path], int]) -> int:
-    """Sum up a session's jobs, and evaluate what was trained, or print its table; return the exit status."""
-    for place in (*directory.parent.glob("*"), *directory.parent.glob("*/*")):
-        remove_leftovers(place)  # of sessions that were killed
-    for log in directory.parent.rglob("*log.*"):  # log.txt of a job here, *_log.out of one on a cluster
-        scrub(log)
-    jobs = [read_json(path) for path in sorted(directory.glob("*/job.json"), key=lambda path: int(path.parent.name))]
-    if len(jobs) > 1:
-        for number, found in enumerate(jobs):
-            words = " ".join([*found["overrides"], f"seed={found['seed']}"])
-            console.print(f"job {number}: {'; '.join(found['errors']) or 'done'}  ({words})", soft_wrap=True)
-    status = max((found["status"] for found in jobs), default=CRASH)
-    if any(found["evaluate"] and found["pipelines"] for found in jobs):
-        status = max(status, evaluate(directory))
-    elif not status:
-        stages = dict.fromkeys(stage for found in jobs for stages in found["pipelines"].values() for stage in stages)
-        console.print(f"trained: {' '.join(stages)}", soft_wrap=True)
-        console.print(f"see what came of it: make eval RUNS={directory}", soft_wrap=True)
-    return status
 
 
 def evaluate(directory: Path) -> int:
@@ -122,4 +102,4 @@ def evaluate(directory: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main, sys.argv[1:]))

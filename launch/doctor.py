@@ -5,14 +5,15 @@ refuse it); 2 when it could not be read or an option is wrong.
 """
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from launch.stages.digest import digest
-from launch.stages.inspect import Subject, find_subject, run
+from launch.stages.inspect import Subject, find_subject
 from launch.stages.pairs import identity
-from launch.stages.run import console
+from recipes.system.commands import console, run_command
 
 WIDTH = 100
 
@@ -28,30 +29,32 @@ def doctor(words: list[str]) -> None:
     from doctor.page import write_page
     from doctor.report import show
 
-    hardware = subject.config["hardware"]["per_device_batch"]
+    dataset, model = subject.config.dataset, subject.config.model
+    batch = subject.config.hardware.per_device_batch
     with console.status("reading") as status:
 
         def say(line: str) -> None:
             status.update(line)
             console.print(f"       {line}", markup=False)
 
-        report = diagnose(subject.dataset, subject.parts, subject.model, subject.tokenizer, hardware, say)
+        report = diagnose(dataset, subject.parts, model, subject.tokenizer, batch, say)
         say("drawing the page")
         page = page_path(subject)
-        names = ", ".join(part.name for part in subject.parts) or subject.dataset.path
-        title = f"{names} as {subject.model.name} reads it"
-        write_page(report, subject.dataset, subject.parts, title, page)
+        names = ", ".join(part.name for part in subject.parts) or dataset.path
+        title = f"{names} as {model.name} reads it"
+        write_page(report, dataset, subject.parts, title, page)
     out = Console(highlight=False, width=WIDTH)
     show(report, title, page, out)
 
 
 def page_path(subject: Subject) -> Path:
     """Return where the page of these inputs lies: the same inputs have the same page."""
-    files = [identity(part) for part in (subject.parts or [subject.dataset])]
-    inputs = [subject.config["dataset"], subject.config["model"], files, subject.identity]
-    name = f"{subject.dataset.name}-{subject.model.name}-{digest(inputs)}.html"
-    return Path(subject.config["runs"], "_doctor", name)
+    config = subject.config
+    files = [identity(part) for part in (subject.parts or [config.dataset])]
+    model = asdict(config.model) | config.model_options
+    name = digest([asdict(config.dataset), model, files, subject.identity])
+    return Path(config.runs, "_doctor", f"{config.dataset.name}-{config.model.name}-{name}.html")
 
 
 if __name__ == "__main__":
-    sys.exit(run(doctor))
+    sys.exit(run_command(doctor, sys.argv[1:]))

@@ -5,36 +5,29 @@ python -m launch.plan model=phi-3-mini dataset=ultrafeedback hardware=1x24gb tun
 
 import sys
 from dataclasses import asdict
-from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 from rich.table import Table
 
 from launch.config.checks import refuse_unused, refuse_useless
-from launch.config.compatibility import tuning
-from launch.config.errors import CONF, explain
-from launch.config.schema import register, resolve
+from launch.config.errors import CONF, explained
+from launch.config.schema import Config, register, resolve
 from launch.config.shape import parameters, shape_of
 from launch.config.trust import unpinned
-from launch.forecast.budget import Configs, describe, match, refuse_budget, setter
+from launch.forecast.budget import Configs, describe, match, refuse_budget
 from launch.forecast.cost import LIBRARIES, Forecast, Tokens, forecast, tokens_of
 from launch.forecast.fit import fits, nearest, worst
-from recipes.config import UserError
 from recipes.profiles import Shape
+from recipes.system.commands import output, run_command
 
-console = Console(highlight=False, markup=False)
 
-
-def composed(words: list[str]) -> dict[str, Any]:
+def composed(words: list[str]) -> Config:
     """Compose the configuration of these options.
 
     Raises:
         UserError: a launch with them would be refused.
     """
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
         config = resolve(compose("config", words))
     refuse_useless(config)
     refuse_unused(config, words)
@@ -45,17 +38,17 @@ def composed(words: list[str]) -> dict[str, Any]:
 PARTS = ("weights", "gradients", "optimiser", "reference", "activations", "head", "libraries")
 
 
-def columns_of(config: dict[str, Any], shape: Shape, tokens: Tokens, configs: Configs) -> dict[str, Forecast]:
+def columns_of(config: Config, shape: Shape, tokens: Tokens, configs: Configs) -> dict[str, Forecast]:
     """Return the stages, which pipelines may share; one that is trained to a budget has its pipeline's name."""
     found = {}
-    for name, stages in config["pipelines"].items():
+    for name, stages in config.pipelines.items():
         for place, stage in enumerate(stages, 1):
             matched = place == len(stages) and configs[name] is not config
             found[f"{stage} of {name}, matched" if matched else stage] = forecast(configs[name], stage, shape, tokens)
     return found
 
 
-def table(config: dict[str, Any], stages: dict[str, Forecast]) -> Table:
+def table(config: Config, stages: dict[str, Forecast]) -> Table:
     """Return the figures: a column for each stage."""
     columns = [figures(config, stage) for stage in stages.values()]
     shown = Table("", *stages)
@@ -64,12 +57,12 @@ def table(config: dict[str, Any], stages: dict[str, Forecast]) -> Table:
     return shown
 
 
-def figures(config: dict[str, Any], stage: Forecast) -> dict[str, str]:
+def figures(config: Config, stage: Forecast) -> dict[str, str]:
     """Return a stage's figures as text."""
     parts = asdict(stage.memory)
     parts["weights"] += parts["adapters"]
     parts["libraries"] = LIBRARIES
-    peak, room = stage.peak, config["hardware"]["memory_gb"]
+    peak, room = stage.peak, config.hardware.memory_gb
     return {
         **{f"{part}, GB": f"{parts[part] / 1e9:.2f}" for part in PARTS},
         "peak, GB": f"{peak / 1e9:.2f}",
@@ -81,53 +74,53 @@ def figures(config: dict[str, Any], stage: Forecast) -> dict[str, str]:
     }
 
 
-def say(config: dict[str, Any]) -> None:
+def say(config: Config) -> None:
     """Print the forecast."""
-    hardware, shape, tokens = config["hardware"], shape_of(config["model"]), tokens_of(config)
-    console.print(
-        f"{config['model']['name']} ({parameters(shape) / 1e9:.3g}B), tuning={tuning(config['model'])}; "
-        f"{tokens.pairs:,} pairs of {config['dataset']['name']} ({tokens.source}; means: {tokens.prompt:.0f} tokens of "
-        f"prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of answers); hardware={hardware['name']}: "
-        f"{hardware['processes']} x {hardware['memory_gb'] or '?'} GB, {hardware['per_device_batch']} pairs at once",
+    hardware, shape, tokens = config.hardware, shape_of(config.model), tokens_of(config)
+    output.print(
+        f"{config.model.name} ({parameters(shape) / 1e9:.3g}B), tuning={config.tuning}; "
+        f"{tokens.pairs:,} pairs of {config.dataset.name} ({tokens.source}; means: {tokens.prompt:.0f} tokens of "
+        f"prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of answers); hardware={hardware.name}: "
+        f"{hardware.processes} x {hardware.memory_gb or '?'} GB, {hardware.per_device_batch} pairs at once",
         soft_wrap=True,
     )
-    if config["budget"] == "seconds":
-        configs, budget = dict.fromkeys(config["pipelines"], config), None
-        console.print(f"budget=seconds: measured when {setter(config)} has trained; below, all stages as configured.")
-    else:
-        configs, budget = match(config, tokens)
-    console.print(table(config, columns_of(config, shape, tokens, configs)))
+    configs, budget = match(config, tokens)
+    output.print(table(config, columns_of(config, shape, tokens, configs)))
     if budget:
-        console.print(f"{describe(config, configs, budget)}.", soft_wrap=True)
+        output.print(f"{describe(config, configs, budget)}.", soft_wrap=True)
     for line in unpinned(config):
-        console.print(line, soft_wrap=True)
-    console.print(
+        output.print(line, soft_wrap=True)
+    output.print(
         "An estimate. Memory in GB of one device with its largest micro-batch; tokens without padding; hours at "
-        f"{hardware['utilisation']:.0%} of {hardware['tflops'] or '?'} TFLOPS a device.",
+        f"{hardware.utilisation:.0%} of {hardware.tflops or '?'} TFLOPS a device.",
         soft_wrap=True,
     )
-    if hardware["memory_gb"] is None:
-        console.print("Whether it fits: hardware.memory_gb=<GB of a device> tells.")
-    unmeasured = {"reward", "rloo"} & {stage for stages in config["pipelines"].values() for stage in stages}
+    if hardware.memory_gb is None:
+        output.print("Whether it fits: hardware.memory_gb=<GB of a device> tells.")
+    unmeasured = {"reward", "rloo"} & {*config.stages}
     if unmeasured:
-        console.print(
+        output.print(
             f"{' and '.join(sorted(unmeasured))}: never measured; rloo samples token by token, far below "
             "this rate: its hours are a lower bound.",
             soft_wrap=True,
         )
     if not fits(config, worst(config, shape, tokens).peak):
-        console.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
+        output.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
+
+
+def plan(words: list[str]) -> None:
+    """Print the forecast.
+
+    Raises:
+        UserError: a launch with these options would be refused, or the model or its pairs are not known.
+    """
+    register()
+    say(composed(words))
 
 
 def main(words: list[str]) -> int:
-    """Print the forecast; return the exit status: 0, 2 wrong input."""
-    register()
-    try:
-        say(composed(words))
-    except (HydraException, OmegaConfBaseException, UserError) as error:
-        console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
-        return 2
-    return 0
+    """Run the command; return the exit status: 0, 2 wrong input."""
+    return run_command(plan, words, out=output)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from typing import Any
 
 from launch.config.trust import looks_local
 from launch.stages.digest import Planned
-from launch.stages.run import StageFailed, console, run_stage
+from launch.stages.run import run_stage
 from recipes.config import UserError, done, read_config, read_json, write_json
-from recipes.system.processes import interrupt_on_signals
+from recipes.system.commands import GOES_ON, console, run_command
 from recipes.system.versions import provenance, versions
 
 TOLERANCE = 1e-5  # of a weight; on a CPU with as many threads and the same versions the difference is zero
@@ -132,22 +132,18 @@ def tell(found: dict[str, Any], twin: Path) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Reproduce the stage named; return the exit status: 0 the same, 1 it differs or crashed, 2 wrong input."""
-    interrupt_on_signals()
-    try:
-        names = [word for word in words if not word.startswith("tolerance=")]
-        given = [word.partition("=")[2] for word in words if word.startswith("tolerance=")]
-        if odd := [name for name in names if "=" in name and not Path(name).exists()]:
-            raise UserError(f"{odd[0]}: the only option is tolerance=")
-        if len(names) != 1 or Path(names[0]).is_file():
-            raise UserError("give one finished stage: make reproduce RUN=runs/<model>/<dataset>/<stage>-<digest>")
-        return 0 if reproduce(Path(names[0]), number(given[-1]) if given else TOLERANCE) else DIFFERS
-    except (UserError, StageFailed, OSError) as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True)
-        return DIFFERS if isinstance(error, StageFailed) else 2
-    except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on")
-        return 130
+    """Reproduce the stage named; return the exit status: 0 the same, 1 it differs.
+
+    Raises:
+        UserError: no stage is named, or an option is wrong; and as `reproduce`.
+    """
+    names = [word for word in words if not word.startswith("tolerance=")]
+    given = [word.partition("=")[2] for word in words if word.startswith("tolerance=")]
+    if odd := [name for name in names if "=" in name and not Path(name).exists()]:
+        raise UserError(f"{odd[0]}: the only option is tolerance=")
+    if len(names) != 1 or Path(names[0]).is_file():
+        raise UserError("give one finished stage: make reproduce RUN=runs/<model>/<dataset>/<stage>-<digest>")
+    return 0 if reproduce(Path(names[0]), number(given[-1]) if given else TOLERANCE) else DIFFERS
 
 
 def number(text: str) -> float:
@@ -166,4 +162,4 @@ def number(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main, sys.argv[1:], GOES_ON))

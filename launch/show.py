@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from launch.config.trl_options import STAGES
-from launch.stages.inspect import Subject, find_subject, run
-from launch.stages.run import console
+from launch.stages.inspect import Subject, find_subject
 from recipes.config import UserError
 from recipes.profiles import DROP, REFUSE
+from recipes.system.commands import console, run_command
 
 if TYPE_CHECKING:
     from recipes.data.tokenize import Split
@@ -30,16 +29,16 @@ def show(words: list[str]) -> None:
     from doctor.masks import masks
     from recipes.data.tokenize import examine
 
-    parts = subject.parts or [subject.dataset]
-    splits = examine(subject.dataset, parts, subject.model, subject.tokenizer, say=console.print)
+    config = subject.config
+    parts = subject.parts or [config.dataset]
+    splits = examine(config.dataset, parts, config.model, subject.tokenizer, say=console.print)
     index = find_row(splits["train"], rows[0], subject)
     row = splits["train"].rows[index]
     words_of_fate, trained = fate(splits, index, subject)
     out = Console(highlight=False)
     out.print(f"{row['source']} row {row['row'] + 1}: {words_of_fate}", markup=False, soft_wrap=True)
     if trained:
-        options = {stage: subject.config[stage] for stage in STAGES}
-        tokens.show(masks(row, options, subject.tokenizer.pad_token_id), subject.tokenizer, out)
+        tokens.show(masks(row, config.options, subject.tokenizer.pad_token_id), subject.tokenizer, out)
     else:
         for column, text in excerpts(row, "train", Originals(parts)).items():
             out.print(f"\n{column}:\n{text}", markup=False, soft_wrap=True)
@@ -71,7 +70,7 @@ def fate(splits: dict[str, "Split"], index: int, subject: Subject) -> tuple[str,
     detail = splits["train"].rows[index]["detail"]
     noted = "; ".join([*found, *([detail] if detail else [])])
     for policy, words in ((REFUSE, "refuses the data set"), (DROP, "dropped")):
-        verdict = findings.verdict(subject.dataset.policies, policy)
+        verdict = findings.verdict(subject.config.dataset.policies, policy)
         if index in verdict:
             return f"{words} [policies.{verdict[index]}={policy}]: {noted}", False
     return f"{use(splits, index, subject)}{f'; {noted}' if noted else ''}", True
@@ -83,9 +82,8 @@ def use(splits: dict[str, Any], index: int, subject: Subject) -> str:
     from recipes.data.prepare import divide
 
     row = splits["train"].rows[index]
-    used = divide(
-        {name: forgive(split, subject.dataset) for name, split in splits.items()}, subject.dataset, subject.parts
-    )
+    dataset = subject.config.dataset
+    used = divide({name: forgive(split, dataset) for name, split in splits.items()}, dataset, subject.parts)
     places = {name: set(zip(rows["source"], rows["row"], strict=True)) for name, rows in used.items()}
     if (row["source"], row["row"]) in places["train"]:
         return "trained on"
@@ -95,4 +93,4 @@ def use(splits: dict[str, Any], index: int, subject: Subject) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run(show))
+    sys.exit(run_command(show, sys.argv[1:]))

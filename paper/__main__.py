@@ -14,18 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
-from launch.config.errors import USER, explain
 from launch.config.schema import register
 from launch.plan import composed
 from launch.stages.command import module
 from launch.stages.processes import finish, start
-from launch.stages.run import console
 from paper.full_scale import plan_full
 from recipes.config import UserError, read_json
-from recipes.system.processes import interrupt_on_signals
+from recipes.system.commands import GOES_ON, console, run_command
+from recipes.system.errors import USER
 
 ROOT = Path("runs", "_paper")
 SESSIONS = ROOT / "_sessions"
@@ -138,25 +134,21 @@ def refuse(scale: str, options: list[str]) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Run the command line; return the exit status: 0, 1 crash, 2 wrong input, 130 interrupted."""
-    interrupt_on_signals()
+    """Run the command line; return the exit status: 0, 1 crash.
+
+    Raises:
+        UserError: an option is wrong.
+    """
     if {"-h", "--help"} & {*words}:
         console.print(__doc__)
         return 0
-    try:
-        scale = [word.removeprefix("scale=") for word in words if word.startswith("scale=")][-1:] or ["embedded"]
-        options = [word for word in words if not word.startswith("scale=")]
-        refuse(scale[0], options)
-        if scale[0] == "full":
-            return plan_full(options)
-        return run(options if any(word.startswith("seed=") for word in options) else [SEEDS, *options])
-    except (HydraException, OmegaConfBaseException, UserError) as error:
-        console.print(f"error: {explain(error)}", style="red", soft_wrap=True)
-        return USER
-    except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on")
-        return 130
+    scale = [word.removeprefix("scale=") for word in words if word.startswith("scale=")][-1:] or ["embedded"]
+    options = [word for word in words if not word.startswith("scale=")]
+    refuse(scale[0], options)
+    if scale[0] == "full":
+        return plan_full(options)
+    return run(options if any(word.startswith("seed=") for word in options) else [SEEDS, *options])
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main, sys.argv[1:], GOES_ON))

@@ -18,12 +18,12 @@ from rich.table import Table
 
 from eval.cli import NoOptions, run
 from eval.console import console
-from eval.results.metrics import PASSES
-from eval.results.rows import Row
+from eval.results.metrics import FLOPS, MEMORY, SECONDS
+from eval.results.row import Row
 from eval.results.session import sessions
 from eval.results.table import markdown, rows_of
 from paper.across import lambdas, probability_ratio, sharper, sizes
-from paper.evidence import Finding, Rows, one_stage, saving, shift, trend, varied, wins
+from paper.evidence import PASSES_PER_EPOCH, Finding, Rows, one_stage, saving, shift, trend, varied, wins
 from recipes.config import write_text
 
 ABSENT = "–"
@@ -48,10 +48,10 @@ CLAIMS = [
     Claim("and costs them nothing against SFT", "figure 7", shift("chosen", "orpo", "sft", 1)),
     Claim("the log-odds ratio rises in ORPO's training", "figure 7", trend("log_odds_chosen", "orpo", 1)),
     Claim("ORPO needs no SFT stage and no reference model", "section 4", one_stage),
-    Claim("and half of DPO's forward passes an epoch", "section 7.3", saving(PASSES, "dpo", counted=True)),
-    Claim("its whole training saves computation", "popular account", saving("FLOPs", "dpo")),
-    Claim("memory", "section 7.3", saving("peak memory, GB", "dpo")),
-    Claim("and time", "popular account", saving("device-seconds", "dpo")),
+    Claim("and half of DPO's forward passes an epoch", "section 7.3", saving(PASSES_PER_EPOCH, "dpo", counted=True)),
+    Claim("its whole training saves computation", "popular account", saving(FLOPS, "dpo")),
+    Claim("memory", "section 7.3", saving(MEMORY, "dpo")),
+    Claim("and time", "popular account", saving(SECONDS, "dpo")),
     Claim("ORPO's answers beat SFT's", "tables 1 to 3", wins("sft")),
     Claim("ORPO's answers beat SFT and DPO's", "table 1; half of tables 2 and 3", wins("dpo")),
     Claim("ORPO's answers beat RLHF's", "tables 2 and 3", wins("rlhf")),

@@ -4,18 +4,17 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.table import Column, Table
 
 from launch.config.errors import CONF
 from launch.config.machine import gpu_memories
-from launch.config.schema import register
+from launch.config.schema import Config, register
 from launch.config.shape import shape_of
 from launch.forecast.cost import forecast_all, tokens_of
 from launch.plan import composed
 from launch.stages.command import module
-from launch.stages.run import console
+from recipes.system.commands import console
 
 ROOT = Path("runs", "_paper-full")
 EXPERIMENTS = CONF / "experiment" / "orpo-paper"
@@ -59,11 +58,11 @@ def plan(path: Path, options: list[str]) -> Plan:
     return Plan(path.stem, ", ".join(tables), words, *needs(config))
 
 
-def needs(config: dict[str, Any]) -> tuple[int, float, float]:
+def needs(config: Config) -> tuple[int, float, float]:
     """Return the GPUs, the memory of each in GB, and the hours that the pipelines of a configuration take."""
-    found = forecast_all(config, shape_of(config["model"]), tokens_of(config))
+    found = forecast_all(config, shape_of(config.model), tokens_of(config))
     stages = {stage.stage: stage.hours or 0.0 for pipeline in found.values() for stage in pipeline}
-    return config["hardware"]["processes"], config["hardware"]["memory_gb"] or 0.0, sum(stages.values())
+    return config.hardware.processes, config.hardware.memory_gb or 0.0, sum(stages.values())
 
 
 def plan_full(options: list[str]) -> int:

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from recipes.profiles import Model
+from recipes.system.errors import UserError as UserError
 from recipes.system.files import write_text as write_text
-from recipes.system.secrets import redact
 
 # Raised by one whenever a stage directory written before could no longer be read or resumed.
 FORMAT = 1
@@ -17,13 +17,6 @@ FORMAT = 1
 OUT_OF_MEMORY = "out of memory"
 # The record of a training whose adapters are not merged yet; the launcher renames it when they are.
 UNMERGED = "record.partial.json"
-
-
-class UserError(Exception):
-    """What the user can mend: one line that says what is wrong, where, and what to do instead; without secrets."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(redact(message))
 
 
 class DamagedConfig(UserError):

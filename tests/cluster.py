@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from door import PATIENCE
+
 from recipes.system.processes import die_with_parent
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -91,12 +93,12 @@ class Cluster:
 
     def ask(self, *words: str) -> str:
         """What one of Slurm's commands prints."""
-        found = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=30, check=True)
+        found = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60, check=True)
         return found.stdout.strip()
 
-    def wait_until_idle(self, patience: float = 60) -> None:
+    def wait_until_idle(self) -> None:
         """Wait until no job is left on the nodes."""
-        end = time.monotonic() + patience
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             with suppress(subprocess.SubprocessError):
                 if self.ask("sinfo", "--noheader", "--format=%t %D") == "idle 2" and not self.jobs():

@@ -13,7 +13,7 @@ from hydra import initialize_config_dir
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from launch.config.schema import register, resolve
+from launch.config.schema import Config, register, resolve
 from recipes.config import FORMAT, write_config, write_json
 
 torch.set_num_threads(1)  # as tests/door.py says
@@ -24,11 +24,11 @@ QUESTIONS = ("Where is {}?", "What is {} known for?", "Who lives in {}?", "How o
 
 
 @pytest.fixture(scope="session")
-def compose() -> Callable[..., dict[str, Any]]:
+def compose() -> Callable[..., Config]:
     """Compose a configuration as the launcher does."""
     register()
 
-    def make(*overrides: str) -> dict[str, Any]:
+    def make(*overrides: str) -> Config:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             return resolve(hydra_compose("config", list(overrides)))
 

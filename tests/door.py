@@ -7,13 +7,17 @@ import struct
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).parent.parent
+PATIENCE = 300  # seconds until a test gives up on a process; what is waited for is a condition, on a busy machine too
 # Two workers test at once: processes with a thread for every core would slow each other down sixfold.
 QUIET = {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+ENDING = sum(1 << number - 1 for number in (signal.SIGINT, signal.SIGTERM))  # as bits of a set of signals
+T = TypeVar("T")
 
 
 def command(*words: object) -> list[str]:
@@ -83,17 +87,28 @@ def losses(directory: Path) -> list[float]:
     return [entry["loss"] for entry in entries if "loss" in entry]
 
 
-def wait_for_step(runs: Path, step: int, process: "subprocess.Popen[str]", patience: float = 120) -> Path:
-    """Wait until a stage under `runs` has trained `step` updates; return its directory."""
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        for file in runs.glob("[!_]*/*/*/progress"):
-            text = file.read_text().split() if file.exists() else []
-            if len(text) == 2 and int(text[0]) >= step:
-                return file.parent
-        assert process.poll() is None, process.stdout and process.stdout.read()
+def wait_until(condition: Callable[[], T | None], process: "subprocess.Popen[Any] | None" = None) -> T:
+    """Wait until `condition` returns something true, and return that; a process that ends first is an error."""
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert process is None or process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < end, f"not in {PATIENCE} s"
         time.sleep(0.02)
-    raise AssertionError(f"no stage under {runs} reached step {step} in {patience} s")
+    return found
+
+
+def wait_for_step(runs: Path, step: int, process: "subprocess.Popen[str]") -> Path:
+    """Wait until a stage under `runs` has trained `step` updates; return its directory."""
+    return wait_until(lambda: next((path for path in stages(runs) if updates(path) >= step), None), process)
+
+
+def updates(directory: Path) -> int:
+    """How many updates a stage has trained, by its checkpoints too: it reports its progress five times a second."""
+    done = [int(path.name.split("-")[1]) for path in directory.glob("checkpoint-[0-9]*")]
+    with suppress(OSError):
+        words = (directory / "progress").read_text().split()
+        done += [int(words[0])] if len(words) == 2 else []  # a third word: DPO's reference is scored
+    return max(done, default=0)
 
 
 def trainer_of(directory: Path) -> int:
@@ -114,6 +129,26 @@ def descendants(pid: int) -> dict[int, str]:
             if int(rest.split()[1]) == pid and rest.split()[0] != "Z":
                 found |= {int(entry.name): name, **descendants(int(entry.name))}
     return found
+
+
+@contextmanager
+def halted(pid: int) -> Iterator[None]:
+    """Halt a process until SIGINT or SIGTERM, sent meanwhile, has come to it: however fast, it has not ended before."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: status(pid, "State") == "T")
+    yield
+    # Slurm lets it go on by itself before it ends it
+    wait_until(lambda: status(pid, "State") != "T" or int(status(pid, "ShdPnd"), 16) & ENDING)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def status(pid: int, name: str) -> str:
+    """What the kernel says of a process: of `State` the letter; of one that has ended "0"."""
+    try:
+        return Path(f"/proc/{pid}/status").read_text().split(f"\n{name}:")[1].split()[0]
+    except OSError:
+        return "0"
 
 
 def kill(pid: int) -> None:

@@ -41,7 +41,9 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             fault = next(self.server.faults, "none")
             self.server.keys.add(self.headers["Authorization"])
-        time.sleep(3 if fault == "hang" else self.server.delay)
+        time.sleep(self.server.delay)
+        if fault == "hang":
+            self.rfile.read(1)  # until the client has had enough
         if fault in ("drop", "hang"):
             self.close_connection = True
         elif fault == "limit":

@@ -20,16 +20,17 @@ from safetensors.torch import load_file
 from launch.config.compatibility import ZERO, Cell, cells, nearest, page, refusal, refuse_incompatible
 from launch.config.compatibility import tested as trained_here
 from launch.config.parallelism import DEEPSPEED, with_deepspeed
+from launch.config.schema import Config
 from launch.executors.job import prepare_directory
 from launch.stages.digest import Start, plan
 from launch.stages.inputs import chat_template, find_model
-from launch.stages.pairs import pairs_directory, profile, sources, tokenise
+from launch.stages.pairs import pairs_directory, tokenise
 from recipes.config import Stage, UserError, read_json
 from recipes.system.files import SEAL
 from recipes.training.model import check_loadable
 
 Words = Callable[..., list[str]]
-Compose = Callable[..., dict[str, Any]]
+Compose = Callable[..., Config]
 Make = Callable[..., Path]
 SHIM = str(Path(__file__).parent / "fsdp_on_cpu")
 PATHS = with_deepspeed({"PYTHONPATH": f"{SHIM}{os.pathsep}{ROOT}"})
@@ -45,11 +46,12 @@ def make(words: Words, compose: Compose, tmp_path_factory: pytest.TempPathFactor
     runs = tmp_path_factory.mktemp("cells")
     common = words(runs, "batch_size=8")
     config = compose(*common)
-    template = config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
-    start, dataset = find_model(config["model"]), sources(config)[0]
+    template = chat_template(config.model.chat_template)
+    config.model.chat_template = template
+    start = find_model(config.model.model_name_or_path, config.model.model_revision)
     pairs = pairs_directory(config, start.identity)
     pairs.parent.mkdir()
-    tokenise(dataset, [], profile(config), start, pairs, lambda line: None)
+    tokenise(config.dataset, [], config.model, start, pairs, lambda line: None)
     fingerprint = read_json(pairs / "manifest.json")["fingerprint"]
 
     def build(cell: Cell, reward: Path | None = None, *more: str) -> Path:
@@ -62,7 +64,7 @@ def make(words: Words, compose: Compose, tmp_path_factory: pytest.TempPathFactor
         options += [f"{cell.method}.max_grad_norm={100 if cell.engine == 'packed' else 0.5}"]
         options += [] if cell.method in ("reward", "rloo") else [f"{cell.method}.engine={cell.engine}"]
         config = compose(*common, *options, f"hardware.bf16={cell.precision == 'bf16'}", *more)
-        config["model"]["chat_template"] = template
+        config.model.chat_template = template
         asked = Start(str(reward / "model"), None, "reward") if reward else None
         (planned,) = plan(config, [cell.method], start, pairs, fingerprint, asked)
         planned.config["versions"] = {}

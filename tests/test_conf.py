@@ -9,6 +9,7 @@ import pytest
 import yaml
 from jinja2 import Environment
 
+from launch.config.schema import Config
 from paper.published import expected
 from recipes.reinforce import RLOOConfig
 from recipes.rewards import RewardConfig
@@ -21,7 +22,7 @@ CONFIGS: dict[str, Any] = {
 }
 # This machine's part of the arguments: no GPU, no other process.
 HERE = {"use_cpu": True, "bf16": False, "fsdp": None, "deepspeed": None, "ddp_backend": None}
-Compose = Callable[..., dict[str, Any]]
+Compose = Callable[..., Config]
 
 
 def profiles(group: str) -> list[str]:
@@ -48,48 +49,48 @@ def test_models_tunings_and_machines_compose(compose: Compose, model: str, hardw
         config = compose(
             f"model={model}", f"hardware={hardware}", f"tuning={tuning}", "pipeline=compare", "batch_size=256"
         )
-        assert config["model"]["name"] == model and config["hardware"]["name"] == hardware
-        assert config["model"]["use_peft"] == (tuning != "full")
+        assert config.model.name == model and config.hardware.name == hardware
+        assert config.model_options["use_peft"] == (tuning != "full")
         for stage, build in CONFIGS.items():
-            args = build(**config[stage] | HERE)
+            args = build(**config.options[stage] | HERE)
             answers = args.num_generations if stage == "rloo" else 1  # to each prompt that its batch counts
-            at_once = args.per_device_train_batch_size // answers * config["hardware"]["processes"]
-            assert args.gradient_accumulation_steps * at_once == config["batch_size"]
+            at_once = args.per_device_train_batch_size // answers * config.hardware.processes
+            assert args.gradient_accumulation_steps * at_once == config.batch_size
 
 
 @pytest.mark.parametrize("dataset", profiles("dataset"))
 @pytest.mark.parametrize("pipeline", profiles("pipeline"))
 def test_data_sets_and_pipelines_compose(compose: Compose, dataset: str, pipeline: str) -> None:
     config = compose(f"dataset={dataset}", f"pipeline={pipeline}", *GIVEN.get(dataset, []))
-    assert {config[stage]["max_length"] for stage in set(CONFIGS) - {"rloo"}} == {config["dataset"]["max_length"]}
-    assert all(stages[-1] == {"rlhf": "rloo"}.get(name, name) for name, stages in config["pipelines"].items())
+    assert {config.options[stage]["max_length"] for stage in set(CONFIGS) - {"rloo"}} == {config.dataset.max_length}
+    assert all(stages[-1] == {"rlhf": "rloo"}.get(name, name) for name, stages in config.pipelines.items())
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if not name.startswith("pocket")])
 def test_hub_models_are_pinned_and_train_on_ultrafeedback_by_default(compose: Compose, model: str) -> None:
     config = compose(f"model={model}")
-    assert re.fullmatch("[0-9a-f]{40}|refs/pr/25", config["model"]["model_revision"])
-    assert config["dataset"]["name"] == "ultrafeedback"
-    assert config["model"]["lora_target_modules"] and config["model"]["parameters"] > 1e8
+    assert re.fullmatch("[0-9a-f]{40}|refs/pr/25", config.model.model_revision)
+    assert config.dataset.name == "ultrafeedback"
+    assert config.model_options["lora_target_modules"] and config.model.parameters > 1e8
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_pad_token_is_not_a_stop_token(compose: Compose, model: str) -> None:
-    profile = compose(f"model={model}")["model"]
-    assert profile["stop_tokens"] and profile["pad_token"] not in (None, *profile["stop_tokens"])
+    profile = compose(f"model={model}").model
+    assert profile.stop_tokens and profile.pad_token not in (None, *profile.stop_tokens)
 
 
 def test_phi_3_stops_at_both_of_its_tokens(compose: Compose) -> None:
-    assert compose("model=phi-3-mini")["model"]["stop_tokens"] == ["<|end|>", "<|endoftext|>"]
+    assert compose("model=phi-3-mini").model.stop_tokens == ["<|end|>", "<|endoftext|>"]
 
 
 @pytest.mark.parametrize(
     "model", [name for name in MODELS if "chat_template" in (CONF / f"model/{name}.yaml").read_text()]
 )
 def test_a_template_ends_a_turn_with_the_profiles_stop_token(compose: Compose, model: str) -> None:
-    profile = compose(f"model={model}")["model"]
-    template = Environment().from_string((CONF / f"chat_template/{profile['chat_template']}.jinja").read_text())
-    stop = profile["stop_tokens"][0]
+    profile = compose(f"model={model}").model
+    template = Environment().from_string((CONF / f"chat_template/{profile.chat_template}.jinja").read_text())
+    stop = profile.stop_tokens[0]
     prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     tokens = {"eos_token": stop, "bos_token": "<s>"}
     asked = template.render(messages=prompt, add_generation_prompt=True, **tokens)
@@ -114,14 +115,14 @@ def test_experiments_compose_by_their_command_and_train_what_was_published(compo
     name = path.relative_to(CONF / "experiment").with_suffix("")
     assert command.startswith(f"experiment={name} ")
     config = compose(*command.split())
-    for stage in {stage for stages in config["pipelines"].values() for stage in stages}:
-        CONFIGS[stage](**config[stage] | HERE)
+    for stage in config.stages:
+        CONFIGS[stage](**config.options[stage] | HERE)
     figures = expected(path)
-    assert figures and config["evaluate"]
+    assert figures and config.evaluate
     for figure in figures:
-        assert figure.model.lower() == config["model"]["name"] and figure.data == DATA[config["dataset"]["name"]]
+        assert figure.model.lower() == config.model.name and figure.data == DATA[config.dataset.name]
         for method in filter(None, (figure.method, figure.against)):
-            assert method.lower().split("+") in config["pipelines"].values(), figure
+            assert method.lower().split("+") in config.pipelines.values(), figure
 
 
 @pytest.mark.parametrize("sweep", profiles("sweep"))

@@ -14,7 +14,7 @@ import pytest
 import torch
 from datasets import Dataset as Rows
 from datasets import load_from_disk
-from door import launch, look, short, stages
+from door import PATIENCE, launch, look, short, stages
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from doctor.lengths import bias, epoch, padding, spread
@@ -183,7 +183,7 @@ def test_chromium_opens_the_page_without_a_complaint(visit: tuple[str, Path], tm
     def complaints(page: Path) -> list[str]:
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
         command = [browser, *options, f"--user-data-dir={tmp_path / page.stem}", f"file://{page}"]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
         assert "</html>" in answer.stdout
         return [line for line in answer.stderr.splitlines() if "CONSOLE" in line]
 

@@ -67,7 +67,7 @@ def test_no_method_drops_activations_out(words: Words, tiny_model: Path, tmp_pat
     OPTForCausalLM(OPTConfig(**shape, **ids, word_embed_proj_dim=32, dropout=0.5)).save_pretrained(start)
     tokenizer.save_pretrained(start)
     found = trained(words, tmp_path / "runs", f"model.model_name_or_path={start}", steps=1)
-    assert record(found["dpo"])["first_loss"] == pytest.approx(LN2, abs=1e-6)
+    assert record(found["dpo"])["first_loss"] == pytest.approx(LN2, abs=1e-5)
 
 
 def test_a_dropout_that_would_do_nothing_is_refused(words: Words, tmp_path: Path) -> None:

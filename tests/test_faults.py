@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
-from door import launch, record, run, start, wait_for_step
+from door import PATIENCE, launch, record, run, start, wait_for_step
 
 from dev.faults.check_runs import damaged, weights
 from dev.faults.life import Patient, Undisturbed
@@ -75,17 +75,17 @@ def test_a_signal_saves_a_checkpoint_on_every_process_and_a_resume_counts_no_pai
     are left for the last update of an epoch, and Accelerate fills them up, from elsewhere in an epoch that is resumed.
     """
     options = ["pipeline=orpo", "batch_size=8", "hardware.processes=2", "dataset.train_rows=27"]
-    options += ["orpo.num_train_epochs=10", "orpo.save_steps=1000", "orpo.learning_rate=1e-3"]
+    options += ["orpo.num_train_epochs=20", "orpo.save_steps=1000", "orpo.learning_rate=1e-3"]
     process = start(*words(tmp_path, *options))
-    directory = wait_for_step(tmp_path, 3, process, patience=300)
+    directory = wait_for_step(tmp_path, 3, process)
     os.kill(rank(1, directory), signal.SIGTERM)
-    process.communicate(timeout=90)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     (checkpoint,) = directory.glob("checkpoint-*")
     assert flaw(checkpoint) is None and len(list(checkpoint.glob("rng_state*.pth"))) == 2
     launch(*words(tmp_path, *options))
     found = record(directory)
-    assert found["updates"] == 10 * 4 and found["pairs"] == 10 * 27
+    assert found["updates"] == 20 * 4 and found["pairs"] == 20 * 27
 
 
 def rank(number: int, directory: Path) -> int:

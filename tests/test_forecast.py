@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from launch.config.checks import ENGINES, refuse_useless
+from launch.config.schema import Config
 from launch.config.shape import shape_of
 from launch.forecast.cost import Tokens, forecast, largest
 from launch.forecast.fit import alternatives, check_memory, fits, nearest, worst
@@ -17,16 +18,16 @@ from launch.forecast.memory import MicroBatch
 from launch.plan import main
 from recipes import trainers
 from recipes.config import UserError
-from tests.door import QUIET, ROOT, run
+from tests.door import PATIENCE, QUIET, ROOT, run
 
-Compose = Callable[..., dict[str, Any]]
+Compose = Callable[..., Config]
 TOKENS = Tokens(6400, 100, 200, 150, "made")
 CARD = ("model=phi-3-mini", "hardware=1x24gb", "pipeline=compare")
 PREVIEW = [sys.executable, "-m", "launch.plan"]
 
 
-def parts(config: dict[str, Any], stage: str) -> Any:
-    return forecast(config, stage, shape_of(config["model"]), TOKENS).memory
+def parts(config: Config, stage: str) -> Any:
+    return forecast(config, stage, shape_of(config.model), TOKENS).memory
 
 
 def test_it_says_what_fits_without_torch(tmp_path: Path) -> None:
@@ -35,7 +36,7 @@ def test_it_says_what_fits_without_torch(tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text("raise ImportError('imported')")
     environment = {**os.environ, **QUIET, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     answer = subprocess.run(
-        [*PREVIEW, *CARD], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True
+        [*PREVIEW, *CARD], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     said = answer.stdout
     assert "does not fit" in said and "tuning=lora" in said and "estimate" in said
@@ -51,9 +52,9 @@ def test_counted_pairs_take_the_estimates_place(tmp_path: Path, words: Callable[
 def test_weights_gradients_and_moments_are_four_numbers_of_a_parameter(compose: Compose) -> None:
     config = compose(*CARD)
     memory = parts(config, "sft")
-    assert memory.weights == memory.gradients == memory.optimiser / 2 == 4 * config["model"]["parameters"]
+    assert memory.weights == memory.gradients == memory.optimiser / 2 == 4 * config.model.parameters
     frozen = parts(compose(*CARD, "tuning=lora"), "sft")
-    assert frozen.weights == 2 * config["model"]["parameters"] and frozen.gradients < 0.03 * memory.gradients
+    assert frozen.weights == 2 * config.model.parameters and frozen.gradients < 0.03 * memory.gradients
     assert parts(compose(*CARD, "tuning=qlora"), "sft").weights < 0.4 * frozen.weights
 
 
@@ -70,13 +71,13 @@ def test_stock_orpo_holds_logits_of_every_token_and_packed_a_chunk(compose: Comp
         parts(compose(*CARD, "tuning=lora", f"orpo.engine={engine}"), "orpo") for engine in ("packed", "stock")
     )
     config = compose(*CARD)
-    assert stock.head > 2 * 4 * config["dataset"]["max_length"] * 32064 * 2 > packed.head
+    assert stock.head > 2 * 4 * config.dataset.max_length * 32064 * 2 > packed.head
 
 
 def test_flops_are_those_of_the_records_formula(compose: Compose) -> None:
     """6 N for every token, and 2 N more of DPO's reference model."""
     config = compose(*CARD, "batch_size=64")
-    shape, count = shape_of(config["model"]), config["model"]["parameters"]
+    shape, count = shape_of(config.model), config.model.parameters
     found = {stage: forecast(config, stage, shape, TOKENS) for stage in ("sft", "dpo", "orpo")}
     assert found["sft"].updates == 100 and found["sft"].tokens == 6400 * (100 + 200)
     assert found["sft"].flops == pytest.approx(6 * count * found["sft"].tokens)
@@ -88,7 +89,7 @@ def test_flops_are_those_of_the_records_formula(compose: Compose) -> None:
 def test_rloo_computes_each_answer_five_times_and_holds_three_models(compose: Compose) -> None:
     """Two answers to a prompt: sampled and scored by the policy (2 N each), trained on (6 N), reference and reward."""
     config = compose(*CARD, "pipeline=rlhf", "batch_size=64")
-    shape, count = shape_of(config["model"]), config["model"]["parameters"]
+    shape, count = shape_of(config.model), config.model.parameters
     found = forecast(config, "rloo", shape, TOKENS)
     assert found.updates == 100 and found.tokens == 2 * 6400 * (100 + 200)
     assert found.flops == pytest.approx((2 + 2 + 6 + 2 + 2) * count * found.tokens)
@@ -103,7 +104,7 @@ def test_rloo_computes_each_answer_five_times_and_holds_three_models(compose: Co
 
 def test_what_is_advised_fits_and_is_the_nearest(compose: Compose) -> None:
     config = compose(*CARD)
-    shape = shape_of(config["model"])
+    shape = shape_of(config.model)
     advised = nearest(config, shape, TOKENS)
     peaks = [(words, worst(other, shape, TOKENS).peak) for words, other in alternatives(config)]
     fitting = [words for words, peak in peaks if fits(config, peak)]

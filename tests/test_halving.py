@@ -1,33 +1,60 @@
 """Successive halving: who goes on, on what budget; and what is trained in the end is the sweep's own."""
 
 import json
-from collections import Counter
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from door import record, run, stages
 
-from launch.halving import Setting, budget_words, halve, settings_of
+from launch.config.schema import Config
+from launch.halving import halve, settings_of, shortened
 from launch.stages.command import module
 from recipes.config import UserError
 
-Compose = Callable[..., dict[str, Any]]
+Compose = Callable[..., Config]
 
 
 def test_the_better_half_goes_on_with_twice_the_budget() -> None:
-    """By a score that one setting has for every budget; of eight, the best four and then the best two."""
-    asked: list[tuple[int, int]] = []
+    """Of eight, the best four and then the best two; a setting that failed is not tried again."""
+    trained: list[tuple[float, list[int]]] = []
 
-    def score(setting: Setting, *_: Any) -> float:
-        asked.append((setting.number, setting.budget))
-        return float("nan") if setting.number == 7 else -abs(setting.number - 5.2)
+    def train(settings: list[int], share: float) -> list[float]:
+        trained.append((share, settings))
+        return [math.nan if setting == 7 else -abs(setting - 5.2) for setting in settings]
 
-    found = halve(8, 2, 4, score)
-    assert Counter(budget for _, budget in asked) == {1: 8, 2: 4, 4: 2}
-    assert {number for number, budget in asked if budget == 2} == {4, 5, 6, 3}, "the one that failed is not among them"
-    assert {number for number, budget in asked if budget == 4} == {5, 6} and found.best_params_["number"] == 5
+    assert halve(list(range(8)), 2, 3, train) == (5, pytest.approx(-0.2))
+    assert [share for share, _ in trained] == [1 / 4, 1 / 2, 1]
+    assert [{*settings} for _, settings in trained] == [{*range(8)}, {4, 5, 6, 3}, {5, 6}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "factor", "rungs", "trained"),
+    [(2, 2, 3, [(1 / 2, 2), (1, 1)]), (8, 4, 2, [(1 / 4, 8), (1, 2)]), (9, 3, 3, [(1 / 9, 9), (1 / 3, 3), (1, 1)])],
+)
+def test_rungs_are_as_many_as_the_settings_allow(
+    settings: int, factor: int, rungs: int, trained: list[tuple[float, int]]
+) -> None:
+    """The last one always trains to the full length."""
+    asked: list[tuple[float, int]] = []
+
+    def train(numbers: list[int], share: float) -> list[float]:
+        asked.append((share, len(numbers)))
+        return [float(number) for number in numbers]
+
+    assert halve(list(range(settings)), factor, rungs, train) == (settings - 1, settings - 1)
+    assert trained == asked
+
+
+def test_where_every_setting_fails_there_is_no_best_and_no_further_rung() -> None:
+    shares: list[float] = []
+
+    def train(settings: list[int], share: float) -> list[float]:
+        shares.append(share)
+        return [math.nan] * len(settings)
+
+    assert halve([0, 1, 2, 3], 2, 3, train) is None and shares == [1 / 4]
 
 
 def test_settings_are_all_combinations_of_the_swept_options() -> None:
@@ -41,9 +68,9 @@ def test_settings_are_all_combinations_of_the_swept_options() -> None:
 
 def test_a_budget_shortens_the_stages_that_are_swept(compose: Compose) -> None:
     dpo = compose("pipeline=dpo", "dpo.max_steps=50", "sft.num_train_epochs=3")
-    assert budget_words(dpo, ("dpo.beta=0.1",), 0.25) == ["dpo.max_steps=12"]
-    assert budget_words(dpo, ("tuning=lora",), 0.5) == ["sft.num_train_epochs=1.5", "dpo.max_steps=25"]
-    assert budget_words(dpo, ("dpo.beta=0.1",), 1) == []
+    assert shortened(dpo, ("dpo.beta=0.1",), 0.25) == ["dpo.max_steps=12"]
+    assert shortened(dpo, ("tuning=lora",), 0.5) == ["sft.num_train_epochs=1.5", "dpo.max_steps=25"]
+    assert shortened(dpo, ("dpo.beta=0.1",), 1) == []
 
 
 @pytest.mark.slow
@@ -54,4 +81,6 @@ def test_halving_trains_rungs_of_their_own_and_ends_in_the_sweeps_stages(
     printed = run(module("launch.halving", "factor=2", "rungs=2", *options, "eval_prompts=4", "launcher.at_once=2"))
     assert sorted(record(directory)["updates"] for directory in stages(tmp_path)) == [4, 4, 4, 4, 8, 8]
     jobs = [json.loads(path.read_text()) for path in tmp_path.glob("_sessions/*/*/job.json")]
-    assert len(jobs) == 6 and all(not job["errors"] for job in jobs) and "best of 4 settings: orpo.beta=" in printed
+    assert len(jobs) == 6 and all(not job["errors"] for job in jobs)
+    assert {*jobs[0]["setting"]} == {"orpo.beta", "orpo.learning_rate"}, "and not the shortened length"
+    assert "best of 4 settings: orpo.beta=" in printed

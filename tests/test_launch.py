@@ -1,13 +1,14 @@
 """Through the user's door: every recipe, every tuning, skipping, sharing and tracking, by `python -m launch`."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from door import ROOT, launch, losses, record, short, stages, wandb_records
+from door import ROOT, launch, losses, record, run, short, stages, wandb_records
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -15,7 +16,11 @@ Words = Callable[..., list[str]]
 LN2 = 0.6931471805599453
 COMPARED = ["pipeline=compare", "eval_prompts=4", *short("sft", "dpo", "orpo"), "orpo.beta=0.1,0.2,0.5"]
 COMPARED += ["sft.save_total_limit=null"]
-PLAIN = ["orpo.optim=sgd", "orpo.learning_rate=0.1", "orpo.warmup_steps=0"]
+PLAIN = ["optim=sgd", "learning_rate=0.1", "warmup_steps=0"]  # so that weights differ as gradients do
+
+
+def plain(*names: str) -> list[str]:
+    return [f"{stage}.{option}" for stage in names for option in PLAIN]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,7 @@ def test_forward_passes_are_the_papers(compared: Path) -> None:
 
 
 def test_dpo_starts_at_its_reference(compared: Path) -> None:
-    assert record(stages(compared, "dpo-*")[0])["first_loss"] == pytest.approx(LN2, abs=1e-6)
+    assert record(stages(compared, "dpo-*")[0])["first_loss"] == pytest.approx(LN2, abs=1e-5)
 
 
 def test_the_table_has_every_pipeline_and_setting(compared: Path) -> None:
@@ -64,6 +69,25 @@ def test_the_table_has_every_pipeline_and_setting(compared: Path) -> None:
     for name in ("base model", "SFT → DPO", "ORPO orpo.beta=0.5", "win rate against SFT"):
         assert name in table
     assert "gold" not in table  # a user's own file has no gold reward
+
+
+def test_a_measurement_that_lacks_what_the_table_needs_is_made_again(compared: Path) -> None:
+    """As one by older code may: it is named and counts as not evaluated; `python -m eval` measures that model alone."""
+    (session,) = (compared / "_sessions").iterdir()
+    table = (session / "table.md").read_text()
+    (path,) = stages(compared, "orpo-*")[0].glob("eval/????????.json")
+    whole = json.loads(path.read_text())
+    for answer in (lacking := json.loads(path.read_text()))["sampled"]:
+        del answer["tokens"]
+    for damaged in (lacking, {key: value for key, value in whole.items() if key != "rejected"}):
+        path.write_text(json.dumps(damaged))
+        before = {file: file.stat().st_mtime_ns for file in compared.glob("[!_]*/**/eval/*.json")}
+        printed = run([sys.executable, "-m", "eval.table", str(session)])
+        assert printed.count("not evaluated yet") == 1
+        printed = run([sys.executable, "-m", "eval", str(session)])
+        assert printed.count("measured again: ") == 1 and str(path) in printed
+        assert {file for file, changed in before.items() if file.stat().st_mtime_ns != changed} == {path}
+        assert json.loads(path.read_text()) == whole and (session / "table.md").read_text() == table
 
 
 def test_a_second_run_trains_nothing(compared: Path, words: Words) -> None:
@@ -80,7 +104,7 @@ def test_a_second_run_trains_nothing(compared: Path, words: Words) -> None:
 
 
 def test_two_processes_give_the_weights_of_one(words: Words, tmp_path: Path) -> None:
-    options = ["pipeline=dpo", "batch_size=8", *short("sft", "dpo"), "sft.weight_decay=0", "dpo.weight_decay=0"]
+    options = ["pipeline=dpo", "batch_size=8", *short("sft", "dpo"), *plain("sft", "dpo")]
     options += ["dpo.precompute_ref_log_probs=true"]  # each process scores its share
     one, two = tmp_path / "one", tmp_path / "two"
     launch(*words(one, *options))
@@ -90,15 +114,15 @@ def test_two_processes_give_the_weights_of_one(words: Words, tmp_path: Path) -> 
         assert record(second)["processes"] == 2 and record(second)["pairs"] == record(first)["pairs"]
         ours, theirs = (load_file(path / "model" / "model.safetensors") for path in (first, second))
         for name, weight in ours.items():
-            assert (weight - theirs[name]).abs().max() < 1e-4, name
+            assert (weight - theirs[name]).abs().max() < 1e-6, name
 
 
 def test_orpos_update_is_the_same_on_one_process_and_on_two(words: Words, tmp_path: Path) -> None:
-    """Plain gradient descent, so that weights differ as gradients do: one micro-batch of 8, 8 of one, 2 x 4."""
+    """One micro-batch of 8, 8 of one, 2 x 4."""
     found = []
     for split in (["hardware.per_device_batch=8"], ["hardware.per_device_batch=1"], ["hardware.processes=2"]):
         runs = tmp_path / str(len(found))
-        launch(*words(runs, "pipeline=orpo", "batch_size=8", *short("orpo"), *PLAIN, *split))
+        launch(*words(runs, "pipeline=orpo", "batch_size=8", *short("orpo"), *plain("orpo"), *split))
         found.append(load_file(stages(runs, "orpo-*")[0] / "model" / "model.safetensors"))
     for other in found[1:]:
         for name, weight in found[0].items():
@@ -113,8 +137,7 @@ def test_pairs_that_do_not_divide_count_once_on_two_processes(words: Words, tmp_
         options = ["pipeline=compare", "evaluate=false", "batch_size=8"]
         options += [f"dataset.train_rows={count}", "dataset.test_rows=5"]
         for stage in ("sft", "dpo", "orpo"):
-            plain = ("optim=sgd", "learning_rate=0.1", "warmup_steps=0", "num_train_epochs=1", "eval_strategy=epoch")
-            options += [f"{stage}.{word}" for word in plain]
+            options += [*plain(stage), f"{stage}.num_train_epochs=1", f"{stage}.eval_strategy=epoch"]
         launch(*words(runs, *options, *split))
         found.append({path.name.split("-")[0]: path for path in stages(runs)})
     for stage, one in found[0].items():
@@ -208,4 +231,5 @@ def test_real_pairs_and_the_real_phi_3_tokenizer(tmp_path: Path) -> None:
     found = losses(stages(tmp_path / "runs", "orpo-*")[0])
     assert len(found) == 12 and sum(found[-4:]) < sum(found[:4])
     launch(*options, "pipeline=dpo", "sft.max_steps=2", "dpo.max_steps=2")
-    assert record(stages(tmp_path / "runs", "dpo-*")[0])["first_loss"] == pytest.approx(LN2, abs=1e-6)
+    (dpo,) = stages(tmp_path / "runs", "dpo-*")
+    assert record(dpo)["first_loss"] == pytest.approx(LN2, abs=1e-4), "log-probs of 2,000 have four digits in float32"

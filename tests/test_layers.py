@@ -16,7 +16,7 @@ ROOMS = {
     "doctor": ("",),
     "pocket": ("",),
     "paper": ("",),
-    "dev": ("bench", "faults", ""),
+    "dev": ("bench", "gpu", "faults", ""),
 }
 BELOW = {
     "pocket": set(),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from launch.config.schema import Config
 from launch.stages.pairs import sources
 from recipes.config import UserError
 from recipes.data.filter import rule
@@ -70,14 +71,14 @@ def test_more_rows_than_there_are_is_said() -> None:
         choose(SOURCES, ["a", "b"], mixture(counts=[1, 40]))
 
 
-def test_two_sources_of_one_name_are_refused(compose: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_two_sources_of_one_name_are_refused(compose: Callable[..., Config], tmp_path: Path) -> None:
     """Their rows could not be told apart: each would be taken from both, twice."""
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "pairs.jsonl", 4)
     files = f"[{tmp_path}/one/pairs.jsonl,{tmp_path}/two/pairs.jsonl]"
     with pytest.raises(UserError, match=r"two sources named pairs\.jsonl"):
-        sources(compose("model=qwen2.5-0.5b", "dataset=mixture", f"dataset.sources={files}"))
+        sources(compose("model=qwen2.5-0.5b", "dataset=mixture", f"dataset.sources={files}").dataset)
 
 
 def test_a_mixture_holds_out_prompts_over_all_sources(tiny_model: Path, tmp_path: Path) -> None:

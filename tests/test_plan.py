@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from launch.config.schema import Config
 from launch.stages.digest import Start, home, plan
 from recipes.config import UserError
 
 START = Start("base/model", None, "identity")
-Compose = Callable[..., dict[str, Any]]
+Compose = Callable[..., Config]
 
 
-def digests(config: dict[str, Any], stages: list[str], start: Start = START, fingerprint: str = "rows") -> list[str]:
+def digests(config: Config, stages: list[str], start: Start = START, fingerprint: str = "rows") -> list[str]:
     return [planned.config["digest"] for planned in plan(config, stages, start, Path("pairs"), fingerprint)]
 
 
@@ -78,6 +78,6 @@ def test_dpo_starts_from_sft_and_shares_it(compose: Compose) -> None:
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "_sessions", "x y"])
 def test_names_cannot_leave_runs(compose: Compose, name: str) -> None:
     config = compose()
-    config["model"]["name"] = name
+    config.model.name = name
     with pytest.raises(UserError, match="cannot name a directory"):
         home(config)

@@ -10,8 +10,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from dev.bench.__main__ import options
+from dev.gpu.__main__ import options as gpu_options
 from eval.cli import NoOptions, read_words
 from eval.readme import shown
+from eval.results.metrics import METRICS
 from launch.config.schema import register, resolve
 from launch.options import reference
 
@@ -35,7 +37,7 @@ def recipe_of(command: str) -> list[str]:
         text=True,
         check=True,
     ).stdout
-    return [line for line in printed.splitlines() if ".venv/bin/python -m" in line]
+    return [line for line in printed.replace("\\\n", "").splitlines() if ".venv/bin/python -m" in line]
 
 
 def split(command: str) -> list[str]:
@@ -48,8 +50,8 @@ def test_every_command_exists_and_composes(command: str) -> None:
     lines = recipe_of(command)
     assert lines, f"{command} runs nothing"
     words = split(lines[-1])
-    if words[2] == "dev.bench":
-        assert options(words[3:])
+    if words[2] in ("dev.bench", "dev.gpu"):
+        assert (options if words[2] == "dev.bench" else gpu_options)(words[3:])
         return
     if words[2] not in ("launch", "launch.doctor", "launch.show", "launch.plan"):
         assert words[2] == "pytest" or words[2].split(".")[0] in ("eval", "paper")
@@ -57,7 +59,7 @@ def test_every_command_exists_and_composes(command: str) -> None:
     register()
     overrides = [word.split(",")[0] for word in words[3:] if "=" in word and not word.startswith("row=")]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        assert resolve(compose("config", overrides))["pipelines"]
+        assert resolve(compose("config", overrides)).pipelines
 
 
 SUITE_COMMANDS = [
@@ -86,6 +88,12 @@ def test_the_table_is_the_generated_one() -> None:
     assert sum(map(len, figures)) > 50 and {figure for line in figures for figure in line} <= set(
         re.findall(r"-?\d[\d.,e+]*%?", whole)
     )
+
+
+def test_every_row_of_the_table_is_explained() -> None:
+    lines = (ROOT / "docs" / "reading.md").read_text().splitlines()
+    explained = {name for line in lines if line.startswith("| ") for name in line.split(" | ")[0][2:].split(" · ")}
+    assert {metric.label for metric in METRICS} <= explained
 
 
 def test_the_option_reference_is_the_generated_one() -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from door import (
+    PATIENCE,
     descendants,
+    halted,
     kill,
     launch,
     losses,
@@ -45,7 +47,7 @@ def test_a_killed_dpo_scores_its_reference_again_and_ends_with_the_same_weights(
     process = start(*words(tmp_path / "killed", *options))
     directory = wait_for_step(tmp_path / "killed", 20, process)  # the reference pass counts to 12
     kill(trainer_of(directory))
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     launch(*words(tmp_path / "killed", *options))
     assert "resuming from checkpoint-" in (directory / "log.txt").read_text()
     assert weights(directory) == expected
@@ -58,7 +60,7 @@ def test_a_killed_launcher_takes_its_stage_along_which_resumes_bit_for_bit(
     process = start(*words(tmp_path, *options))
     directory = wait_for_step(tmp_path, 12, process)
     kill(process.pid)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     assert not (directory / "model").exists()
     launch(*words(tmp_path, *options))
     assert "resuming from checkpoint-" in (directory / "log.txt").read_text()
@@ -73,7 +75,7 @@ def test_a_copied_run_goes_on_in_its_own_place(
     process = start(*words(tmp_path / "runs", *options))
     directory = wait_for_step(tmp_path / "runs", 12, process)
     kill(process.pid)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
     shutil.copytree(tmp_path / "runs", tmp_path / "copy")
     copy = tmp_path / "copy" / directory.relative_to(tmp_path / "runs")
@@ -92,8 +94,9 @@ def test_ctrl_c_and_sigterm_leave_a_resumable_stage(
     options, expected = undisturbed
     process = start(*words(tmp_path, *options))
     directory = wait_for_step(tmp_path, 12, process)
-    end(process.pid)
-    printed, _ = process.communicate(timeout=60)
+    with halted(trainer_of(directory)):
+        end(process.pid)
+    printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "interrupted" in printed and "Traceback" not in printed, printed
     with pytest.raises(AssertionError, match="nothing runs"):
         trainer_of(directory)
@@ -111,7 +114,7 @@ def test_a_killed_evaluation_is_no_success(words: Words, tmp_path: Path) -> None
         evaluation = next((pid for pid, name in descendants(process.pid).items() if name == "eval"), None)
     assert evaluation, "it has ended before it could be killed"
     kill(evaluation)
-    printed, _ = process.communicate(timeout=30)
+    printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1 and "the evaluation was killed by signal 9" in printed
 
 
@@ -122,7 +125,7 @@ def test_a_stage_is_finished_by_hand_as_by_the_launcher(
     process = start(*words(tmp_path, *options))
     directory = wait_for_step(tmp_path, 12, process)
     kill(trainer_of(directory))
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     by_hand = [sys.executable, "-m", "launch.run"]
     run([*by_hand, str(directory)])
     assert weights(directory) == expected and not list(directory.glob("checkpoint-*"))
@@ -136,7 +139,7 @@ def test_a_stage_is_finished_by_hand_as_by_the_launcher(
 def test_two_launches_at_once_train_once(words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path) -> None:
     options, expected = undisturbed
     both = [start(*words(tmp_path, *options)) for _ in range(2)]
-    printed = [process.communicate(timeout=300)[0] for process in both]
+    printed = [process.communicate(timeout=PATIENCE)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], printed
     (directory,) = stages(tmp_path)
     assert (directory / "log.txt").read_text().count("train_runtime") == 1
@@ -150,7 +153,7 @@ def test_a_changed_learning_rate_is_not_swallowed_by_a_resume(words: Words, tmp_
     process = start(*words(tmp_path / "interrupted", *slow))
     directory = wait_for_step(tmp_path / "interrupted", 12, process)
     kill(trainer_of(directory))
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     for runs in ("interrupted", "fresh"):
         launch(*words(tmp_path / runs, *slow[:-1], f"orpo.learning_rate={fast}"))
     (fresh,) = stages(tmp_path / "fresh")

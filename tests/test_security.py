@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from eval.answers.load import load_weights
 from launch.config.checks import refuse_useless
+from launch.config.schema import Config
 from launch.config.trust import refuse_words, unpinned
 from launch.executors.job import Outcome
 from launch.stages.inputs import find_model
@@ -25,7 +26,7 @@ from recipes.rewards import load_classifier
 from recipes.system.secrets import without_password
 from recipes.training.model import load_tokenizer, pretrained, save_model
 
-Compose = Callable[..., dict[str, Any]]
+Compose = Callable[..., Config]
 SECRET = "sk-not-a-word-anybody-says"  # pragma: allowlist secret
 
 

@@ -9,12 +9,12 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 
+from launch.config.schema import Config
 from launch.config.shape import adapter_parameters, parameters, read_shape, saved_per_token
 from recipes.config import UserError
-from recipes.profiles import Shape
 
 CONF = Path(__file__).parent.parent / "conf"
-Compose = Callable[..., dict[str, Any]]
+Compose = Callable[..., Config]
 SIZES = {"hidden_size": 64, "num_attention_heads": 4, "vocab_size": 61, "pad_token_id": 0, "eos_token_id": 2}
 GATED = {**SIZES, "intermediate_size": 160, "num_key_value_heads": 2}
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -34,8 +34,8 @@ def model_of(family: str, layers: int = 2) -> Any:
 
 @pytest.mark.parametrize("model", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
 def test_a_profiles_shape_has_its_parameters(compose: Compose, model: str) -> None:
-    profile = compose(f"model={model}")["model"]
-    assert parameters(Shape(**profile["shape"])) == profile["parameters"]
+    profile = compose(f"model={model}").model
+    assert parameters(profile.shape) == profile.parameters
 
 
 @pytest.mark.parametrize("family", FAMILIES)

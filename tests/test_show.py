@@ -13,6 +13,7 @@ from door import look
 from transformers import AutoModelForCausalLM
 
 from doctor.masks import Masked, masks
+from launch.config.schema import Config
 from launch.show import show
 from recipes.config import UserError
 from recipes.profiles import Model
@@ -34,9 +35,7 @@ def nll(model: Any, sequence: Masked, mask: list[bool]) -> torch.Tensor:
 
 
 @pytest.fixture
-def trainer(
-    tiny_model: Path, tmp_path: Path, words: Words, compose: Callable[..., dict[str, Any]]
-) -> Callable[..., Any]:
+def trainer(tiny_model: Path, tmp_path: Path, words: Words, compose: Callable[..., Config]) -> Callable[..., Any]:
     """Build a real trainer on the row, under composed options; return it, the model, a batch and all masks."""
 
     def make(stage: str, *more: str) -> tuple[Any, Any, Any, dict[str, Masked]]:
@@ -45,9 +44,9 @@ def trainer(
         tokenizer = load_tokenizer(profile, str(tiny_model))
         model = AutoModelForCausalLM.from_pretrained(tiny_model)
         rows = Rows.from_list([ROW])
-        args = CONFIGS[stage](**(config[stage] | {"output_dir": str(tmp_path), "engine": "stock"}))
+        args = CONFIGS[stage](**(config.options[stage] | {"output_dir": str(tmp_path), "engine": "stock"}))
         made = TRAINERS[stage](model, args=args, train_dataset=rows, processing_class=tokenizer)
-        found = {sequence.name: sequence for sequence in masks(ROW, config, pad=0)}
+        found = {sequence.name: sequence for sequence in masks(ROW, config.options, pad=0)}
         return made, model.eval(), next(iter(made.get_train_dataloader())), found
 
     return make
@@ -85,16 +84,16 @@ def test_orpos_likelihood_and_comparison_cover_what_is_marked(trainer: Callable[
         assert float(metrics[f"logps/{answer}"]) == pytest.approx(logps, rel=1e-5)
 
 
-def test_the_span_of_orpos_likelihood_is_an_option(compose: Callable[..., dict[str, Any]]) -> None:
+def test_the_span_of_orpos_likelihood_is_an_option(compose: Callable[..., Config]) -> None:
     config = compose("model=qwen2.5-0.5b")
-    config["orpo"]["nll_span"] = "completion"
-    (chosen,) = (sequence for sequence in masks(ROW, config, 0) if sequence.name == "ORPO chosen")
+    config.options["orpo"]["nll_span"] = "completion"
+    (chosen,) = (sequence for sequence in masks(ROW, config.options, 0) if sequence.name == "ORPO chosen")
     assert chosen.likelihood == chosen.compared == [False] * 5 + [True] * 4
 
 
-def test_dpo_may_have_a_likelihood_term(compose: Callable[..., dict[str, Any]]) -> None:
+def test_dpo_may_have_a_likelihood_term(compose: Callable[..., Config]) -> None:
     config = compose("model=qwen2.5-0.5b", "dpo.loss_type=[sigmoid,sft]")
-    found = {sequence.name: sequence for sequence in masks(ROW, config, 0)}
+    found = {sequence.name: sequence for sequence in masks(ROW, config.options, 0)}
     assert found["DPO chosen"].likelihood == found["DPO chosen"].compared
     assert any(found["DPO rejected"].compared) and not any(found["DPO rejected"].likelihood)
 

@@ -2,8 +2,8 @@
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from itertools import combinations
 from pathlib import Path
@@ -11,16 +11,29 @@ from typing import Any
 
 import pytest
 from cluster import DAEMONS, Cluster, find
-from door import launch, record, short, stages, start, wait_for_step, weights
+from door import (
+    PATIENCE,
+    halted,
+    launch,
+    record,
+    short,
+    stages,
+    start,
+    trainer_of,
+    wait_for_step,
+    wait_until,
+    weights,
+)
 
 from launch.config.checks import refuse_launcher
-from launch.config.errors import CRASH
+from launch.config.schema import Config
 from launch.executors.job import Outcome, keep
 from launch.executors.slurm import conclude, demands, lines, script
 from recipes.config import UserError
+from recipes.system.errors import CRASH
 
 Words = Callable[..., list[str]]
-Compose = Callable[..., dict[str, Any]]
+Compose = Callable[..., Config]
 needs_slurm = pytest.mark.skipif(
     not all(map(find, DAEMONS)), reason="no Slurm: apt-get install --no-install-recommends slurm-wlm munge"
 )
@@ -47,7 +60,7 @@ def test_the_batch_script_asks_for_the_profiles_machine(compose: Compose, tmp_pa
     machine = ["hardware=8x80gb", "hardware.processes=16", "hardware.nodes=2", "batch_size=512"]
     asked = ["launcher=slurm", "launcher.partition=a", "launcher.account=b", "launcher.qos=c", "launcher.minutes=90"]
     config = compose(*machine, *asked, "launcher.setup=[module load cuda]", "+launcher.sbatch.constraint=d")
-    text = script(demands(config["launcher"], config["hardware"]), tmp_path, jobs=9)
+    text = script(demands(config.launcher, config.hardware), tmp_path, jobs=9)
     flags = ["nodes=2", "gpus-per-node=8", "ntasks-per-node=1", "array=0-8%9", "partition=a", "account=b", "qos=c"]
     flags += ["time=90", "constraint=d", "signal=B:USR2@120", "requeue"]
     assert {f"#SBATCH --{flag}" for flag in flags} <= set(text.splitlines())
@@ -56,19 +69,19 @@ def test_the_batch_script_asks_for_the_profiles_machine(compose: Compose, tmp_pa
     assert line.startswith("# srun --nodes=2 --ntasks=2 ") and "--nnodes=2 " in line and "--nproc-per-node=8 " in line
     assert "--rdzv-backend=c10d --rdzv-endpoint=<first node>:<port> " in line
     cpu = compose("hardware=cpu", "launcher=slurm")
-    assert "gpus_per_node" not in demands(cpu["launcher"], cpu["hardware"])
+    assert "gpus_per_node" not in demands(cpu.launcher, cpu.hardware)
 
 
 def test_what_no_cluster_could_do_is_refused(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    launcher = compose("launcher=slurm", "launcher.minutes=2", "hardware=cpu")["launcher"]
+    launcher = compose("launcher=slurm", "launcher.minutes=2", "hardware=cpu").launcher
     with pytest.raises(UserError, match="minutes=2: give more than"):
         refuse_launcher(launcher)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="there is no sbatch here"):
-        refuse_launcher(launcher | {"minutes": 60})
-    refuse_launcher(launcher | {"minutes": 60, "dry_run": True})
+        refuse_launcher(replace(launcher, minutes=60))
+    refuse_launcher(replace(launcher, minutes=60, dry_run=True))
     with pytest.raises(UserError, match="name=x: use here or"):
-        refuse_launcher(launcher | {"name": "x"})
+        refuse_launcher(replace(launcher, name="x"))
 
 
 def test_a_job_that_was_killed_while_it_evaluated_is_no_success(tmp_path: Path) -> None:
@@ -136,35 +149,32 @@ def test_a_job_out_of_time_is_queued_again_and_a_cancelled_one_goes_on_by_the_sa
     cluster: Cluster, words: Words, tmp_path: Path
 ) -> None:
     """By the signal that Slurm sends before the time limit; the limit itself is below."""
-    training = ["pipeline=orpo", "orpo.max_steps=100", "orpo.learning_rate=1e-3", "orpo.save_steps=1000"]
+    training = ["pipeline=orpo", "orpo.max_steps=200", "orpo.learning_rate=1e-3", "orpo.save_steps=1000"]
     options = words(tmp_path / "slurm", *SLURM, *training)
     process = start(*options, SLURM_CONF=cluster.config)
     directory = wait_for_step(tmp_path / "slurm", 5, process)
-    cluster.ask("scancel", "--batch", "--signal=USR2", *cluster.jobs())
+    with halted(trainer_of(directory)):
+        cluster.ask("scancel", "--batch", "--signal=USR2", *cluster.jobs())
     first = wait_for_resume(directory)
     wait_for_step(tmp_path / "slurm", first + 5, process)
-    cluster.ask("scancel", *cluster.jobs())
-    printed, _ = process.communicate(timeout=120)
+    with halted(trainer_of(directory)):
+        cluster.ask("scancel", *cluster.jobs())
+    printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "cancelled or preempted" in printed, printed
     cluster.wait_until_idle()  # no process of the job is left
     second = max(int(path.name.split("-")[1]) for path in directory.glob("checkpoint-*"))
     launch(*options, SLURM_CONF=cluster.config)
     assert RESUMED.findall((directory / "log.txt").read_text()) == [str(first), str(second)]
-    assert 5 <= first < second < 100
+    assert 5 <= first < second < 200
     assert [len(job["attempts"]) for job in jobs(tmp_path / "slurm")] == [2, 1]
     launch(*words(tmp_path / "here", *training))
     (here,) = stages(tmp_path / "here")
     assert here.name == directory.name and weights(here) == weights(directory)
 
 
-def wait_for_resume(directory: Path, patience: float = 180) -> int:
+def wait_for_resume(directory: Path) -> int:
     """Wait until a stage goes on from a checkpoint; return the checkpoint's update."""
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        if found := RESUMED.findall((directory / "log.txt").read_text()):
-            return int(found[-1])
-        time.sleep(0.05)
-    raise AssertionError((directory / "log.txt").read_text())
+    return int(wait_until(lambda: RESUMED.findall((directory / "log.txt").read_text()))[-1])
 
 
 @needs_slurm
@@ -189,7 +199,7 @@ def test_two_nodes_train_as_two_processes_do(cluster: Cluster, words: Words, tmp
     process = start(*options, SLURM_CONF=cluster.config)
     directory = wait_for_step(tmp_path / "two", 5, process)
     cluster.ask("scancel", "--batch", "--signal=USR2", *cluster.jobs())
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, printed
     assert len(set(RESUMED.findall((directory / "log.txt").read_text()))) == 1, "both processes from one checkpoint"
     launch(*words(tmp_path / "here", *training))

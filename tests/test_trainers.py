@@ -155,20 +155,20 @@ def test_without_lambda_orpo_is_sft(make: Make, engine: str, span: str, completi
 def test_dpo_starts_at_ln_2(make: Make) -> None:
     trainer = make("dpo")
     trainer.train()
-    assert trainer.state.log_history[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
 
 
 @pytest.mark.parametrize("stage", ["sft", "dpo", "orpo"])
 def test_one_micro_batch_of_four_is_four_of_one(make: Make, stage: str) -> None:
-    """Not so in stock ORPO, which averages its likelihood term per micro-batch."""
-    found = []
+    """Not so in stock ORPO, which averages its likelihood term per micro-batch. By plain gradient descent, so that
+    weights differ as gradients do: Adam would make an update of what is rounding in a gradient near zero.
+    """
+    found, plain = [], {"optim": "sgd", "learning_rate": 0.1}
     for size in (4, 1):
-        trainer = make(
-            stage, per_device_train_batch_size=size, gradient_accumulation_steps=4 // size, learning_rate=1e-3
-        )
+        trainer = make(stage, per_device_train_batch_size=size, gradient_accumulation_steps=4 // size, **plain)
         trainer.train()
         found.append({name: weight.detach().clone() for name, weight in trainer.model.named_parameters()})
-    assert all(torch.allclose(weight, found[1][name], atol=2e-5) for name, weight in found[0].items())
+    assert all(torch.allclose(weight, found[1][name], rtol=0, atol=1e-6) for name, weight in found[0].items())
 
 
 def metered(trainer: Any, directory: Path) -> Meter:

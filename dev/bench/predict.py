@@ -1,7 +1,7 @@
 """What `launch.forecast.memory` says of a measurement's peak, to be compared with what was measured."""
 
 from dev.bench.measure import Case
-from dev.bench.workload import LORA, SHAPES, dialogues
+from dev.bench.workload import RANK, SHAPES, dialogues
 from launch.forecast.memory import MicroBatch, Setting, forecast_memory
 from recipes.engine.packing import Pair
 
@@ -16,7 +16,7 @@ def predict(case: Case, pairs: list[Pair]) -> float:
         weight_bytes=2 if case.half else 4,
         half=case.half,
         checkpointing=case.checkpointing,
-        rank=LORA["r"],
+        rank=RANK,
         cpu=not case.half,
     )
     starts = range(0, len(pairs), case.batch_size)

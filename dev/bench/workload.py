@@ -27,7 +27,7 @@ SHAPES = {
     "phi-3-mini": Shape("phi3", 32, 3072, 8192, heads=32, vocabulary=VOCABULARY),
     "llama-3-8b": Shape("llama", 32, 4096, 14_336, heads=32, vocabulary=128_256, key_value_heads=8),
 }
-LORA = {"r": 16, "lora_alpha": 32}
+RANK = 16  # of LoRA's adapters
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def adapters(tuning: str, random_start: bool = False) -> LoraConfig | None:
 
     They start at zero as in training, or random where gradients are compared.
     """
-    lora = LoraConfig(**LORA, target_modules="all-linear", init_lora_weights=not random_start)
+    lora = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", init_lora_weights=not random_start)
     return lora if tuning == "lora" else None
 
 

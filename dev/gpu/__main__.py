@@ -8,6 +8,7 @@ are there are kept. Without a GPU tiny shapes rehearse every part.
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -20,9 +21,11 @@ from dev.bench.report import environment
 from dev.gpu.job import LATE, MEASURED, Job, Outcome, run
 from dev.gpu.page import publish
 from dev.gpu.plan import SHARES, Options, jobs
+from launch.config.machine import gpu_memories
 from recipes.config import UserError, read_json, write_json
 
 FULL = 15.0  # minutes that SHARES' limits are made for
+LOOKING = 300  # seconds that looking at the machine may take
 LEAST = 0.02  # of all minutes: with less left no job is begun
 console = Console(highlight=False, markup=False)
 
@@ -85,7 +88,26 @@ def turns(wanted: list[Job], parts: list[str], started: float, seconds: float) -
                 yield job
 
 
-def measure(given: argparse.Namespace, wanted: list[Job], results: dict[str, Any]) -> None:
+def look(log: Path) -> tuple[dict[str, Any], str]:
+    """Return the machine, and how jobs are started on it so that they can use its GPU.
+
+    Where a library touches the GPU as it is imported, a process forked after that cannot use it.
+
+    Raises:
+        UserError: there is a GPU, and PyTorch cannot use it.
+    """
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asking whether there is a GPU touches it otherwise
+    expected = bool(gpu_memories())
+    outcome: Outcome = {}
+    for method in ("forkserver", "spawn"):
+        outcome = run(Job("machine", method, environment), LOOKING, log, method)
+        if outcome["status"] == MEASURED and expected <= (outcome["figures"]["gpu"] is not None):
+            return outcome["figures"], method
+    reason = outcome.get("reason", "torch.cuda.is_available() is False")
+    raise UserError(f"nvidia-smi shows a GPU that PyTorch cannot use ({reason}); {log} has the whole: check the driver")
+
+
+def measure(given: argparse.Namespace, wanted: list[Job], results: dict[str, Any], method: str) -> None:
     """Run what is not there yet, and write each outcome at once."""
     started, seconds = time.monotonic(), 60 * given.minutes
     log = given.output / "gpu.log"
@@ -95,7 +117,7 @@ def measure(given: argparse.Namespace, wanted: list[Job], results: dict[str, Any
     for job in turns(todo, given.parts, started, seconds):
         remaining = started + seconds - time.monotonic()
         limit = min(SHARES[job.part][1] / FULL * max(seconds, 300), remaining)
-        outcome = run(job, limit, log)
+        outcome = run(job, limit, log, method)
         results["jobs"][job.key] = outcome
         write_json(given.output / "gpu.json", results)
         console.print(f"{time.monotonic() - started:5.0f} s  {job.key}: {line(outcome)}", soft_wrap=True)
@@ -113,11 +135,11 @@ def main(words: list[str]) -> int:
     try:
         refuse(given)
         given.output.mkdir(parents=True, exist_ok=True)
-        machine = run(Job("machine", "machine", environment), 120, given.output / "gpu.log")["figures"]
+        machine, method = look(given.output / "gpu.log")
         console.print(f"{machine['device']}; what the measurements print goes to {given.output / 'gpu.log'}")
         results = begin(given, machine)
         gpu = machine["gpu"] is not None
-        measure(given, jobs(gpu, Options(given.repeats, given.pairs, given.tokenizer)), results)
+        measure(given, jobs(gpu, Options(given.repeats, given.pairs, given.tokenizer)), results, method)
         publish(results, given.output)
     except UserError as error:
         console.print(f"error: {error}", style="red", soft_wrap=True)

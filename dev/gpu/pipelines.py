@@ -8,7 +8,8 @@ import torch
 
 from dev.bench.pipelines import STAGES, base_model, command, cost, train
 from launch.config.schema import register
-from launch.forecast.cost import Forecast, forecast, shape_of, tokens_of
+from launch.config.shape import shape_of
+from launch.forecast.cost import Forecast, forecast, tokens_of
 from launch.plan import composed
 
 
@@ -40,6 +41,6 @@ def plan(words: list[str]) -> dict[str, Forecast]:
     """Return the forecast of every stage of a command, from its prepared pairs."""
     register()
     config = composed(words)
-    shape, tokens = shape_of(config["model"]), tokens_of(config)
-    stages = {stage for stages in config["pipelines"].values() for stage in stages}
+    shape, tokens = shape_of(config.model), tokens_of(config)
+    stages = config.stages
     return {stage: forecast(config, stage, shape, tokens) for stage in sorted(stages)}

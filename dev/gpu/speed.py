@@ -7,7 +7,7 @@ import torch
 
 from dev.bench.measure import Case, measure
 from dev.bench.predict import predict
-from dev.bench.workload import LORA, SHAPES, pairs_of
+from dev.bench.workload import RANK, SHAPES, pairs_of
 from launch.config.shape import adapter_parameters, head_parameters, parameters
 from recipes.engine.packing import Pair
 
@@ -58,4 +58,4 @@ def flops_per_token(case: Case) -> float:
     weights = parameters(shape) - (0 if shape.tied else head_parameters(shape))
     if case.tuning == "full":
         return 6.0 * weights
-    return 4.0 * weights + 6.0 * adapter_parameters(shape, LORA["r"], None)
+    return 4.0 * weights + 6.0 * adapter_parameters(shape, RANK, None)

@@ -8,9 +8,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from eval.pages.svg import BACK, BASE, DPO, FAINT, ORPO, RLHF, SFT, svg
 from eval.results.history import Training
-from eval.results.rows import NAMES, Row
-from eval.results.table import number, title
-from recipes.config import read_json
+from eval.results.metrics import CHOSEN, COMPUTED, FLOPS, REJECTED, SECONDS, Cost
+from eval.results.row import Row
+from eval.results.rows import NAMES
+from eval.results.table import title
 
 PAIRS = "pairs read since the base model"
 COLOURS = {"base": BASE, "sft": SFT, "dpo": DPO, "orpo": ORPO, "rlhf": RLHF, "reward": FAINT, "rloo": RLHF}
@@ -23,7 +24,7 @@ LOSSES = {
 }
 LOG_PROBS = {"dpo": ("logps_sum", "DPO, nats\nper answer"), "orpo": ("logps_mean", "ORPO, nats\nper token")}
 LINE = {"linewidth": 1.2, "marker": "o", "markersize": 2}  # a short training logs a single point
-COSTS = {"device_seconds": "device-seconds", "flops": "FLOPs", "computed_tokens": "tokens computed"}
+COSTS = (SECONDS, FLOPS, COMPUTED)
 
 
 def losses(trainings: list[Training]) -> str:
@@ -67,10 +68,9 @@ def held_out(rows: list[Row], trainings: list[Training]) -> str:
     def draw(panels: Sequence[Axes]) -> None:
         for row in (row for row in rows if row.stages):
             ends, colour = evaluated_ends(row, rows, trainings), COLOURS.get(row.pipeline, FAINT)
-            for answer, line, marker in (("chosen", "-", "o"), ("rejected", "--", "s")):
-                key = f"log-prob of {answer}"
-                pairs, found = zip(*((pairs, end.values[key]) for pairs, end in ends[-2:]), strict=True)
-                panels[0].plot(pairs, [estimate.mean for estimate in found], line, color=colour)
+            for answer, metric, line, marker in (("chosen", CHOSEN, "-", "o"), ("rejected", REJECTED, "--", "s")):
+                pairs, found = zip(*((pairs, end.estimate(metric.key)) for pairs, end in ends[-2:]), strict=True)
+                panels[0].plot(pairs, [point.mean for point in found], line, color=colour)
                 last, style = found[-1], {"fmt": marker, "color": colour, "capsize": 3}
                 bar = [[last.mean - last.low], [last.high - last.mean]]
                 panels[0].errorbar([pairs[-1]], [last.mean], bar, label=f"{name(row)}, {answer}", **style)
@@ -118,13 +118,13 @@ def ledger(rows: list[Row]) -> str:
     trained = [row for row in rows if row.stages][::-1]
 
     def draw(panels: Sequence[Axes]) -> None:
-        for axes, (key, cost) in zip(panels, COSTS.items(), strict=True):
+        for axes, cost in zip(panels, COSTS, strict=True):
             for place, row in enumerate(trained):
-                total = stack(axes, place, by_stage(row, key))
+                total = stack(axes, place, by_stage(row, cost))
                 text = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-                axes.annotate(number(cost, total), (total, place), **text)
+                axes.annotate(cost.text(total), (total, place), **text)
             axes.set_yticks(range(len(trained)), [name(row) for row in trained])
-            axes.set(xlabel=cost)
+            axes.set(xlabel=cost.label)
             axes.margins(x=0.25)
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
@@ -153,10 +153,10 @@ def name(row: Row) -> str:
     return NAMES.get(row.pipeline, row.pipeline)
 
 
-def by_stage(row: Row, key: str) -> list[tuple[str, float]]:
+def by_stage(row: Row, cost: Cost) -> list[tuple[str, float]]:
     """Return each stage of a pipeline with what it cost, the mean over seeds."""
-    records = [[read_json(directory / "record.json") for directory in stages] for stages in row.directories]
-    means = np.array([[record[key] for record in stages] for stages in records], dtype=float).mean(axis=0)
+    each = [[cost.of_stages([record]) for record in stages] for stages in row.records]
+    means = np.array(each, dtype=float).mean(axis=0)
     return list(zip(row.stages, means.tolist(), strict=True))
 
 

@@ -5,6 +5,7 @@ import shutil
 from typing import Any
 
 from launch.config.compatibility import refuse_incompatible
+from launch.config.schema import Config, Launcher
 from launch.config.shape import linears, shape_of
 from launch.config.trl_options import STAGES
 from launch.config.trust import refuse_untrusted
@@ -29,41 +30,41 @@ RATES = ("memory_gb", "tflops", "utilisation")
 OUTER = {"lm_head", "embed_tokens", "score"}  # what adapters can be on beside the matrices of the layers
 
 
-def refuse_useless(config: dict[str, Any]) -> None:
+def refuse_useless(config: Config) -> None:
     """Refuse values of the right type that would only fail when their turn comes, hours later.
 
     Raises:
         UserError: naming the value and what may stand there.
     """
-    for name, stages in config["pipelines"].items():
+    for name, stages in config.pipelines.items():
         if not stages or not set(stages) <= set(STAGES):
             raise UserError(f"pipelines.{name}={stages}: a pipeline is a list of at least one of {', '.join(STAGES)}")
-        refuse_order(name, stages, config["rloo"]["reward_model"])
-        if stages[-1] == "reward" and config["evaluate"]:
+        refuse_order(name, stages, config.options["rloo"]["reward_model"])
+        if stages[-1] == "reward" and config.evaluate:
             raise UserError(f"pipelines.{name}={stages} ends in a reward model, which answers nothing: evaluate=false")
-    if not config["pipelines"]:
+    if not config.pipelines:
         raise UserError("pipelines is empty: choose pipeline=sft, dpo, orpo, rlhf, compare or all")
-    if config["eval_prompts"] < 2:
-        raise UserError(f"eval_prompts={config['eval_prompts']}: two are the least that have an interval")
+    if config.eval_prompts < 2:
+        raise UserError(f"eval_prompts={config.eval_prompts}: two are the least that have an interval")
     for name, least in LEAST.items():
-        value = config["dataset"][name]
+        value = getattr(config.dataset, name)
         if value is not None and value < least:
             raise UserError(f"dataset.{name}={value}: {least} is the least")
-    if not 0 < config["dataset"]["test_fraction"] < 1:
-        raise UserError(f"dataset.test_fraction={config['dataset']['test_fraction']}: give a share between 0 and 1")
-    for stage in sorted({stage for stages in config["pipelines"].values() for stage in stages}):
-        refuse_stage(stage, config[stage])
-    if not 0 <= config["seed"] < 2**32:
-        raise UserError(f"seed={config['seed']}: a seed is between 0 and 2**32 - 1")
+    if not 0 < config.dataset.test_fraction < 1:
+        raise UserError(f"dataset.test_fraction={config.dataset.test_fraction}: give a share between 0 and 1")
+    for stage in sorted(config.stages):
+        refuse_stage(stage, config.options[stage])
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"seed={config.seed}: a seed is between 0 and 2**32 - 1")
     for name in RATES:
-        value = config["hardware"][name]
+        value = getattr(config.hardware, name)
         if value is not None and not value > 0:
             raise UserError(f"hardware.{name}={value}: give a number above 0")
-    if config["model"]["use_peft"]:
-        refuse_adapters(config["model"])
-    if config["stale"] not in STALE:
-        raise UserError(f"stale={config['stale']}: use {', '.join(STALE[:-1])} or {STALE[-1]}")
-    refuse_launcher(config["launcher"])
+    if config.tuning != "full":
+        refuse_adapters(config)
+    if config.stale not in STALE:
+        raise UserError(f"stale={config.stale}: use {', '.join(STALE[:-1])} or {STALE[-1]}")
+    refuse_launcher(config.launcher)
     refuse_incompatible(config)
 
 
@@ -82,38 +83,38 @@ def refuse_stage(stage: str, options: dict[str, Any]) -> None:
         raise UserError(f"{stage}.engine={options['engine']}: use {' or '.join(ENGINES)}")
 
 
-def refuse_launcher(launcher: dict[str, Any]) -> None:
+def refuse_launcher(launcher: Launcher) -> None:
     """Refuse to run no job at all, or to hand jobs to a cluster that is not there or would stop them when they start.
 
     Raises:
         UserError: naming the option and what may stand there.
     """
-    if launcher["name"] not in LAUNCHERS:
-        raise UserError(f"launcher.name={launcher['name']}: use {' or '.join(LAUNCHERS)}")
-    devices, at_once = launcher["devices"], launcher["at_once"]
+    if launcher.name not in LAUNCHERS:
+        raise UserError(f"launcher.name={launcher.name}: use {' or '.join(LAUNCHERS)}")
+    devices, at_once = launcher.devices, launcher.at_once
     if devices is not None and not (0 < len(devices) == len({*devices}) and all(map(DEVICE.fullmatch, devices))):
         raise UserError(f"launcher.devices=[{','.join(devices)}]: name each device once, such as [0,1]")
     if at_once is not None and at_once < 1:
         raise UserError(f"launcher.at_once={at_once}: one job at a time is the least")
-    if launcher["name"] != "slurm":
-        if launcher["dry_run"]:
+    if launcher.name != "slurm":
+        if launcher.dry_run:
             raise UserError(
-                f"launcher.dry_run=true prints a Slurm job, and launcher={launcher['name']} has none: "
+                f"launcher.dry_run=true prints a Slurm job, and launcher={launcher.name} has none: "
                 "`make plan` or `--cfg job` show what would run"
             )
         return
-    least = launcher["warning_seconds"] / 60
-    if not launcher["minutes"] > least:
+    least = launcher.warning_seconds / 60
+    if not launcher.minutes > least:
         raise UserError(
-            f"launcher.minutes={launcher['minutes']}: give more than launcher.warning_seconds, {least:g} minutes"
+            f"launcher.minutes={launcher.minutes}: give more than launcher.warning_seconds, {least:g} minutes"
         )
-    if shutil.which("sbatch") is None and not launcher["dry_run"]:
+    if shutil.which("sbatch") is None and not launcher.dry_run:
         raise UserError(
             "launcher=slurm: there is no sbatch here: type this where jobs are submitted, or add launcher.dry_run=true"
         )
 
 
-def refuse_adapters(model: dict[str, Any]) -> None:
+def refuse_adapters(config: Config) -> None:
     """Refuse LoRA adapters without a rank, or on no matrix of the model.
 
     As PEFT finds them: a single target is a regular expression of a matrix's whole path, or `all-linear`; of several,
@@ -122,20 +123,20 @@ def refuse_adapters(model: dict[str, Any]) -> None:
     Raises:
         UserError: naming the option and what may stand there.
     """
-    if model["lora_r"] < 1:
-        raise UserError(f"model.lora_r={model['lora_r']}: adapters have a rank of at least 1, or use tuning=full")
+    rank, given = config.model_options["lora_r"], config.model_options["lora_target_modules"]
+    if rank < 1:
+        raise UserError(f"model.lora_r={rank}: adapters have a rank of at least 1, or use tuning=full")
     try:
-        matrices = linears(shape_of(model))
+        matrices = linears(shape_of(config.model))
     except UserError:
         return  # a family whose matrices are not known
-    given = model["lora_target_modules"]
     targets = [given] if isinstance(given, str) else list(given or [])
     if targets in ([], ["all-linear"]) or (len(targets) == 1 and not re.fullmatch(r"\w+", targets[0])):
         return
     known = {*matrices, *OUTER}
     if len(targets) == 1 or not any(target.split(".")[-1] in known for target in targets):
         raise UserError(
-            f"model.lora_target_modules={given} is no matrix of {model['name']}: use all-linear, several of "
+            f"model.lora_target_modules={given} is no matrix of {config.model.name}: use all-linear, several of "
             f"[{','.join(matrices)}], or a regular expression of the whole path such as .*{next(iter(matrices))}"
         )
 
@@ -159,16 +160,17 @@ def refuse_order(name: str, stages: list[str], named: str | None) -> None:
         )
 
 
-def refuse_unused(config: dict[str, Any], overrides: list[str]) -> None:
+def refuse_unused(config: Config, overrides: list[str]) -> None:
     """Refuse an option of a stage that no pipeline of this job has: it would do nothing.
 
     Raises:
         UserError: naming the option and the stages there are.
     """
-    stages = {stage for stages in config["pipelines"].values() for stage in stages}
     for word in overrides:
         stage, _, option = word.lstrip("+~").split("=")[0].partition(".")
         if stage in STAGES and option in OWNED:
             raise UserError(f"{word}: this option follows from {OWNED[option]}, alike for every method; set that")
-        if stage in set(STAGES) - stages:
-            raise UserError(f"{word} would do nothing: this pipeline trains {', '.join(sorted(stages))}; leave it out")
+        if stage in set(STAGES) - {*config.stages}:
+            raise UserError(
+                f"{word} would do nothing: this pipeline trains {', '.join(sorted(config.stages))}; leave it out"
+            )

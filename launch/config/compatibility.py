@@ -11,6 +11,7 @@ from typing import Any
 
 from launch.config.compatibility_text import HEAD, TAIL
 from launch.config.parallelism import SHARDED, STRATEGIES
+from launch.config.schema import Config
 from recipes.config import UserError
 
 PACKED = ("sft", "dpo", "orpo")  # the methods that have both engines
@@ -19,7 +20,7 @@ ZERO = ("zero2", "zero3")
 
 @dataclass(frozen=True)
 class Cell:
-    """One way to train. A field's values stand in the order in which they are tried when another is refused."""
+    """One way to train."""
 
     method: str  # sft, dpo, orpo, reward or rloo
     tuning: str  # full, lora or qlora
@@ -32,51 +33,57 @@ class Cell:
 VALUES: dict[str, tuple[Any, ...]] = {
     "method": (*PACKED, "reward", "rloo"),
     "tuning": ("full", "lora", "qlora"),
-    "strategy": ("fsdp2", "ddp", "zero2", "zero3", "one"),
+    "strategy": ("one", *STRATEGIES),
     "offload": (False, True),
     "precision": ("bf16", "fp32"),
     "engine": ("packed", "stock"),
 }
-# What changing a field costs its user, the least first; the method is what was asked for, and stays.
-COSTS = {"engine": 1, "offload": 2, "precision": 3, "strategy": 4, "tuning": 8}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Cells that cannot train, or would train something else than they say."""
+    """Cells that cannot train, or would train something else than they say, and what works in their place."""
 
     forbids: Callable[[Cell], bool]
     reason: str
+    use: dict[str, Any]  # field -> value: the change that costs its user least
 
 
 RULES = (
     Rule(
         lambda cell: cell.offload and cell.strategy not in SHARDED,
         "only fsdp2, zero2 and zero3 can keep what they share in the CPUs' memory",
+        {"offload": False},
     ),
     Rule(
         lambda cell: cell.tuning == "qlora" and cell.strategy == "fsdp2",
         "FSDP2 does not shard 4-bit weights, and a checkpoint of them cannot be resumed",
+        {"strategy": "ddp", "offload": False},
     ),
     Rule(
         lambda cell: cell.tuning == "qlora" and cell.strategy == "zero3",
         "ZeRO-3 divides weights while they are loaded, and 4-bit weights are loaded whole",
+        {"strategy": "ddp", "offload": False},
     ),
     Rule(
         lambda cell: cell.tuning == "qlora" and cell.offload,
         "4-bit weights compute where they lie, and ZeRO would move them",
+        {"offload": False},
     ),
     Rule(
         lambda cell: cell.method == "reward" and cell.strategy == "zero3",
         "its head begins at zero, which cannot be set once ZeRO-3 has divided the weights",
+        {"strategy": "fsdp2"},
     ),
     Rule(
         lambda cell: cell.method == "rloo" and cell.strategy == "zero3",
         "ZeRO-3 would divide the reward model too while it is loaded, and nothing puts it together to be asked",
+        {"strategy": "fsdp2"},
     ),
     Rule(
         lambda cell: (cell.method, cell.engine, cell.precision) == ("orpo", "stock", "bf16") and cell.strategy in ZERO,
         "DeepSpeed computes the whole model in bf16, and TRL's ORPO would take its loss from bf16 logits",
+        {"engine": "packed"},
     ),
 )
 
@@ -111,10 +118,10 @@ def cells() -> list[Cell]:
 
 
 def nearest(cell: Cell) -> Cell:
-    """Return the supported cell that changes least of what was asked for; one process cannot become several."""
-    several = [other for other in cells() if (other.strategy == "one") == (cell.strategy == "one")]
-    fitting = [other for other in several if other.method == cell.method and refusal(other) is None]
-    return min(fitting, key=lambda other: sum(COSTS[name] for name in changes(cell, other)))
+    """Return the supported cell that the rules name in place of one that they refuse, else the cell itself."""
+    while broken := refusal(cell):
+        cell = replace(cell, **broken.use)
+    return cell
 
 
 def changes(cell: Cell, other: Cell) -> list[str]:
@@ -122,27 +129,27 @@ def changes(cell: Cell, other: Cell) -> list[str]:
     return [field.name for field in fields(Cell) if getattr(cell, field.name) != getattr(other, field.name)]
 
 
-def cell_of(config: dict[str, Any], stage: str) -> Cell:
+def cell_of(config: Config, stage: str) -> Cell:
     """Return how a resolved configuration would train one of its stages."""
-    hardware, options = config["hardware"], config[stage]
+    hardware, options = config.hardware, config.options[stage]
     return Cell(
         method=stage,
-        tuning=tuning(config["model"]),
-        strategy="one" if hardware["processes"] == 1 else hardware["strategy"],
-        offload=hardware["offload"],
+        tuning=config.tuning,
+        strategy="one" if hardware.processes == 1 else hardware.strategy,
+        offload=hardware.offload,
         precision="bf16" if options["bf16"] else "fp32",
         engine=options.get("engine", "stock"),
     )
 
 
-def refuse_incompatible(config: dict[str, Any]) -> None:
+def refuse_incompatible(config: Config) -> None:
     """Refuse a strategy that this machine cannot have, and stages that do not go together with the rest.
 
     Raises:
         UserError: with the reason and the nearest that works.
     """
-    hardware = config["hardware"]
-    strategy, processes, nodes = hardware["strategy"], hardware["processes"], hardware["nodes"]
+    hardware = config.hardware
+    strategy, processes, nodes = hardware.strategy, hardware.processes, hardware.nodes
     if strategy not in STRATEGIES:
         raise UserError(f"hardware.strategy={strategy}: use one of {', '.join(STRATEGIES)}")
     if nodes < 1 or processes % nodes:
@@ -155,10 +162,10 @@ def refuse_incompatible(config: dict[str, Any]) -> None:
             f"hardware.strategy={strategy}: one process has nobody to share with: "
             "use hardware.strategy=ddp, or hardware.processes=2 or more"
         )
-    for stage in sorted({stage for stages in config["pipelines"].values() for stage in stages}):
+    for stage in sorted(config.stages):
         cell = cell_of(config, stage)
         refuse_cell(cell)
-        refuse_dtype(cell, config["model"]["dtype"])
+        refuse_dtype(cell, config.model_options["dtype"])
 
 
 def refuse_dtype(cell: Cell, dtype: str) -> None:
@@ -196,9 +203,7 @@ def word(cell: Cell, name: str) -> str:
     return {
         "engine": f"{cell.method}.engine={value}",
         "offload": f"hardware.offload={str(value).lower()}",
-        "precision": f"hardware.bf16={str(value == 'bf16').lower()}",
         "strategy": f"hardware.strategy={value}",
-        "tuning": f"tuning={value}",
     }[name]
 
 
@@ -230,13 +235,6 @@ def status(cell: Cell) -> str:
     half = refusal(replace(cell, precision="bf16"))
     ran = "**runs**" if cell.method == "rloo" else "**tested**"
     return (ran if tested(cell) else "*composed*") + (f", bf16: {RULES.index(half) + 1}" if half else "")
-
-
-def tuning(model: dict[str, Any]) -> str:
-    """Name how much of a model trains."""
-    if not model["use_peft"]:
-        return "full"
-    return "qlora" if model["load_in_4bit"] or model["load_in_8bit"] else "lora"
 
 
 if __name__ == "__main__":

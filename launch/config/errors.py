@@ -2,12 +2,30 @@
 
 import difflib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from launch.config.trl_options import trl_options
+from recipes.system.errors import UserError
 from recipes.system.paths import ROOT
 
 CONF = ROOT / "conf"
-USER, CRASH, INTERRUPTED = 2, 1, 130  # exit statuses
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise what Hydra and OmegaConf raise as a line of a user's words.
+
+    Raises:
+        UserError: it was raised.
+    """
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from None
 
 
 def explain(error: BaseException) -> str:

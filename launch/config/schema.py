@@ -4,10 +4,7 @@ A typo and a wrong type are thereby errors at composition.
 """
 
 import dataclasses
-import os
-import re
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import reduce
 from operator import getitem, mul
 from pathlib import Path
@@ -18,11 +15,10 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from launch.config.machine import detect
 from launch.config.parallelism import shared
+from launch.config.session import Session
 from launch.config.trl_options import STAGES, TYPES, trl_options
 from recipes.config import UserError
 from recipes.profiles import Dataset, Estimate, Hardware, Model, Policies
-
-sessions: list[Path] = []  # this invocation's directory, once Hydra has asked for it
 
 
 @dataclass
@@ -49,30 +45,67 @@ class Launcher:
 
 
 @dataclass
-class Config:
-    """The root of `conf/`."""
+class Root:
+    """The root of `conf/`, but for `model` and the stages, which are TRL's options too: `register` adds them."""
 
-    model: Any = MISSING  # `Model` and TRL's ModelConfig in one, see `register`
     dataset: Dataset = MISSING
     hardware: Hardware = MISSING
     launcher: Launcher = MISSING
     pipelines: dict[str, list[str]] = MISSING  # name -> the stages it trains, in order
     batch_size: int = 32  # pairs per update, whatever the machine
     seed: int = 0
-    sft: Any = None
-    dpo: Any = None
-    orpo: Any = None
-    reward: Any = None
-    rloo: Any = None
     evaluate: bool = False  # sample answers, score them and print the table when all is trained
     eval_prompts: int = 400  # held-out prompts that are answered
-    budget: str | None = (
-        None  # what all pipelines spend alike: pairs, tokens, flops or seconds; see launch.forecast.budget
-    )
+    budget: str | None = None  # what all pipelines spend alike: pairs, tokens or flops; see launch.forecast.budget
     budget_of: str | None = None  # the pipeline that spends it as configured; null: the one with the most stages
     stale: str = "keep"  # or retrain, refuse: a stage that was trained before our code changed
     runs: str = "runs"
     session: str | None = None  # its directory's name under runs/_sessions; null: the time
+
+
+@dataclass(kw_only=True)
+class Config(Root):
+    """A composed configuration, complete and with interpolations resolved: what the launcher works with."""
+
+    model: Model
+    model_options: dict[str, Any]  # trl.ModelConfig's beside those of `model`: dtype, attention, LoRA, quantisation
+    options: dict[str, dict[str, Any]]  # stage -> its trainer's options under TRL's names; of all stages there are
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> "Config":
+        """Build it from plain values as they are composed: `model` holds ours and TRL's, a key for each stage."""
+        rest = dict(values)
+        model, options = rest.pop("model"), {stage: rest.pop(stage) for stage in STAGES}
+        parts = {name: part(**rest.pop(name)) for name, part in PARTS.items()}
+        return cls(
+            model=Model(**{key: value for key, value in model.items() if key in OURS}),
+            model_options={key: value for key, value in model.items() if key not in OURS},
+            options=options,
+            **parts,
+            **rest,
+        )
+
+    def to_values(self) -> dict[str, Any]:
+        """Return plain values as they are composed, for a file or a digest."""
+        values = dataclasses.asdict(self)
+        options, model_options = values.pop("options"), values.pop("model_options")
+        return values | {"model": values["model"] | model_options} | options
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages that the pipelines train, each once."""
+        return list(dict.fromkeys(stage for stages in self.pipelines.values() for stage in stages))
+
+    @property
+    def tuning(self) -> str:
+        """How much of the model trains: full, lora or qlora."""
+        if not self.model_options["use_peft"]:
+            return "full"
+        return "qlora" if self.model_options["load_in_4bit"] or self.model_options["load_in_8bit"] else "lora"
+
+
+PARTS = {"dataset": Dataset, "hardware": Hardware, "launcher": Launcher}
+OURS = {option.name for option in dataclasses.fields(Model)}
 
 
 def node(name: str, options: dict[str, list[Any]], base: type = object) -> type:
@@ -85,25 +118,6 @@ def node(name: str, options: dict[str, list[Any]], base: type = object) -> type:
     ]
     # no such object is ever made: its methods would cost every start their making
     return dataclasses.make_dataclass(name, fields, bases=(base,), init=False, repr=False, eq=False)
-
-
-def session(runs: str, name: str | None, dry_run: bool) -> str:
-    """Return the directory of this invocation of the launcher; the same one for all its jobs.
-
-    A session that is named may have been there before: what it said of its jobs is taken away, and said again. A dry
-    run has one of its own, which is removed.
-
-    Raises:
-        UserError: the name could leave `runs/`.
-    """
-    if not sessions:
-        if name is not None and not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
-            raise UserError(f"session={name}: use letters, digits, '.', '_', '+' and '-', a letter or digit first")
-        name = (None if dry_run else name) or f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
-        sessions.append(Path(runs, "_sessions", name).expanduser())
-        for old in sessions[0].glob("*/job.json"):
-            old.unlink()
-    return str(sessions[0])
 
 
 def accumulate(batch_size: int, per_device: int, processes: int) -> int:
@@ -124,8 +138,8 @@ def accumulate(batch_size: int, per_device: int, processes: int) -> int:
     return batch_size // at_once
 
 
-def resolve(config: DictConfig) -> dict[str, Any]:
-    """Return a composed configuration as plain values, interpolations resolved.
+def resolve(config: DictConfig) -> Config:
+    """Return a composed configuration, interpolations resolved.
 
     Raises:
         UserError: `+` added a key that no part of the project would read.
@@ -134,27 +148,27 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     values["runs"] = str(Path(values["runs"]).expanduser())
     options = trl_options()
-    known = {"": _names(Config), "dataset": _names(Dataset), "hardware": _names(Hardware)}
-    known |= {"launcher": _names(Launcher)}
+    known = {"": {*_names(Root), "model", *STAGES}, **{name: _names(part) for name, part in PARTS.items()}}
     known |= {"dataset.policies": _names(Policies), "dataset.estimate": _names(Estimate)}
-    known |= {"model": _names(Model) | set(options["model"])} | {stage: set(options[stage]) for stage in STAGES}
+    known |= {"model": OURS | set(options["model"])} | {stage: set(options[stage]) for stage in STAGES}
     for section, names in known.items():
         for key in sorted(set(reduce(getitem, filter(None, section.split(".")), values)) - names):
             path = f"{section}.{key}" if section else key
             raise UserError(f"+{path}: there is no such option; `python -m launch --cfg job` lists all")
-    return values
+    return Config.from_values(values)
 
 
 def _names(source: type) -> set[str]:
     return {option.name for option in dataclasses.fields(source)}
 
 
-def register() -> None:
-    """Put the schema, TRL's options and the detected machine where `conf/` finds them."""
+def register(session: Session | None = None) -> None:
+    """Put the schema, TRL's options, the detected machine and this invocation's session where `conf/` finds them."""
     options = trl_options()
     store = ConfigStore.instance()
     model = node("Model", options["model"], Model)
-    root = dataclasses.make_dataclass("Config", [("model", model, MISSING)], bases=(Config,))
+    parts = [("model", model, MISSING), *((stage, Any, None) for stage in STAGES)]
+    root = dataclasses.make_dataclass("Config", parts, bases=(Root,))
     store.store(name="schema", node=root)
     for stage in STAGES:
         store.store(group="trl", name=stage, node=node(f"{stage.upper()}Config", options[stage]))
@@ -162,7 +176,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("accumulate", accumulate, replace=True)
     OmegaConf.register_new_resolver("times", mul, replace=True)
     OmegaConf.register_new_resolver("shared", shared, replace=True)
-    OmegaConf.register_new_resolver("session", session, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("session", (session or Session()).place, use_cache=True, replace=True)
 
 
 def mixture(word: str) -> list[str]:

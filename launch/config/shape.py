@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import UserError
-from recipes.profiles import Shape
+from recipes.profiles import Model, Shape
 
 GATED = ("llama", "mistral", "qwen2", "phi3")
 FAMILIES = (*GATED, "phi", "opt")
@@ -114,15 +114,15 @@ def saved_per_token(shape: Shape, trains_norms: bool) -> tuple[float, float]:
     return 2 * hidden, attention + 2 * hidden + inner
 
 
-def shape_of(model: dict[str, Any]) -> Shape:
-    """Return the shape of a configuration's model: of its local directory, else of its profile.
+def shape_of(model: Model) -> Shape:
+    """Return a model's shape: of its local directory, else of its profile.
 
     Raises:
         UserError: neither has one.
     """
-    directory = Path(model["model_name_or_path"]).expanduser()
+    directory = Path(model.model_name_or_path).expanduser()
     if (directory / "config.json").is_file():
         return read_shape(directory)
-    if model["shape"] is None:
-        raise UserError(f"model={model['name']} has no shape in its profile: add one, or give a local directory")
-    return Shape(**model["shape"])
+    if model.shape is None:
+        raise UserError(f"model={model.name} has no shape in its profile: add one, or give a local directory")
+    return model.shape

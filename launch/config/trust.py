@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from launch.config.schema import Config
 from recipes.config import UserError
 from recipes.system.secrets import redact
 
@@ -53,17 +54,17 @@ def refuse_untrusted(stage: str, options: dict[str, Any]) -> None:
             raise UserError(f"{stage}.{option} is refused: {reason}")
 
 
-def unpinned(config: dict[str, Any]) -> Iterator[str]:
+def unpinned(config: Config) -> Iterator[str]:
     """Yield a line for the model and the data set of the hub that may be other ones tomorrow."""
-    model, dataset = config["model"], config["dataset"]
-    name, revision = model["model_name_or_path"], model["model_revision"]
-    local = model["pocket_size"] or looks_local(name) or Path(name).exists()
+    model, dataset = config.model, config.dataset
+    name, revision = model.model_name_or_path, model.model_revision
+    local = model.pocket_size or looks_local(name) or Path(name).exists()
     if not local and not COMMIT.fullmatch(revision or ""):
         yield f"{name} follows {revision}: pin model.model_revision=<commit> to have the same weights tomorrow"
-    path = dataset["path"]
+    path = dataset.path
     local = path in ("pocket", "mixture") or Path(path).suffix or looks_local(path) or Path(path).exists()
-    if not local and not COMMIT.fullmatch(dataset["revision"] or ""):
-        yield f"{path} follows {dataset['revision'] or 'main'}: pin dataset.revision=<commit> to have the same rows"
+    if not local and not COMMIT.fullmatch(dataset.revision or ""):
+        yield f"{path} follows {dataset.revision or 'main'}: pin dataset.revision=<commit> to have the same rows"
 
 
 def looks_local(name: str) -> bool:

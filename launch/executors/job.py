@@ -11,22 +11,25 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from launch.config.checks import refuse_unused, refuse_useless
-from launch.config.errors import CRASH, INTERRUPTED, USER, explain
+from launch.config.errors import explain
 from launch.config.parallelism import check_installed
-from launch.config.schema import resolve
+from launch.config.schema import Config, resolve
+from launch.config.sweep import setting
 from launch.config.trust import unpinned
-from launch.forecast.budget import Budget, Configs, describe, match, match_seconds, refuse_budget, trials
-from launch.forecast.cost import Tokens, counted
+from launch.forecast.budget import Budget, describe, match, refuse_budget
+from launch.forecast.cost import counted
 from launch.forecast.fit import check_memory
 from launch.stages.base_model import base_row, find_base
-from launch.stages.digest import Planned, digest, plan
-from launch.stages.inputs import chat_template, check_room, find_reward_model
+from launch.stages.digest import Planned, Start, digest, plan
+from launch.stages.inputs import check_room, find_reward_model, with_chat_template
 from launch.stages.micro_batch import run_as_it_fits
 from launch.stages.pairs import describe_pairs, prepare_pairs
 from launch.stages.processes import call
-from launch.stages.run import StageFailed, console, prepare_directory, say
+from launch.stages.run import StageFailed, prepare_directory, say
 from launch.stages.stale import refuse_stale
 from recipes.config import UserError, done, read_json, write_json, write_text
+from recipes.system.commands import console
+from recipes.system.errors import CRASH, INTERRUPTED, USER
 from recipes.system.secrets import redact
 from recipes.system.versions import versions
 
@@ -38,6 +41,7 @@ class Outcome:
     """What became of a job; kept as `job.json` in its directory under runs/_sessions, for tables to read."""
 
     overrides: list[str]  # of the command line, without the seed
+    setting: dict[str, Any] = field(default_factory=dict)  # this job's values of what the command line sweeps
     seed: int = 0
     model: str = ""
     dataset: str = ""
@@ -52,11 +56,11 @@ class Outcome:
     status: int = 0
     attempts: list[dict[str, Any]] = field(default_factory=list)  # of a cluster's job: when, where, on which devices
 
-    def describe(self, values: dict[str, Any]) -> None:
+    def describe(self, config: Config) -> None:
         """Note what the job is about."""
-        self.evaluate, self.wanted = values["evaluate"], list(values["pipelines"])
-        self.model, self.dataset = values["model"]["name"], values["dataset"]["name"]
-        self.evaluation = {"prompts": values["eval_prompts"], "seed": values["seed"]}
+        self.evaluate, self.wanted = config.evaluate, list(config.pipelines)
+        self.model, self.dataset = config.model.name, config.dataset.name
+        self.evaluation = {"prompts": config.eval_prompts, "seed": config.seed}
 
     def fail(self, status: int, message: str) -> None:
         """Note what went wrong, and tell it."""
@@ -67,23 +71,26 @@ class Outcome:
 
 
 def run_job(
-    config: DictConfig,
+    composed: DictConfig,
     overrides: list[str],
     directory: Path,
-    train: Callable[[dict[str, Any], Outcome], None],
+    train: Callable[[Config, Outcome], None],
+    names: list[str],
 ) -> None:
-    """Have `train` train every pipeline of `config`, and leave the outcome as `directory`/job.json.
+    """Have `train` train every pipeline of `composed`, and leave the outcome as `directory`/job.json.
 
-    A pipeline that fails does not keep the others from their turn, nor a job the other jobs of a sweep.
+    `names` are the options that the command line sweeps. A pipeline that fails does not keep the others from their
+    turn, nor a job the other jobs of a sweep.
     """
-    outcome = Outcome([word for word in overrides if not word.startswith("seed=")], seed=config.seed)
+    outcome = Outcome([word for word in overrides if not word.startswith("seed=")], seed=composed.seed)
     with kept(outcome, directory):
-        values = resolve(config)
-        outcome.describe(values)
-        refuse_useless(values)
-        refuse_unused(values, overrides)
-        refuse_budget(values, overrides)
-        train(values, outcome)
+        config = resolve(composed)
+        outcome.describe(config)
+        outcome.setting = setting(composed, overrides, names)
+        refuse_useless(config)
+        refuse_unused(config, overrides)
+        refuse_budget(config, overrides)
+        train(config, outcome)
 
 
 @contextmanager
@@ -110,14 +117,47 @@ def kept(outcome: Outcome, directory: Path) -> Iterator[None]:
         keep(outcome, directory)
 
 
-def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
+def train_pipelines(config: Config, outcome: Outcome) -> None:
     """Make ready, check everything, then train stage by stage.
 
     Raises:
         UserError: before anything is trained, for whatever the user can mend.
     """
-    check_installed(config["hardware"]["strategy"])
-    config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
+    check_installed(config.hardware.strategy)
+    config = with_chat_template(config)
+    ready = prepare(config)
+    fingerprint, dataset = ready.manifest["fingerprint"], config.dataset
+    outcome.evaluation |= {"pairs": str(ready.pairs), "max_new_tokens": dataset.max_new_tokens, "gold": dataset.gold}
+    outcome.base = str(base_row(config, ready.start, ready.pairs, fingerprint))
+    configs, outcome.budget = match(config, counted(ready.manifest))
+    if outcome.budget:
+        say(describe(config, configs, outcome.budget))
+    pipelines = {
+        name: plan(configs[name], stages, ready.start, ready.pairs, fingerprint, ready.reward)
+        for name, stages in config.pipelines.items()
+    }
+    check_options([stage for stages in pipelines.values() for stage in stages])
+    group = group_of(config, pipelines)
+    for name, stages in pipelines.items():
+        train_pipeline(name, stages, group, outcome)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all pipelines of a job start from and train on."""
+
+    start: Start
+    reward: Start | None  # the reward model that `rloo.reward_model` names
+    pairs: Path
+    manifest: dict[str, Any]  # of the pairs
+
+
+def prepare(config: Config) -> Prepared:
+    """Find or make the initial checkpoint and the pairs, and check that memory and disk suffice.
+
+    Raises:
+        UserError: something is missing, cannot be used or does not fit.
+    """
     reward = find_reward_model(config)
     start = find_base(config)
     for line in unpinned(config):
@@ -125,51 +165,14 @@ def train_pipelines(config: dict[str, Any], outcome: Outcome) -> None:
     check_memory(config)
     check_room(config, start)
     pairs = prepare_pairs(config, start, say)
-    console.print(f"       {config['dataset']['name']}: {describe_pairs(pairs)}", soft_wrap=True)
-    manifest = read_json(pairs / "manifest.json")
-    fingerprint = manifest["fingerprint"]
-    dataset = config["dataset"]
-    outcome.evaluation |= {"pairs": str(pairs), "max_new_tokens": dataset["max_new_tokens"], "gold": dataset["gold"]}
-    outcome.base = str(base_row(config, start, pairs, fingerprint))
-
-    def planned(configs: Configs) -> dict[str, list[Planned]]:
-        wanted = config["pipelines"]
-        return {name: plan(configs[name], wanted[name], start, pairs, fingerprint, reward) for name in wanted}
-
-    configs, outcome.budget = match_budget(config, counted(manifest), planned)
-    pipelines = planned(configs)
-    check_options([stage for stages in pipelines.values() for stage in stages])
-    group = group_of(config, pipelines)
-    for name, stages in pipelines.items():
-        train_pipeline(name, stages, group, outcome)
+    console.print(f"       {config.dataset.name}: {describe_pairs(pairs)}", soft_wrap=True)
+    return Prepared(start, reward, pairs, read_json(pairs / "manifest.json"))
 
 
-def match_budget(
-    config: dict[str, Any], tokens: Tokens, planned: Callable[[Configs], dict[str, list[Planned]]]
-) -> tuple[Configs, Budget | None]:
-    """Return each pipeline's configuration under the budget; one of device-seconds is measured here, by training.
-
-    Raises:
-        UserError: a pipeline cannot be trained to it, or what is measured cannot be trained.
-        StageFailed: what is measured crashed.
-    """
-    if config["budget"] == "seconds":
-        pipelines = planned(trials(config, tokens))
-        check_options([stage for stages in pipelines.values() for stage in stages])
-        for stage in (stage for stages in pipelines.values() for stage in stages):
-            run_as_it_fits(stage, group_of(config, pipelines))
-        configs, budget = match_seconds(config, pipelines)
-    else:
-        configs, budget = match(config, tokens)
-    if budget:
-        say(describe(config, configs, budget))
-    return configs, budget
-
-
-def group_of(config: dict[str, Any], pipelines: dict[str, list[Planned]]) -> str:
+def group_of(config: Config, pipelines: dict[str, list[Planned]]) -> str:
     """Return the name under which a tracker groups the stages of a comparison."""
     stages = digest(sorted({stage.config["digest"] for stages in pipelines.values() for stage in stages}))
-    return f"{config['model']['name']}-{config['dataset']['name']}-{stages}"
+    return f"{config.model.name}-{config.dataset.name}-{stages}"
 
 
 def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcome) -> None:

@@ -14,18 +14,19 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
-from launch.config.errors import CRASH
 from launch.config.machine import gpu_memories
+from launch.config.schema import Config
 from launch.executors.job import Outcome, keep
+from launch.executors.queue import Queue
+from launch.executors.report import fill_table
 from launch.executors.shared import shared_rounds
-from launch.executors.table import fill_table
 from launch.stages.command import module
 from launch.stages.processes import start, stop, warm_up
 from launch.stages.progress import counting
-from launch.stages.run import console
 from recipes.config import UserError, read_json
+from recipes.system.commands import console
+from recipes.system.errors import CRASH
 
 INTERVAL = 0.1  # seconds between two looks at a job
 
@@ -61,7 +62,7 @@ class Devices:
             self.returned.wait_for(lambda: not self.borrowers)
 
 
-def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
+def run_queue(session: Path, queue: Queue) -> bool:
     """Run a session's jobs to their end; return that there were any.
 
     Raises:
@@ -73,7 +74,7 @@ def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
     for config in configs:
         needed(config, names)  # refuses what no device is there for, before any job starts
     together = jobs_together(configs, names)
-    prepare(together, max(config["hardware"]["processes"] for config in configs))
+    prepare(together, max(config.hardware.processes for config in configs))
     where = f" on devices {' '.join(names)}" if names else ""
     console.print(f"{len(queue)} jobs, {together} at once{where}; logs in {session}/<job>/log.txt", soft_wrap=True)
     devices, rounds = Devices(names), [*shared_rounds(session, queue), queue]
@@ -94,18 +95,18 @@ def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
     return True
 
 
-def device_names(configs: list[dict[str, Any]]) -> list[str]:
+def device_names(configs: list[Config]) -> list[str]:
     """Return the devices that are lent: those named, else those that CUDA would see; none where jobs train on CPUs.
 
     Raises:
         UserError: jobs of one sweep name different ones, or CUDA_VISIBLE_DEVICES one twice.
     """
-    launchers = [config["launcher"] for config in configs]
+    launchers = [config.launcher for config in configs]
     if any(launcher != launchers[0] for launcher in launchers):
         raise UserError("launcher.devices and launcher.at_once belong to the whole sweep: give each one value")
-    if launchers[0]["devices"] is not None:
-        return launchers[0]["devices"]
-    if all(config["hardware"]["use_cpu"] for config in configs):
+    if launchers[0].devices is not None:
+        return launchers[0].devices
+    if all(config.hardware.use_cpu for config in configs):
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
@@ -116,29 +117,29 @@ def device_names(configs: list[dict[str, Any]]) -> list[str]:
     return names
 
 
-def needed(config: dict[str, Any], names: list[str]) -> int:
+def needed(config: Config, names: list[str]) -> int:
     """Return how many devices a job borrows, one for each of its processes; none where it trains on unnamed CPUs.
 
     Raises:
         UserError: there are not as many, or the job is one of several nodes.
     """
-    hardware = config["hardware"]
-    if hardware.get("nodes", 1) > 1:
-        raise UserError(f"hardware.nodes={hardware['nodes']}: launcher=local is this machine alone; use launcher=slurm")
-    if not names and hardware["use_cpu"]:
+    hardware = config.hardware
+    if hardware.nodes > 1:
+        raise UserError(f"hardware.nodes={hardware.nodes}: launcher=local is this machine alone; use launcher=slurm")
+    if not names and hardware.use_cpu:
         return 0
-    if hardware["processes"] > len(names):
+    if hardware.processes > len(names):
         raise UserError(
-            f"hardware={hardware['name']} has {hardware['processes']} processes, and launcher=local {len(names)} "
+            f"hardware={hardware.name} has {hardware.processes} processes, and launcher=local {len(names)} "
             f"devices{': ' * bool(names)}{','.join(names)}: set hardware.processes, or launcher.devices=[0,1,…]"
         )
-    return hardware["processes"]
+    return hardware.processes
 
 
-def jobs_together(configs: list[dict[str, Any]], names: list[str]) -> int:
+def jobs_together(configs: list[Config], names: list[str]) -> int:
     """Return how many jobs can run at the same time."""
-    fewest = min(config["hardware"]["processes"] for config in configs)
-    wanted = configs[0]["launcher"]["at_once"] or max(1, len(names))
+    fewest = min(config.hardware.processes for config in configs)
+    wanted = configs[0].launcher.at_once or max(1, len(names))
     return min(wanted, len(configs), len(names) // fewest if names else wanted)
 
 

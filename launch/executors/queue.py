@@ -5,22 +5,34 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from launch.config.schema import Config
 from launch.executors.job import Outcome, keep, kept, train_pipelines
 from recipes.config import FORMAT, read_config, read_json, write_config
 
-queue: dict[Path, dict[str, Any]] = {}  # this invocation's jobs: directory -> configuration
+Queue = dict[Path, Config]  # jobs for other processes: directory -> configuration
 
 
-def hand_over(config: dict[str, Any], _: Outcome, directory: Path) -> None:
-    """Leave a job's configuration in its directory, for another process to `take_over`."""
+def hand_over(config: Config, _: Outcome, directory: Path, queue: Queue) -> None:
+    """Leave a job's configuration in its directory, for another process to `take_over`, and add it to `queue`."""
     leave(config, directory)
     queue[directory] = config
 
 
-def leave(config: dict[str, Any], directory: Path) -> None:
+def leave(config: Config, directory: Path) -> None:
     """Write a job's configuration to its directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    write_config(directory, {"format": FORMAT, **config})
+    write_config(directory, {"format": FORMAT, **config.to_values()})
+
+
+def read_job(directory: Path) -> Config:
+    """Return the configuration that was left in a job's directory.
+
+    Raises:
+        UserError: the file is missing, unreadable, or of another version of this project.
+    """
+    values = read_config(directory)
+    del values["format"]
+    return Config.from_values(values)
 
 
 def take_over(directory: Path, attempt: dict[str, Any], after: Callable[[Outcome], None]) -> None:
@@ -34,7 +46,7 @@ def take_over(directory: Path, attempt: dict[str, Any], after: Callable[[Outcome
     keep(outcome, directory)
     with kept(outcome, directory):
         try:
-            train_pipelines(read_config(directory), outcome)
+            train_pipelines(read_job(directory), outcome)
             keep(outcome, directory)
             after(outcome)
         finally:

@@ -5,29 +5,30 @@ Else the first of the jobs would train such a stage, and the others wait for it,
 
 import shutil
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
+from launch.config.schema import Config
 from launch.executors.job import Outcome, keep
-from launch.executors.queue import leave
+from launch.executors.queue import Queue, leave
 from launch.stages.digest import Start, digest, plan
 
 FOLDER = "shared"  # of a session
 
 
-def shared_rounds(session: Path, queue: dict[Path, dict[str, Any]]) -> list[dict[Path, dict[str, Any]]]:
+def shared_rounds(session: Path, queue: Queue) -> list[Queue]:
     """Leave a job for every stage that several jobs of a session would train; return directory -> configuration.
 
     They come in rounds, each to begin when the one before has ended, as a stage starts from the one before it.
     """
     shutil.rmtree(session / FOLDER, ignore_errors=True)  # of an earlier session of this name
-    rounds: list[dict[Path, dict[str, Any]]] = []
+    rounds: list[Queue] = []
     for configs in by_depth(list(queue.values())):
         rounds.append({})
         for number, config in enumerate(configs):
-            ((*_, stage),) = config["pipelines"].values()
+            ((*_, stage),) = config.pipelines.values()
             directory = session / FOLDER / f"{len(rounds)}-{stage}-{number}"
-            outcome = Outcome([], config["seed"])
+            outcome = Outcome([], seed=config.seed)
             outcome.describe(config)
             leave(config, directory)
             keep(outcome, directory)
@@ -35,29 +36,29 @@ def shared_rounds(session: Path, queue: dict[Path, dict[str, Any]]) -> list[dict
     return rounds
 
 
-def by_depth(configs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def by_depth(configs: list[Config]) -> list[list[Config]]:
     """Return configurations that train what several of `configs` share: pipelines' first stages, then the second…"""
     wanted = Counter(key for config in configs for key in {key for keys in chains(config).values() for key in keys})
-    found: dict[int, dict[str, dict[str, Any]]] = {}
+    found: dict[int, dict[str, Config]] = {}
     for config in configs:
         for pipeline, keys in chains(config).items():
             for depth, key in enumerate(keys):
                 if wanted[key] > 1:
-                    stages = config["pipelines"][pipeline][: depth + 1]
-                    job = config | {"pipelines": {pipeline: stages}, "evaluate": False, "budget": None}
+                    stages = config.pipelines[pipeline][: depth + 1]
+                    job = replace(config, pipelines={pipeline: stages}, evaluate=False, budget=None)
                     found.setdefault(depth, {}).setdefault(key, job)
     return [list(found[depth].values()) for depth in sorted(found)]
 
 
-def chains(config: dict[str, Any]) -> dict[str, list[str]]:
+def chains(config: Config) -> dict[str, list[str]]:
     """Return, for each pipeline of a job, a key of each stage: where two are alike, so is what is trained.
 
     Of a job with a budget the last stages are left out: how long they train is only known to that job.
     """
-    start = Start("", None, digest(config["model"]))
+    start = Start("", None, digest([asdict(config.model), config.model_options]))
     found = {}
-    for name, stages in config["pipelines"].items():
-        stages = stages[:-1] if config["budget"] else stages
-        planned = plan(config, stages, start, Path(), digest(config["dataset"]))
+    for name, stages in config.pipelines.items():
+        stages = stages[:-1] if config.budget else stages
+        planned = plan(config, stages, start, Path(), digest(asdict(config.dataset)))
         found[name] = [stage.config["digest"] for stage in planned]
     return found

@@ -17,42 +17,45 @@ from typing import Any
 from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string  # a dry run prints what its executor would write
 
-from launch.config.errors import CRASH
+from launch.config.schema import Config, Launcher
 from launch.executors.job import Outcome, keep
+from launch.executors.queue import Queue
+from launch.executors.report import fill_table
 from launch.executors.shared import shared_rounds
-from launch.executors.table import fill_table
 from launch.executors.worker import work
 from launch.stages.command import training
 from launch.stages.nodes import on_every_node
-from launch.stages.run import console
 from recipes.config import UserError, read_json
+from recipes.profiles import Hardware
+from recipes.system.commands import console
+from recipes.system.errors import CRASH
 
 FIRST_LOOK, LONGEST = 1.0, 30.0  # seconds between two looks at the queue: short ones for short jobs
 
 
-def demands(launcher: dict[str, Any], hardware: dict[str, Any]) -> dict[str, Any]:
+def demands(launcher: Launcher, hardware: Hardware) -> dict[str, Any]:
     """Return what sbatch is asked for, under the names of `submitit.SlurmExecutor.update_parameters`."""
-    nodes = hardware["nodes"]
-    gpus = launcher["gpus_per_node"]
+    nodes = hardware.nodes
+    gpus = launcher.gpus_per_node
     if gpus is None:
-        gpus = 0 if hardware["use_cpu"] else hardware["processes"] // nodes
-    memory = launcher["memory_gb"]
+        gpus = 0 if hardware.use_cpu else hardware.processes // nodes
+    memory = launcher.memory_gb
     asked = {
-        **{name: launcher[name] for name in ("partition", "account", "qos", "cpus_per_task")},
-        **{"job_name": "orpo", "nodes": nodes, "ntasks_per_node": 1, "time": launcher["minutes"]},
+        **{name: getattr(launcher, name) for name in ("partition", "account", "qos", "cpus_per_task")},
+        **{"job_name": "orpo", "nodes": nodes, "ntasks_per_node": 1, "time": launcher.minutes},
         **{"gpus_per_node": gpus or None, "mem": memory and f"{1000 * memory:.0f}M"},
-        **{"array_parallelism": launcher["at_once"], "setup": launcher["setup"] or None, "use_srun": False},
+        **{"array_parallelism": launcher.at_once, "setup": launcher.setup or None, "use_srun": False},
         "stderr_to_stdout": True,
         "additional_parameters": {
-            "signal": f"B:USR2@{launcher['warning_seconds']}",  # to the launcher of a job, which tells its stage
+            "signal": f"B:USR2@{launcher.warning_seconds}",  # to the launcher of a job, which tells its stage
             "requeue": True,
-            **launcher["sbatch"],
+            **launcher.sbatch,
         },
     }
     return {"wckey": None, **{name: value for name, value in asked.items() if value is not None}}
 
 
-def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
+def run_queue(session: Path, queue: Queue) -> bool:
     """Hand over a session's jobs and wait for their end; return whether there were any: a dry run hands none over.
 
     Raises:
@@ -80,7 +83,7 @@ def run_queue(session: Path, queue: dict[Path, dict[str, Any]]) -> bool:
     return bool(jobs)
 
 
-def hand_in(queue: dict[Path, dict[str, Any]], folder: Path, before: list[str]) -> dict[str, Path]:
+def hand_in(queue: Queue, folder: Path, before: list[str]) -> dict[str, Path]:
     """Submit jobs that wait for the end of those `before`, or print their scripts; return job id -> directory.
 
     Raises:
@@ -88,12 +91,12 @@ def hand_in(queue: dict[Path, dict[str, Any]], folder: Path, before: list[str]) 
     """
     alike: dict[str, list[Path]] = {}  # an array's jobs ask for the same
     for directory, config in queue.items():
-        asked = demands(config["launcher"], config["hardware"])
+        asked = demands(config.launcher, config.hardware)
         asked |= {"dependency": f"afterany:{':'.join(before)}"} if before else {}
         alike.setdefault(json.dumps(asked), []).append(directory)
     jobs: dict[str, Path] = {}
     for asked, directories in alike.items():
-        if queue[directories[0]]["launcher"]["dry_run"]:
+        if queue[directories[0]].launcher.dry_run:
             print(script(json.loads(asked), folder, len(directories)))
             print(*lines(queue[directories[0]]), sep="\n")
         else:
@@ -112,15 +115,14 @@ def script(parameters: dict[str, Any], folder: Path, jobs: int) -> str:
     return _make_sbatch_string(command, folder, map_count=jobs if jobs > 1 else None, **parameters)
 
 
-def lines(config: dict[str, Any]) -> list[str]:
+def lines(config: Config) -> list[str]:
     """Return, as a dry run's comments, the lines that the stages of a job on several devices or nodes run by."""
-    hardware = config["hardware"]
-    stages = dict.fromkeys(stage for stages in config["pipelines"].values() for stage in stages)
+    hardware = config.hardware
     found = []
-    for stage in stages if hardware["processes"] > 1 else ():
+    for stage in config.stages if hardware.processes > 1 else ():
         meet, directory = "<first node>:<port>", Path(f"<{stage}'s directory>")
-        command = training(stage, directory, hardware["processes"], hardware["nodes"], meet)
-        found.append("# " + " ".join(on_every_node(command, hardware["nodes"])))
+        command = training(stage, directory, hardware.processes, hardware.nodes, meet)
+        found.append("# " + " ".join(on_every_node(command, hardware.nodes)))
     return found
 
 

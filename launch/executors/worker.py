@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from launch.config.errors import INTERRUPTED
 from launch.config.machine import gpu_memories
 from launch.executors.job import Outcome
-from launch.executors.queue import take_over
+from launch.executors.queue import read_job, take_over
 from launch.stages.command import module
 from launch.stages.processes import finish, fork_from_here, start, warm_up
 from launch.stages.run import StageFailed, claim
-from recipes.config import read_config
+from recipes.system.errors import INTERRUPTED
 
 
 class OutOfTime(KeyboardInterrupt):
@@ -40,7 +39,7 @@ def work(directory: Path) -> None:
     try:
         take_over(directory, attempt, lambda outcome: evaluate(outcome, directory))
     except OutOfTime:
-        requeue(read_config(directory)["launcher"]["requeues"])
+        requeue(read_job(directory).launcher.requeues)
 
 
 def end(number: int, frame: FrameType | None) -> None:

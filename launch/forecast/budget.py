@@ -1,27 +1,22 @@
 """Matched budgets: every pipeline of a job is trained to what one of them spends as configured.
 
-Held equal are pairs, tokens, FLOPs or device-seconds. The pipeline that sets the budget trains as configured; of the
-others the last stage alone gets other `max_steps`, so that earlier stages are still shared. Pairs, tokens and FLOPs
-follow from the prepared pairs. Device-seconds are measured: first the pipeline that sets the budget is trained, and a
-tenth of each other one's last stage, which is an ordinary stage with a directory of its own. What is decided follows
-from their records alone, so the same command finds the same stages again.
+Held equal are pairs, tokens or FLOPs, which are computed from the prepared pairs. The pipeline that sets the budget
+trains as configured; of the others the last stage alone gets another `max_steps`, so that earlier stages are still
+shared. Seconds are not held equal: they depend on the machine's load, and would have to be measured by training.
 """
 
-import math
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
+from launch.config.schema import Config
 from launch.config.shape import shape_of
 from launch.forecast.cost import Tokens, flops, work
-from launch.stages.digest import Planned
-from recipes.config import UserError, read_json
+from recipes.config import UserError
 
-KINDS = {"pairs": "pairs", "tokens": "tokens", "flops": "FLOPs", "seconds": "device-seconds"}
+KINDS = {"pairs": "pairs", "tokens": "tokens", "flops": "FLOPs"}
 MOST = 10**8  # updates
-TIMED = 20  # updates at least: the first ones are slow
-Configs = dict[str, dict[str, Any]]  # of each pipeline
+Configs = dict[str, Config]  # of each pipeline
 
 
 @dataclass(frozen=True)
@@ -34,20 +29,20 @@ class Budget:
 
     def describe(self) -> str:
         """Say it in words."""
-        amount = f"{self.amount:.3g}" if self.held in ("flops", "seconds") else f"{self.amount:,.0f}"
+        amount = f"{self.amount:.3g}" if self.held == "flops" else f"{self.amount:,.0f}"
         return f"the {amount} {KINDS[self.held]} of {self.of}"
 
 
-def match(config: dict[str, Any], tokens: Tokens) -> tuple[Configs, Budget | None]:
-    """Return each pipeline's configuration, and the budget that they share: of pairs, tokens or FLOPs, or none.
+def match(config: Config, tokens: Tokens) -> tuple[Configs, Budget | None]:
+    """Return each pipeline's configuration, and the budget that they share: or none.
 
     Raises:
         UserError: a pipeline would spend all of it before its last stage, or the model's shape is not known.
     """
-    if config["budget"] is None:
-        return dict.fromkeys(config["pipelines"], config), None
+    if config.budget is None:
+        return dict.fromkeys(config.pipelines, config), None
     of = setter(config)
-    budget = Budget(config["budget"], of, sum(spends(config, stage, tokens) for stage in config["pipelines"][of]))
+    budget = Budget(config.budget, of, sum(spends(config, stage, tokens) for stage in config.pipelines[of]))
     configs = {of: config}
     for name, (*earlier, last) in others(config).items():
 
@@ -61,73 +56,35 @@ def match(config: dict[str, Any], tokens: Tokens) -> tuple[Configs, Budget | Non
     return configs, budget
 
 
-def trials(config: dict[str, Any], tokens: Tokens) -> Configs:
-    """Return what trains first under a budget of device-seconds: its setter, and a tenth of the others' last stages.
-
-    Of a pipeline that the setter begins with, such as SFT alone, all is trained and timed already.
-    """
-    of = setter(config)
-    configs = {of: config}
-    for name, stages in others(config).items():
-        updates = max(TIMED, math.ceil(work(config, stages[-1], tokens).updates / 10))
-        begins = config["pipelines"][of][: len(stages)] == stages
-        configs[name] = config if begins else with_updates(config, stages[-1], updates)
-    return configs
-
-
-def match_seconds(config: dict[str, Any], trained: dict[str, list[Planned]]) -> tuple[Configs, Budget]:
-    """Return each pipeline's configuration, and the budget that they share; `trained` are the trials' stages.
-
-    Raises:
-        UserError: a pipeline would spend all of it before its last stage.
-    """
-    of = setter(config)
-    budget = Budget("seconds", of, sum(read_record(stage)["device_seconds"] for stage in trained[of]))
-    configs = {of: config}
-    for name, (*earlier, last) in trained.items():
-        if name != of:
-            timed = read_record(last)
-            rate = timed["device_seconds"] / timed["updates"]
-            left = budget.amount - sum(read_record(stage)["device_seconds"] for stage in earlier)
-            stage = config["pipelines"][name][-1]
-            configs[name] = with_updates(config, stage, nearest(left, rate.__mul__, name, budget))
-    return configs, budget
-
-
-def read_record(stage: Planned) -> dict[str, Any]:
-    """Return a finished stage's record."""
-    return read_json(stage.directory / "record.json")
-
-
-def describe(config: dict[str, Any], configs: Configs, budget: Budget) -> str:
+def describe(config: Config, configs: Configs, budget: Budget) -> str:
     """Say in one line what is held equal, and for how many updates the last stages train therefore."""
-    steps = {name: configs[name][stages[-1]]["max_steps"] for name, stages in others(config).items()}
+    steps = {name: configs[name].options[stages[-1]]["max_steps"] for name, stages in others(config).items()}
     said = [f"{name} {found:,} updates" if found > 0 else f"{name} as configured" for name, found in steps.items()]
     return f"budget: {budget.describe()}; last stages: {', '.join(said)}"
 
 
-def setter(config: dict[str, Any]) -> str:
+def setter(config: Config) -> str:
     """Return the pipeline that sets the budget: the one named, else the first of those with the most stages."""
-    pipelines = config["pipelines"]
-    return config["budget_of"] or max(pipelines, key=lambda name: len(pipelines[name]))
+    pipelines = config.pipelines
+    return config.budget_of or max(pipelines, key=lambda name: len(pipelines[name]))
 
 
-def others(config: dict[str, Any]) -> dict[str, list[str]]:
+def others(config: Config) -> dict[str, list[str]]:
     """Return the pipelines that are trained to another one's budget."""
-    return {name: stages for name, stages in config["pipelines"].items() if name != setter(config)}
+    return {name: stages for name, stages in config.pipelines.items() if name != setter(config)}
 
 
-def with_updates(config: dict[str, Any], stage: str, updates: int) -> dict[str, Any]:
+def with_updates(config: Config, stage: str, updates: int) -> Config:
     """Return a configuration that trains a stage for this many updates; its learning-rate schedule follows."""
-    return {**config, stage: {**config[stage], "max_steps": updates}}
+    return replace(config, options=config.options | {stage: config.options[stage] | {"max_steps": updates}})
 
 
-def spends(config: dict[str, Any], stage: str, tokens: Tokens) -> float:
+def spends(config: Config, stage: str, tokens: Tokens) -> float:
     """Return what one stage spends of what the budget counts."""
-    if config["budget"] == "flops":
-        return flops(config, stage, shape_of(config["model"]), tokens)
+    if config.budget == "flops":
+        return flops(config, stage, shape_of(config.model), tokens)
     done = work(config, stage, tokens)
-    return done.tokens if config["budget"] == "tokens" else done.pairs
+    return done.tokens if config.budget == "tokens" else done.pairs
 
 
 def nearest(left: float, of_updates: Callable[[int], float], name: str, budget: Budget) -> int:
@@ -145,21 +102,21 @@ def nearest(left: float, of_updates: Callable[[int], float], name: str, budget: 
     return min(above - 1, above, key=lambda updates: abs(of_updates(updates) - left))
 
 
-def refuse_budget(config: dict[str, Any], overrides: list[str]) -> None:
+def refuse_budget(config: Config, overrides: list[str]) -> None:
     """Refuse a budget that cannot be held, and options that would do nothing under it.
 
     Raises:
         UserError: naming the option and what may stand there.
     """
-    kind, pipelines = config["budget"], config["pipelines"]
+    kind, pipelines = config.budget, config.pipelines
     if kind is None:
-        if config["budget_of"] is not None:
-            raise UserError(f"budget_of={config['budget_of']} would do nothing: add budget=flops, or leave it out")
+        if config.budget_of is not None:
+            raise UserError(f"budget_of={config.budget_of} would do nothing: add budget=flops, or leave it out")
         return
     if kind not in KINDS:
         raise UserError(f"budget={kind}: it can be {', '.join(KINDS)}, or null: nothing is held equal")
     if setter(config) not in pipelines:
-        raise UserError(f"budget_of={config['budget_of']}: this job trains the pipelines {', '.join(pipelines)}")
+        raise UserError(f"budget_of={config.budget_of}: this job trains the pipelines {', '.join(pipelines)}")
     if len(pipelines) == 1:
         raise UserError(f"budget={kind} holds pipelines equal, and this job trains {setter(config)} alone: add another")
     for name, (*earlier, last) in others(config).items():
@@ -174,19 +131,22 @@ def refuse_budget(config: dict[str, Any], overrides: list[str]) -> None:
             raise UserError(f"{word} would do nothing: budget={kind} sets the updates of {stage}; leave it out")
 
 
-def refuse_unknown_costs(config: dict[str, Any]) -> None:
+def refuse_unknown_costs(config: Config) -> None:
     """Refuse a budget of what is not known before the training.
 
     Raises:
         UserError: RLOO samples, or an engine pads.
     """
-    kind, known = config["budget"], "or budget=seconds, which is measured"
-    for name, stages in config["pipelines"].items():
+    kind = config.budget
+    for name, stages in config.pipelines.items():
         if "rloo" in stages and kind in ("tokens", "flops"):
             raise UserError(
-                f"budget={kind}: what rloo samples is not known before it has trained: leave {name} out, {known}"
+                f"budget={kind}: what rloo samples is not known before it has trained: leave {name} out, "
+                "or use budget=pairs"
             )
         for stage in stages:
-            if kind == "flops" and config[stage].get("engine") != "packed":
-                mend = f"use {stage}.engine=packed" if "engine" in config[stage] else f"leave {name} out"
-                raise UserError(f"budget=flops: what {stage} pads is not known before it has trained: {mend}, {known}")
+            if kind == "flops" and config.options[stage].get("engine") != "packed":
+                fix = f"use {stage}.engine=packed" if "engine" in config.options[stage] else f"leave {name} out"
+                raise UserError(
+                    f"budget=flops: what {stage} pads is not known before it has trained: {fix}, or use budget=pairs"
+                )

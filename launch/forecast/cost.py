@@ -8,14 +8,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from launch.config.compatibility import tuning
+from launch.config.schema import Config
 from launch.config.shape import parameters
 from launch.forecast.memory import Memory, MicroBatch, Setting, forecast_memory, trained
 from launch.stages.base_model import known_identity
-from launch.stages.inputs import chat_template
+from launch.stages.inputs import with_chat_template
 from launch.stages.pairs import pairs_directory
 from recipes.config import UserError, read_json, reads_every_pair
-from recipes.profiles import Shape
+from recipes.profiles import Estimate, Shape
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 LIBRARIES = 0.6e9  # bytes of a device for CUDA and its libraries, or of a CPU's memory for Python's
@@ -59,21 +59,20 @@ class Forecast:
         return self.memory.peak + LIBRARIES
 
 
-def prepared_manifest(config: dict[str, Any]) -> dict[str, Any] | None:
+def prepared_manifest(config: Config) -> dict[str, Any] | None:
     """Return the manifest of this configuration's pairs, if they were prepared on this machine.
 
     Raises:
         UserError: what they would be made of is missing.
     """
-    identity = known_identity(config["model"])
+    identity = known_identity(config.model)
     if identity is None:
         return None
-    model = {**config["model"], "chat_template": chat_template(config["model"]["chat_template"])}
-    path = pairs_directory({**config, "model": model}, identity) / "manifest.json"
+    path = pairs_directory(with_chat_template(config), identity) / "manifest.json"
     return read_json(path) if path.exists() else None
 
 
-def tokens_of(config: dict[str, Any]) -> Tokens:
+def tokens_of(config: Config) -> Tokens:
     """Return the training pairs' number and mean lengths: of the prepared pairs, else the profile's estimate.
 
     Raises:
@@ -82,15 +81,18 @@ def tokens_of(config: dict[str, Any]) -> Tokens:
     manifest = prepared_manifest(config)
     if manifest:
         return counted(manifest)
-    dataset = config["dataset"]
-    if not dataset["estimate"]["rows"]:
+    dataset, estimate = config.dataset, config.dataset.estimate
+    if not estimate.rows:
         raise UserError(
-            f"dataset={dataset['name']}: its pairs are not prepared yet, and its profile has no estimate: add "
+            f"dataset={dataset.name}: its pairs are not prepared yet, and its profile has no estimate: add "
             "dataset.estimate={rows:1000,prompt:100,chosen:200,rejected:200} (mean tokens)"
         )
-    estimate = dict(dataset["estimate"])
-    rows = min(estimate.pop("rows"), dataset["train_rows"] or math.inf)
-    return Tokens(int(rows), **estimate, source="estimate")
+    return estimated(estimate, min(estimate.rows, dataset.train_rows or estimate.rows))
+
+
+def estimated(estimate: Estimate, rows: int) -> Tokens:
+    """Return the training pairs' number and mean lengths, as a profile estimates them."""
+    return Tokens(rows, estimate.prompt, estimate.chosen, estimate.rejected, source="estimate")
 
 
 def counted(manifest: dict[str, Any]) -> Tokens:
@@ -100,19 +102,19 @@ def counted(manifest: dict[str, Any]) -> Tokens:
     return Tokens(count, **means, source="counted")
 
 
-def forecast(config: dict[str, Any], stage: str, shape: Shape, tokens: Tokens) -> Forecast:
+def forecast(config: Config, stage: str, shape: Shape, tokens: Tokens) -> Forecast:
     """Return what one stage takes."""
-    hardware, done = config["hardware"], work(config, stage, tokens)
+    hardware, done = config.hardware, work(config, stage, tokens)
     found = flops(config, stage, shape, tokens)
-    rate = hardware["tflops"] and hardware["tflops"] * 1e12 * hardware["utilisation"] * hardware["processes"]
+    rate = hardware.tflops and hardware.tflops * 1e12 * hardware.utilisation * hardware.processes
     setting = setting_of(config, stage, tokens.pairs)
-    memory = forecast_memory(shape, setting, largest(config, stage, tokens, hardware["per_device_batch"]))
+    memory = forecast_memory(shape, setting, largest(config, stage, tokens, hardware.per_device_batch))
     return Forecast(stage, memory, done.updates, done.computed, found, found / rate / 3600 if rate else None)
 
 
-def work(config: dict[str, Any], stage: str, tokens: Tokens) -> Work:
+def work(config: Config, stage: str, tokens: Tokens) -> Work:
     """Return what one stage reads: the last update of an epoch has what is left of the pairs."""
-    options, batch = config[stage], config["batch_size"]
+    options, batch = config.options[stage], config.batch_size
     iterations = options.get("num_iterations", 1)  # updates that RLOO makes with the same answers
     per_epoch = max(1, math.ceil(tokens.pairs / batch))
     if stage == "rloo":  # TRL leaves prompts out that fill no update
@@ -125,13 +127,13 @@ def work(config: dict[str, Any], stage: str, tokens: Tokens) -> Work:
     return Work(updates, pairs, pairs * (mean + shared), pairs / iterations * mean)
 
 
-def flops(config: dict[str, Any], stage: str, shape: Shape, tokens: Tokens) -> float:
+def flops(config: Config, stage: str, shape: Shape, tokens: Tokens) -> float:
     """Return the FLOPs of one stage, as `recipes.training.record` estimates them; without padding."""
     done, setting = work(config, stage, tokens), setting_of(config, stage, tokens.pairs)
     updated = trained(shape, setting)
     weights = parameters(shape) + (0 if setting.tuning == "full" else updated)
     if stage == "rloo":
-        return rloo_flops(config[stage], done.computed, weights, updated)
+        return rloo_flops(config.options[stage], done.computed, weights, updated)
     found = done.computed * (4 * weights + 2 * updated)
     if stage == "dpo":
         read = tokens.pairs if precomputed(config, tokens.pairs) else done.pairs
@@ -153,51 +155,51 @@ def frozen_copies(options: dict[str, Any], adapters: bool) -> int:
     return 1 + bool(options["beta"] and not adapters)
 
 
-def setting_of(config: dict[str, Any], stage: str, pairs: int) -> Setting:
+def setting_of(config: Config, stage: str, pairs: int) -> Setting:
     """Return how a stage trains, as far as memory depends on it."""
-    model, hardware, options = config["model"], config["hardware"], config[stage]
+    model, hardware, options = config.model_options, config.hardware, config.options[stage]
     targets = model["lora_target_modules"] or ()
     packed = options.get("engine") == "packed"
     frozen = stage == "dpo" and not model["use_peft"] and not precomputed(config, pairs)
     return Setting(
-        tuning=tuning(model),
+        tuning=config.tuning,
         head="packed" if packed else ("stock" if stage == "orpo" else "fused"),
         weight_bytes=BYTES.get(model["dtype"], 4),
         half=options["bf16"],
         checkpointing=options["activation_checkpointing"],
         rank=model["lora_r"],
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
-        shards=hardware["processes"] if hardware["strategy"] != "ddp" else 1,
-        whole=hardware["strategy"] in ("ddp", "zero2"),
-        offload=hardware["offload"],
+        shards=hardware.processes if hardware.strategy != "ddp" else 1,
+        whole=hardware.strategy in ("ddp", "zero2"),
+        offload=hardware.offload,
         frozen=frozen_copies(options, model["use_peft"]) if stage == "rloo" else int(frozen),
-        cpu=hardware["use_cpu"],
-        accumulates=config["batch_size"] > hardware["per_device_batch"] * hardware["processes"],
+        cpu=hardware.use_cpu,
+        accumulates=config.batch_size > hardware.per_device_batch * hardware.processes,
     )
 
 
-def precomputed(config: dict[str, Any], pairs: int) -> bool:
+def precomputed(config: Config, pairs: int) -> bool:
     """Whether DPO's reference model scores all pairs before the training; as `recipes.trainers.DPOTrainer`."""
-    asked = config["dpo"]["precompute_ref_log_probs"]
-    return reads_every_pair(config["dpo"], config["batch_size"], pairs) if asked is None else asked
+    asked = config.options["dpo"]["precompute_ref_log_probs"]
+    return reads_every_pair(config.options["dpo"], config.batch_size, pairs) if asked is None else asked
 
 
-def mean_tokens(config: dict[str, Any], stage: str, tokens: Tokens) -> float:
+def mean_tokens(config: Config, stage: str, tokens: Tokens) -> float:
     """Return the tokens that a forward pass computes for a pair, without padding."""
     if stage == "sft":
         return tokens.prompt + tokens.chosen
     if stage == "rloo":
-        return config[stage]["num_generations"] * (tokens.prompt + tokens.chosen)
-    prompts = 1 if config[stage].get("engine") == "packed" else 2
+        return config.options[stage]["num_generations"] * (tokens.prompt + tokens.chosen)
+    prompts = 1 if config.options[stage].get("engine") == "packed" else 2
     return prompts * tokens.prompt + tokens.chosen + tokens.rejected
 
 
-def largest(config: dict[str, Any], stage: str, tokens: Tokens, batch: int) -> MicroBatch:
+def largest(config: Config, stage: str, tokens: Tokens, batch: int) -> MicroBatch:
     """Return the largest micro-batch: one dialogue has the most tokens allowed, and padding makes all as long.
 
     Packed, the others are mean ones, since pairs are dealt out evenly.
     """
-    longest, options = config["dataset"]["max_length"], config[stage]
+    longest, options = config.dataset.max_length, config.options[stage]
     if stage == "reward":  # a number for each dialogue, no logits
         return MicroBatch(2 * batch * longest, 0)
     if stage == "rloo":
@@ -215,9 +217,8 @@ def largest(config: dict[str, Any], stage: str, tokens: Tokens, batch: int) -> M
     return MicroBatch(count, scored, shared)
 
 
-def forecast_all(config: dict[str, Any], shape: Shape, tokens: Tokens) -> dict[str, list[Forecast]]:
+def forecast_all(config: Config, shape: Shape, tokens: Tokens) -> dict[str, list[Forecast]]:
     """Return the stages of every pipeline."""
     return {
-        name: [forecast(config, stage, shape, tokens) for stage in stages]
-        for name, stages in config["pipelines"].items()
+        name: [forecast(config, stage, shape, tokens) for stage in stages] for name, stages in config.pipelines.items()
     }

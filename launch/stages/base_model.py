@@ -1,17 +1,20 @@
 """The base model that every pipeline starts from: pretrained here for the embedded world, found elsewhere otherwise."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from launch.config.schema import Config
 from launch.config.trust import looks_local
 from launch.stages.command import module
-from launch.stages.digest import OURS, Start, digest, home
+from launch.stages.digest import Start, digest, home
 from launch.stages.inputs import find_model
 from launch.stages.pairs import sources
 from launch.stages.processes import call
 from launch.stages.run import claim, discard_damaged_record, run
 from recipes.config import FORMAT, UserError, done, read_config, read_json, write_config, write_json
+from recipes.profiles import Model
 from recipes.system.files import flaw, seal
 from recipes.system.fingerprint import fingerprint
 from recipes.system.versions import versions
@@ -24,23 +27,22 @@ NAMED = {
 }
 
 
-def find_base(config: dict[str, Any]) -> Start:
+def find_base(config: Config) -> Start:
     """Return where the base model lies, pretraining a pocket model that is missing.
 
     Raises:
         UserError: the model cannot be found, see `launch.stages.inputs`.
     """
-    model = config["model"]
-    if model["pocket_size"] and model["model_name_or_path"] == "pocket":
-        return pretrain(config)
-    return find_model(model)
+    model = config.model
+    if model.pocket_size and model.model_name_or_path == "pocket":
+        return pretrain(config, model.pocket_size)
+    return find_model(model.model_name_or_path, model.model_revision)
 
 
-def pretrain(config: dict[str, Any]) -> Start:
-    """Return the pocket model of the profile's size; its seed is fixed, so that `seed=` varies the tuning alone."""
-    size = config["model"]["pocket_size"]
+def pretrain(config: Config, size: str) -> Start:
+    """Return the pocket model of a size; its seed is fixed, so that `seed=` varies the tuning alone."""
     identity = pocket_identity(size)
-    directory = Path(config["runs"], "pocket", f"base-{size}-{identity}")
+    directory = Path(config.runs, "pocket", f"base-{size}-{identity}")
     directory.mkdir(parents=True, exist_ok=True)
     with claim(directory):
         discard_damaged_record(directory)
@@ -59,20 +61,20 @@ def pocket_identity(size: str) -> str:
     return NAMED.get(identity, identity)
 
 
-def known_identity(model: dict[str, Any]) -> str | None:
+def known_identity(model: Model) -> str | None:
     """Return the identity of a base model as `find_base` would, from this machine's files alone; None if not here."""
     from huggingface_hub import try_to_load_from_cache
 
-    name = model["model_name_or_path"]
-    if model["pocket_size"] and name == "pocket":
-        return f"pocket-{model['pocket_size']}-{pocket_identity(model['pocket_size'])}"
+    name = model.model_name_or_path
+    if model.pocket_size and name == "pocket":
+        return f"pocket-{model.pocket_size}-{pocket_identity(model.pocket_size)}"
     if Path(name).expanduser().is_dir() or looks_local(name):
-        return find_model(model).identity
-    cached = try_to_load_from_cache(name, "config.json", revision=model["model_revision"])
+        return find_model(name, model.model_revision).identity
+    cached = try_to_load_from_cache(name, "config.json", revision=model.model_revision)
     return f"{name}@{Path(cached).parent.name}" if isinstance(cached, str) else None
 
 
-def check_source(config: dict[str, Any]) -> None:
+def check_source(config: Config) -> None:
     """Read the pairs before two minutes of pretraining: bad data should be told at once.
 
     Raises:
@@ -80,13 +82,12 @@ def check_source(config: dict[str, Any]) -> None:
     """
     from recipes.data.tokenize import read_rows
 
-    dataset, parts = sources(config)
-    read_rows(parts or [dataset])
+    read_rows(sources(config.dataset) or [config.dataset])
 
 
-def base_row(config: dict[str, Any], start: Start, pairs: Path, fingerprint: str) -> Path:
+def base_row(config: Config, start: Start, pairs: Path, fingerprint: str) -> Path:
     """Return a stage directory that trains nothing: the untuned model, to be evaluated like the others."""
-    name = f"base-{digest([start.identity, fingerprint, config['model']['chat_template']])}"
+    name = f"base-{digest([start.identity, fingerprint, config.model.chat_template])}"
     directory = home(config) / name
     directory.mkdir(parents=True, exist_ok=True)
     values = {
@@ -94,7 +95,7 @@ def base_row(config: dict[str, Any], start: Start, pairs: Path, fingerprint: str
         "stage": "base",
         "start": start.path,
         "start_revision": start.revision,
-        "model": {key: value for key, value in config["model"].items() if key in OURS},
+        "model": asdict(config.model),
     }
     discard_damaged_record(directory)
     if not done(directory) or not holds(directory, values):

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from launch.config.schema import Config
 from recipes.config import FORMAT, UserError
-from recipes.profiles import Model
 
 # Trainer options that cannot change a weight: where files go and who is told.
 UNSCIENTIFIC = {
@@ -29,7 +29,6 @@ UNSCIENTIFIC = {
 }
 # Neither can these, unless the best of the saved checkpoints is chosen in the end.
 WHEN = {"save_strategy", "save_steps", "eval_strategy", "eval_steps", "eval_on_start", "eval_delay"}
-OURS = {field.name for field in fields(Model)}
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Planned:
 
 
 def plan(
-    config: dict[str, Any], stages: list[str], start: Start, pairs: Path, fingerprint: str, reward: Start | None = None
+    config: Config, stages: list[str], start: Start, pairs: Path, fingerprint: str, reward: Start | None = None
 ) -> list[Planned]:
     """Return one pipeline's stages in order; each starts from the language model before it.
 
@@ -67,24 +66,23 @@ def plan(
 
 
 def plan_stage(
-    config: dict[str, Any], stage: str, start: Start, pairs: Path, fingerprint: str, reward: Start | None = None
+    config: Config, stage: str, start: Start, pairs: Path, fingerprint: str, reward: Start | None = None
 ) -> Planned:
     """Return one stage. *Same training, same directory*: the digest covers all that changes the weights."""
-    model = {key: value for key, value in config["model"].items() if key in OURS}
-    model_options = {key: value for key, value in config["model"].items() if key not in OURS}
+    model = asdict(config.model)
     values: dict[str, Any] = {
         "format": FORMAT,
         "stage": stage,
-        "seed": config["seed"],
-        "batch_size": config["batch_size"],
+        "seed": config.seed,
+        "batch_size": config.batch_size,
         "start": start.path,
         "start_revision": start.revision,
         "model": model,
-        "model_options": model_options,
+        "model_options": config.model_options,
         "pairs": str(pairs),
-        "processes": config["hardware"]["processes"],
-        "nodes": config["hardware"]["nodes"],
-        "options": dict(config[stage]),
+        "processes": config.hardware.processes,
+        "nodes": config.hardware.nodes,
+        "options": dict(config.options[stage]),
         **({"reward_model": reward.path, "reward_revision": reward.revision} if reward else {}),
     }
     values["digest"] = digest(
@@ -99,7 +97,7 @@ def plan_stage(
     )
     directory = home(config) / f"{stage}-{values['digest']}"
     values["options"]["run_name"] = values["options"]["run_name"] or directory.name
-    return Planned(directory, values, config["stale"])
+    return Planned(directory, values, config.stale)
 
 
 def scientific(options: dict[str, Any]) -> dict[str, Any]:
@@ -113,17 +111,17 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
-def home(config: dict[str, Any]) -> Path:
+def home(config: Config) -> Path:
     """Return the directory of all stages of a model on a data set.
 
     Raises:
         UserError: a profile's name could leave `runs/`.
     """
-    names = [config["model"]["name"], config["dataset"]["name"]]
+    names = [config.model.name, config.dataset.name]
     for name in names:
         if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", str(name)):
             raise UserError(
                 f"{name!r} cannot name a directory: in a profile's name use letters, digits, '.', '_', '+' and '-', "
                 "a letter or digit first"
             )
-    return Path(config["runs"], *names)
+    return Path(config.runs, *names)

@@ -3,12 +3,12 @@
 import hashlib
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from launch.config.compatibility import tuning
+from launch.config.schema import Config
 from launch.config.trust import looks_local
 from launch.stages.digest import Start, digest
 from recipes.config import UserError
@@ -19,13 +19,13 @@ SMALL = 2**26  # bytes; larger files are known by name, size and time
 DISK = {"full": 40.0, "lora": 6.0, "qlora": 6.0}
 
 
-def find_model(model: dict[str, Any]) -> Start:
+def find_model(name: str, revision: str) -> Start:
     """Return where the base model lies.
 
     Raises:
         UserError: it is neither a local directory nor to be had from the hub or its cache.
     """
-    path = Path(model["model_name_or_path"]).expanduser()
+    path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise UserError(
@@ -37,34 +37,33 @@ def find_model(model: dict[str, Any]) -> Start:
                 "or move adapter_config.json away"
             )
         return Start(str(path), None, fingerprint(path))
-    if looks_local(model["model_name_or_path"]):
+    if looks_local(name):
         raise UserError(f"{path} does not exist: check model.model_name_or_path")
-    return find_on_hub(model)
+    return find_on_hub(name, revision)
 
 
-def find_reward_model(config: dict[str, Any]) -> Start | None:
+def find_reward_model(config: Config) -> Start | None:
     """Return where the reward model lies that `rloo.reward_model` names; None where no stage asks it.
 
     Raises:
         UserError: it is neither a local directory nor to be had from the hub or its cache.
     """
-    name = config["rloo"]["reward_model"]
-    if name is None or not any("rloo" in stages for stages in config["pipelines"].values()):
+    name = config.options["rloo"]["reward_model"]
+    if name is None or "rloo" not in config.stages:
         return None
     try:
-        return find_model({"model_name_or_path": name, "model_revision": "main"})
+        return find_model(name, "main")
     except UserError as error:
         raise UserError(str(error).replace("model.model_name_or_path", "rloo.reward_model")) from None
 
 
-def find_on_hub(model: dict[str, Any]) -> Start:
+def find_on_hub(name: str, revision: str) -> Start:
     """Return a hub model at its exact commit, from the local cache or the hub."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError
 
     from recipes.system.hub import reachable
 
-    name, revision = model["model_name_or_path"], model["model_revision"]
     local = "or point to a local copy: model.model_name_or_path=<directory>"
     try:
         config = hf_hub_download(name, "config.json", revision=revision, local_files_only=not reachable())
@@ -91,6 +90,15 @@ def fingerprint(directory: Path) -> str:
     return digest(parts)
 
 
+def with_chat_template(config: Config) -> Config:
+    """Return a configuration whose model has its chat template's text in place of its name.
+
+    Raises:
+        UserError: there is no such template.
+    """
+    return replace(config, model=replace(config.model, chat_template=chat_template(config.model.chat_template)))
+
+
 def chat_template(name: str | None) -> str | None:
     """Return the text of a chat template: a name in conf/chat_template, or a file.
 
@@ -107,16 +115,16 @@ def chat_template(name: str | None) -> str | None:
     raise UserError(f"model.chat_template={name} is neither a file nor one of {names}")
 
 
-def check_room(config: dict[str, Any], start: Start) -> None:
+def check_room(config: Config, start: Start) -> None:
     """Refuse what cannot fit the disk.
 
     Raises:
         UserError: with what would.
     """
-    parameters = count_parameters(start.path) or config["model"]["parameters"] or 0
-    runs = Path(config["runs"])
+    parameters = count_parameters(start.path) or config.model.parameters or 0
+    runs = Path(config.runs)
     runs.mkdir(parents=True, exist_ok=True)
-    disk, free = parameters * DISK[tuning(config["model"])], shutil.disk_usage(runs).free
+    disk, free = parameters * DISK[config.tuning], shutil.disk_usage(runs).free
     if disk > free:
         raise UserError(
             f"no space left: a stage needs about {disk / 1e9:.2f} GB under {runs}/ and {free / 1e9:.2f} GB are free: "

@@ -1,36 +1,29 @@
 """What `make doctor` and `make show` look at: a configuration's pairs and tokenizer, without any weights."""
 
-import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
-from launch.config.errors import CONF, INTERRUPTED, USER, explain
+from launch.config.errors import CONF, explained
 from launch.config.quiet import quieten
-from launch.config.schema import mixture, register, resolve
+from launch.config.schema import Config, mixture, register, resolve
 from launch.stages.digest import home
-from launch.stages.inputs import chat_template, find_model, fingerprint
-from launch.stages.pairs import profile, sources
-from launch.stages.run import console
+from launch.stages.inputs import find_model, fingerprint, with_chat_template
+from launch.stages.pairs import sources
 from recipes.config import UserError
 from recipes.profiles import Dataset, Model
-from recipes.system.processes import interrupt_on_signals, take_children_along
+from recipes.system.processes import take_children_along
 
 
 @dataclass(frozen=True)
 class Subject:
     """A composed configuration and what belongs to it."""
 
-    config: dict[str, Any]
-    dataset: Dataset
+    config: Config
     parts: list[Dataset]  # a mixture's sources
-    model: Model
     tokenizer: Any
     identity: str  # changes when the tokenizer's files do
 
@@ -39,25 +32,25 @@ def find_subject(words: list[str]) -> Subject:
     """Compose the options of a command line as `python -m launch` does, and load the tokenizer.
 
     Raises:
-        UserError, HydraException, OmegaConfBaseException: an option, the data set or the model is wrong.
+        UserError: an option, the data set or the model is wrong.
     """
+    take_children_along()
     register()
     overrides = [part for word in words for part in mixture(word)]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = resolve(compose("config", overrides))
         except ValueError as error:  # Hydra's own, for `policy=null` and its like
             raise UserError(f"{' '.join(words)}: {' '.join(str(error).split())}") from None
     home(config)  # names that cannot name a file are refused here
-    config["model"]["chat_template"] = chat_template(config["model"]["chat_template"])
-    dataset, parts = sources(config)
-    model = profile(config)
+    config = with_chat_template(config)
+    parts = sources(config.dataset)
     quieten()
-    tokenizer, identity = find_tokenizer(config["model"], model)
-    return Subject(config, dataset, parts, model, tokenizer, identity)
+    tokenizer, identity = find_tokenizer(config.model)
+    return Subject(config, parts, tokenizer, identity)
 
 
-def find_tokenizer(options: dict[str, Any], model: Model) -> tuple[Any, str]:
+def find_tokenizer(model: Model) -> tuple[Any, str]:
     """Return a model's tokenizer and an identity; pocket's is built at once, since its model may not exist yet."""
     from pocket.base import build_tokenizer  # imports that take seconds
     from recipes.training.model import load_tokenizer
@@ -69,22 +62,5 @@ def find_tokenizer(options: dict[str, Any], model: Model) -> tuple[Any, str]:
     path = Path(model.model_name_or_path).expanduser()
     if (path / "tokenizer_config.json").is_file():  # a tokenizer without its model will do here
         return load_tokenizer(model, str(path)), fingerprint(path)
-    start = find_model(options)
+    start = find_model(model.model_name_or_path, model.model_revision)
     return load_tokenizer(model, start.path, start.revision), start.identity
-
-
-def run(command: Callable[[list[str]], None]) -> int:
-    """Run a command on the words of the command line; return the exit status: 0, 2 wrong input, 130 interrupted."""
-    interrupt_on_signals()
-    take_children_along()
-    try:
-        command(sys.argv[1:])
-        return 0
-    except (HydraException, OmegaConfBaseException, UserError) as error:
-        console.print(f"error: {explain(error)}", style="red", soft_wrap=True, markup=False)
-        return USER
-    except OSError as error:
-        console.print(f"error: {error.strerror or error}: {error.filename}", style="red", soft_wrap=True, markup=False)
-        return USER
-    except KeyboardInterrupt:
-        return INTERRUPTED

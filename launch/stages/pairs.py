@@ -3,13 +3,13 @@
 import hashlib
 import shutil
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from launch.stages.digest import OURS, Start, digest
+from launch.config.schema import Config
+from launch.stages.digest import Start, digest
 from launch.stages.processes import call
 from recipes.config import UserError, read_json
 from recipes.profiles import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Estimate, Model, Policies
@@ -18,14 +18,13 @@ from recipes.system.fingerprint import fingerprint
 from recipes.system.paths import ROOT
 
 
-def prepare_pairs(config: dict[str, Any], start: Start, say: Callable[[str], None]) -> Path:
+def prepare_pairs(config: Config, start: Start, say: Callable[[str], None]) -> Path:
     """Return the directory of the tokenised pairs, made when there is none for these inputs.
 
     Raises:
         UserError: the data or the tokenizer cannot be used; see `recipes.data.prepare`.
     """
-    dataset, parts = sources(config)
-    model = profile(config)
+    parts = sources(config.dataset)
     directory = pairs_directory(config, start.identity)
     if directory.exists():
         wrong = flaw(directory)
@@ -35,7 +34,7 @@ def prepare_pairs(config: dict[str, Any], start: Start, say: Callable[[str], Non
         shutil.rmtree(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(directory.parent)
-    call(tokenise, dataset, parts, model, start, directory, say)
+    call(tokenise, config.dataset, parts, config.model, start, directory, say)
     return directory
 
 
@@ -49,19 +48,13 @@ def tokenise(
     prepare(dataset, model, load_tokenizer(model, start.path, start.revision), directory, say, parts)
 
 
-def pairs_directory(config: dict[str, Any], start: str) -> Path:
+def pairs_directory(config: Config, start: str) -> Path:
     """Return where the pairs lie for these inputs; `start` is the identity of the model that tokenises them."""
-    dataset, parts = sources(config)
-    model = profile(config)
-    plain = {key: value for key, value in config["dataset"].items() if key != "estimate"}
+    dataset, model, parts = config.dataset, config.model, sources(config.dataset)
+    plain = {key: value for key, value in asdict(dataset).items() if key != "estimate"}
     inputs = [plain, *([vars(part) for part in parts]), *map(identity, parts or [dataset]), start]
     inputs += [model.chat_template, model.stop_tokens, model.pad_token, code_identity()]
-    return Path(config["runs"], "_pairs", digest(inputs))
-
-
-def profile(config: dict[str, Any]) -> Model:
-    """Return the model's profile."""
-    return Model(**{key: value for key, value in config["model"].items() if key in OURS})
+    return Path(config.runs, "_pairs", digest(inputs))
 
 
 def check(policies: Policies) -> None:
@@ -80,13 +73,12 @@ def check(policies: Policies) -> None:
             raise UserError(f"dataset.policies.{finding}={policy}: it can be {', '.join(known)}")
 
 
-def sources(config: dict[str, Any]) -> tuple[Dataset, list[Dataset]]:
-    """Return the data set and, of a mixture, its sources under the mixture's lengths and policies.
+def sources(dataset: Dataset) -> list[Dataset]:
+    """Return a mixture's sources under the mixture's lengths and policies.
 
     Raises:
         UserError: a source is neither a profile nor a file, two have one name, or an option fits only a mixture.
     """
-    dataset = Dataset(**config["dataset"])
     check(dataset.policies)
     if not dataset.sources and (dataset.weights or dataset.counts):
         raise UserError("dataset.weights and dataset.counts are a mixture's: name its sources, dataset=[a,b]")
@@ -97,7 +89,7 @@ def sources(config: dict[str, Any]) -> tuple[Dataset, list[Dataset]]:
         raise UserError(
             f"dataset=[…] has two sources named {twice}, whose rows could not be told apart: rename one file"
         )
-    return dataset, parts
+    return parts
 
 
 def source(name: str, mixture: Dataset) -> Dataset:

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from launch.config.checks import RETRAIN
 from launch.config.parallelism import with_deepspeed
 from launch.stages.command import module, tracking, training
@@ -22,10 +20,11 @@ from launch.stages.progress import watch
 from launch.stages.stale import changed_code, describe_stale, listed, set_aside
 from launch.stages.tracker import unreachable_tracker
 from recipes.config import OUT_OF_MEMORY, UNMERGED, DamagedConfig, UserError, done, read_config, write_config
+from recipes.system.commands import console
+from recipes.system.errors import CrashError
 from recipes.system.files import remove_leftovers
 from recipes.system.secrets import scrub, without_password
 
-console = Console(stderr=True, highlight=False, markup=False)  # a path may hold brackets
 SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps")  # their product is of the experiment
 PLACES = ("pairs", "start", "reward_model")  # what a stage reads, and `eval` after it: may be moved with runs/
 
@@ -34,7 +33,7 @@ class OutOfMemory(UserError):
     """A stage needs more memory than its device has."""
 
 
-class StageFailed(Exception):
+class StageFailed(CrashError):
     """A stage crashed; the message ends with the path of its log."""
 
 

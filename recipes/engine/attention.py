@@ -116,6 +116,7 @@ def varlen_attention(
     query = query[0].transpose(0, 1).to(value.dtype)  # rotary embeddings leave float32 under autocast
     key = key.to(value.dtype)
     groups = query.shape[1] // key.shape[1]
+    grouped: dict[str, Any] = {"enable_gqa": groups > 1} if GROUPED else {}
     if groups > 1 and not GROUPED:
         key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
     result = varlen_attn(
@@ -128,7 +129,7 @@ def varlen_attention(
         longest_key,
         scale=scaling,
         window_size=(-1 if window is None else window - 1, 0),
-        **({"enable_gqa": groups > 1} if GROUPED else {}),
+        **grouped,
     )
     assert isinstance(result, Tensor)
     return result[None]

@@ -1,0 +1,34 @@
+"""Where one invocation of the launcher keeps what it says of its jobs."""
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from recipes.config import UserError
+
+
+@dataclass
+class Session:
+    """The directory of one invocation, the same for all its jobs; there is none until Hydra asks for it."""
+
+    directory: Path | None = None
+
+    def place(self, runs: str, name: str | None, dry_run: bool) -> str:
+        """Return the directory, as a resolver of `conf/config.yaml`; the first call decides which.
+
+        A session that is named may have been there before: what it said of its jobs is taken away, and said again. A
+        dry run has one of its own, which is removed.
+
+        Raises:
+            UserError: the name could leave `runs/`.
+        """
+        if self.directory is None:
+            if name is not None and not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
+                raise UserError(f"session={name}: use letters, digits, '.', '_', '+' and '-', a letter or digit first")
+            name = (None if dry_run else name) or f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
+            self.directory = Path(runs, "_sessions", name).expanduser()
+            for old in self.directory.glob("*/job.json"):
+                old.unlink()
+        return str(self.directory)

@@ -1,0 +1,41 @@
+"""What a command line sweeps: options with several values, of which each job has one."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from launch.config.errors import CONF
+
+
+def overrides(words: Iterable[str]) -> list[Override]:
+    """Return the options among the words of a command line, flags left out.
+
+    Raises:
+        HydraException: a word is no option that Hydra can read.
+    """
+    return OverridesParser.create().parse_overrides(
+        [word for word in words if "=" in word and not word.startswith("-")]
+    )
+
+
+def swept(words: Iterable[str]) -> list[str]:
+    """Return the options with several values, each once; seeds are repetitions, and no setting."""
+    names = [word.key_or_group for word in overrides(words) if word.is_sweep_override()]
+    return [name for name in dict.fromkeys(names) if name != "seed"]
+
+
+def setting(config: DictConfig, words: Iterable[str], names: list[str]) -> dict[str, Any]:
+    """Return a job's own values of what is swept, from its composed configuration and its words.
+
+    Of a group of `conf/` it is the profile's name, of an option its value as composed.
+    """
+    chosen = {word.key_or_group: word.value() for word in overrides(words)}
+    return {name: chosen[name] if (CONF / name).is_dir() else plain(OmegaConf.select(config, name)) for name in names}
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a configuration as JSON can hold it."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -1,0 +1,42 @@
+"""What all commands share: where they print, and how they end where something is wrong."""
+
+from collections.abc import Callable
+
+from rich.console import Console
+
+from recipes.system.errors import CRASH, INTERRUPTED, USER, CrashError, UserError
+from recipes.system.processes import interrupt_on_signals
+
+# No markup: a path or an option may hold brackets.
+console = Console(stderr=True, highlight=False, markup=False)  # what happens while a command works
+output = Console(highlight=False, markup=False)  # what was asked for, which can be piped
+GOES_ON = "interrupted: the same command goes on"
+
+
+def run_command(
+    command: Callable[[list[str]], int | None], words: list[str], stopped: str = "", out: Console = console
+) -> int:
+    """Call a command with its words; return its exit status: its own or 0, 1 crash, 2 wrong input, 130 interrupted.
+
+    What is wrong is one line on `out`; `stopped` is said after Ctrl-C or SIGTERM.
+    """
+    interrupt_on_signals()
+    try:
+        return command(words) or 0
+    except UserError as error:
+        return tell(str(error), USER, out)
+    except CrashError as error:
+        return tell(str(error), CRASH, out)
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        return tell(f"{error.strerror or error}{place}", USER, out)
+    except KeyboardInterrupt:
+        if stopped:
+            out.print(stopped)
+        return INTERRUPTED
+
+
+def tell(message: str, status: int, out: Console) -> int:
+    """Print an error in one line, and return the exit status."""
+    out.print(f"error: {message}", style="red", soft_wrap=True)
+    return status
