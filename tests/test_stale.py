@@ -1,4 +1,4 @@
-"""A finished stage whose code has changed since: told, trained again or refused, in a copy of this checkout."""
+"""Stages and measurements whose code has changed since: told; stages also trained again or refused."""
 
 import json
 import shutil
@@ -6,7 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from comparison import SEEDS, make_session
 from door import ROOT, command, record, run, stages
+
+from eval.__main__ import evaluate_session
+from recipes.system.fingerprint import fingerprint
 
 Words = Callable[..., list[str]]
 PARTS = ("recipes", "launch", "pocket", "conf", ".cache")  # what a training needs, and what it has looked up before
@@ -70,3 +74,24 @@ def test_what_other_code_trained_is_told_refused_or_trained_again(checkout: Path
     assert (aside / f"{dpo.name}.1" / "model" / "model.safetensors").is_file(), "its start was trained again"
     assert record(sft)["code"] != first[sft]["code"] and record(dpo)["code"][sft.name] != first[dpo]["code"][sft.name]
     assert "changed" not in train("stale=refuse") and len(list(aside.iterdir())) == 2
+
+
+def test_a_measurement_that_other_code_made_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No model is there: whatever were measured again would fail."""
+    session = make_session(tmp_path)
+    paths = sorted(tmp_path.glob("*/dpo/eval/*.json"))
+    assert len(paths) == len(SEEDS) > 1
+
+    def told() -> list[str]:
+        evaluate_session(session)
+        return capsys.readouterr().out.splitlines()
+
+    (line,) = told()
+    assert line.startswith("8 measurements were made by an older version"), "of four models and two seeds"
+    now = fingerprint("eval.results.measure")
+    assert {"eval/results/measure.py", "eval/answers/decode.py", "pocket/world.py"} <= now.keys()
+    for path, code in zip(paths, (now, now | {"eval/answers/decode.py": "other"}), strict=True):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "code": code}))
+    line, rest = told()
+    assert f"{paths[1].parent.parent} was measured before these changed: eval/answers/decode.py." in line
+    assert rest.startswith("6 measurements"), "what today's code made is not told"
