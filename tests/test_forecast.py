@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from door import PATIENCE, QUIET, ROOT, run
 
 from launch.config.checks import ENGINES, refuse_useless
 from launch.config.schema import Config
@@ -18,7 +19,6 @@ from launch.forecast.memory import MicroBatch
 from launch.plan import main
 from recipes import trainers
 from recipes.config import UserError
-from tests.door import PATIENCE, QUIET, ROOT, run
 
 Compose = Callable[..., Config]
 TOKENS = Tokens(6400, 100, 200, 150, "made")
