@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from door import PATIENCE, QUIET, ROOT, run
 
 from launch.config.checks import refuse_useless
 from launch.config.schema import Config
@@ -17,7 +18,6 @@ from launch.forecast.fit import alternatives, check_memory, fits, nearest, worst
 from launch.forecast.memory import MicroBatch
 from launch.plan import main
 from recipes.config import UserError
-from tests.door import PATIENCE, QUIET, ROOT, run
 
 Compose = Callable[..., Config]
 TOKENS = Tokens(6400, 100, 200, 150, "made")
