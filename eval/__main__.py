@@ -8,15 +8,14 @@ before is not measured again. `endpoint=URL` and `served=NAME` let an OpenAI-com
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from eval.answers.endpoint import Answering, Endpoint
 from eval.cli import run
-from eval.console import progress
+from eval.console import console
 from eval.report import write_report
-from eval.results.session import answers_asked, jobs_of, measured, models_of, sessions
+from eval.results.session import jobs_of, measured, models_of, sessions, unmeasured
+from eval.results.stale import tell_stale
 from eval.results.table import write_table
-from recipes.config import UserError, read_json
 
 
 def main(names: list[str], options: Answering) -> None:
@@ -34,28 +33,21 @@ def main(names: list[str], options: Answering) -> None:
 
 def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:
     """Evaluate every model of a session that has not been: the untuned one, and the last stage of each pipeline."""
-    missing: dict[Path, tuple[Path, dict[str, Any]]] = {}
-    for job in jobs_of(session):
-        for directory in models_of(job):
-            result = measured(directory, job["evaluation"])
-            if not readable(result):
-                missing[result] = (directory, job["evaluation"])
+    asked = {
+        measured(directory, job["evaluation"]): (directory, job["evaluation"])
+        for job in jobs_of(session)
+        for directory in models_of(job)
+    }
+    missing = {path: why for path, model in asked.items() if (why := unmeasured(*model))}
+    tell_stale(path for path in asked if path not in missing)
     if not missing:
         return
     from eval.results.measure import evaluate  # torch takes seconds that a table of old results need not wait for
 
-    for result, (directory, settings) in missing.items():
-        with progress(answers_asked(settings), f"eval  {directory}") as advance:
-            evaluate(directory, settings, result, advance, endpoint)
-
-
-def readable(result: Path) -> bool:
-    """Whether a model was measured; a damaged file is measured anew."""
-    try:
-        read_json(result)
-    except UserError:
-        return False
-    return True
+    for path, why in missing.items():
+        if path.exists():
+            console.print(f"measured again: {why.partition(': ')[0]}", soft_wrap=True)
+        evaluate(*asked[path], endpoint)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 from eval.cli import NoOptions, run
-from eval.console import progress
 from eval.results.measure import evaluate
-from eval.results.session import answers_asked, measured, read_job
+from eval.results.session import read_job, unmeasured
 from recipes.config import UserError
 
 
@@ -23,10 +22,8 @@ def main(names: list[str], _: NoOptions) -> None:
         raise UserError("give a job and a stage: python -m eval.job runs/_sessions/<time>/<job> runs/<model>/…")
     job, directory = map(Path, names)
     settings = read_job(job / "job.json")["evaluation"]
-    result = measured(directory, settings)
-    if not result.exists():
-        with progress(answers_asked(settings), f"eval  {directory}") as advance:
-            evaluate(directory, settings, result, advance)
+    if unmeasured(directory, settings):
+        evaluate(directory, settings)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from eval.cli import run
 from eval.console import console
 from eval.pages.reward_figures import distributions, optimisation
 from eval.results.rows import NAMES, by_base, by_setting
-from eval.results.session import jobs_of, measured, sessions
+from eval.results.session import jobs_of, read_result, sessions
 from eval.results.statistics import Comparison, Estimate, compare, estimate, holm
-from recipes.config import UserError, read_config, read_json, write_json, write_text
+from recipes.config import UserError, read_config, write_json, write_text
 from recipes.profiles import Model
 
 
@@ -62,8 +62,8 @@ class Judge:
             UserError: it cannot be loaded, or is no reward model.
         """
         from recipes.data.chat import Renderer
-        from recipes.rewards import load_classifier
         from recipes.training.model import load_tokenizer
+        from recipes.training.reward_model import load_classifier
 
         stage = next((place for place in (Path(path), Path(path).parent) if (place / "config.yaml").is_file()), None)
         self.name = str(stage or path)
@@ -146,10 +146,7 @@ def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: Jud
     rewards, gold = [], []
     for job in jobs:
         directory = Path(job["base"] if name == "base" else job["pipelines"][name][-1])
-        file = measured(directory, job["evaluation"])
-        if not file.exists():
-            raise UserError(f"{directory} has not been evaluated: run `make eval` with its session first")
-        answers = read_json(file)["sampled"]
+        answers = read_result(directory, job["evaluation"])["sampled"]
         prompts = open_pairs(Path(job["evaluation"]["pairs"]))["test"]["prompt"][: len(answers)]
         asked = [answer["prompt"] for answer in answers]
         rewards.append(judge.rewards(list(prompts), answers))

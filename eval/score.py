@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 from eval.cli import NoOptions, run
-from eval.results.metrics import WIN, compared_by
-from eval.results.session import measured, models_of, read_job, read_measured
+from eval.results.metrics import deciding
+from eval.results.session import models_of, read_job, read_result
 from recipes.config import UserError
 
 
 def main(names: list[str], _: NoOptions) -> None:
-    """Print the mean gold reward of sampled answers, or where there is none the share of pairs ranked right.
+    """Print the mean gold reward of sampled answers, or where there is none the preference accuracy.
 
     Raises:
         UserError: no job was named, or it has trained or measured nothing.
@@ -23,9 +23,9 @@ def main(names: list[str], _: NoOptions) -> None:
     job = read_job(Path(names[0]) / "job.json")
     if not job["pipelines"]:
         raise UserError(f"{names[0]} has finished no pipeline")
-    path = measured(models_of(job)[-1], job["evaluation"])
-    outcomes, _by = compared_by([read_measured(path, ("chosen", "rejected"), ("sampled", "greedy"))])
-    print(float(outcomes[WIN].mean()))
+    result = read_result(models_of(job)[-1], job["evaluation"])
+    numbers = deciding(result).numbers(result)
+    print(sum(numbers) / len(numbers))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from eval.results.lineage import lineage
-from eval.results.metrics import WIN
-from eval.results.rows import Row
+from eval.results.metrics import WIN, outcomes, scored_by, scores
+from eval.results.row import Row
 from eval.results.statistics import estimate
 from paper.evidence import CONTRADICTED, SUPPORTED, Finding, Rows, both, compare_likelihood, interval, judge
 from paper.ratios import sample, summary
@@ -59,10 +59,10 @@ def sizes(settings: list[Rows]) -> Finding | None:
     (small, least), (large, most) = found[0], found[-1]
     rows = [setting[name] for setting in (most, least) for name in ("orpo", "dpo")]
     seeds = [seed for seed in rows[0].seeds if all(seed in row.seeds for row in rows)]
-    if not seeds or len({row.scores.shape[1] for row in rows}) > 1:
+    if not seeds or len({scores(row).shape[1] for row in rows}) > 1:
         return None
     change = estimate(points(most, seeds) - points(least, seeds))
-    by = rows[0].scored_by
+    by = scored_by(rows[0])
     measured = f"win rate by {by}, {large:,} - {small:,} parameters: {100 * change.mean:+.1f} points"
     spread = interval(100 * change.low, 100 * change.high, "{:+.1f}")
     return Finding(measured, spread, judge(change.low, change.high, 1))
@@ -70,7 +70,7 @@ def sizes(settings: list[Rows]) -> Finding | None:
 
 def points(rows: Rows, seeds: list[int]) -> np.ndarray:
     """Return ORPO's points against DPO of each seed and prompt: 1 for a win, a half for a tie."""
-    ours, theirs = (rows[name].over(seeds, WIN) for name in ("orpo", "dpo"))
+    ours, theirs = (outcomes(rows[name])[WIN].of_seeds(rows[name], seeds) for name in ("orpo", "dpo"))
     return (ours > theirs) + 0.5 * (ours == theirs)
 
 

@@ -10,7 +10,6 @@ or contradicted where its whole 95 % interval (each claim by itself) or its test
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,14 @@ from rich.table import Table
 
 from eval.cli import NoOptions, run
 from eval.console import console
-from eval.results.metrics import PASSES
-from eval.results.rows import Row
+from eval.results.metrics import FLOPS, MEMORY, SECONDS
+from eval.results.row import Row
+from eval.results.rows import with_bases
 from eval.results.session import sessions
+from eval.results.setting import Setting
 from eval.results.table import markdown, rows_of
 from paper.across import lambdas, probability_ratio, sharper, sizes
-from paper.evidence import Finding, Rows, one_stage, saving, shift, trend, varied, wins
+from paper.evidence import PASSES_PER_EPOCH, Finding, Rows, one_stage, saving, shift, trend, varied, wins
 from recipes.config import write_text
 
 ABSENT = "–"
@@ -48,10 +49,10 @@ CLAIMS = [
     Claim("and costs them nothing against SFT", "figure 7", shift("chosen", "orpo", "sft", 1)),
     Claim("the log-odds ratio rises in ORPO's training", "figure 7", trend("log_odds_chosen", "orpo", 1)),
     Claim("ORPO needs no SFT stage and no reference model", "section 4", one_stage),
-    Claim("and half of DPO's forward passes an epoch", "section 7.3", saving(PASSES, "dpo", counted=True)),
-    Claim("its whole training saves computation", "popular account", saving("FLOPs", "dpo")),
-    Claim("memory", "section 7.3", saving("peak memory, GB", "dpo")),
-    Claim("and time", "popular account", saving("device-seconds", "dpo")),
+    Claim("and half of DPO's forward passes an epoch", "section 7.3", saving(PASSES_PER_EPOCH, "dpo", counted=True)),
+    Claim("its whole training saves computation", "popular account", saving(FLOPS, "dpo")),
+    Claim("memory", "section 7.3", saving(MEMORY, "dpo")),
+    Claim("and time", "popular account", saving(SECONDS, "dpo")),
     Claim("ORPO's answers beat SFT's", "tables 1 to 3", wins("sft")),
     Claim("ORPO's answers beat SFT and DPO's", "table 1; half of tables 2 and 3", wins("dpo")),
     Claim("ORPO's answers beat RLHF's", "tables 2 and 3", wins("rlhf")),
@@ -73,9 +74,9 @@ def write_claims(session: Path) -> None:
     """
     settings = by_setting(rows_of(session))
     parts: list[str] = []
-    for setting, rows in settings.items():
+    for setting, rows in settings:
         parts += told(f"Of {setting or 'the session'}", [line(claim, claim.measure(rows)) for claim in CLAIMS])
-    parts += told("Across settings", [line(claim, claim.measure(list(settings.values()))) for claim in ACROSS])
+    parts += told("Across settings", [line(claim, claim.measure([rows for _, rows in settings])) for claim in ACROSS])
     note = "Intervals of 95% and verdicts are of each claim by itself; win rates are judged by p after Holm (table.md)."
     write_text(
         session / "claims.md", "\n".join(["# What the session says of the paper's claims", "", *parts, note, ""])
@@ -83,14 +84,9 @@ def write_claims(session: Path) -> None:
     console.print(f"claims: {session}/claims.md", soft_wrap=True)
 
 
-def by_setting(rows: list[Row]) -> dict[str, Rows]:
-    """Return setting -> pipeline -> row; the base model of a setting among them."""
-    bases = [row for row in rows if row.pipeline == "base"]
-    found: dict[str, Rows] = {}
-    for setting, group in groupby([row for row in rows if row.pipeline != "base"], lambda row: row.setting):
-        base = [row for row in bases if set(row.setting.split()) <= set(setting.split())]
-        found[setting] = {row.pipeline: row for row in [*base[:1], *group]}
-    return found
+def by_setting(rows: list[Row]) -> list[tuple[Setting, Rows]]:
+    """Return each setting with pipeline -> row, its base model among them."""
+    return [(setting, {row.pipeline: row for row in group}) for setting, group in with_bases(rows)]
 
 
 def told(title: str, lines: list[list[str]]) -> list[str]:

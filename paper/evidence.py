@@ -8,13 +8,23 @@ from scipy.stats import ttest_1samp
 
 from eval.answers.files import read_rows
 from eval.results.matrix import probability
-from eval.results.metrics import WIN
-from eval.results.rows import NAMES, Row
+from eval.results.metrics import CHOSEN, REJECTED, WIN, Cost, decimals, engines, scored_by
+from eval.results.row import Row
+from eval.results.rows import NAMES
 from eval.results.session import read_measured
 from eval.results.statistics import Estimate, estimate
 
 SUPPORTED, CONTRADICTED, NOT_SHOWN = "supported", "contradicted", "not shown at this scale"
 Rows = dict[str, Row]  # of one setting: pipeline -> row
+LOG_PROBS = {"chosen": CHOSEN, "rejected": REJECTED}
+# Section 7.3 counts a pair's passes in one epoch of the stage that trains on preferences.
+PASSES_PER_EPOCH = Cost(
+    "forward_passes_per_pair_and_epoch",
+    "forward passes per pair and epoch of the last stage",
+    decimals(1),
+    "lower",
+    lambda stages: stages[-1]["forward_passes_per_pair"] / stages[-1]["epochs"],
+)
 
 
 @dataclass(frozen=True)
@@ -64,11 +74,11 @@ def common(ours: Row, theirs: Row, values: Callable[[Row], np.ndarray]) -> tuple
 def likelihood(row: Row, answer: str) -> np.ndarray:
     """Return log-probs of the chosen or rejected answers, or ("odds") the log-odds ratio (equations 4, 5) of both."""
     if answer != "odds":
-        return row.log_probs[answer]
-    both = (np.minimum(row.log_probs[kind], -np.finfo(np.float32).eps) for kind in ("chosen", "rejected"))
+        return LOG_PROBS[answer].scores(row)
+    both = (np.minimum(metric.scores(row), -np.finfo(np.float32).eps) for metric in LOG_PROBS.values())
     chosen, rejected = (
         values - np.log(-np.expm1(values)) for values in both
-    )  # certain ones as recipes/odds.py has them
+    )  # certain ones as `recipes.engine.loss.log_odds` has them
     return chosen - rejected
 
 
@@ -95,22 +105,22 @@ def trend(key: str, pipeline: str, direction: int) -> Callable[[Rows], Finding |
     return measure
 
 
-def saving(cost: str, theirs: str, counted: bool = False) -> Callable[[Rows], Finding | None]:
+def saving(cost: Cost, theirs: str, counted: bool = False) -> Callable[[Rows], Finding | None]:
     """Measure ORPO's cost as a share of another pipeline's, over the seeds; what is counted needs no interval."""
 
     def measure(rows: Rows) -> Finding | None:
         if not {"orpo", theirs} <= set(rows):
             return None
-        both = common(rows["orpo"], rows[theirs], lambda row: row.spent[cost])
+        both = common(rows["orpo"], rows[theirs], cost.spent)
         if not both:
             return None
         logs = np.log(both[0] / both[1])
         low, high = (logs.min(), logs.max()) if counted else over_seeds(logs)
-        engines = {rows[name].values["engine"] for name in ("orpo", theirs)}
-        mixed = not counted and len(engines) > 1
+        used = {str(engines(rows[name])) for name in ("orpo", theirs)}
+        mixed = not counted and len(used) > 1
         # three decimals: "1.00, contradicted" would hide on which side of 1 it is
-        measured = f"{cost}, ORPO / {NAMES[theirs]}: {np.exp(logs.mean()):.3f}"
-        measured += f"; on different engines ({' and '.join(sorted(engines))})" if mixed else ""
+        measured = f"{cost.label}, ORPO / {NAMES[theirs]}: {np.exp(logs.mean()):.3f}"
+        measured += f"; on different engines ({' and '.join(sorted(used))})" if mixed else ""
         return Finding(measured, interval(*np.exp([low, high])), NOT_SHOWN if mixed else judge(low, high, -1))
 
     return measure
@@ -139,7 +149,7 @@ def wins(theirs: str) -> Callable[[Rows], Finding | None]:
         if not found:
             return None
         verdict = {"better": SUPPORTED, "worse": CONTRADICTED}.get(found.verdict, NOT_SHOWN)
-        rate = f"ORPO wins {100 * found.rate.mean:.1f}% ({rows['orpo'].scored_by})"
+        rate = f"ORPO wins {100 * found.rate.mean:.1f}% ({scored_by(rows['orpo'])})"
         measured = f"{rate}, {probability(found.adjusted)} after Holm"
         return Finding(measured, f"[{100 * found.rate.low:.1f}%, {100 * found.rate.high:.1f}%]", verdict)
 

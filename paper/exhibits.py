@@ -13,12 +13,13 @@ from eval.diversity import kept
 from eval.dynamics import dynamics
 from eval.pages import figures
 from eval.pages.curves import Curve, figure
-from eval.results.metrics import PASSES
-from eval.results.rows import NAMES, Row
+from eval.results.metrics import COMPUTED, FLOPS, MEMORY, METRIC, PASSES, SECONDS, scores
+from eval.results.row import Row
+from eval.results.rows import NAMES
 from eval.results.statistics import estimate, text
 from eval.results.table import text as cell
 from paper.across import parameters
-from paper.evidence import saving
+from paper.evidence import PASSES_PER_EPOCH, saving
 from paper.published import Figure, find
 from paper.ratios import figure as spread
 from paper.ratios import sample, summary
@@ -74,14 +75,18 @@ def exhibits(root: Path, sizes: dict[str, Rows]) -> list[Exhibit]:
 
 def pipelines(rows: Rows) -> Exhibit:
     """Return table 1: what each pipeline's answers are worth."""
-    keys = ("gold reward, temperature 1", "win rate against SFT", "gold reward, greedy")
+    metrics = [METRIC[key] for key in ("gold_sampled", "win_rate_over_sft", "gold_greedy")]
     versions = ("1.0", "2.0")
-    head = ["", *keys, *(f"AlpacaEval {version} in per cent, Phi-2, paper" for version in versions)]
+    head = [
+        "",
+        *(metric.label for metric in metrics),
+        *(f"AlpacaEval {version} in per cent, Phi-2, paper" for version in versions),
+    ]
     lines = []
     for name, row in rows.items():
         wanted: dict[str, str] = {"table": "table 1", "model": "Phi-2", "method": METHODS.get(name, "")}
         theirs = [printed(metric=f"AlpacaEval {version} win rate", **wanted) for version in versions]
-        lines.append([NAMES[name], *(cell(key, row) for key in keys), *theirs])
+        lines.append([NAMES[name], *(cell(metric, row) for metric in metrics), *theirs])
     return Exhibit("table-1", [(over(rows), [head, *lines])])
 
 
@@ -96,7 +101,7 @@ def printed(**wanted: str) -> str:
 def over(rows: Rows, prompts: int | None = None) -> str:
     """Say what the intervals are over; without a number, over the prompts of table 1."""
     row = rows["orpo"]
-    return f"95% intervals over {prompts or row.scores.shape[1]} prompts and seeds {', '.join(map(str, row.seeds))}."
+    return f"95% intervals over {prompts or scores(row).shape[1]} prompts and seeds {', '.join(map(str, row.seeds))}."
 
 
 def reward_model_wins(sessions: Path, sizes: dict[str, Rows]) -> Exhibit:
@@ -177,12 +182,17 @@ def course(anchor: str, curves: Sequence[Curve]) -> Exhibit:
 
 def cost(rows: Rows) -> Exhibit:
     """Return section 7.3: what the pipelines cost, and ORPO's share of DPO's."""
-    keys = ("forward passes per pair", "peak memory, GB", "device-seconds", "tokens computed", "FLOPs")
-    lines = [[NAMES[name], *(cell(key, row) for key in keys)] for name, row in rows.items() if row.stages]
-    found = [saving(key, "dpo", key == PASSES)(rows) for key in (PASSES, "peak memory, GB", "device-seconds", "FLOPs")]
+    costs = (PASSES, MEMORY, SECONDS, COMPUTED, FLOPS)
+    lines = [[NAMES[name], *(cell(metric, row) for metric in costs)] for name, row in rows.items() if row.stages]
+    found = [
+        saving(metric, "dpo", metric is PASSES_PER_EPOCH)(rows) for metric in (PASSES_PER_EPOCH, MEMORY, SECONDS, FLOPS)
+    ]
     shares = [[*one.measured.rsplit(": ", 1), one.interval, one.verdict] for one in found if one]
     tables = [
-        ("Training loops, summed over stages, means over seeds; memory is the largest of all.", [["", *keys], *lines]),
+        (
+            "Training loops, summed over stages, means over seeds; memory is the largest of all.",
+            [["", *(metric.label for metric in costs)], *lines],
+        ),
         ("Below 1 is a saving.", [["", "share", "95% interval", "that ORPO saves"], *shares]),
     ]
     return Exhibit("section-7-3", tables)

@@ -10,6 +10,7 @@ from comparison import PROMPTS, make_session
 
 from eval.card import main
 from eval.cli import NoOptions
+from eval.results.metrics import GOLD
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of
 from eval.results.table import text
@@ -39,8 +40,8 @@ def test_the_numbers_are_those_of_this_model(session: Path) -> None:
     for job in jobs_of(session):
         (row,) = (row for row in build_rows([job]) if row.pipeline == "orpo")
         card = read(session, "orpo", job["seed"])
-        (line,) = (line for line in card.splitlines() if line.startswith("| gold reward, temperature 1 |"))
-        assert line.split(" | ")[-1].removesuffix(" |") == text("gold reward, temperature 1", row)
+        (line,) = (line for line in card.splitlines() if line.startswith(f"| {GOLD.title} |"))
+        assert line.split(" | ")[-1].removesuffix(" |") == text(GOLD, row)
         assert f"seed {job['seed']}," in card and f"over {PROMPTS} held-out prompts" in card
     assert "| dropped: empty | 3 | 0 |" in card and "| nll_span | `full` |" in card
     assert "going on from SFT" in read(session, "dpo") and "going on" not in card

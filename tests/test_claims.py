@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.results.metrics import WIN
-from eval.results.rows import Row
+from eval.results.metrics import SECONDS
+from eval.results.row import Record, Row
+from eval.results.setting import Setting
 from paper.across import lambdas, probability_ratio, sizes
 from paper.claims import by_setting
 from paper.evidence import CONTRADICTED, NOT_SHOWN, SUPPORTED, Rows, saving, shift, trend, varied
@@ -17,14 +18,21 @@ from recipes.config import FORMAT, write_config
 PAIRS = np.random.default_rng(0).normal(-1.0, 0.1, 100)
 
 
-def row(pipeline: str, rejected: float, seeds: int = 3, setting: str = "", **spent: float) -> Row:
+def row(pipeline: str, rejected: float, seeds: int = 3, seconds: float = 1.0, **setting: Any) -> Row:
     """A pipeline whose chosen answers are as likely as the base model's, and whose rejected ones are shifted."""
     noise = 0.01 * np.random.default_rng(sum(map(ord, pipeline))).normal(size=(seeds, 100))
-    log_probs = {"chosen": PAIRS + noise, "rejected": PAIRS - 0.2 + rejected + noise}
-    values = {"engine": "TRL"}
-    costs = {name: value * (1 + 0.01 * np.arange(seeds)) for name, value in spent.items()}
-    numbers = list(range(seeds))
-    return Row(pipeline, setting, [pipeline], numbers, [], {WIN: noise}, "", log_probs, costs, values)
+    results = [
+        {
+            "chosen": list(PAIRS + noise[seed]),
+            "rejected": list(PAIRS - 0.2 + rejected + noise[seed]),
+            "sampled": [{"gold": float(gold)} for gold in noise[seed]],
+        }
+        for seed in range(seeds)
+    ]
+    records: list[list[Record]] = [
+        [{"stage": pipeline, "engine": "TRL", "device_seconds": seconds * (1 + 0.01 * seed)}] for seed in range(seeds)
+    ]
+    return Row(pipeline, Setting(setting), list(range(seeds)), [], results, records)
 
 
 def rows(sft: float = 0.1, orpo: float = -0.1) -> Rows:
@@ -56,13 +64,13 @@ def test_what_a_session_lacks_is_not_judged() -> None:
     ],
 )
 def test_a_saving_needs_several_seeds_and_one_engine(theirs: float, engine: str, seeds: int, verdict: str) -> None:
-    found = {"orpo": row("orpo", 0, seeds, seconds=1.0), "dpo": row("dpo", 0, seeds, seconds=theirs)}
-    found["orpo"].spent["seconds"] *= 1.001  # so that the seeds' ratios are not all one number
-    found["orpo"].spent["seconds"][0] *= 1.001
-    found["orpo"].values["engine"] = engine
-    measured = saving("seconds", "dpo")(found)
+    found = {"orpo": row("orpo", 0, seeds), "dpo": row("dpo", 0, seeds, seconds=theirs)}
+    for (record,) in found["orpo"].records:
+        record["engine"] = engine
+    found["orpo"].records[0][0]["device_seconds"] *= 1.001  # so that the seeds' ratios are not all one number
+    measured = saving(SECONDS, "dpo")(found)
     assert measured is not None and measured.verdict == verdict
-    counted = saving("seconds", "dpo", counted=True)(found)
+    counted = saving(SECONDS, "dpo", counted=True)(found)
     assert counted is not None and counted.verdict == (SUPPORTED if theirs > 1 else CONTRADICTED)
 
 
@@ -102,12 +110,15 @@ def test_settings_are_compared_by_one_thing_alone(tmp_path: Path, measure: Any, 
     for number, (beta, size, ratio) in enumerate((*ends, (9.0, 9000, "probability"))):
         orpo, dpo = row("orpo", -number, 4), row("dpo", 0, 4)
         orpo.directories = stage(tmp_path / str(number), beta, size, ratio)
-        orpo.log_probs["chosen"] = orpo.log_probs["chosen"] - 0.1 * number
         random = np.random.default_rng(number)
-        orpo.outcomes, dpo.outcomes = ({WIN: random.normal(mean, 1, (4, 100))} for mean in (2.0 * number, 0.0))
+        for one, mean in ((orpo, 2.0 * number), (dpo, 0.0)):
+            for result in one.results:
+                result["sampled"] = [{"gold": gold} for gold in random.normal(mean, 1, 100)]
+        for result in orpo.results:
+            result["chosen"] = [logp - 0.1 * number for logp in result["chosen"]]
         settings.append({"orpo": orpo, "dpo": dpo})
     last = settings[len(ends) - 1]["dpo"]
-    last.seeds, last.outcomes = [0, 2, 3], {WIN: last.scores[[0, 2, 3]]}
+    last.seeds, last.results = [0, 2, 3], [last.results[seed] for seed in (0, 2, 3)]
     found = measure(settings[::-1])
     assert found is not None and found.verdict == SUPPORTED and "9" not in found.measured.split(":")[0]
     assert measure(settings[:1]) is None and measure(settings[len(ends) - 1 :]) is None
@@ -137,7 +148,10 @@ def test_diversity_is_judged_where_it_was_measured(tmp_path: Path, within: float
 
 
 def test_a_base_model_joins_the_settings_that_share_it() -> None:
-    found = by_setting(
-        [row("base", 0, setting="model=m"), row("sft", 0, setting="model=m x=1"), row("sft", 0, setting="x=2")]
-    )
-    assert {setting: set(group) for setting, group in found.items()} == {"model=m x=1": {"base", "sft"}, "x=2": {"sft"}}
+    base = row("base", 0, model="m")
+    base.records = []
+    found = by_setting([base, row("sft", 0, model="m", x=1), row("sft", 0, x=2)])
+    assert [(str(setting), set(group)) for setting, group in found] == [
+        ("model=m x=1", {"base", "sft"}),
+        ("x=2", {"sft"}),
+    ]

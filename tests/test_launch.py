@@ -1,13 +1,14 @@
 """Through the user's door: every recipe, every tuning, skipping, sharing and tracking, by `python -m launch`."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from door import ROOT, launch, losses, record, short, stages, wandb_records
+from door import ROOT, launch, losses, record, run, short, stages, wandb_records
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -68,6 +69,25 @@ def test_the_table_has_every_pipeline_and_setting(compared: Path) -> None:
     for name in ("base model", "SFT → DPO", "ORPO orpo.beta=0.5", "win rate against SFT"):
         assert name in table
     assert "gold" not in table  # a user's own file has no gold reward
+
+
+def test_a_measurement_that_lacks_what_the_table_needs_is_made_again(compared: Path) -> None:
+    """As one by older code may: it is named and counts as not evaluated; `python -m eval` measures that model alone."""
+    (session,) = (compared / "_sessions").iterdir()
+    table = (session / "table.md").read_text()
+    (path,) = stages(compared, "orpo-*")[0].glob("eval/????????.json")
+    whole = json.loads(path.read_text())
+    for answer in (lacking := json.loads(path.read_text()))["sampled"]:
+        del answer["tokens"]
+    for damaged in (lacking, {key: value for key, value in whole.items() if key != "rejected"}):
+        path.write_text(json.dumps(damaged))
+        before = {file: file.stat().st_mtime_ns for file in compared.glob("[!_]*/**/eval/*.json")}
+        printed = run([sys.executable, "-m", "eval.table", str(session)])
+        assert printed.count("not evaluated yet") == 1
+        printed = run([sys.executable, "-m", "eval", str(session)])
+        assert printed.count("measured again: ") == 1 and str(path) in printed
+        assert {file for file, changed in before.items() if file.stat().st_mtime_ns != changed} == {path}
+        assert json.loads(path.read_text()) == whole and (session / "table.md").read_text() == table
 
 
 def test_a_second_run_trains_nothing(compared: Path, words: Words) -> None:

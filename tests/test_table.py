@@ -60,23 +60,23 @@ def session(tmp_path: Path) -> Path:
 
 
 def test_costs_are_summed_over_stages_and_memory_is_the_largest(session: Path) -> None:
-    rows = {row.pipeline: row.values for row in build_rows(jobs_of(session))}
-    assert rows["dpo"]["device-seconds"] == 40 and rows["orpo"]["device-seconds"] == 25
-    assert rows["dpo"]["peak memory, GB"] == 8 and rows["dpo"]["tokens"] == 20
-    assert rows["dpo"]["forward passes per pair"] == 2
-    assert "device-seconds" not in rows["base"]
+    rows: Any = {row.pipeline: row.values for row in build_rows(jobs_of(session))}
+    assert rows["dpo"]["device_seconds"] == 40 and rows["orpo"]["device_seconds"] == 25
+    assert rows["dpo"]["peak_memory_gb"] == 8 and rows["dpo"]["tokens"] == 20
+    assert rows["dpo"]["forward_passes_per_pair"] == 2
+    assert rows["base"]["device_seconds"] is None
 
 
 def test_means_spreads_and_win_rates_are_over_seeds(session: Path) -> None:
-    rows = {row.pipeline: row.values for row in build_rows(jobs_of(session))}
-    reward = rows["dpo"]["gold reward, temperature 1"]
+    rows: Any = {row.pipeline: row.values for row in build_rows(jobs_of(session))}
+    reward = rows["dpo"]["gold_sampled"]
     assert reward.mean == pytest.approx((2 + 2 + 2 + 3) / 4)
     assert reward.spread == pytest.approx(abs(2.0 - 2.5) / 2**0.5)
-    assert rows["dpo"]["win rate against SFT"].mean == 1.0
-    assert rows["dpo"]["win rate against SFT: verdict"] == "not distinguishable", "two prompts are no evidence"
-    assert rows["orpo"]["win rate against SFT"].mean == pytest.approx(0.25)
-    assert rows["orpo"]["win rate against the other pipeline"].mean == 0
-    assert rows["base"]["pairs ranked right"].mean == 0.5
+    over_sft = rows["dpo"]["win_rate_over_sft"]
+    assert (over_sft.rate.mean, over_sft.verdict) == (1.0, "not distinguishable"), "two prompts are no evidence"
+    assert rows["orpo"]["win_rate_over_sft"].rate.mean == pytest.approx(0.25)
+    assert rows["orpo"]["win_rate_over_rival"].rate.mean == 0
+    assert rows["base"]["preference_accuracy"].mean == 0.5
 
 
 def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,11 +85,12 @@ def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsy
     table = lines[: lines.index("")]
     assert len({line.count("|") for line in table}) == 1
     (seconds,) = [line for line in table if line.startswith("| device-seconds")]
-    assert seconds == "| device-seconds | – | 10 | 40 | 25 |"
-    assert [row["pipeline"] for row in json.loads((session / "table.json").read_text())["rows"]][1:] == [
-        "SFT",
-        "SFT → DPO",
-        "ORPO",
+    assert seconds == "| device-seconds ↓ | – | 10 | 40 | 25 |"
+    kept = json.loads((session / "table.json").read_text())["rows"]
+    assert [(row["pipeline"], row["label"]) for row in kept[1:]] == [
+        ("sft", "SFT"),
+        ("dpo", "SFT → DPO"),
+        ("orpo", "ORPO"),
     ]
     assert "table.md" in capsys.readouterr().out
     assert len([line for line in lines if line.startswith("Nothing was held equal: ")]) == 1
@@ -104,11 +105,11 @@ def test_four_pipelines_are_compared_pair_by_pair(session: Path, tmp_path: Path)
         }
         edit(session, seed, pipelines={name: [path] for name, path in directories.items()})
     rows = {row.pipeline: row for row in build_rows(jobs_of(session))}
-    assert set(rows["rlhf"].against["win rate"]) == {"sft", "dpo", "orpo"} and not rows["base"].against
-    best, worst = rows["rlhf"].against["win rate"]["sft"], rows["sft"].against["win rate"]["rlhf"]
+    assert set(rows["rlhf"].against["win_rate"]) == {"sft", "dpo", "orpo"} and not rows["base"].against
+    best, worst = rows["rlhf"].against["win_rate"]["sft"], rows["sft"].against["win_rate"]["rlhf"]
     assert best.p == pytest.approx(2 / 2**12) and best.adjusted == pytest.approx(6 * 2 / 2**12)
     assert (best.verdict, worst.verdict, worst.won) == ("better", "worse", 0)
-    same = rows["sft"].against["win rate"]["orpo"]
+    same = rows["sft"].against["win_rate"]["orpo"]
     assert (same.verdict, same.tied, same.rate.mean) == ("not distinguishable", 1, 0.5)
     write_table(session)
     text = (session / "table.md").read_text()
@@ -134,7 +135,7 @@ def test_the_readme_shows_five_columns_within_a_page(session: Path, tmp_path: Pa
     widest = max((part for cell in cells for part in cell.replace("not ", "<br>").split("<br>")), key=len)
     assert len(widest) <= len("[100.0%, 100.0%]") + 2, widest
     with pytest.raises(UserError, match="one setting"):
-        shown([*rows, rows[-1] | {"setting": "orpo.beta=2"}])
+        shown([*rows, rows[-1] | {"setting": {"orpo.beta": 2}}])
 
 
 def test_every_claim_of_the_paper_has_its_line(session: Path) -> None:
@@ -149,20 +150,24 @@ def edit(session: Path, job: int, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_every_base_model_of_a_sweep_has_its_row(session: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", [True, False])
+def test_every_base_model_of_a_sweep_has_its_row(session: Path, tmp_path: Path, written: bool) -> None:
+    """The setting is what the launcher wrote; of an older job, the words that not all jobs share."""
     other = stage(tmp_path / "other", "base", 0, 0, [5.0, 5.0], 1)
-    edit(session, 0, overrides=["model=m", "x=1"])
-    edit(session, 1, overrides=["model=n", "x=1"], model="n", base=other)
-    bases = {row.setting: row.values for row in build_rows(jobs_of(session)) if row.pipeline == "base"}
-    rewards = {setting: values["gold reward, temperature 1"].mean for setting, values in bases.items()}
+    for seed, name in enumerate("mn"):
+        edit(session, seed, overrides=[f"model={name}", "x=1"], **({"setting": {"model": name}} if written else {}))
+    edit(session, 1, model="n", base=other)
+    bases: Any = {str(row.setting): row.values for row in build_rows(jobs_of(session)) if row.pipeline == "base"}
+    rewards = {setting: values["gold_sampled"].mean for setting, values in bases.items()}
     assert rewards == {"model=m": -1, "model=n": 5}
 
 
 def test_settings_share_the_row_of_their_base_over_all_seeds(session: Path) -> None:
-    edit(session, 0, overrides=["orpo.beta=1"])
-    edit(session, 1, overrides=["orpo.beta=2"])
+    edit(session, 0, setting={"orpo.beta": 1, "sft.lora_target_modules": ["q", "v"]})
+    edit(session, 1, setting={"orpo.beta": 2, "sft.lora_target_modules": None})
     rows = build_rows(jobs_of(session))
-    assert [(row.setting, row.seeds) for row in rows if row.pipeline == "base"] == [("", [0, 1])]
+    assert [(row.setting, row.seeds) for row in rows if row.pipeline == "base"] == [({}, [0, 1])]
+    assert str(rows[1].setting) == "orpo.beta=1 sft.lora_target_modules=[q,v]"
     assert len(rows) == 1 + 2 * 3
 
 
@@ -172,8 +177,8 @@ def test_a_terminal_shows_what_it_has_room_for(
 ) -> None:
     """Seven rows: in 80 columns no word is broken, what decides is there, and where the rest is; in 400 all is."""
     monkeypatch.setattr(console, "_width", columns)
-    edit(session, 0, overrides=["orpo.learning_rate=1e-05"])
-    edit(session, 1, overrides=["orpo.learning_rate=2e-05"])
+    edit(session, 0, setting={"orpo.learning_rate": 1e-5})
+    edit(session, 1, setting={"orpo.learning_rate": 2e-5})
     main([str(session)], NoOptions())
     printed = capsys.readouterr().out
     drawing = [line for line in printed.splitlines() if line[:1] in "┏┃┡│└"]
@@ -190,9 +195,9 @@ def test_what_failed_is_named_and_compared_over_common_seeds(session: Path, caps
     write_table(session)
     table = json.loads((session / "table.json").read_text())
     rows = {row["pipeline"]: row for row in table["rows"]}
-    assert rows["ORPO"]["seeds"] == [0] and rows["SFT → DPO"]["seeds"] == [0, 1]
-    assert rows["ORPO"]["win rate against SFT"]["mean"] == 0.25
-    assert rows["SFT → DPO"]["win rate against the other pipeline"]["spread"] is None, "one seed is common"
+    assert rows["orpo"]["seeds"] == [0] and rows["dpo"]["seeds"] == [0, 1]
+    assert rows["orpo"]["values"]["win_rate_over_sft"]["mean"] == 0.25
+    assert rows["dpo"]["values"]["win_rate_over_rival"]["spread"] is None, "one seed is common"
     line = "Missing at seed=1: ORPO (orpo failed (reason); its log is [x]/log.txt)."
     assert table["missing"] == [line]
     for text in ((session / "table.md").read_text(), capsys.readouterr().out):

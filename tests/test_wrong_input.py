@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from eval import alpaca, diversity, judge, likelihood, mt_bench
+from eval import alpaca, diversity, judge, likelihood, mt_bench, table
 from eval.answers.endpoint import Endpoint, complete
 from eval.answers.judging import log
 from eval.answers.store import Kept
 from eval.cli import NoOptions, run
-from eval.results import table
+from eval.results.table import write_table
 from launch.config.trl_options import is_mirror
 from paper import claims
 from recipes.config import UserError
@@ -92,10 +92,10 @@ def test_a_session_with_foreign_files_is_said(say: Say, text: str, name: str, tm
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(value))
     session = tmp_path / "session"
-    table.write_table(session)
+    write_table(session)
     (measured(stage, settings) if name.endswith("result.json") else tmp_path / name).write_text(text)
     with pytest.raises(UserError) as found:
-        table.write_table(session)
+        write_table(session)
     assert "\n" not in str(found.value) and str(tmp_path) in str(found.value)
 
 

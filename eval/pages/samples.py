@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from eval.results.rows import Row
-from eval.results.session import measured, models_of
+from eval.results.row import Row
 from eval.results.table import title
-from recipes.config import read_json
 
 PROMPTS = 12
 
@@ -22,14 +20,14 @@ class Side:
     stopped: bool
 
 
-def side_by_side(rows: list[Row], jobs: list[dict[str, Any]]) -> list[tuple[str, str, list[Side]]]:
+def side_by_side(rows: list[Row]) -> list[tuple[str, str, list[Side]]]:
     """Return `PROMPTS` held-out prompts at equal distances, so that none is chosen: place, prompt, and every answer.
 
     The answers are those that win rates are decided by, at temperature 1, of each row's first seed.
     """
     groups: dict[tuple[str, ...], list[tuple[Row, list[dict[str, Any]]]]] = {}
     for row in rows:  # a sweep over data sets has several lists of prompts
-        answers = sampled(row, jobs)
+        answers = row.results[0]["sampled"]
         groups.setdefault(tuple(answer["prompt"] for answer in answers), []).append((row, answers))
     return [
         (
@@ -40,13 +38,6 @@ def side_by_side(rows: list[Row], jobs: list[dict[str, Any]]) -> list[tuple[str,
         for prompts, group in groups.items()
         for place in sorted({number * len(prompts) // PROMPTS for number in range(PROMPTS)})
     ]
-
-
-def sampled(row: Row, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the sampled answers of a row's first seed."""
-    directory = row.directories[0][-1]
-    (job, *_) = (job for job in jobs if job["seed"] == row.seeds[0] and directory in models_of(job))
-    return read_json(measured(directory, job["evaluation"]))["sampled"]
 
 
 def side(name: str, answer: dict[str, Any]) -> Side:

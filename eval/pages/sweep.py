@@ -7,10 +7,11 @@ from matplotlib.axes import Axes
 
 from eval.pages.figures import COLOURS, below
 from eval.pages.svg import FAINT, svg
-from eval.results.rows import NAMES, Row
-from eval.results.table import number
-
-OUTCOMES = ("gold reward, temperature 1", "pairs ranked right")  # the first that was measured
+from eval.results.metrics import Measured, deciding
+from eval.results.options import text
+from eval.results.row import Row
+from eval.results.rows import NAMES
+from recipes.methods import METHODS
 
 
 def tried(rows: list[Row]) -> dict[str, list[Row]]:
@@ -27,9 +28,9 @@ def is_sweep(rows: list[Row]) -> bool:
     return any(len(settings) > 1 for settings in tried(rows).values())
 
 
-def outcome(rows: list[Row]) -> str:
-    """Return the name of what settings are chosen by."""
-    return next(name for name in OUTCOMES if rows[0].values[name] is not None)
+def outcome(rows: list[Row]) -> Measured:
+    """Return what settings are chosen by; higher is better."""
+    return deciding(rows[0].results[0])
 
 
 def best_settings(rows: list[Row]) -> list[list[str]]:
@@ -38,15 +39,15 @@ def best_settings(rows: list[Row]) -> list[list[str]]:
     Whoever tries more settings finds a better best one. The last column is alike for all: the mean best of as many
     settings as the method with the fewest tried, over all subsets of that size.
     """
-    name, methods = outcome(rows), tried(rows)
+    metric, methods = outcome(rows), tried(rows)
     fewest = min(map(len, methods.values()))
-    lines = [["method", "settings tried", "best setting", name, f"expected best of {fewest}"]]
+    lines = [["method", "settings tried", "best setting", metric.label, f"expected best of {fewest}"]]
     for pipeline, settings in methods.items():
-        values = [row.values[name].mean for row in settings]
+        values = [row.estimate(metric.key).mean for row in settings]
         best = settings[values.index(max(values))]
-        alike = number(name, expected_best(values, fewest))
+        alike = metric.text(expected_best(values, fewest))
         own = " ".join(f"{option}={value}" for option, value in options(best).items())
-        words = [NAMES.get(pipeline, pipeline), str(len(settings)), own or "–", number(name, max(values)), alike]
+        words = [NAMES.get(pipeline, pipeline), str(len(settings)), own or "–", metric.text(max(values)), alike]
         lines.append(words)
     return lines
 
@@ -74,9 +75,8 @@ def expected_best(values: list[float], count: int) -> float:
 
 def options(row: Row) -> dict[str, str]:
     """Return the swept options that concern a row: those of stages that it does not train are left out."""
-    words = dict(word.lstrip("+").split("=", 1) for word in row.setting.split() if "=" in word)
-    stages = {"sft", "dpo", "orpo", "reward", "rloo"} - {*row.stages}
-    return {option: value for option, value in words.items() if option.split(".")[0] not in stages}
+    stages = {*METHODS} - {*row.stages}
+    return {name: text(value) for name, value in row.setting.items() if name.split(".")[0] not in stages}
 
 
 def parallel_coordinates(rows: list[Row]) -> str:
@@ -84,11 +84,11 @@ def parallel_coordinates(rows: list[Row]) -> str:
     methods, result = tried(rows), outcome(rows)
     names = list(dict.fromkeys(option for settings in methods.values() for row in settings for option in options(row)))
     levels = {option: ordered(option, methods) for option in names}
-    results = [row.values[result].mean for settings in methods.values() for row in settings]
+    results = [row.estimate(result.key).mean for settings in methods.values() for row in settings]
     low, high = min(results), max(results)
 
     def height(row: Row) -> float:
-        return (row.values[result].mean - low) / (high - low) if high > low else 0.5
+        return (row.estimate(result.key).mean - low) / (high - low) if high > low else 0.5
 
     def draw(panels: Sequence[Axes]) -> None:
         axes = panels[0]
@@ -105,19 +105,19 @@ def parallel_coordinates(rows: list[Row]) -> str:
             for level in levels[option]:
                 axes.text(place + 0.03, place_of(level, levels[option]), level, fontsize=9)
         for value, at in ((low, 0.0), (high, 1.0)) if high > low else ((low, 0.5),):
-            axes.text(len(names) + 0.03, at, number(result, value), fontsize=9)
+            axes.text(len(names) + 0.03, at, result.text(value), fontsize=9)
         for place in range(len(names) + 1):
             axes.axvline(place, color=FAINT, linewidth=0.8, zorder=0)
         axes.set_xticks(
             range(len(names) + 1),
-            [*(option.replace(".", ".\n", 1) for option in names), result.replace(", ", ",\n")],
+            [*(option.replace(".", ".\n", 1) for option in names), result.label.replace(", ", ",\n")],
             fontsize=9,
         )
         axes.set(yticks=[], xlim=(-0.1, len(names) + 0.35))
         axes.spines[["left", "bottom"]].set_visible(False)
         below(axes)
 
-    label = f"Parallel coordinates: {', '.join(names)} of every setting, and its {result}"
+    label = f"Parallel coordinates: {', '.join(names)} of every setting, and its {result.label}"
     return svg(draw, label, height=3.6)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.results.rows import Row
+from eval.results.row import Row
 from recipes.config import read_json
 
 

@@ -2,8 +2,9 @@
 
 from itertools import groupby
 
-from eval.results.metrics import WIN
-from eval.results.rows import NAMES, Row
+from eval.results.metrics import WIN, outcomes, percent
+from eval.results.row import Row
+from eval.results.rows import NAMES
 from eval.results.statistics import SIGN_TEST, T_TEST, Comparison
 
 ABSENT = "–"
@@ -29,7 +30,7 @@ def matrices(rows: list[Row]) -> list[tuple[str, list[list[str]]]]:
 
 def cell(found: Comparison | None) -> str:
     """Return a win rate with its verdict and the p that it rests on."""
-    return ABSENT if found is None else f"{share(found.rate.mean)} {found.verdict}, {probability(found.adjusted)}"
+    return ABSENT if found is None else f"{percent(found.rate.mean)} {found.verdict}, {probability(found.adjusted)}"
 
 
 def tests(rows: list[Row]) -> list[list[str]]:
@@ -48,14 +49,15 @@ def line(row: Row, other: Row, outcome: str, found: Comparison) -> list[str]:
     pair = (
         f"{NAMES.get(row.pipeline, row.pipeline)} : {NAMES.get(other.pipeline, other.pipeline)} {row.setting}".strip()
     )
-    shares = [share(value) for value in (found.won, found.tied, found.lost)]
-    by = row.scored_by.split(" of ")[0] if outcome == WIN else outcome
-    return [pair, by, *shares, probability(found.p), probability(found.adjusted), found.verdict]
-
-
-def share(value: float) -> str:
-    """Return a share in percent."""
-    return f"{100 * value:.1f}%"
+    shares = [percent(value) for value in (found.won, found.tied, found.lost)]
+    return [
+        pair,
+        outcomes(row)[outcome].label,
+        *shares,
+        probability(found.p),
+        probability(found.adjusted),
+        found.verdict,
+    ]
 
 
 def probability(value: float) -> str:

@@ -1,6 +1,5 @@
 """Evaluate one stage directory: held-out likelihoods and sampled answers, kept beside the model."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,20 @@ from eval.answers.generate import answer_prompts
 from eval.answers.load import load
 from eval.answers.log_probs import mean_log_probs
 from eval.answers.store import Answer, Sampling
+from eval.console import progress
+from eval.results.row import Result
+from eval.results.session import measured
+from eval.results.stale import MEASURE
 from pocket.world import gold_reward, states_right_fact
 from recipes.config import UserError, write_json
 from recipes.data.prepare import open_pairs
+from recipes.system.fingerprint import fingerprint
 
 TEMPERATURES = {"sampled": 1.0, "greedy": 0.0}
 
 
-def evaluate(
-    directory: Path,
-    settings: dict[str, Any],
-    result: Path,
-    advance: Callable[[int], None],
-    endpoint: Endpoint | None = None,
-) -> None:
-    """Write everything measured of a stage's model to `result`; `advance` is told how many prompts were answered.
+def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | None = None) -> None:
+    """Measure a stage's model, under a bar of the prompts that it answers, and write what the table needs beside it.
 
     Raises:
         UserError: the pairs or the model were removed, or the endpoint fails.
@@ -34,20 +32,23 @@ def evaluate(
     model, _, stops = load(directory)
     pairs: Any = open_pairs(Path(settings["pairs"]))["test"]
     asked = pairs.select(range(min(len(pairs), settings["prompts"])))
-    measured: dict[str, Any] = {
+    result: Result = {
         "settings": settings,
+        "code": fingerprint(MEASURE),
         "endpoint": endpoint and {"host": host_class(endpoint.url), "model": endpoint.model},
     }
-    for answer in ("chosen", "rejected"):
-        measured[answer] = mean_log_probs(model, pairs, f"{answer}_ids", stops[0])
-    for name, temperature in TEMPERATURES.items():
-        sampling = Sampling(settings["max_new_tokens"], temperature, seed=settings["seed"])
-        found = answer_prompts(directory, list(asked["prompt_ids"]), sampling, advance, endpoint)
-        measured[name] = [
-            describe(row, answers[0], settings["gold"]) for row, answers in zip(asked, found, strict=True)
-        ]
-    result.parent.mkdir(exist_ok=True)
-    write_json(result, measured)
+    with progress(len(TEMPERATURES) * len(asked), f"eval  {directory}") as advance:
+        for answer in ("chosen", "rejected"):
+            result[answer] = mean_log_probs(model, pairs, f"{answer}_ids", stops[0])
+        for name, temperature in TEMPERATURES.items():
+            sampling = Sampling(settings["max_new_tokens"], temperature, seed=settings["seed"])
+            found = answer_prompts(directory, list(asked["prompt_ids"]), sampling, advance, endpoint)
+            result[name] = [
+                describe(row, answers[0], settings["gold"]) for row, answers in zip(asked, found, strict=True)
+            ]
+    path = measured(directory, settings)
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, result)
 
 
 def describe(row: Any, answer: Answer, gold: bool) -> dict[str, Any]:

@@ -1,81 +1,237 @@
-"""What a row's numbers are made of: arrays and sums of evaluations and records, a list of one a seed."""
+"""The rows of the table, in order: what each is called, how its number is printed, and what it is computed from.
 
-from typing import Any
+A new row is one more metric in `METRICS` and a line in docs/reading.md. Where it needs what is not measured yet,
+`eval.results.measure` measures that too, and models whose measurement lacks it are measured again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from eval.results.row import Record, Result, Row, Value
 from eval.results.statistics import estimate
 
-WIN = "win rate"
-PASSES = "forward passes per pair and epoch of the last stage"
+WIN = "win_rate"  # the outcome by which pipelines are compared first
+ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
-def compared_by(results: list[dict[str, Any]]) -> tuple[dict[str, np.ndarray], str]:
-    """Return what pipelines are compared by, and what decides a win: gold rewards where there are any, else ranks."""
-    ranked = ranked_right(results)
-    if "gold" not in results[0]["sampled"][0]:
-        return {WIN: ranked}, "held-out pairs ranked right by mean log-prob"
-    right = answers(results, "greedy", "right")
-    outcomes = {WIN: answers(results, "sampled", "gold"), "right fact, greedy": right, "pairs ranked right": ranked}
-    return outcomes, "gold reward of the answers at temperature 1"
+@dataclass(frozen=True)
+class Metric:
+    """A row of the table."""
+
+    key: str  # in table.json and results.json; it never changes
+    label: str  # in tables and figures; it may change
+    text: Callable[[float], str]  # a number with its digits and unit
+    better: Literal["higher", "lower"] | None  # None: neither is
+
+    @property
+    def title(self) -> str:
+        """The head of the row, with an arrow to what is better."""
+        return self.label + ARROWS[self.better]
+
+    def value(self, row: Row) -> Value:
+        """Return what the table shows of a pipeline."""
+        raise NotImplementedError
 
 
-def answers(results: list[dict[str, Any]], kind: str, key: str) -> np.ndarray:
-    """Return one number of every answer, shape (seeds, prompts)."""
-    return np.array([[answer[key] for answer in result[kind]] for result in results], dtype=float)
+@dataclass(frozen=True)
+class Measured(Metric):
+    """A mean over held-out prompts or pairs, and over seeds."""
+
+    numbers: Callable[[Result], list[float]]  # of one model: one a prompt or pair; KeyError: not measured
+    embedded: bool = False  # whether only the embedded world has it
+    interval: bool = True
+
+    def scores(self, row: Row) -> np.ndarray:
+        """Return the numbers of every seed, shape (seeds, prompts or pairs)."""
+        return np.array([self.numbers(result) for result in row.results], dtype=float)
+
+    def of_seeds(self, row: Row, seeds: list[int]) -> np.ndarray:
+        """Return the numbers of some of a row's seeds, in their order."""
+        return self.scores(row)[[row.seeds.index(seed) for seed in seeds]]
+
+    def value(self, row: Row) -> Value:
+        """Return the mean, with its interval where it has one."""
+        if self.embedded and not row.embedded:
+            return None
+        scores = self.scores(row)
+        return estimate(scores) if self.interval else float(scores.mean())
 
 
-def log_probs(results: list[dict[str, Any]], key: str) -> np.ndarray:
-    """Return the mean log-probs of the held-out answers, shape (seeds, pairs)."""
-    return np.array([result[key] for result in results])
+@dataclass(frozen=True)
+class Cost(Metric):
+    """What training cost: of the stages of one seed, then over the seeds."""
+
+    of_stages: Callable[[list[Record]], float]
+    over_seeds: Callable[[np.ndarray], float] = np.mean
+
+    def spent(self, row: Row) -> np.ndarray:
+        """Return the cost with each seed, shape (seeds,); nothing for a base model."""
+        return np.array([self.of_stages(stages) for stages in row.records], dtype=float)
+
+    def value(self, row: Row) -> Value:
+        """Return the mean over seeds, or the largest; None for a base model."""
+        return float(self.over_seeds(self.spent(row))) if row.records else None
 
 
-def ranked_right(results: list[dict[str, Any]]) -> np.ndarray:
+@dataclass(frozen=True)
+class Computed(Metric):
+    """What is neither a mean of measurements nor a cost."""
+
+    compute: Callable[[Row], Value]
+
+    def value(self, row: Row) -> Value:
+        """Return it."""
+        return self.compute(row)
+
+
+def percent(value: float) -> str:
+    """Return a share in percent."""
+    return f"{100 * value:.1f}%"
+
+
+def decimals(count: int) -> Callable[[float], str]:
+    """Return what prints a number with so many decimals, and its thousands apart."""
+    return lambda value: f"{value:,.{count}f}"
+
+
+def answers(kind: str, key: str) -> Callable[[Result], list[float]]:
+    """Return what reads one number of every `sampled` or `greedy` answer."""
+    return lambda result: [answer[key] for answer in result[kind]]
+
+
+def log_probs(side: str) -> Callable[[Result], list[float]]:
+    """Return what reads the mean log-prob of every `chosen` or `rejected` held-out answer."""
+    return lambda result: result[side]
+
+
+def margins(result: Result) -> list[float]:
+    """Return how much likelier each chosen answer is than the rejected one, in nats per token."""
+    return [chosen - rejected for chosen, rejected in zip(result["chosen"], result["rejected"], strict=True)]
+
+
+def preferred(result: Result) -> list[float]:
     """Return 1 where the chosen answer is the likelier one per token."""
-    return (log_probs(results, "chosen") > log_probs(results, "rejected")).astype(float)
+    return [float(chosen > rejected) for chosen, rejected in zip(result["chosen"], result["rejected"], strict=True)]
 
 
-def quality(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what is measured of a model."""
-    gold = "gold" in results[0]["sampled"][0]
-    chosen, rejected = log_probs(results, "chosen"), log_probs(results, "rejected")
-    stopped = float(answers(results, "sampled", "stopped").mean())
-    return {
-        "gold reward, temperature 1": estimate(answers(results, "sampled", "gold")) if gold else None,
-        "gold reward, greedy": estimate(answers(results, "greedy", "gold")) if gold else None,
-        "right fact, greedy": estimate(answers(results, "greedy", "right")) if gold else None,
-        "log-prob of chosen": estimate(chosen),
-        "log-prob of rejected": estimate(rejected),
-        "gap, chosen - rejected": estimate(chosen - rejected),
-        "pairs ranked right": estimate(ranked_right(results)),
-        "stopped by itself": stopped,
-        "cut off at max_new_tokens": 1 - stopped,
-        "mean length, tokens": float(answers(results, "sampled", "tokens").mean()),
-    }
+def win_rate_over(rival: Callable[[Row], str | None]) -> Callable[[Row], Value]:
+    """Return what looks up how often a row's answers win over another pipeline's, where they were compared."""
+    return lambda row: row.against.get(WIN, {}).get(rival(row) or "")
 
 
-def spent(records: list[list[dict[str, Any]]]) -> dict[str, np.ndarray]:
-    """Return what a pipeline cost with each seed: sums over its stages; memory is the largest of its stages."""
-
-    def total(key: str) -> np.ndarray:
-        return np.array([sum(record[key] for record in stages) for stages in records], dtype=float)
-
-    peaks = [max(record["peak_memory_bytes"] for record in stages) / 1e9 for stages in records]
-    return {
-        "device-seconds": total("device_seconds"),
-        "peak memory, GB": np.array(peaks),
-        "pairs read": total("pairs"),
-        "tokens": total("tokens"),
-        "tokens computed": total("computed_tokens"),
-        "forward passes per pair": total("forward_passes_per_pair"),
-        "FLOPs": total("flops"),
-        PASSES: np.array([stages[-1]["forward_passes_per_pair"] / stages[-1]["epochs"] for stages in records]),
-    }
+def total(key: str) -> Callable[[list[Record]], float]:
+    """Return what sums a number of the records over stages."""
+    return lambda stages: sum(record[key] for record in stages)
 
 
-def cost(records: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return what a pipeline cost: the mean over its seeds, the largest of memory, and what engines it ran on."""
-    engines = dict.fromkeys(record.get("engine", "TRL") for stages in records for record in stages)
-    found = spent(records)
-    means = {key: float(values.mean()) for key, values in found.items()}
-    return {"engine": ", ".join(engines)} | means | {"peak memory, GB": float(found["peak memory, GB"].max())}
+def peak_memory(stages: list[Record]) -> float:
+    """Return the most memory that any stage held, in GB."""
+    return max(record["peak_memory_bytes"] for record in stages) / 1e9
+
+
+def engines(row: Row) -> Value:
+    """Return the engines that the stages ran on; None for a base model."""
+    names = dict.fromkeys(record.get("engine", "TRL") for stages in row.records for record in stages)
+    return ", ".join(names) or None
+
+
+def truncated(row: Row) -> float:
+    """Return the share of sampled answers that reached max_new_tokens."""
+    return 1 - float(STOPPED.scores(row).mean())
+
+
+GOLD = Measured(
+    "gold_sampled", "gold reward, temperature 1", decimals(2), "higher", answers("sampled", "gold"), embedded=True
+)
+RIGHT = Measured("right_greedy", "right fact, greedy", percent, "higher", answers("greedy", "right"), embedded=True)
+ACCURACY = Measured("preference_accuracy", "preference accuracy", percent, "higher", preferred)
+CHOSEN = Measured("logp_chosen", "log-prob of chosen", decimals(2), None, log_probs("chosen"))
+REJECTED = Measured("logp_rejected", "log-prob of rejected", decimals(2), None, log_probs("rejected"))
+MARGIN = Measured("margin", "margin, chosen - rejected", decimals(2), "higher", margins)
+STOPPED = Measured("stopped", "ended with a stop token", percent, None, answers("sampled", "stopped"), interval=False)
+SECONDS = Cost("device_seconds", "device-seconds", decimals(0), "lower", total("device_seconds"))
+MEMORY = Cost("peak_memory_gb", "peak memory, GB", decimals(2), "lower", peak_memory, np.max)
+PAIRS = Cost("pairs", "pairs read", decimals(0), None, total("pairs"))
+TOKENS = Cost("tokens", "tokens", decimals(0), None, total("tokens"))
+COMPUTED = Cost("computed_tokens", "tokens computed", decimals(0), "lower", total("computed_tokens"))
+PASSES = Cost(
+    "forward_passes_per_pair", "forward passes per pair", decimals(1), "lower", total("forward_passes_per_pair")
+)
+FLOPS = Cost("flops", "FLOPs", "{:.2e}".format, "lower", total("flops"))
+
+METRICS: tuple[Metric, ...] = (
+    GOLD,
+    Computed("win_rate_over_sft", "win rate against SFT", percent, "higher", win_rate_over(lambda row: "sft")),
+    Computed(
+        "win_rate_over_rival", "win rate against its rival", percent, "higher", win_rate_over(lambda row: row.rival)
+    ),
+    Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", answers("greedy", "gold"), embedded=True),
+    RIGHT,
+    ACCURACY,
+    CHOSEN,
+    REJECTED,
+    MARGIN,
+    STOPPED,
+    Computed("truncated", "truncated at max_new_tokens", percent, None, truncated),
+    Measured("length", "mean length, tokens", decimals(1), None, answers("sampled", "tokens"), interval=False),
+    Computed("engine", "engine", str, None, engines),
+    SECONDS,
+    MEMORY,
+    PAIRS,
+    TOKENS,
+    COMPUTED,
+    PASSES,
+    FLOPS,
+)
+METRIC = {metric.key: metric for metric in METRICS}
+# What a terminal shows that has no room for all, and what the README shows of docs/comparison.md.
+SHORT = ("gold_sampled", "win_rate_over_sft", "preference_accuracy", "flops")
+README = (
+    *(
+        "win_rate_over_sft",
+        "win_rate_over_rival",
+        "right_greedy",
+        "preference_accuracy",
+        "logp_chosen",
+        "logp_rejected",
+    ),
+    *("margin", "device_seconds", "peak_memory_gb", "tokens", "forward_passes_per_pair", "flops"),
+)
+
+
+def lacking(result: Result, embedded: bool) -> str | None:
+    """Return the name of what a metric needs and a measurement lacks, as one by older code may; None: it has all."""
+    for metric in METRICS:
+        if isinstance(metric, Measured) and (embedded or not metric.embedded):
+            try:
+                metric.numbers(result)
+            except KeyError as error:
+                return str(error.args[0])
+    return None
+
+
+def deciding(result: Result) -> Measured:
+    """Return what decides a win: gold rewards where there are any, else which answer is likelier."""
+    return GOLD if "gold" in result["sampled"][0] else ACCURACY
+
+
+def outcomes(row: Row) -> dict[str, Measured]:
+    """Return what pipelines are compared by: `WIN`, and in the embedded world right and wrong beside it."""
+    return {WIN: GOLD, RIGHT.key: RIGHT, ACCURACY.key: ACCURACY} if row.embedded else {WIN: ACCURACY}
+
+
+def scores(row: Row) -> np.ndarray:
+    """Return what decides a win, shape (seeds, prompts or pairs)."""
+    return outcomes(row)[WIN].scores(row)
+
+
+def scored_by(row: Row) -> str:
+    """Say what decides a win."""
+    return (
+        "gold reward of the answers at temperature 1"
+        if row.embedded
+        else "held-out preference accuracy by mean log-prob"
+    )

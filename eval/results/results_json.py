@@ -5,11 +5,10 @@ from typing import Any
 
 from eval.results.history import Training
 from eval.results.matrix import explain
-from eval.results.rows import Row, as_json, missing
+from eval.results.row import Row
+from eval.results.rows import FORMAT, as_json, missing
 from eval.results.table import notes
 from recipes.system.versions import provenance
-
-FORMAT = 1  # raised by one whenever a program that reads an older file would misread this one
 
 
 def results(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list[Training]) -> dict[str, Any]:
@@ -18,15 +17,8 @@ def results(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: l
         "format": FORMAT,
         "session": session.name,
         "written": provenance(),
-        "rows": [nested(row) for row in rows],
+        "rows": [as_json(row) for row in rows],
         "stages": [{"directory": str(training.directory), "record": training.record} for training in found],
         "notes": [*notes(rows), *explain(rows)],
         "missing": missing(jobs),
     }
-
-
-def nested(row: Row) -> dict[str, Any]:
-    """Return a row as table.json has it, its measurements and costs under `values`."""
-    plain = as_json(row)
-    values = {key: plain.pop(key) for key in row.values}
-    return {**plain, "values": values}

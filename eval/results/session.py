@@ -7,6 +7,9 @@ from typing import Any
 
 from eval.answers.store import is_answer
 from eval.console import console
+from eval.results.metrics import lacking
+from eval.results.row import Result
+from eval.results.setting import settings_of
 from recipes.config import UserError, read_json
 
 RUNS = Path("runs")
@@ -50,20 +53,17 @@ def newest() -> list[Path]:
     return useful
 
 
-def answers_asked(settings: dict[str, Any]) -> int:
-    """Return how many answers an evaluation asks for: to every prompt a greedy and a sampled one."""
-    manifest = Path(settings["pairs"], "manifest.json")  # the evaluation says so where it is gone
-    there = read_json(manifest)["pairs"].get("test", 0) if manifest.exists() else settings["prompts"]
-    return 2 * min(settings["prompts"], there)
-
-
 def jobs_of(session: Path) -> list[dict[str, Any]]:
-    """Return a session's jobs in order, those that failed too; without pipelines that end in a reward model."""
+    """Return a session's jobs in order, with their settings, those that failed too.
+
+    Pipelines that end in a reward model are left out: it answers nothing.
+    """
     paths = [path for path in session.glob("*/job.json") if path.parent.name.isdecimal()]
     jobs = [read_job(path) for path in sorted(paths, key=lambda path: int(path.parent.name))]
-    for job in jobs:  # a reward model answers nothing
+    for job, setting in zip(jobs, settings_of(jobs), strict=True):
         stages = job["pipelines"].items()
         job["pipelines"] = {name: part for name, part in stages if not Path(part[-1]).name.startswith("reward-")}
+        job["setting"] = setting
     return jobs
 
 
@@ -114,7 +114,29 @@ def models_of(job: dict[str, Any]) -> list[Path]:
 
 def evaluated(job: dict[str, Any]) -> bool:
     """Whether everything that a job trained was measured; on a cluster other jobs may still train."""
-    return all(measured(directory, job["evaluation"]).exists() for directory in models_of(job))
+    return not any(unmeasured(directory, job["evaluation"]) for directory in models_of(job))
+
+
+def unmeasured(directory: Path, settings: dict[str, Any]) -> str | None:
+    """Return why a model is to be measured under these settings; None where all that the table needs was."""
+    try:
+        read_result(directory, settings)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def read_result(directory: Path, settings: dict[str, Any]) -> Result:
+    """Return what was measured of a model under these settings.
+
+    Raises:
+        UserError: nothing was, or the file is damaged, or lacks what the table needs.
+    """
+    path = measured(directory, settings)
+    result = read_measured(path, ("chosen", "rejected"), ("sampled", "greedy"))
+    if lack := lacking(result, settings.get("gold", False)):
+        raise UserError(f"{path} lacks {lack}, which the table needs: evaluate its session by `make eval`")
+    return result
 
 
 def measured(directory: Path, settings: dict[str, Any], suite: str = "") -> Path:

@@ -9,24 +9,16 @@ from rich.table import Table
 
 from eval.console import console
 from eval.results.matrix import explain, matrices, tests
-from eval.results.rows import NAMES, Row, as_json, build_rows, missing
+from eval.results.metrics import FLOPS, METRICS, PAIRS, SECONDS, SHORT, TOKENS, Metric, scored_by, scores
+from eval.results.row import Row
+from eval.results.rows import FORMAT, NAMES, as_json, build_rows, missing
 from eval.results.session import evaluated, jobs_of
-from eval.results.statistics import Estimate
+from eval.results.statistics import Comparison, Estimate
 from recipes.config import UserError, write_json, write_text
 
 ABSENT = "–"
-SHARES = ("win rate", "right fact", "pairs ranked", "stopped", "cut off")
-ORDER = (
-    *("gold reward, temperature 1", "win rate against SFT", "win rate against the other pipeline"),
-    *("gold reward, greedy", "right fact, greedy", "pairs ranked right"),
-    *("log-prob of chosen", "log-prob of rejected", "gap, chosen - rejected"),
-    *("stopped by itself", "cut off at max_new_tokens", "mean length, tokens"),
-    *("engine", "device-seconds", "peak memory, GB", "pairs read", "tokens", "tokens computed"),
-    *("forward passes per pair", "FLOPs"),
-)
-DECISIVE = ("gold reward, temperature 1", "win rate against SFT", "pairs ranked right", "FLOPs")
 UNBOUNDED = 10_000  # columns of a terminal that has room for everything
-BUDGETS = {"pairs": "pairs read", "tokens": "tokens", "flops": "FLOPs", "seconds": "device-seconds"}
+BUDGETS = {"pairs": PAIRS, "tokens": TOKENS, "flops": FLOPS, "seconds": SECONDS}
 
 
 def write_table(session: Path) -> None:
@@ -38,7 +30,8 @@ def write_table(session: Path) -> None:
     rows, jobs = rows_of(session), jobs_of(session)
     models = ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
     parts = [(models, cells(rows)), *matrices(rows)]
-    said = [*notes(rows), *explain(rows), *missing(jobs)]
+    gaps = missing(jobs)
+    said = [*notes(rows), *explain(rows), *gaps]
     fits = [show(name, lines) for name, lines in parts]
     if not all(fits):
         console.print(f"In short: * is better or worse by its verdict; all figures: {session}/table.md", soft_wrap=True)
@@ -47,7 +40,7 @@ def write_table(session: Path) -> None:
     text = [line for _, lines in parts for line in [*markdown(lines), ""]]
     pairs = ["", *markdown(tests(rows))] if len(parts) > 1 else []
     write_text(session / "table.md", "\n".join([*text, *said, *pairs, ""]))
-    write_json(session / "table.json", {"rows": [as_json(row) for row in rows], "missing": missing(jobs)})
+    write_json(session / "table.json", {"format": FORMAT, "rows": [as_json(row) for row in rows], "missing": gaps})
     console.print(f"table: {session}/table.md and table.json; answers: eval/ in each stage directory", soft_wrap=True)
 
 
@@ -87,7 +80,8 @@ def drawn(title: str, lines: list[list[str]]) -> Table:
 
 def shortened(lines: list[list[str]]) -> list[list[str]]:
     """Return a table without spreads, intervals and p, verdicts as stars; of a line a setting, only what decides."""
-    kept = [place for place, name in enumerate(lines[0]) if name in DECISIVE or name not in ("stages", *ORDER)]
+    left_out = {"stages", *(metric.title for metric in METRICS if metric.key not in SHORT)}
+    kept = [place for place, name in enumerate(lines[0]) if name not in left_out]
     head, *rest = [[line[place] for place in kept] for line in lines]
     return [head, *([line[0], *map(starred, line[1:])] for line in rest)]
 
@@ -100,11 +94,10 @@ def starred(cell: str) -> str:
 
 def cells(rows: list[Row]) -> list[list[str]]:
     """Return the table as text, head first: a column a pipeline where they are few, else a line a setting."""
-    names = [title(row) for row in rows]
-    wanted = [key for key in ORDER if any(row.values.get(key) is not None for row in rows)]
+    wanted = [metric for metric in METRICS if any(row.values[metric.key] is not None for row in rows)]
     lines = [["stages", *(" → ".join(row.stages) or ABSENT for row in rows)]]
-    lines += [[key, *(text(key, row) for row in rows)] for key in wanted]
-    table = [["", *names], *lines]
+    lines += [[metric.title, *(text(metric, row) for row in rows)] for metric in wanted]
+    table = [["", *map(title, rows)], *lines]
     return table if len(rows) <= 6 else [list(line) for line in zip(*table, strict=True)]
 
 
@@ -113,29 +106,22 @@ def title(row: Row) -> str:
     return f"{NAMES.get(row.pipeline, row.pipeline)} {row.setting}".strip()
 
 
-def text(key: str, row: Row) -> str:
+def text(metric: Metric, row: Row) -> str:
     """Return one cell: a number, or an estimate with its interval and, of a win rate, the verdict."""
-    value = row.values.get(key)
+    value = row.values[metric.key]
     if value is None:
         return ABSENT
     if isinstance(value, str):
         return value
-    if not isinstance(value, Estimate):
-        return number(key, value)
-    spread = f" ± {number(key, value.spread)}" if value.spread is not None else ""
-    interval = f"{number(key, value.mean)}{spread} [{number(key, value.low)}, {number(key, value.high)}]"
-    return f"{interval} {row.values.get(f'{key}: verdict', '')}".rstrip()
+    if isinstance(value, Comparison):
+        return f"{interval(metric, value.rate)} {value.verdict}"
+    return interval(metric, value) if isinstance(value, Estimate) else metric.text(value)
 
 
-def number(key: str, value: float) -> str:
-    """Return a number with the unit and digits that its row deserves."""
-    if key.startswith(SHARES):
-        return f"{100 * value:.1f}%"
-    if key == "FLOPs":
-        return f"{value:.2e}"
-    if key.startswith(("tokens", "device-seconds", "pairs read")):
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if key.startswith(("mean length", "forward")) else f"{value:.2f}"
+def interval(metric: Metric, found: Estimate) -> str:
+    """Return an estimate: the mean, the spread over seeds where there are several, and the interval."""
+    spread = f" ± {metric.text(found.spread)}" if found.spread is not None else ""
+    return f"{metric.text(found.mean)}{spread} [{metric.text(found.low)}, {metric.text(found.high)}]"
 
 
 def markdown(lines: list[list[str]]) -> list[str]:
@@ -147,7 +133,7 @@ def markdown(lines: list[list[str]]) -> list[str]:
 def notes(rows: list[Row]) -> Iterable[str]:
     """Say how to read the table."""
     seeds = sorted({seed for row in rows for seed in row.seeds})
-    over = f"{rows[0].scores.shape[1]} held-out prompts"
+    over = f"{scores(rows[0]).shape[1]} held-out prompts"
     interval = f"bootstrap over {over}"
     if len(seeds) > 1:
         listed = ", ".join(map(str, seeds))
@@ -155,7 +141,7 @@ def notes(rows: list[Row]) -> Iterable[str]:
     few = [f"{title(row)} (seed {', '.join(map(str, row.seeds))})" for row in rows if sorted(row.seeds) != seeds]
     partial = [f"Over fewer seeds, win rates over those of both rows: {'; '.join(few)}."] if few else []
     return [
-        f"Brackets: 95% interval, {interval}. Win rates: {rows[0].scored_by}; a tie counts half.",
+        f"Brackets: 95% interval, {interval}. Win rates: {scored_by(rows[0])}; a tie counts half.",
         "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages; of tokens "
         "computed, padding counts, and a prompt that two answers share counts once.",
         "Stops, cut-offs and lengths: of the answers at temperature 1; max_new_tokens is the data set's.",
@@ -170,7 +156,7 @@ def held_equal(rows: list[Row]) -> Iterable[str]:
     trained = [row for row in rows if row.stages]
     free = [row for row in trained if not row.budgets]
     if free and len(trained) > 1:
-        settings = ", ".join(dict.fromkeys(row.setting for row in free))
+        settings = ", ".join(dict.fromkeys(str(row.setting) for row in free))
         yield (
             f"Nothing was held equal{f' at {settings}' if len(free) < len(trained) else ''}: pipelines trained as "
             "configured; pairs read, tokens, FLOPs and device-seconds are rows of the table."
@@ -185,14 +171,16 @@ def budget(rows: list[Row]) -> str:
     """Say what the pipelines of a setting were trained to, and what they spent of the others."""
     first = rows[0].budgets[0]
     held, of = BUDGETS[first["held"]], NAMES.get(first["of"], first["of"])
-    amount = number(held, sum(found["amount"] for found in rows[0].budgets) / len(rows[0].budgets))
-    rest = [key for key in BUDGETS.values() if key != held]
-    spent = {row.pipeline: ", ".join(f"{number(key, row.values[key])} {key}" for key in rest) for row in rows}
+    amount = held.text(sum(found["amount"] for found in rows[0].budgets) / len(rows[0].budgets))
+    rest = [cost for cost in BUDGETS.values() if cost != held]
+    spent = {row.pipeline: ", ".join(f"{text(cost, row)} {cost.label}" for cost in rest) for row in rows}
     said = "; ".join(f"{NAMES.get(name, name)} {figures}" for name, figures in spent.items())
-    return f"{held}, at the {amount} of {of} (all within {max(map(deviation, rows)):.1%}). Not held equal: {said}."
+    return (
+        f"{held.label}, at the {amount} of {of} (all within {max(map(deviation, rows)):.1%}). Not held equal: {said}."
+    )
 
 
 def deviation(row: Row) -> float:
     """Return the largest relative distance of a row's seeds from their budget."""
-    spent = row.spent[BUDGETS[row.budgets[0]["held"]]]
+    spent = BUDGETS[row.budgets[0]["held"]].spent(row)
     return max(abs(found / budget["amount"] - 1) for found, budget in zip(spent, row.budgets, strict=True))
