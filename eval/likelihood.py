@@ -31,7 +31,7 @@ from recipes.data.chat import Renderer
 from recipes.data.prepare import open_pairs
 from recipes.data.sources import load_file
 from recipes.data.tokenize import Tokenise, as_pairs
-from recipes.odds import log_odds_ratio
+from recipes.engine.loss import log_odds
 from recipes.profiles import Dataset
 
 SIDES = ("chosen", "rejected")
@@ -137,7 +137,7 @@ def tokenised(rows: Rows, render: Renderer) -> Rows:
 def figures(values: dict[str, Any]) -> dict[str, Estimate | float | str | None]:
     """Return the rows of a model's column."""
     chosen, rejected = (np.array(values[side]) for side in SIDES)
-    ratio, _ = log_odds_ratio(torch.from_numpy(chosen), torch.from_numpy(rejected))
+    ratio = log_odds(torch.from_numpy(chosen)) - log_odds(torch.from_numpy(rejected))
     ranked = (chosen > rejected).astype(float)
     found: dict[str, Any] = {
         "log-prob of chosen": mean(chosen),

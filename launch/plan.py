@@ -7,7 +7,6 @@ import sys
 from dataclasses import asdict
 
 from hydra import compose, initialize_config_dir
-from rich.console import Console
 from rich.table import Table
 
 from launch.config.checks import refuse_unused, refuse_useless
@@ -19,9 +18,7 @@ from launch.forecast.budget import Configs, describe, match, refuse_budget
 from launch.forecast.cost import LIBRARIES, Forecast, Tokens, forecast, tokens_of
 from launch.forecast.fit import fits, nearest, worst
 from recipes.profiles import Shape
-from recipes.system.commands import run_command
-
-console = Console(highlight=False, markup=False)
+from recipes.system.commands import output, run_command
 
 
 def composed(words: list[str]) -> Config:
@@ -80,7 +77,7 @@ def figures(config: Config, stage: Forecast) -> dict[str, str]:
 def say(config: Config) -> None:
     """Print the forecast."""
     hardware, shape, tokens = config.hardware, shape_of(config.model), tokens_of(config)
-    console.print(
+    output.print(
         f"{config.model.name} ({parameters(shape) / 1e9:.3g}B), tuning={config.tuning}; "
         f"{tokens.pairs:,} pairs of {config.dataset.name} ({tokens.source}; means: {tokens.prompt:.0f} tokens of "
         f"prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of answers); hardware={hardware.name}: "
@@ -88,27 +85,27 @@ def say(config: Config) -> None:
         soft_wrap=True,
     )
     configs, budget = match(config, tokens)
-    console.print(table(config, columns_of(config, shape, tokens, configs)))
+    output.print(table(config, columns_of(config, shape, tokens, configs)))
     if budget:
-        console.print(f"{describe(config, configs, budget)}.", soft_wrap=True)
+        output.print(f"{describe(config, configs, budget)}.", soft_wrap=True)
     for line in unpinned(config):
-        console.print(line, soft_wrap=True)
-    console.print(
+        output.print(line, soft_wrap=True)
+    output.print(
         "An estimate. Memory in GB of one device with its largest micro-batch; tokens without padding; hours at "
         f"{hardware.utilisation:.0%} of {hardware.tflops or '?'} TFLOPS a device.",
         soft_wrap=True,
     )
     if hardware.memory_gb is None:
-        console.print("Whether it fits: hardware.memory_gb=<GB of a device> tells.")
+        output.print("Whether it fits: hardware.memory_gb=<GB of a device> tells.")
     unmeasured = {"reward", "rloo"} & {*config.stages}
     if unmeasured:
-        console.print(
+        output.print(
             f"{' and '.join(sorted(unmeasured))}: never measured; rloo samples token by token, far below "
             "this rate: its hours are a lower bound.",
             soft_wrap=True,
         )
     if not fits(config, worst(config, shape, tokens).peak):
-        console.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
+        output.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
 
 
 def plan(words: list[str]) -> None:
@@ -123,7 +120,7 @@ def plan(words: list[str]) -> None:
 
 def main(words: list[str]) -> int:
     """Run the command; return the exit status: 0, 2 wrong input."""
-    return run_command(plan, words, out=console)
+    return run_command(plan, words, out=output)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ CARD = ("model=phi-3-mini", "hardware=1x24gb", "tuning=lora", "pipeline=compare"
 
 
 @pytest.fixture(scope="module")
-def config(compose: Compose) -> dict[str, Any]:
+def config(compose: Compose) -> Config:
     """Three pipelines of a 3.8B model with adapters."""
     return compose(*CARD, "orpo.num_train_epochs=3", "budget=flops")
 
@@ -105,6 +105,7 @@ def test_what_was_trained_spent_alike(matched: tuple[str, Path, list[dict[str, A
     _, _, (flops, _, pairs, _) = matched
     spent = {name: [record(Path(stage)) for stage in directories] for name, directories in flops["pipelines"].items()}
     one, two = spent["orpo"][0]["flops"], sum(found["flops"] for found in spent["dpo"])
+    assert flops["setting"] == {"budget": "flops"} and pairs["setting"] == {"budget": "pairs"}
     assert two == pytest.approx(flops["budget"]["amount"], rel=1e-9), "whole epochs are forecast exactly"
     assert abs(one - two) < one / spent["orpo"][0]["updates"]
     amount = sum(record(Path(stage))["pairs"] for stage in pairs["pipelines"]["dpo"])

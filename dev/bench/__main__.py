@@ -15,8 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from dev.bench.limits import refuse, refuse_long
 from dev.bench.measure import Case, agreement, matmul_rate, measure
 from dev.bench.pipelines import measure_pipelines
@@ -26,10 +24,10 @@ from dev.bench.tokenise import measure_tokenisation
 from dev.bench.workload import MADE, even, pairs_of
 from recipes.config import UserError
 from recipes.engine.packing import Pair
+from recipes.system.commands import output as console
 
 PARTS = ("engines", "agreement", "pipelines", "tokenise")
 ENGINES = ("stock", "packed")
-console = Console(highlight=False, markup=False)
 
 
 def options(words: list[str]) -> argparse.Namespace:

@@ -19,8 +19,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from dev.bench.__main__ import alone
 from dev.bench.limits import refuse
 from dev.bench.measure import Case, measure
@@ -28,8 +26,7 @@ from dev.bench.pipelines import base_model
 from dev.bench.workload import pairs_of
 from recipes.config import UserError, write_json
 from recipes.engine.packing import Pair
-
-console = Console(highlight=False, markup=False)
+from recipes.system.commands import output as console
 
 
 def options(words: list[str]) -> argparse.Namespace:

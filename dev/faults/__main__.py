@@ -17,7 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dev.faults import mounts
@@ -28,10 +27,10 @@ from dev.faults.report import Tally, write
 from dev.faults.schedule import Fault, Life, plan
 from dev.faults.subjects import SUBJECTS, command, make_inputs, start
 from launch.stages.progress import Speed
+from recipes.system.commands import output as console
 
 OURS = ".faults"  # marks a directory that may be emptied
 MOUNTED = ("full disk", "read-only directory")
-console = Console(highlight=False, markup=False)
 
 
 def main(options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from launch.forecast.budget import Budget, describe, match, refuse_budget
 from launch.forecast.cost import counted
 from launch.forecast.fit import check_memory
 from launch.stages.base_model import base_row, find_base
-from launch.stages.digest import Planned, digest, plan
+from launch.stages.digest import Planned, Start, digest, plan
 from launch.stages.inputs import check_room, find_reward_model, with_chat_template
 from launch.stages.micro_batch import run_as_it_fits
 from launch.stages.pairs import describe_pairs, prepare_pairs
@@ -78,9 +78,8 @@ def run_job(
 ) -> None:
     """Have `train` train every pipeline of `composed`, and leave the outcome as `directory`/job.json.
 
-    `names` are the options that the command line sweeps.
-
-    A pipeline that fails does not keep the others from their turn, nor a job the other jobs of a sweep.
+    `names` are the options that the command line sweeps. A pipeline that fails does not keep the others from their
+    turn, nor a job the other jobs of a sweep.
     """
     outcome = Outcome([word for word in overrides if not word.startswith("seed=")], seed=composed.seed)
     with kept(outcome, directory):
@@ -125,6 +124,39 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
     """
     check_installed(config.hardware.strategy)
     config = with_chat_template(config)
+    ready = prepare(config)
+    fingerprint, dataset = ready.manifest["fingerprint"], config.dataset
+    outcome.evaluation |= {"pairs": str(ready.pairs), "max_new_tokens": dataset.max_new_tokens, "gold": dataset.gold}
+    outcome.base = str(base_row(config, ready.start, ready.pairs, fingerprint))
+    configs, outcome.budget = match(config, counted(ready.manifest))
+    if outcome.budget:
+        say(describe(config, configs, outcome.budget))
+    pipelines = {
+        name: plan(configs[name], stages, ready.start, ready.pairs, fingerprint, ready.reward)
+        for name, stages in config.pipelines.items()
+    }
+    check_options([stage for stages in pipelines.values() for stage in stages])
+    group = group_of(config, pipelines)
+    for name, stages in pipelines.items():
+        train_pipeline(name, stages, group, outcome)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all pipelines of a job start from and train on."""
+
+    start: Start
+    reward: Start | None  # the reward model that `rloo.reward_model` names
+    pairs: Path
+    manifest: dict[str, Any]  # of the pairs
+
+
+def prepare(config: Config) -> Prepared:
+    """Find or make the initial checkpoint and the pairs, and check that memory and disk suffice.
+
+    Raises:
+        UserError: something is missing, cannot be used or does not fit.
+    """
     reward = find_reward_model(config)
     start = find_base(config)
     for line in unpinned(config):
@@ -133,23 +165,7 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
     check_room(config, start)
     pairs = prepare_pairs(config, start, say)
     console.print(f"       {config.dataset.name}: {describe_pairs(pairs)}", soft_wrap=True)
-    manifest = read_json(pairs / "manifest.json")
-    fingerprint = manifest["fingerprint"]
-    dataset = config.dataset
-    outcome.evaluation |= {"pairs": str(pairs), "max_new_tokens": dataset.max_new_tokens, "gold": dataset.gold}
-    outcome.base = str(base_row(config, start, pairs, fingerprint))
-
-    configs, outcome.budget = match(config, counted(manifest))
-    if outcome.budget:
-        say(describe(config, configs, outcome.budget))
-    pipelines = {
-        name: plan(configs[name], stages, start, pairs, fingerprint, reward)
-        for name, stages in config.pipelines.items()
-    }
-    check_options([stage for stages in pipelines.values() for stage in stages])
-    group = group_of(config, pipelines)
-    for name, stages in pipelines.items():
-        train_pipeline(name, stages, group, outcome)
+    return Prepared(start, reward, pairs, read_json(pairs / "manifest.json"))
 
 
 def group_of(config: Config, pipelines: dict[str, list[Planned]]) -> str:
@@ -194,10 +210,10 @@ def check_options(stages: list[Planned]) -> None:
 
 def check_all(directories: list[Path]) -> None:
     """Check stages' options, in a process that has the libraries."""
-    from recipes.check import check
+    from recipes.training.arguments import check_options
 
     for directory in directories:
-        check(directory)
+        check_options(directory)
 
 
 def keep(outcome: Outcome, directory: Path) -> None:

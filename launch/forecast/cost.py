@@ -179,7 +179,7 @@ def setting_of(config: Config, stage: str, pairs: int) -> Setting:
 
 
 def precomputed(config: Config, pairs: int) -> bool:
-    """Whether DPO's reference model scores all pairs before the training; as `recipes.trainers.DPOTrainer`."""
+    """Whether DPO's reference model scores all pairs before the training; as `recipes.dpo` decides."""
     asked = config.options["dpo"]["precompute_ref_log_probs"]
     return reads_every_pair(config.options["dpo"], config.batch_size, pairs) if asked is None else asked
 

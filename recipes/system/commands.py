@@ -7,8 +7,9 @@ from rich.console import Console
 from recipes.system.errors import CRASH, INTERRUPTED, USER, CrashError, UserError
 from recipes.system.processes import interrupt_on_signals
 
-# Progress and errors go to standard error, so that results can be piped. No markup: a path may hold brackets.
-console = Console(stderr=True, highlight=False, markup=False)
+# No markup: a path or an option may hold brackets.
+console = Console(stderr=True, highlight=False, markup=False)  # what happens while a command works
+output = Console(highlight=False, markup=False)  # what was asked for, which can be piped
 GOES_ON = "interrupted: the same command goes on"
 
 
