@@ -73,7 +73,7 @@ def test_hub_models_are_pinned_and_train_on_ultrafeedback_by_default(compose: Co
     config = compose(f"model={model}")
     assert re.fullmatch("[0-9a-f]{40}|refs/pr/25", config.model.model_revision)
     assert config.dataset.name == "ultrafeedback"
-    assert config.model_options["lora_target_modules"] and config.model.parameters > 1e8
+    assert config.model_options["lora_target_modules"] and (config.model.parameters or 0) > 1e8
 
 
 @pytest.mark.parametrize("model", MODELS)
