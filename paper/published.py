@@ -65,13 +65,13 @@ def read_figure(place: str, values: dict[str, Any], sources: dict[str, Any], pro
     known = {field.name for field in fields(Figure)} - {"url"}
     missing = {"source", "table", "model", "method", "metric", "value", "protocol"} - set(values)
     if missing or set(values) - known:
-        raise UserError(f"{place}: fields missing: {sorted(missing)}, unknown: {sorted(set(values) - known)}; mend it")
+        raise UserError(f"{place}: fields missing: {sorted(missing)}, unknown: {sorted(set(values) - known)}; fix it")
     numbers = [values["value"], values.get("error") or 0.0, *(values.get("interval") or ())]
     words = [value for name, value in values.items() if name not in ("value", "error", "interval")]
     if not all(isinstance(number, int | float) for number in numbers) or not all(
         isinstance(word, str) for word in words
     ):
-        raise UserError(f"{place}: value, error and interval are numbers, all else is text; mend it")
+        raise UserError(f"{place}: value, error and interval are numbers, everything else is text; fix it")
     if values["source"] not in sources or values["protocol"] not in protocols:
         raise UserError(
             f"{place}: source {values['source']} or protocol {values['protocol']} is not in the file; add it"

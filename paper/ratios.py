@@ -68,7 +68,7 @@ def main(names: list[str], _: NoOptions) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{directory} is no directory to write to ({error.strerror}): name another") from None
+        raise UserError(f"{directory} is not a writable directory ({error.strerror}): choose another") from None
     ratios = sample()
     write_text(directory / "figure-6.svg", standalone(figure(ratios)))
     write_json(directory / "figure-6.json", {"samples": SAMPLES, "seed": SEED, "ratios": summary(ratios)})

@@ -94,7 +94,7 @@ def read_config(directory: Path) -> dict[str, Any]:
         raise DamagedConfig(f"{path} is damaged ({reason}): remove {directory} and run again") from None
     if found != FORMAT:
         raise UserError(
-            f"{directory} was made by another version of this project (format {found}, this one writes "
+            f"{directory} was made by another version of this project (format {found}; this one writes "
             f"{FORMAT}): move it away or remove it, and run again"
         )
     return values

@@ -10,10 +10,10 @@ from launch.config.shape import linears, shape_of
 from launch.config.trl_options import STAGES
 from launch.config.trust import refuse_untrusted
 from recipes.config import UserError
+from recipes.methods import ENGINES
 
 LAUNCHERS = ("here", "local", "slurm")
 STALE = KEEP, RETRAIN, REFUSE = ("keep", "retrain", "refuse")  # what becomes of a stage that other code has trained
-ENGINES = ("packed", "stock")  # as in recipes.trainers, which would import TRL
 LEAST = {"max_length": 2, "train_rows": 2, "test_rows": 2, "max_new_tokens": 1}
 # Trainer options that belong to the experiment or the machine, and where they are set.
 OWNED = {

@@ -172,6 +172,7 @@ def register(session: Session | None = None) -> None:
     store.store(name="schema", node=root)
     for stage in STAGES:
         store.store(group="trl", name=stage, node=node(f"{stage.upper()}Config", options[stage]))
+    store.store(name="stages", node={"defaults": [{f"stage@{stage}": stage} for stage in STAGES]})
     store.store(group="hardware", name="auto", node={"defaults": [detect()]})
     OmegaConf.register_new_resolver("accumulate", accumulate, replace=True)
     OmegaConf.register_new_resolver("times", mul, replace=True)

@@ -212,10 +212,10 @@ def check_options(stages: list[Planned]) -> None:
 
 def check_all(directories: list[Path]) -> None:
     """Check stages' options, in a process that has the libraries."""
-    from recipes.check import check
+    from recipes.training.arguments import check_options
 
     for directory in directories:
-        check(directory)
+        check_options(directory)
 
 
 def keep(outcome: Outcome, directory: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from launch.config.schema import Config
 from recipes.config import FORMAT, UserError
+from recipes.methods import METHODS
 
 # Trainer options that cannot change a weight: where files go and who is told.
 UNSCIENTIFIC = {
@@ -61,7 +62,7 @@ def plan(
         asked = reward if stage == "rloo" else None
         planned.append(plan_stage(config, stage, start, pairs, fingerprint, asked))
         trained = Start(str(planned[-1].directory / "model"), None, planned[-1].config["digest"])
-        start, reward = (start, trained) if stage == "reward" else (trained, reward)
+        start, reward = (start, trained) if not METHODS[stage].answers else (trained, reward)
     return planned
 
 

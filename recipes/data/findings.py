@@ -159,7 +159,7 @@ def evaluation_prompts(paths: list[str]) -> list[str]:
         for row in read_rows(Path(path).expanduser()):
             texts = [row[key] for key in ("prompt", "instruction", "turns") if isinstance(row, dict) and row.get(key)]
             if not texts:
-                raise UserError(f"{path} has a row without `prompt`, `instruction` or `turns`: mend evaluation_prompts")
+                raise UserError(f"{path} has a row without `prompt`, `instruction` or `turns`: fix evaluation_prompts")
             found += texts[0] if isinstance(texts[0], list) else [str(texts[0])]
     return found
 
@@ -174,7 +174,7 @@ def read_rows(path: Path) -> list[Any]:
         text = path.read_text()
         return json.loads(text) if text[:1] == "[" else [json.loads(line) for line in text.splitlines() if line.strip()]
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON or JSONL ({error}): mend dataset.evaluation_prompts") from None
+        raise UserError(f"{path} cannot be read as JSON or JSONL ({error}): fix dataset.evaluation_prompts") from None
 
 
 def wanted(policies: Policies, finding: str) -> bool:

@@ -119,7 +119,7 @@ def check_loadable(directory: Path, stage: str) -> None:
     _, found = loaded
     bad = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"], *found["unexpected_keys"]]))
     if bad:
-        raise UserError(f"{directory} was saved without being whole ({bad[0]}, …): run again from the last checkpoint")
+        raise UserError(f"{directory} was saved incompletely ({bad[0]}, …): run again from the last checkpoint")
 
 
 def keep_differentiable(model: PreTrainedModel) -> None:
@@ -156,7 +156,7 @@ def peft_config(stage: Stage) -> PeftConfig | None:
     if stage.model_options["use_peft"] and stage.model_options["lora_dropout"] and stage.options["disable_dropout"]:
         raise UserError(
             f"model.lora_dropout={stage.model_options['lora_dropout']} would do nothing, dropout is off everywhere: "
-            "set it to 0, or sft.disable_dropout, dpo.disable_dropout and orpo.disable_dropout to false"
+            f"set it to 0, or {stage.stage}.disable_dropout=false"
         )
     # with this task PEFT trains a reward model's head whole
     task: dict[str, Any] = {"lora_task_type": "SEQ_CLS"} if stage.stage == REWARD else {}
