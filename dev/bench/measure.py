@@ -23,6 +23,7 @@ from recipes.engine.trainer import as_inputs
 from recipes.orpo import TRAINERS as ORPO_ENGINES
 from recipes.orpo import ORPOConfig
 from recipes.training.cost import count_tokens
+from recipes.training.loop import NO_MEMORY
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,9 @@ def measure(case: Case, pairs: list[Pair]) -> dict[str, Any]:
             trainer.data_collator = lambda rows: count(collate(rows), computed)
             trainer.add_callback(clock)
             trainer.train()
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not any(said in str(error).lower() for said in NO_MEMORY):
+                raise
             return {}
     counted = pairs[case.warmup * case.batch_size :]
     seconds = clock.seconds[-case.updates :]

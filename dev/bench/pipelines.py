@@ -32,7 +32,7 @@ def base_model(tokenizer: str | None, model: str, directory: Path) -> Path:
     loaded = load_tokenizer(tokenizer) if tokenizer else build_tokenizer()
     if len(loaded) > SHAPES[model].vocabulary:
         raise UserError(f"the tokenizer has ids beyond the {SHAPES[model].vocabulary} of {model}: use --models 21m")
-    build_model(model, torch.float32).save_pretrained(directory)
+    build_model(model, torch.float32, device="cpu").save_pretrained(directory)  # the launcher needs the GPU whole
     loaded.save_pretrained(directory)
     return directory
 

@@ -59,8 +59,8 @@ def lengths_of(name: str) -> Lengths:
     return Lengths((tokens // 4, tokens - tokens // 4, tokens - tokens // 4), (0.0, 0.0, 0.0))
 
 
-def build_model(name: str, dtype: Any, seed: int = 0) -> PreTrainedModel:
-    """Return a model with random weights, made on the device that trains it; the seed decides them."""
+def build_model(name: str, dtype: Any, seed: int = 0, device: str | None = None) -> PreTrainedModel:
+    """Return a model with random weights, made on `device` (default: a GPU if there is one)."""
     import torch
 
     torch.manual_seed(seed)
@@ -80,7 +80,7 @@ def build_model(name: str, dtype: Any, seed: int = 0) -> PreTrainedModel:
         eos_token_id=2,
         use_cache=False,
     )
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+    with torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")):
         return AutoModelForCausalLM.from_config(config, dtype=dtype)
 
 

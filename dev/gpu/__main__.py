@@ -2,12 +2,14 @@
 
     make gpu MINUTES=15 PAIRS=pairs.jsonl TOKENIZER=directory
 
-Every measurement runs in a process of its own under a time limit. Its outcome is in gpu.json the moment it is there;
-the page, gpu.md, is made of all of them at the end. What could not be measured says why. Typed again, measurements that
-are there are kept. Without a GPU tiny shapes rehearse every part.
+Every measurement runs in its own process under a time limit. Its outcome is in gpu.json, and on the page gpu.md, at
+once. What could not be measured is listed with the reason. The same command keeps what is measured and goes on; on a
+machine whose files are lost, name an --output that is kept, and bring its gpu.json back. Without a GPU it is a dry run
+on tiny models.
 """
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -18,13 +20,14 @@ from typing import Any
 from rich.console import Console
 
 from dev.bench.report import environment
-from dev.gpu.job import LATE, MEASURED, Job, Outcome, run
+from dev.gpu.job import FAILED, MEASURED, Job, Outcome, run
 from dev.gpu.page import publish
 from dev.gpu.plan import SHARES, Options, jobs
+from dev.gpu.store import begin, keep, read, todo
 from launch.config.machine import gpu_memories
-from recipes.config import UserError, read_json, write_json
+from recipes.config import UserError
+from recipes.system.processes import interrupt_on_signals
 
-FULL = 15.0  # minutes that SHARES' limits are made for
 LOOKING = 300  # seconds that looking at the machine may take
 LEAST = 0.02  # of all minutes: with less left no job is begun
 console = Console(highlight=False, markup=False)
@@ -34,10 +37,10 @@ def options(words: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m dev.gpu", description=__doc__)
     add: Any = parser.add_argument
-    add("--minutes", type=float, default=FULL, help="for everything; what is not reached is said (default: 15)")
+    add("--minutes", type=float, default=15.0, help="for everything; anything not reached is listed (default: 15)")
     add("--parts", nargs="+", choices=list(SHARES), default=list(SHARES))
     add("--repeats", type=int, default=1, help="of each speed, each on its own pairs")
-    add("--pairs", help="a file of preference pairs, for hh-rlhf's lengths (default: made lengths)")
+    add("--pairs", help="a file of preference pairs, for hh-rlhf's lengths (default: synthetic lengths)")
     add("--tokenizer", help="a directory whose ids the model has")
     add("--output", type=Path, default=Path("docs"), help="where gpu.json, gpu.md, the plot and gpu.log go")
     return parser.parse_args(words)
@@ -49,39 +52,29 @@ def refuse(given: argparse.Namespace) -> None:
     Raises:
         UserError: naming the option and what may stand there.
     """
-    if given.minutes <= 0:
-        raise UserError(f"--minutes must be above 0 (got {given.minutes:g})")
+    if not 0 < given.minutes < math.inf:
+        raise UserError(f"--minutes {given.minutes:g}: a time above 0 is needed")
     if given.repeats < 1:
-        raise UserError(f"--repeats must be at least 1 (got {given.repeats})")
+        raise UserError(f"--repeats {given.repeats}: at least 1 is needed")
     if bool(given.pairs) != bool(given.tokenizer):
         raise UserError("--pairs and --tokenizer go together: a file of preference pairs, and a tokenizer for it")
-    for name in ("pairs", "tokenizer"):
-        path = getattr(given, name)
-        if path and not Path(path).exists():
-            raise UserError(f"--{name} {path} does not exist")
-
-
-def begin(given: argparse.Namespace, machine: dict[str, Any]) -> dict[str, Any]:
-    """Return the results so far: those of an earlier call on the same kind of machine, or none.
-
-    Raises:
-        UserError: the file holds another machine's.
-    """
-    path = given.output / "gpu.json"
-    if not path.exists():
-        return {"machine": machine, "jobs": {}}
-    results = read_json(path)
-    same = all(results["machine"][name] == machine[name] for name in ("device", "versions"))
-    if not same:
-        raise UserError(f"{path} has results of {results['machine']['device']}: move it, or choose another --output")
-    return results
+    if given.pairs and not Path(given.pairs).is_file():
+        raise UserError(f"--pairs {given.pairs} is no file")
+    if given.tokenizer and not Path(given.tokenizer).is_dir():
+        raise UserError(f"--tokenizer {given.tokenizer} is no directory")
+    try:
+        given.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--output {given.output} cannot be made ({error.strerror}): choose another directory"
+        ) from None
 
 
 def turns(wanted: list[Job], parts: list[str], started: float, seconds: float) -> Iterator[Job]:
-    """Yield jobs until the time is up: of each part while its share lasts, then what is left, in order."""
-    left = [job for job in wanted if job.part in parts]
+    """Yield jobs until the time is up: of each part until its share has passed, then what is left, in order."""
+    left, until = list(wanted), started
     for part in (*parts, None):
-        until = time.monotonic() + SHARES[part][0] * seconds if part else started + seconds
+        until = until + SHARES[part][0] * seconds if part else started + seconds
         for job in [job for job in left if part in (job.part, None)]:
             if time.monotonic() < min(until, started + (1 - LEAST) * seconds):
                 left.remove(job)
@@ -94,9 +87,10 @@ def look(log: Path) -> tuple[dict[str, Any], str]:
     Where a library touches the GPU as it is imported, a process forked after that cannot use it.
 
     Raises:
-        UserError: there is a GPU, and PyTorch cannot use it.
+        UserError: the libraries cannot be loaded, or there is a GPU that PyTorch cannot use.
     """
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asking whether there is a GPU touches it otherwise
+    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing comes from a hub; without a network every question would wait
     expected = bool(gpu_memories())
     outcome: Outcome = {}
     for method in ("forkserver", "spawn"):
@@ -104,22 +98,20 @@ def look(log: Path) -> tuple[dict[str, Any], str]:
         if outcome["status"] == MEASURED and expected <= (outcome["figures"]["gpu"] is not None):
             return outcome["figures"], method
     reason = outcome.get("reason", "torch.cuda.is_available() is False")
-    raise UserError(f"nvidia-smi shows a GPU that PyTorch cannot use ({reason}); {log} has the whole: check the driver")
+    what = "nvidia-smi shows a GPU that PyTorch cannot use" if expected else "the libraries could not be loaded"
+    raise UserError(f"{what} ({reason}); full output in {log}")
 
 
-def measure(given: argparse.Namespace, wanted: list[Job], results: dict[str, Any], method: str) -> None:
-    """Run what is not there yet, and write each outcome at once."""
-    started, seconds = time.monotonic(), 60 * given.minutes
-    log = given.output / "gpu.log"
-    todo = [job for job in wanted if results["jobs"].get(job.key, {}).get("status") != MEASURED]
-    for job in todo:
-        results["jobs"][job.key] = {"status": LATE, "reason": "not reached: the same command goes on", "seconds": 0}
-    for job in turns(todo, given.parts, started, seconds):
+def measure(given: argparse.Namespace, results: dict[str, Any], method: str, started: float) -> None:
+    """Run what is not measured yet; outcomes and page are written at once."""
+    data = Options(given.repeats, given.pairs, given.tokenizer)
+    wanted = todo(results, jobs(results["machine"]["gpu"] is not None, data), given.parts)
+    seconds = 60 * given.minutes
+    for job in turns(wanted, given.parts, started, seconds):
         remaining = started + seconds - time.monotonic()
-        limit = min(SHARES[job.part][1] / FULL * max(seconds, 300), remaining)
-        outcome = run(job, limit, log, method)
-        results["jobs"][job.key] = outcome
-        write_json(given.output / "gpu.json", results)
+        outcome = run(job, min(60 * SHARES[job.part][1], remaining), given.output / "gpu.log", method)
+        keep(given.output / "gpu.json", results, job, outcome)
+        publish(results, given.output)
         console.print(f"{time.monotonic() - started:5.0f} s  {job.key}: {line(outcome)}", soft_wrap=True)
 
 
@@ -130,23 +122,34 @@ def line(outcome: Outcome) -> str:
 
 
 def main(words: list[str]) -> int:
-    """Measure, and return the exit status: 0, 1 where a measurement failed, 2 for wrong input."""
+    """Measure, and return the exit status: 0, 1 where a measurement failed, 2 for wrong input, 130 interrupted."""
+    started = time.monotonic()
+    interrupt_on_signals()
     given = options(words)
+    path = given.output / "gpu.json"
     try:
         refuse(given)
-        given.output.mkdir(parents=True, exist_ok=True)
+        found = read(path)
         machine, method = look(given.output / "gpu.log")
-        console.print(f"{machine['device']}; what the measurements print goes to {given.output / 'gpu.log'}")
-        results = begin(given, machine)
-        gpu = machine["gpu"] is not None
-        measure(given, jobs(gpu, Options(given.repeats, given.pairs, given.tokenizer)), results, method)
-        publish(results, given.output)
+        what = machine["device"] if machine["gpu"] else f"{machine['device']}: no GPU found, a dry run on tiny models"
+        console.print(f"{what}; full output in {given.output / 'gpu.log'}", soft_wrap=True)
+        names = {
+            name: value and Path(value).name for name, value in (("pairs", given.pairs), ("tokenizer", given.tokenizer))
+        }
+        results = begin(path, found, machine, names)
+        measure(given, results, method, started)
     except UserError as error:
         console.print(f"error: {error}", style="red", soft_wrap=True)
         return 2
-    counts = {status: sum(of["status"] == status for of in results["jobs"].values()) for status in (MEASURED, "failed")}
-    console.print(f"{counts[MEASURED]} of {len(results['jobs'])} measured; wrote {given.output / 'gpu.md'}")
-    return 1 if counts["failed"] else 0
+    except KeyboardInterrupt:
+        console.print("interrupted; what was measured is kept: run the same command again")
+        return 130
+    publish(results, given.output)
+    counts = {status: sum(of["status"] == status for of in results["jobs"].values()) for status in (MEASURED, FAILED)}
+    console.print(
+        f"{counts[MEASURED]} of {len(results['jobs'])} measured; wrote {given.output / 'gpu.md'}", soft_wrap=True
+    )
+    return 1 if counts[FAILED] else 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from dev.bench.pipelines import base_model
 from dev.gpu.job import Skip
 from launch.stages.command import module
 from recipes.config import read_json
+from recipes.system.processes import die_with_parent
 from recipes.training.compare import difference
 
 # The embedded world's pairs, few of them.
@@ -124,7 +125,7 @@ def kill_after_checkpoint(words: list[str], runs: Path) -> int:
     Raises:
         RuntimeError: it ended first.
     """
-    process = subprocess.Popen(words, start_new_session=True)
+    process = subprocess.Popen(words, start_new_session=True, preexec_fn=die_with_parent)
     while not (saved := list(runs.glob("*/*/orpo-*/checkpoint-*/trainer_state.json"))):
         if process.poll() is not None:
             raise RuntimeError(f"the training ended with exit status {process.returncode} before a checkpoint was seen")

@@ -9,7 +9,7 @@ import torch
 
 from dev.bench.generation import generate
 from dev.bench.workload import SHAPES, build_model
-from eval.answers.decode import decode
+from eval.answers.decode import TOKENS, decode
 from eval.answers.store import Sampling
 
 PROMPT = 128  # tokens
@@ -21,9 +21,10 @@ def generation(model: str, prompts: int, limit: int) -> dict[str, Any]:
     policy = build_model(model, torch.bfloat16 if gpu else torch.float32).eval()
     draw = random.Random(0)
     asked = [[draw.randrange(3, SHAPES[model].vocabulary) for _ in range(PROMPT)] for _ in range(prompts)]
+    size = max(1, TOKENS // (PROMPT + limit))  # of a batch, the same in both
     loops: dict[str, Callable[[], Any]] = {
         "ours": lambda: list(decode(policy, [], [(ids, 0) for ids in asked], Sampling(limit, 1.0))),
-        "generate": lambda: generate(policy, [], asked, 0, limit),
+        "generate": lambda: [generate(policy, [], asked[at : at + size], 0, limit) for at in range(0, prompts, size)],
     }
     rates = {name: prompts * limit / seconds(loop) for name, loop in loops.items()}
     return {**rates, "prompts": prompts, "limit": limit}

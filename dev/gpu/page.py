@@ -22,6 +22,9 @@ def publish(results: dict[str, Any], directory: Path) -> None:
     drawn = {name: setting for name, setting in found.items() if of.ratio(setting, "pairs_per_second")}
     if drawn:
         draw(drawn, directory / PLOT)
+    commits = {
+        str(job.get("commit") or "unknown")[:10] for job in results["jobs"].values() if job["status"] == MEASURED
+    }
     recipes = of.figures(results, "recipes")
     template = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     page = template.from_string((HERE / "page.md.jinja").read_text()).render(
@@ -29,6 +32,8 @@ def publish(results: dict[str, Any], directory: Path) -> None:
         day=date.today().isoformat(),
         rate=rate,
         plot=PLOT if drawn else None,
+        commits=sorted(commits),
+        data=results["data"],
         goals=of.goals(results),
         families=of.families(results),
         killed=recipes.pop("killed and resumed", None),

@@ -12,14 +12,13 @@ from dev.gpu.pipelines import pipelines
 from dev.gpu.results import MATMUL
 from dev.gpu.speed import ENGINES, Data, speed
 
-# The parts in order, the share of all minutes that each may take before the next has its turn, and the most
-# minutes out of fifteen that a single job may take.
+# The parts in order: the share of all minutes after which the next part has its turn, and the most minutes of one job.
 SHARES = {
     "exactness": (0.12, 1.5),
     "recipes": (0.28, 3.0),
     "speed": (0.38, 1.5),
-    "pipelines": (0.14, 2.5),
-    "generation": (0.08, 1.0),
+    "generation": (0.06, 1.0),
+    "pipelines": (0.16, 2.5),
 }
 HH, ULTRAFEEDBACK = "hh-rlhf", "ultrafeedback-like"
 
@@ -40,8 +39,8 @@ def jobs(gpu: bool, given: Options) -> list[Job]:
         *(Job("exactness", f"{of}, {tuning}", exactness, (of, tuning)) for tuning in TUNINGS for of in FAMILIES),
         *front_doors("21m" if gpu else "tiny"),
         *speeds(gpu, given),
-        *(pipeline_jobs(given, "qwen2.5-0.5b", 256) if gpu else pipeline_jobs(given, "tiny", 16)),
         Job("generation", "qwen2.5-0.5b" if gpu else "tiny", generation, generation_size(gpu)),
+        *(pipeline_jobs(given, "qwen2.5-0.5b", 256) if gpu else pipeline_jobs(given, "tiny", 16)),
     ]
 
 
@@ -81,7 +80,7 @@ def gpu_cases() -> list[Case]:
         ("qwen2.5-0.5b", ULTRAFEEDBACK, "full", 8),
         ("llama-3.2-1b", ULTRAFEEDBACK, "full", 8),
     ]
-    return [Case(*of, "", updates=4, warmup=2, half=True) for of in settings]
+    return [Case(*of, "", updates=12, warmup=2, half=True) for of in settings]
 
 
 def cpu_cases() -> list[Case]:
@@ -102,9 +101,8 @@ def with_engine(case: Case, engine: str) -> Case:
 
 def pipeline_jobs(given: Options, model: str, pairs: int) -> list[Job]:
     """Return both pipelines through the launcher, under both engines."""
-    shape = "phi-3-mini" if given.tokenizer and model != "tiny" else model
     return [
-        Job("pipelines", f"{shape}, {engine}", pipelines, (shape, engine, pairs, given.pairs, given.tokenizer))
+        Job("pipelines", f"{model}, {engine}", pipelines, (model, engine, pairs, given.pairs, given.tokenizer))
         for engine in ENGINES
     ]
 
