@@ -18,6 +18,7 @@ from eval.results.options import UNSAID, flat, text
 from eval.results.row import Row
 from eval.results.rows import build_rows
 from eval.results.session import evaluated, jobs_of, sessions
+from eval.results.setting import Setting
 from eval.results.table import cells, markdown, notes, rows_of
 from recipes.config import read_config, read_json, write_text
 from recipes.methods import METHODS
@@ -41,7 +42,7 @@ def main(names: list[str], _: NoOptions) -> None:
         written: set[Path] = set()
         for job in filter(evaluated, jobs_of(session)):
             stages = {Path(stage) for stages in job["pipelines"].values() for stage in stages} - written
-            rows = build_rows([job]) if stages else []
+            rows = build_rows([job | {"setting": Setting()}]) if stages else []  # a card is of one setting
             for directory in sorted(stages):
                 write_card(directory, job, rows)
             written |= stages

@@ -25,10 +25,10 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from eval.answers.batching import TOKENS, by_length
 from eval.answers.endpoint import Answering
 from eval.answers.generate import answer
 from eval.answers.load import pretrained, untuned
-from eval.answers.log_probs import TOKENS, by_length
 from eval.answers.store import Answer, Sampling
 from eval.cli import run, show, stages
 from eval.console import console, progress
@@ -172,8 +172,8 @@ def figures(values: dict[str, list[float]], answers: list[list[Answer]]) -> dict
         "per input": estimate(np.array(values["within"])[None]),
         "across inputs": over_pairs(np.array(values["across"])[None]),
         "mean length, tokens": estimate(lengths.mean(1)[None]),
-        "stopped by itself": stopped,
-        "cut off at max_new_tokens": 1 - stopped,
+        "ended with a stop token": stopped,
+        "truncated at max_new_tokens": 1 - stopped,
     }
 
 

@@ -144,7 +144,7 @@ def figures(values: dict[str, Any]) -> dict[str, Estimate | float | str | None]:
         "log-prob of rejected": mean(rejected),
         "margin, chosen - rejected": mean(chosen - rejected),
         "log-odds ratio": mean(ratio.numpy()),
-        "pairs ranked right": mean(ranked),
+        "preference accuracy": mean(ranked),
     }
     categories = np.array(values["category"])
     names = sorted(set(values["category"])) if len(set(values["category"])) > 1 else []
@@ -152,7 +152,7 @@ def figures(values: dict[str, Any]) -> dict[str, Estimate | float | str | None]:
     if "reward" in values:
         margins = np.array(values["reward"])
         found |= {
-            "DPO's own reward: ranked right": mean((margins > 0).astype(float)),
+            "preference accuracy of DPO's own reward": mean((margins > 0).astype(float)),
             "DPO's own margin": mean(margins),
         }
     return found

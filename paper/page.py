@@ -73,7 +73,7 @@ def claims(sessions: Path, sizes: dict[str, Rows]) -> Exhibit:
 
 def settings(session: Path) -> list[Rows]:
     """Return the rows of each setting of a session."""
-    return list(by_setting(rows_of(session)).values())
+    return [rows for _, rows in by_setting(rows_of(session))]
 
 
 def as_json(exhibit: Exhibit) -> dict[str, Any]:

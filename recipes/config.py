@@ -1,5 +1,6 @@
 """The contract between the parts: a stage is a directory, `config.yaml` in, `model/` and `record.json` out."""
 
+import gzip
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ def read_config(directory: Path) -> dict[str, Any]:
         raise DamagedConfig(f"{path} is damaged ({reason}): remove {directory} and run again") from None
     if found != FORMAT:
         raise UserError(
-            f"{directory} was made by another version of this project (format {found}, this one writes "
+            f"{directory} was made by another version of this project (format {found}; this one writes "
             f"{FORMAT}): move it away or remove it, and run again"
         )
     return values
@@ -125,3 +126,19 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is missing or damaged ({error}): remove {path.parent} and run again") from None
+
+
+def read_json_rows(path: Path) -> list[Any]:
+    """Read a user's file: a JSON list, or JSONL, gzipped where its name ends in .gz.
+
+    Raises:
+        UserError: it is missing or holds something else.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = content.decode()
+        if text.lstrip().startswith("["):
+            return json.loads(text)
+        return [json.loads(line) for line in text.split("\n") if line.strip()]  # splitlines knows more ends of a line
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} cannot be read ({error}): give a JSON list or a JSONL file, also .gz") from None

@@ -30,11 +30,11 @@ def launch(*words: object, status: int = 0, **environment: str) -> str:
     return run(command(*words), status, **environment)
 
 
-def run(words: list[str], status: int = 0, **environment: str) -> str:
+def run(words: list[str], status: int = 0, cwd: Path | str = ROOT, **environment: str) -> str:
     """Run a command to its end, assert its exit status, and return what it printed."""
     answer = subprocess.run(
         words,
-        cwd=ROOT,
+        cwd=cwd,
         capture_output=True,
         text=True,
         env={**os.environ, **QUIET, **environment},

@@ -23,7 +23,7 @@ def test_a_failed_job_does_not_hide_the_others(words: Words, tmp_path: Path) -> 
 def test_a_non_finite_loss_stops_the_run_names_its_rows_and_closes_the_tracker(words: Words, tmp_path: Path) -> None:
     options = ["pipeline=orpo", "orpo.max_steps=9", "orpo.learning_rate=1e30", "orpo.report_to=wandb"]
     printed = launch(*words(tmp_path, *options), status=2, WANDB_MODE="offline")
-    assert "not finite, in train rows" in printed
+    assert "not finite at optimizer step" in printed
     (directory,) = stages(tmp_path)
     assert not (directory / "model").exists() and not (directory / "record.json").exists()
     (file,) = directory.glob("wandb/offline-run-*/*.wandb")
@@ -59,7 +59,7 @@ BAD = {
     "model.model_name_or_path=./no/such/model": "does not exist: check model.model_name_or_path",
     "model.model_name_or_path=somebody/some-model": "is not in the local cache",
     "model.chat_template=nonsense": "is neither a file nor one of",
-    "model.stop_tokens=['<|nothing|>']": "is no token of",
+    "model.stop_tokens=['<|nothing|>']": "is not a token of",
 }
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from door import run
 
 from dev.bench import peer, workload
 from dev.bench.__main__ import alone, main, options, refuse_pairs
@@ -14,7 +15,6 @@ from dev.bench.report import ratio
 from dev.bench.workload import MADE, made_pairs
 from recipes.config import UserError
 from recipes.engine.packing import Pair
-from tests.door import run
 
 
 def test_the_smallest_benchmark(tmp_path: Path) -> None:
@@ -59,11 +59,11 @@ def test_made_lengths_have_the_medians_they_say() -> None:
 
 
 REFUSED = {
-    "--models nope": "there are 21m, tiny",
-    "--repeats 0": "--repeats 0: 1 is the least",
-    "--batch-sizes 4 0": "--batch-sizes 0: 1 is the least",
-    "--max-length 1": "--max-length 1: 2 is the least",
-    "--even 64 1": "--even 1: 4 is the least",
+    "--models nope": "choose from 21m, tiny",
+    "--repeats 0": "--repeats must be at least 1 (got 0)",
+    "--batch-sizes 4 0": "--batch-sizes must be at least 1 (got 0)",
+    "--max-length 1": "--max-length must be at least 2 (got 1)",
+    "--even 64 1": "--even must be at least 4 (got 1)",
     "--pairs pairs.jsonl": "go together",
 }
 
@@ -80,7 +80,7 @@ def test_pairs_that_cannot_be_had_are_said_before_anything_is_measured(
 ) -> None:
     monkeypatch.setattr(workload, "MOST_MISSES", 1000)
     words = {
-        "--even 2048": "at most 1024 tokens here",
+        "--even 2048": "--even must be at most 1024",
         "--max-length 8": "raise --max-length",
         f"--pairs {pairs_file} --tokenizer /nowhere": "--tokenizer /nowhere cannot be loaded",
     }

@@ -140,7 +140,7 @@ GOOD = json.dumps(ROWS[0]) + "\n"
     "name, content, said",
     [
         ("empty.jsonl", "", "is empty"),
-        ("a.txt", "x", "no file of a known kind"),
+        ("a.txt", "x", "has no supported format"),
         ("a.jsonl", GOOD + GOOD + '{"chosen": "x", \n', "a.jsonl line 3 is not JSON"),
         ("a.jsonl", GOOD.replace("chosen", "winner"), "has no column 'chosen'"),
         ("a.jsonl", GOOD + GOOD.replace('"Answer 0."', "5"), "a.jsonl, train row 2 column 'chosen' holds int '5'"),

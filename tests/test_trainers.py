@@ -207,7 +207,7 @@ def test_the_guard_stops_before_the_update_and_names_its_rows(make: Make, tmp_pa
     meter = metered(trainer, tmp_path)
     before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     trainer.model.lm_head.weight.register_hook(lambda gradient: gradient * float("nan"))
-    with pytest.raises(UserError, match="not finite, in train rows") as error:
+    with pytest.raises(UserError, match="not finite at optimizer step 1, train rows") as error:
         trainer.train()
     named = {int(word) for word in str(error.value).split("train rows ")[1].split(";")[0].split(", ")}
     assert len(named) == 4 and named <= {number + 1 for number in trainer.train_dataset["row"]}

@@ -61,7 +61,7 @@ def alone(function: Callable[..., Any], *arguments: Any) -> Any:
             return pool.submit(function, *arguments).result()
         except BrokenProcessPool:
             raise UserError(
-                "a measurement's process was killed, most likely for memory: use smaller --batch-sizes or --max-length"
+                "a measurement's process was killed, probably out of memory: use smaller --batch-sizes or --max-length"
             ) from None
 
 

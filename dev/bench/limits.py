@@ -19,12 +19,12 @@ def refuse(given: argparse.Namespace) -> None:
     for name, least in LEAST.items():
         for value in values(options.get(name)):
             if value < least:
-                raise UserError(f"--{name.replace('_', '-')} {value}: {least} is the least")
+                raise UserError(f"--{name.replace('_', '-')} must be at least {least} (got {value})")
     for model in [*values(options.get("models")), *values(options.get("model"))]:
         if model not in SHAPES:
-            raise UserError(f"there is no model {model}: there are {', '.join(SHAPES)}")
+            raise UserError(f"no model {model}: choose from {', '.join(SHAPES)}")
     if given.max_length is not None and given.max_length > LONGEST:
-        raise UserError(f"--max-length {given.max_length}: {LONGEST} tokens are the most that these models take")
+        raise UserError(f"--max-length must be at most {LONGEST}, the models' context length (got {given.max_length})")
     if bool(given.pairs) != bool(given.tokenizer):
         raise UserError("--pairs and --tokenizer go together: a file of preference pairs, and a tokenizer for it")
 
@@ -42,4 +42,4 @@ def refuse_long(even: list[int] | None, longest: int) -> None:
     """
     for tokens in even or []:
         if tokens > longest:
-            raise UserError(f"--even {tokens}: dialogues have at most {longest} tokens here, see --max-length")
+            raise UserError(f"--even must be at most {longest}, see --max-length (got {tokens})")

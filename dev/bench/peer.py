@@ -53,7 +53,7 @@ def peer(given: argparse.Namespace, base: Path, pairs: Path) -> dict[str, float]
     """
     if not given.python.exists():
         raise UserError(
-            f"{given.python} does not exist: make the environment as `python -m dev.bench.peer --help` says"
+            f"{given.python} does not exist: create the environment described in `python -m dev.bench.peer --help`"
         )
     words = [given.python, Path(__file__).with_name("peer_trainer.py"), base, pairs, given.batch_size]
     answer = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)

@@ -115,7 +115,7 @@ def made_pairs(lengths: Lengths, count: int, longest: int, vocabulary: int) -> l
         elif (misses := misses + 1) == MOST_MISSES:
             medians = "/".join(str(median) for median in lengths.medians)
             raise UserError(
-                f"hardly a pair with lengths around {medians} has at most {longest} tokens: raise --max-length"
+                f"almost no pair with lengths around {medians} fits in {longest} tokens: raise --max-length"
             )
     return pairs
 

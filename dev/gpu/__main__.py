@@ -50,9 +50,9 @@ def refuse(given: argparse.Namespace) -> None:
         UserError: naming the option and what may stand there.
     """
     if given.minutes <= 0:
-        raise UserError(f"--minutes {given.minutes:g}: a time above 0 is needed")
+        raise UserError(f"--minutes must be above 0 (got {given.minutes:g})")
     if given.repeats < 1:
-        raise UserError(f"--repeats {given.repeats}: at least 1 is needed")
+        raise UserError(f"--repeats must be at least 1 (got {given.repeats})")
     if bool(given.pairs) != bool(given.tokenizer):
         raise UserError("--pairs and --tokenizer go together: a file of preference pairs, and a tokenizer for it")
     for name in ("pairs", "tokenizer"):
@@ -73,7 +73,7 @@ def begin(given: argparse.Namespace, machine: dict[str, Any]) -> dict[str, Any]:
     results = read_json(path)
     same = all(results["machine"][name] == machine[name] for name in ("device", "versions"))
     if not same:
-        raise UserError(f"{path} holds results of {results['machine']['device']}: move it, or name another --output")
+        raise UserError(f"{path} has results of {results['machine']['device']}: move it, or choose another --output")
     return results
 
 

@@ -3,8 +3,6 @@
 Where a row says how its answer ended (`stopped`, `tokens`), as ours do, that is reported beside every judgement.
 """
 
-import gzip
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +10,18 @@ import numpy as np
 
 from eval.answers.store import is_answer
 from eval.console import console
-from recipes.config import UserError, read_json
+from recipes.config import UserError, read_json, read_json_rows
 
 PROMPT, ANSWER = ("prompt", "instruction"), ("response", "output", "text")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a JSON list or JSONL file, gzipped or not.
+    """Return the rows of a JSON list or JSONL file, gzipped or not, which are objects.
 
     Raises:
         UserError: it is missing or holds something else.
     """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = content.decode()
-        rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(x) for x in text.splitlines() if x]
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read ({error}): give a JSON list or JSONL file, also .gz") from None
+    rows = read_json_rows(path)
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path}: no rows, or rows that are no objects: give a JSON list or JSONL file of objects")
     return rows
@@ -80,7 +73,7 @@ def say_endings(name: str, found: dict[str, Any]) -> None:
     """Print stop rate, truncation and length of a side's answers."""
     ends = "how they ended is not in the file"
     if found["stopped"] is not None:
-        ends = f"{found['stopped']:.1%} stopped by themselves, {found['cut_off']:.1%} cut off at max_new_tokens"
+        ends = f"{found['stopped']:.1%} ended with a stop token, {found['cut_off']:.1%} truncated at max_new_tokens"
     tokens = "" if found["mean_tokens"] is None else f"{found['mean_tokens']:.1f} tokens, "
     length = f"mean length {tokens}{found['mean_characters']:.0f} characters"
     console.print(f"  {name}: {ends}; {length}", soft_wrap=True)

@@ -103,7 +103,10 @@ def distribution(rows: list[Row], values: list[np.ndarray], label: str) -> str:
 
     def draw(panels: Sequence[Axes]) -> None:
         for row, found in zip(rows, values, strict=True):
-            style = {"color": COLOURS.get(row.pipeline, FAINT), "linestyle": LINES.get(row.pipeline, "-")}
+            style: dict[str, Any] = {
+                "color": COLOURS.get(row.pipeline, FAINT),
+                "linestyle": LINES.get(row.pipeline, "-"),
+            }
             panels[0].ecdf(found.ravel(), linewidth=1.8, label=name(row), **style)
         panels[0].set(xlabel=label, ylabel="share at or below")
         below(panels[0])

@@ -6,16 +6,15 @@ float, bool or an optional of these; the rest is `Any`. A TRL upgrade is followe
 
 import dataclasses
 import enum
-import hashlib
 import json
 import typing
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from launch.config.quiet import quieten
 from recipes.config import write_json
 from recipes.methods import METHODS
+from recipes.system.fingerprint import digest, fingerprint
 from recipes.system.paths import ROOT
 
 STAGES = tuple(METHODS)
@@ -71,9 +70,8 @@ def import_trl_options() -> dict[str, dict[str, list[Any]]]:
 def trl_options() -> dict[str, dict[str, list[Any]]]:
     """Return TRL's options, from a file named after the installed versions when there is one."""
     versions = [version(name) for name in ("trl", "transformers", "accelerate", "torch")]
-    code = [Path(__file__), *sorted(ROOT.glob("recipes/*.py"))]  # the methods add a few options
-    key = hashlib.sha256(" ".join(versions).encode() + b"".join(path.read_bytes() for path in code)).hexdigest()[:12]
-    path = CACHE / f"trl-options-{key}.json"
+    code = fingerprint("launch.config.trl_options", *(method.module for method in METHODS.values()))
+    path = CACHE / f"trl-options-{digest([versions, code])}.json"
     try:
         kept = json.loads(path.read_text())
         if is_mirror(kept):

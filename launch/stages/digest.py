@@ -47,6 +47,7 @@ class Planned:
 
     directory: Path
     config: dict[str, Any]
+    stale: str = "keep"  # what becomes of one that other code has trained, see launch.stages.stale
 
 
 def plan(
@@ -97,7 +98,7 @@ def plan_stage(
     )
     directory = home(config) / f"{stage}-{values['digest']}"
     values["options"]["run_name"] = values["options"]["run_name"] or directory.name
-    return Planned(directory, values)
+    return Planned(directory, values, config.stale)
 
 
 def scientific(options: dict[str, Any]) -> dict[str, Any]:

@@ -96,7 +96,9 @@ class Renderer:
         starts = [self.last_control(prompt) for prompt in prompts]
         for text, prompt in zip(texts, prompts, strict=True):
             if not text.startswith(prompt):
-                raise UserError(f"the chat template of {self.name} renders a prompt differently once it is answered")
+                raise UserError(
+                    f"{self.name}'s chat template renders a prompt differently once a response follows: use another"
+                )
         # A tokenizer never merges across a control token: what lies before the prompt's last one is not encoded again.
         tails = self.encode([text[start:] for text, start in zip(texts, starts, strict=True)])
         ends = self.encode([prompt[start:] for prompt, start in zip(prompts, starts, strict=True)])
@@ -138,7 +140,7 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, model: Model) -> list[int]:
     known = tokenizer.get_vocab()
     for token in tokens:
         if token not in known:
-            raise UserError(f"{token!r} is no token of {model.name}'s tokenizer: set model.stop_tokens")
+            raise UserError(f"{token!r} is not a token of {model.name}'s tokenizer: set model.stop_tokens")
     return [known[token] for token in tokens]
 
 
@@ -154,7 +156,7 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase, stops: list[int]) -> list
     for stop in stops:
         if stop not in added:
             token = tokenizer.convert_ids_to_tokens(stop)
-            raise UserError(f"{token!r} is a word that any text may contain: model.stop_tokens must be special tokens")
+            raise UserError(f"{token!r} is text that any message may contain: model.stop_tokens must be special tokens")
     named = {*tokenizer.all_special_ids, *stops}
     return [
         token.content
@@ -171,7 +173,9 @@ def twin(tokenizer: PreTrainedTokenizerBase, spelling: dict[str, str]) -> Tokeni
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
-        raise UserError(f"{type(tokenizer).__name__} has no fast form: save it once as tokenizer.json and use that")
+        raise UserError(
+            f"{type(tokenizer).__name__} is not a fast tokenizer: convert it to tokenizer.json and use that"
+        )
     values = json.loads(backend.to_str())
     values |= {"post_processor": None, "truncation": None, "padding": None}
     for token in values["added_tokens"]:

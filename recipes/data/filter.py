@@ -41,7 +41,7 @@ def refuse(splits: dict[str, Split], dataset: Dataset) -> None:
             faults.append(f"{name} row {name_rows(split, indices, NAMED)} {reason} [policies.{finding}={REFUSE}]")
     if faults:
         raise UserError(
-            f"{dataset.path}, {'; '.join(faults)}: mend these rows, or set dataset.policies.<finding>={DROP}"
+            f"{dataset.path}, {'; '.join(faults)}: fix these rows, or set dataset.policies.<finding>={DROP}"
         )
 
 

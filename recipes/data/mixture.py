@@ -18,12 +18,12 @@ def check_shares(dataset: Dataset) -> None:
         shares = getattr(dataset, name)
         if shares and len(shares) != len(dataset.sources):
             raise UserError(
-                f"dataset.{name} has {len(shares)} values for {len(dataset.sources)} sources: give one each"
+                f"dataset.{name} has {len(shares)} values for {len(dataset.sources)} sources: give one per source"
             )
         if not all(0 < share < float("inf") for share in shares):
-            raise UserError(f"dataset.{name}={shares}: every value must be above 0; leave a source out instead")
+            raise UserError(f"dataset.{name}={shares}: every value must be above 0; to exclude a source, remove it")
     if dataset.weights and dataset.counts:
-        raise UserError("dataset.weights and dataset.counts say the same thing twice: give one of them")
+        raise UserError("dataset.weights and dataset.counts exclude each other: set one of them")
 
 
 def choose(sources: Sequence[str], names: Sequence[str], dataset: Dataset) -> list[int]:
@@ -41,10 +41,10 @@ def choose(sources: Sequence[str], names: Sequence[str], dataset: Dataset) -> li
     chosen: list[int] = []
     for name, count in zip(names, sizes([len(rows[name]) for name in names], dataset), strict=True):
         if not count:
-            raise UserError(f"the mixture's shares leave no row of {name}: change dataset.weights, or leave it out")
+            raise UserError(f"dataset.weights leave no row of {name}: raise its weight, or remove it")
         if count > len(rows[name]):
             raise UserError(
-                f"dataset.counts asks for {count} rows of {name}, which has {len(rows[name])} that can be used"
+                f"dataset.counts asks for {count} rows of {name}, which has {len(rows[name])} usable ones: lower it"
             )
         chosen += random.sample(rows[name], count)
     random.shuffle(chosen)

@@ -108,7 +108,7 @@ def prepare(
     for split, rows in kept.items():
         if len(rows) < 2:
             raise UserError(
-                f"{dataset.path}: {len(rows)} pairs are left in the {split} split, two are the least; "
+                f"{dataset.path}: pairs left in the {split} split: {len(rows)}, at least 2 needed; "
                 f"{reasons(rulings)} (see dataset.policies, test_fraction, train_rows, test_rows)"
             )
     store({split: rows.select_columns([*KEPT]).flatten_indices() for split, rows in kept.items()}, rulings, directory)

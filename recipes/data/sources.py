@@ -58,8 +58,8 @@ def load(path: str, split: str, dataset: Dataset) -> Rows:
         return take(load_dataset(path, **options), length)
     except Exception as error:  # datasets, the hub's client and fsspec each have their own
         raise UserError(
-            f"dataset {path} is not in the local cache and the hub did not give it ({first_line(error)}): fetch it "
-            f"where there is a network (hf download --repo-type dataset {path}), or use dataset=file "
+            f"dataset {path} is not in the local cache and could not be downloaded ({first_line(error)}): run "
+            f"`hf download --repo-type dataset {path}` on a machine with a network, or use dataset=file "
             "dataset.path=<local file>"
         ) from None
 
@@ -72,8 +72,8 @@ def stream_length(dataset: Dataset) -> int:
     """
     if dataset.train_rows is None:
         raise UserError(
-            "dataset.streaming=true needs dataset.train_rows=<rows to read>: the rows are tokenised once and kept, for "
-            "every method alike, so the whole of a stream without end would have to be kept"
+            "dataset.streaming=true needs dataset.train_rows=<rows to read>: a stream may not end, and "
+            "its rows are tokenized once and kept for every method"
         )
     return dataset.train_rows
 
@@ -103,9 +103,9 @@ def load_file(path: Path, length: int | None = None) -> Rows:
     """
     builder = BUILDERS.get(file_ending(str(path)))
     if not path.exists():
-        raise UserError(f"{path} does not exist: check dataset.path (relative paths start at {Path.cwd()})")
+        raise UserError(f"{path} does not exist: check dataset.path (relative to {Path.cwd()})")
     if builder is None or path.is_dir():
-        raise UserError(f"{path} is no file of a known kind: use {', '.join(BUILDERS)} (JSON and CSV also with .gz)")
+        raise UserError(f"{path} has no supported format: use {', '.join(BUILDERS)} (JSON and CSV also with .gz)")
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty: give a file with one preference pair per row")
     try:
@@ -119,7 +119,7 @@ def load_file(path: Path, length: int | None = None) -> Rows:
                 find_broken_line(path)
         raise UserError(f"{path} cannot be read as {builder} ({first_line(error.__cause__ or error)})") from None
     if not len(rows):
-        raise UserError(f"{path} holds no rows: give a file with one preference pair per row")
+        raise UserError(f"{path} has no rows: give a file with one preference pair per row")
     return rows
 
 
@@ -147,7 +147,7 @@ def find_broken_line(path: Path) -> None:
                 raise Malformed(f"is {type(row).__name__}, not an object with chosen and rejected")
             read_pair(row)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} line {number} is not JSON ({error}): mend or remove it") from None
+            raise UserError(f"{path} line {number} is not JSON ({error}): fix or remove it") from None
         except Malformed as error:
             raise UserError(f"{path} line {number} {error}") from None
         except Unusable:

@@ -94,8 +94,8 @@ class Keeper(TrainerCallback):
         needed, free = self.size(), shutil.disk_usage(self.directory).free
         if free < needed:
             raise UserError(
-                f"no space left where {self.directory} lies: a checkpoint takes {needed / 1e9:.2f} GB and "
-                f"{free / 1e9:.2f} GB are free: make room and run again, it resumes"
+                f"no space left for a checkpoint in {self.directory}: it needs {needed / 1e9:.2f} GB, "
+                f"{free / 1e9:.2f} GB are free: delete something and run again, it resumes"
             )
 
     on_epoch_end = on_step_end

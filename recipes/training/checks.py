@@ -28,12 +28,14 @@ def check_machine(trainer: Trainer, stage: Stage) -> None:
     """
     found = trainer.args.world_size
     if found != stage.processes:
-        raise UserError(f"{found} processes train where the hardware profile says {stage.processes}")
+        raise UserError(
+            f"{found} processes train, but the hardware profile says {stage.processes}: use make or python -m launch"
+        )
     kind, wanted = trainer.accelerator.distributed_type, SHARDING.get(stage.strategy)
     if kind != wanted and (wanted or kind in SHARDING.values()):
         raise UserError(
-            f"hardware.strategy={stage.strategy} was asked for, but Accelerate would run {kind.value}: set another "
-            "strategy, and start the launcher without `accelerate` or its ACCELERATE_ variables"
+            f"hardware.strategy={stage.strategy} is set, but Accelerate would run {kind.value}: choose another "
+            "strategy, or start the launcher without `accelerate` and without ACCELERATE_ variables"
         )
 
 
@@ -69,7 +71,9 @@ class Alarms(TrainerCallback):
             UserError: one of them cannot be right.
         """
         if not math.isfinite((logs or {}).get("grad_norm", 0.0)):
-            raise UserError(f"update {state.global_step}: the gradient is not finite: lower the learning rate")
+            raise UserError(
+                f"the gradient is not finite at optimizer step {state.global_step}: lower the learning rate"
+            )
         if state.global_step == 1 and logs and "loss" in logs and self.stage.stage == "dpo":
             check_first_loss(args, logs["loss"], exact=not args.bf16 and self.stage.model_options["dtype"] == "float32")
 
@@ -82,8 +86,8 @@ def check_first_loss(args: Any, loss: float, exact: bool) -> None:
     """
     if args.loss_type == ["sigmoid"] and args.disable_dropout and not abs(loss - math.log(2)) < CLOSE[exact]:
         raise UserError(
-            f"DPO's first loss is {loss:.4f} and not ln 2 = {math.log(2):.4f}: its reference is not the model that it "
-            "starts from; remove this stage's directory and the stage before it, and run again"
+            f"DPO's first loss is {loss:.4f}, not ln 2 = {math.log(2):.4f}: the reference model is not the initial "
+            "checkpoint; remove the directories of this stage and of the one before it, and run again"
         )
 
 
@@ -100,8 +104,8 @@ def check_resumed(optimizer: Any, scheduler: Any, step: int) -> None:
     lost = isinstance(plain, torch.optim.Optimizer) and not states and not stateless
     if lost or (steps and max(steps) != step) or (isinstance(scheduler, LambdaLR) and scheduler.last_epoch != step):
         raise UserError(
-            f"the optimiser's state did not resume at update {step}, and training would go on otherwise than it "
-            "began: remove the newest checkpoint of this stage and run again"
+            f"the optimizer state of step {step} was not restored: remove the newest checkpoint of this stage and run "
+            "again"
         )
 
 
@@ -118,7 +122,7 @@ def watch_outputs(model: Any) -> None:
         half = [tensor.dtype for tensor in found if tensor is not None and tensor.dtype != torch.float32]
         if half:
             raise UserError(
-                f"the loss would be computed from {half[0]} logits, which keep three digits: use hardware.bf16=false "
+                f"the loss would be computed from {half[0]} logits, which have three digits: use hardware.bf16=false "
                 "or hardware.strategy=ddp"
             )
 
@@ -161,4 +165,4 @@ def check_shapes(directory: Path, wanted: dict[str, list[int]]) -> None:
         raise UserError(f"{directory} was saved and cannot be read ({error}): run again") from None
     odd = [name for name, shape in wanted.items() if found.get(name) != shape]
     if odd:
-        raise UserError(f"{directory} was saved without being whole ({odd[0]}, …): run again from the last checkpoint")
+        raise UserError(f"{directory} was saved incompletely ({odd[0]}, …): run again from the last checkpoint")

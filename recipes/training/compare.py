@@ -35,9 +35,9 @@ def opened(directory: Path) -> dict[str, Any]:
     try:
         files = [safe_open(path, "pt") for path in sorted(directory.glob("*.safetensors"))]
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{directory} holds damaged weights ({error})") from None
+        raise UserError(f"{directory} has damaged weights ({error})") from None
     if not files:
-        raise UserError(f"{directory} holds no weights in safetensors")
+        raise UserError(f"{directory} has no weights in safetensors")
     return {name: file for file in files for name in file.keys()}  # noqa: SIM118
 
 

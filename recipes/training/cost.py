@@ -186,8 +186,8 @@ class Guard(TrainerCallback):
         if gradients and not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
             rows = ", ".join(map(str, self.meter.rows_of_update()))
             raise UserError(
-                f"update {state.global_step + 1}: the loss or its gradient is not finite, in train rows {rows}; no "
-                "weight was changed by it: lower the learning rate, or look at these rows and remove them"
+                f"the loss or its gradient is not finite at optimizer step {state.global_step + 1}, train rows {rows}; "
+                "no weight was updated: lower the learning rate, or check these rows and remove them"
             )
 
 

@@ -16,6 +16,7 @@ from recipes.engine.trl import count_batches, forgive_trackers, train_adapters_i
 from recipes.system.processes import die_with_parent
 from recipes.training.checkpoints import Interruption, Keeper, newest_checkpoint
 from recipes.training.checks import Alarms, check_machine, check_saved
+from recipes.training.code import keep_code
 from recipes.training.cost import Guard, Meter
 from recipes.training.merge import keep_base
 from recipes.training.model import save_model
@@ -68,7 +69,10 @@ def fit(trainer: Trainer, stage: Stage) -> None:
     interruption = Interruption(trainer)
     for callback in (interruption, meter.callback, Guard(trainer, meter), Alarms(trainer, stage), Keeper(trainer)):
         trainer.add_callback(callback)
-    trainer.train(resume_from_checkpoint=newest_checkpoint(stage.directory))
+    checkpoint = newest_checkpoint(stage.directory)
+    if checkpoint is None and trainer.is_world_process_zero():
+        keep_code(stage.directory, stage.stage, stage.start, stage.reward_model)
+    trainer.train(resume_from_checkpoint=checkpoint)
     if interruption.came:
         trainer.accelerator.wait_for_everyone()  # the first to end would take along whoever still writes
         raise KeyboardInterrupt("interrupted by a signal: the same command goes on from the last checkpoint")

@@ -88,8 +88,8 @@ def check_same(expected: Tensor, found: Tensor | None, what: str, half: bool, to
     if not apart < (tolerance or TOLERANCE[half]):
         model = "the model that adapters are merged into" if what == "base" else "the merged model"
         raise UserError(
-            f"{model} is not the one that was trained: its log-probs are off by {apart:.2g}; was it changed since? "
-            "Put it back, or remove this stage's directory and train again"
+            f"{model} is not the base that the adapter was trained on: log-probs differ by {apart:.2g}: restore it, or "
+            "remove this stage's directory and train again"
         )
 
 

@@ -119,7 +119,7 @@ def check_loadable(directory: Path, stage: str) -> None:
     _, found = loaded
     bad = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"], *found["unexpected_keys"]]))
     if bad:
-        raise UserError(f"{directory} was saved without being whole ({bad[0]}, …): run again from the last checkpoint")
+        raise UserError(f"{directory} was saved incompletely ({bad[0]}, …): run again from the last checkpoint")
 
 
 def keep_differentiable(model: PreTrainedModel) -> None:

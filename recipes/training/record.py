@@ -12,6 +12,7 @@ from transformers import Trainer
 from recipes.config import Stage, read_json
 from recipes.methods import METHODS
 from recipes.system.versions import provenance, versions
+from recipes.training.code import begun_by
 from recipes.training.cost import Cost, finite_or_text
 
 
@@ -50,6 +51,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
         "data_fingerprint": manifest["fingerprint"],
         "data": {key: manifest[key] for key in ("pairs", "sources", "dropped", "truncated")},
         "versions": versions(),
+        "code": begun_by(stage.directory),
         **provenance(),
     }
 
