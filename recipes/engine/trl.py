@@ -1,4 +1,80 @@
-"""What we ask of TRL beyond its documentation."""
+"""What we ask of TRL, Transformers and Accelerate beyond their documentation: the list, and what can lie in one place.
+
+What must be a method of a class stays in its class and is listed here. Each line names where, what and why; the test
+in brackets fails when upstream moves. `tests/test_private.py` holds the list to the code.
+
+TRL's trainers
+- recipes/orpo.py imports `trl.experimental.orpo`, the only place where ORPO is
+  [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
+- recipes/orpo.py overrides `tokenize_row`: our ids in place of TRL's tokenisation
+  [tests/test_trainers.py::test_all_three_train_on_the_prepared_ids]
+- recipes/orpo.py overrides `odds_ratio_loss` (a tuple by position): `ratio=probability`
+  [tests/test_trainers.py::test_orpos_loss_and_gradient_are_the_papers]
+- recipes/orpo.py overrides `concatenated_forward` (a tuple by position): `nll_span=completion`
+  [tests/test_trainers.py::test_without_lambda_orpo_is_sft]
+- recipes/orpo.py gives the constructor one row and sets `train_dataset` afterwards: TRL would map all rows thrice
+  [tests/test_packed.py::test_five_steps_give_stock_trls_weights_and_metrics]
+- recipes/dpo.py overrides `_prepare_dataset`: TRL's DPO takes no data set that is tokenised already
+  [tests/test_trainers.py::test_all_three_train_on_the_prepared_ids]
+- recipes/dpo.py overrides `_precompute_ref_logps` to time it, recipes/engine/reference.py to keep it for a resumption;
+  TRL's constructor calls it before ours has ended
+  [tests/test_engines.py::test_the_reference_is_scored_once_before_the_training_where_all_pairs_are_read]
+- recipes/dpo.py lets `precompute_ref_log_probs` be null: the trainer decides
+  [tests/test_engines.py::test_the_reference_is_scored_once_before_the_training_where_all_pairs_are_read]
+- `rename_metrics` reads `_metrics` and `_stored_metrics`: one name for what is logged of one quantity
+  [tests/test_equal.py::test_metrics_of_one_name_mean_one_thing]
+- `cast_by_trl` reads `_peft_has_been_casted_to_bf16`: ORPO under QLoRA computes under autocast
+  [tests/test_equal.py::test_qlora_adapters_train_in_fp32_under_every_method]
+- `train_adapters_in_float32` undoes the cast of QLoRA adapters to bf16
+  [tests/test_equal.py::test_qlora_adapters_train_in_fp32_under_every_method]
+- recipes/engine/trainer.py reads `aux_loss_enabled`: a mixture's auxiliary loss cannot be packed
+  [tests/test_engines.py::test_a_mixtures_auxiliary_loss_is_refused_as_trl_would_train_it]
+- recipes/rloo.py overrides `_tokenize_prompts` (a tuple by position): prompts are ids
+  [tests/test_rlhf.py::test_rloo_answers_the_training_prompts_and_counts_all_that_is_computed]
+- recipes/rloo.py overrides `_generate_and_score_completions` and `_compute_loss` to count what they compute
+  [tests/test_rlhf.py::test_rloo_answers_the_training_prompts_and_counts_all_that_is_computed]
+- recipes/rloo.py overrides `_get_train_sampler`, with a `RepeatSampler` whose `generator` an epoch sets: resumption
+  [tests/test_rlhf.py::test_killed_stages_resume_bit_for_bit]
+- recipes/rloo.py sets `eos_token_ids`: TRL would stop at the tokenizer's EOS too
+  [tests/test_rlhf.py::test_rloo_answers_the_training_prompts_and_counts_all_that_is_computed]
+
+Transformers' trainer and Accelerate
+- recipes/engine/trainer.py overrides `get_batch_samples`: an update's pairs are packed together
+  [tests/test_packed.py::test_an_updates_gradient_does_not_depend_on_its_split]
+- recipes/engine/trainer.py reads `end_of_dataloader` and `active_dataloader` of Accelerate: repeated pairs do not count
+  [tests/test_compatibility.py::test_two_processes_end_with_the_weights_of_one_in_every_cell_that_a_cpu_can_run]
+- recipes/engine/trainer.py uses `compute_loss_context_manager`: evaluation computes as training does
+  [tests/test_packed.py::test_evaluation_does_not_depend_on_the_batch_size]
+- `count_batches` replaces `data_collator` and adds `meter`: costs are counted as batches pass
+  [tests/test_trainers.py::test_the_meter_counts_what_was_trained_on]
+- `keep_outputs_in_float32` changes `fsdp_plugin_args`: a loss of bf16 outputs keeps three digits
+  [tests/test_compatibility.py::test_fsdp2_that_saves_shards_is_told_and_its_bf16_has_the_right_first_loss]
+- `forgive_trackers` wraps the methods of tracking callbacks: W&B must not stop a training
+  [tests/test_launch.py::test_an_unreachable_tracker_stops_no_training]
+- recipes/training/cost.py is an `ExportableState` under the key `Count`: costs outlive an interruption
+  [tests/test_resume.py::test_a_killed_launcher_takes_its_stage_along_which_resumes_bit_for_bit]
+- recipes/training/checkpoints.py sets `save_total_limit` to null: an older checkpoint goes when the new one is sealed
+  [tests/test_resume.py::test_a_stage_is_finished_by_hand_as_by_the_launcher]
+
+Models
+- recipes/engine/log_probs.py replaces `forward` and reads `base_model(…).last_hidden_state`: no logits of all positions
+  [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
+- recipes/engine/packing.py passes an `attention_mask` of four dimensions: Transformers makes no mask of its own
+  [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
+- recipes/engine/attention.py uses `sdpa_attention_forward` and `sdpa_mask`, and is registered under a name of ours
+  [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
+- recipes/engine/attention.py uses `varlen_attn`, new in PyTorch
+  [tests/test_packing.py::test_the_variable_length_kernel_gets_the_same_dialogues]
+- recipes/engine/attention.py knows `softcap`, `position_bias` and `s_aux` of foreign models, and refuses them
+  [tests/test_packed.py::test_what_cannot_be_packed_is_refused_with_a_reason]
+- recipes/training/model.py clears bitsandbytes' `support_avx512bf16_for_cpu`, which cuts gradients [no test: CPU-bound]
+- recipes/training/model.py removes `auto_map` from what is saved: no foreign code is named
+  [tests/test_security.py::test_what_is_saved_names_no_code_and_an_adapter_beside_a_model_is_refused]
+- recipes/training/record.py and checks.py read `ds_numel`, `ds_shape` and `quant_state`: sizes of divided weights
+  [tests/test_compatibility.py::test_two_processes_end_with_the_weights_of_one_in_every_cell_that_a_cpu_can_run]
+- recipes/data/chat.py rewrites tokenizers' JSON (`added_tokens`): text cannot become a special token
+  [tests/test_render.py::test_the_ids_say_what_the_template_prints]
+"""
 
 from collections.abc import Callable
 from typing import Any

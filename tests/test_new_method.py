@@ -1,0 +1,70 @@
+"""A method is four files: its recipe, its row in the table of methods, its options and a pipeline; all else follows."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from door import QUIET, ROOT, losses, record, stages
+from torch.nn.functional import logsigmoid
+
+FILES = Path(__file__).parent / "new_method"
+PACKAGES = ("conf", "doctor", "eval", "launch", "pocket", "recipes")
+SHORT = ("simpo.max_steps=2", "simpo.learning_rate=1e-3", "simpo.logging_steps=1")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this checkout to which somebody has added SimPO."""
+    copy = tmp_path_factory.mktemp("tree")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(FILES / "simpo.py", copy / "recipes" / "simpo.py")
+    shutil.copy(FILES / "stage.yaml", copy / "conf" / "stage" / "simpo.yaml")
+    shutil.copy(FILES / "pipeline.yaml", copy / "conf" / "pipeline" / "simpo.yaml")
+    table = copy / "recipes" / "methods.py"
+    text, start = table.read_text(), "METHODS = {\n"
+    assert text.count(start) == 1
+    table.write_text(text.replace(start, start + (FILES / "row.txt").read_text()))
+    return copy
+
+
+def run(tree: Path, module: str, *words: str) -> str:
+    """Run a command of the copy as its user does, in its folder."""
+    command = [sys.executable, "-m", module, *words]
+    answer = subprocess.run(command, cwd=tree, capture_output=True, text=True, env={**os.environ, **QUIET}, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+def test_a_new_method_is_trained_evaluated_tabled_and_forecast(
+    tree: Path, words: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    options = ["pipeline=simpo", "batch_size=1", "hardware.per_device_batch=1", *SHORT]
+    given = words(tmp_path, *options, "evaluate=true", "eval_prompts=4")
+    run(tree, "launch", *given)
+    (directory,) = stages(tmp_path, "simpo-*")
+    assert record(directory)["forward_passes_per_pair"] == pytest.approx(2 * record(directory)["epochs"])
+    log = [json.loads(line) for line in (directory / "log_history.jsonl").read_text().splitlines()]
+    for entry, loss in zip(log, losses(directory), strict=False):  # an update is one pair: its loss is equation 6
+        margin = 2.0 * (entry["logps_mean/chosen"] - entry["logps_mean/rejected"])
+        assert entry["rewards_scaled/margins"] == pytest.approx(margin, rel=1e-5)
+        assert loss == pytest.approx(-logsigmoid(torch.tensor(margin - 0.5)).item(), rel=1e-5)
+    (session,) = (tmp_path / "_sessions").iterdir()
+    assert "SimPO" in (session / "table.md").read_text()
+    page = (session / "report.html").read_text()
+    assert "SimPO, nats" in page and "--simpo: #8a6d00" in page
+    assert "simpo" in run(tree, "launch.plan", *given)
+
+
+def test_the_copys_table_is_complete(tree: Path) -> None:
+    """What follows from the table follows without PyTorch, which the launcher must not wait for."""
+    asked = "import sys; from launch.config.trl_options import STAGES; print(STAGES[0], 'torch' in sys.modules)"
+    command = [sys.executable, "-c", asked]
+    answer = subprocess.run(command, cwd=tree, capture_output=True, text=True, env={**os.environ, **QUIET}, check=True)
+    assert answer.stdout.split() == ["simpo", "False"]
