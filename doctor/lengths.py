@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from recipes.data.tokenize import IDS
+from recipes.methods import METHODS
 
 PARTS = ("prompt", "chosen", "rejected")
 LIMITS = (256, 512, 1024, 2048, 4096)
@@ -87,8 +88,8 @@ def bias(lengths: np.ndarray) -> Bias:
 def epoch(lengths: np.ndarray) -> dict[str, int]:
     """Return method -> tokens that the policy reads in one epoch, padding apart; DPO's reference reads as many."""
     prompt, chosen, rejected = (int(column) for column in lengths.sum(axis=0))
-    both = 2 * prompt + chosen + rejected
-    return {"SFT": prompt + chosen, "DPO": both, "ORPO": both}
+    read = {True: 2 * prompt + chosen + rejected, False: prompt + chosen}
+    return {method.label: read[method.pairs] for method in METHODS.values() if method.packs}
 
 
 def padding(lengths: np.ndarray, pairs: int) -> Padding:
@@ -97,4 +98,5 @@ def padding(lengths: np.ndarray, pairs: int) -> Padding:
     longest = np.random.default_rng(0).permutation(longest)
     batches = [longest[start : start + pairs] for start in range(0, len(longest), pairs)]
     padded = sum(2 * len(batch) * int(batch.max()) for batch in batches)
-    return Padding(pairs, padded, epoch(lengths)["ORPO"], int(lengths.sum()))
+    needed = int(lengths.sum() + lengths[:, 0].sum())
+    return Padding(pairs, padded, needed, int(lengths.sum()))

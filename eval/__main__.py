@@ -14,6 +14,7 @@ from eval.cli import run
 from eval.console import console
 from eval.report import write_report
 from eval.results.session import jobs_of, measured, models_of, sessions, unmeasured
+from eval.results.stale import tell_stale
 from eval.results.table import write_table
 
 
@@ -38,6 +39,7 @@ def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:
         for directory in models_of(job)
     }
     missing = {path: why for path, model in asked.items() if (why := unmeasured(*model))}
+    tell_stale(path for path in asked if path not in missing)
     if not missing:
         return
     from eval.results.measure import evaluate  # torch takes seconds that a table of old results need not wait for

@@ -16,16 +16,13 @@ from eval.console import console
 from eval.pages.svg import TEMPLATES
 from eval.results.options import UNSAID, flat, text
 from eval.results.row import Row
-from eval.results.rows import NAMES, build_rows
+from eval.results.rows import build_rows
 from eval.results.session import evaluated, jobs_of, sessions
+from eval.results.setting import Setting
 from eval.results.table import cells, markdown, notes, rows_of
 from recipes.config import read_config, read_json, write_text
+from recipes.methods import METHODS
 
-METHODS = {
-    "sft": "supervised fine-tuning on the chosen answers of preference pairs",
-    "dpo": "DPO ([Rafailov et al. 2023](https://arxiv.org/abs/2305.18290)) on preference pairs",
-    "orpo": "ORPO ([Hong, Lee & Thorne 2024](https://arxiv.org/abs/2403.07691)) on preference pairs, in one stage",
-}
 MAIN = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm", "beta"),
     *("loss_type", "label_smoothing", "ratio", "nll_span", "nll_mean", "max_length", "disable_dropout", "bf16"),
@@ -45,7 +42,7 @@ def main(names: list[str], _: NoOptions) -> None:
         written: set[Path] = set()
         for job in filter(evaluated, jobs_of(session)):
             stages = {Path(stage) for stages in job["pipelines"].values() for stage in stages} - written
-            rows = build_rows([job]) if stages else []
+            rows = build_rows([job | {"setting": Setting()}]) if stages else []  # a card is of one setting
             for directory in sorted(stages):
                 write_card(directory, job, rows)
             written |= stages
@@ -70,7 +67,7 @@ def card(directory: Path, job: dict[str, Any], rows: list[Row]) -> dict[str, Any
     return {
         "front": front(record["stage"], base),
         "title": f"{record['stage'].upper()}: {job['model']} on {job['dataset']}",
-        "method": METHODS.get(record["stage"], record["stage"].upper()),
+        "method": METHODS[record["stage"]].about,
         "base": base,
         "revision": config["model"].get("model_revision"),
         "before": before(directory, rows),
@@ -104,7 +101,7 @@ def before(directory: Path, rows: list[Row]) -> str:
     """Return the names of the stages that a stage went on from, if any."""
     paths = [row.directories[0] for row in rows if row.stages and directory in row.directories[0]]
     stages = paths[0][: paths[0].index(directory)]
-    return ", ".join(NAMES.get(read_json(stage / "record.json")["stage"], stage.name) for stage in stages)
+    return ", ".join(METHODS[read_json(stage / "record.json")["stage"]].label for stage in stages)
 
 
 def options(config: dict[str, Any]) -> dict[str, str]:

@@ -172,8 +172,8 @@ def figures(values: dict[str, list[float]], answers: list[list[Answer]]) -> dict
         "per input": estimate(np.array(values["within"])[None]),
         "across inputs": over_pairs(np.array(values["across"])[None]),
         "mean length, tokens": estimate(lengths.mean(1)[None]),
-        "stopped by itself": stopped,
-        "cut off at max_new_tokens": 1 - stopped,
+        "ended with a stop token": stopped,
+        "truncated at max_new_tokens": 1 - stopped,
     }
 
 

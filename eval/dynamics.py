@@ -28,9 +28,10 @@ from eval.results.lineage import differing, lineage
 from eval.results.session import jobs_of, measured, read_measured, read_record, sessions
 from recipes.config import UserError, done, read_config, write_json
 from recipes.data.prepare import open_pairs
+from recipes.methods import METHODS
 
 SIDES = ("chosen", "rejected")
-METHODS = ("sft", "dpo", "orpo", "rloo")  # a reward model gives no log-probs
+TRAINED = tuple(name for name, method in METHODS.items() if method.answers)  # a reward model gives no log-probs
 FEW = 3  # points between start and end that make a curve
 
 
@@ -102,11 +103,11 @@ def stages(directories: list[Path]) -> Iterator[Path]:
         if not (path / "config.yaml").is_file():
             jobs = [job for session in sessions([str(path)]) for job in jobs_of(session)]
             trained = [Path(stage) for job in jobs for line in job["pipelines"].values() for stage in line]
-            yield from (stage for stage in trained if read_config(stage)["stage"] in METHODS)
-        elif done(path) and read_config(path).get("stage") in METHODS:
+            yield from (stage for stage in trained if read_config(stage)["stage"] in TRAINED)
+        elif done(path) and read_config(path).get("stage") in TRAINED:
             yield path
         else:
-            raise UserError(f"{path} is no trained language model: name a finished stage of {', '.join(METHODS)}")
+            raise UserError(f"{path} is no trained language model: name a finished stage of {', '.join(TRAINED)}")
 
 
 def curve(directories: list[Path], setting: str, pairs: int) -> Curve:

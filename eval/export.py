@@ -25,6 +25,7 @@ from eval.cli import run
 from eval.console import console
 from recipes.config import UserError, done, read_config, read_json, write_json
 from recipes.data.prepare import open_pairs
+from recipes.methods import METHODS
 from recipes.system.hub import WEIGHTS
 
 KINDS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}  # safetensors' names, and llama.cpp's
@@ -88,7 +89,8 @@ def one_stage(names: list[str], usage: str) -> Path:
     if len(names) != 1:
         raise UserError(f"give one finished stage: {usage}")
     directory = Path(names[0])
-    if read_config(directory).get("stage", "base") in ("base", "reward"):
+    method = METHODS.get(read_config(directory).get("stage", "base"))
+    if method is None or not method.answers:
         raise UserError(f"{directory} is no trained language model: give a stage such as orpo-<digest>")
     if not done(directory) or not (directory / "model").is_dir():
         raise UserError(f"{directory} has no {'model' if done(directory) else 'record.json'}: train it first")

@@ -31,7 +31,7 @@ from recipes.data.chat import Renderer
 from recipes.data.prepare import open_pairs
 from recipes.data.sources import load_file
 from recipes.data.tokenize import Tokenise, as_pairs
-from recipes.odds import log_odds_ratio
+from recipes.engine.loss import log_odds
 from recipes.profiles import Dataset
 
 SIDES = ("chosen", "rejected")
@@ -137,14 +137,14 @@ def tokenised(rows: Rows, render: Renderer) -> Rows:
 def figures(values: dict[str, Any]) -> dict[str, Estimate | float | str | None]:
     """Return the rows of a model's column."""
     chosen, rejected = (np.array(values[side]) for side in SIDES)
-    ratio, _ = log_odds_ratio(torch.from_numpy(chosen), torch.from_numpy(rejected))
+    ratio = log_odds(torch.from_numpy(chosen)) - log_odds(torch.from_numpy(rejected))
     ranked = (chosen > rejected).astype(float)
     found: dict[str, Any] = {
         "log-prob of chosen": mean(chosen),
         "log-prob of rejected": mean(rejected),
         "margin, chosen - rejected": mean(chosen - rejected),
         "log-odds ratio": mean(ratio.numpy()),
-        "pairs ranked right": mean(ranked),
+        "preference accuracy": mean(ranked),
     }
     categories = np.array(values["category"])
     names = sorted(set(values["category"])) if len(set(values["category"])) > 1 else []
@@ -152,7 +152,7 @@ def figures(values: dict[str, Any]) -> dict[str, Estimate | float | str | None]:
     if "reward" in values:
         margins = np.array(values["reward"])
         found |= {
-            "DPO's own reward: ranked right": mean((margins > 0).astype(float)),
+            "preference accuracy of DPO's own reward": mean((margins > 0).astype(float)),
             "DPO's own margin": mean(margins),
         }
     return found

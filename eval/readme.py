@@ -49,7 +49,7 @@ def shown(rows: list[dict[str, Any]]) -> str:
         UserError: the rows are of several settings, for which the README has no room.
     """
     trained = [row for row in rows if row["stages"]]
-    if len({row["setting"] for row in trained}) > 1:
+    if any(row["setting"] != trained[0]["setting"] for row in trained):
         raise UserError("the README shows one setting: name a session in which nothing but the seed was swept")
     head = ["", *(row["label"] for row in rows)]
     shown = [METRIC[key] for key in README if any(row["values"].get(key) is not None for row in rows)]

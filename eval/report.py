@@ -14,7 +14,7 @@ from eval.cli import NoOptions, run
 from eval.console import console
 from eval.pages import figures
 from eval.pages.samples import side_by_side
-from eval.pages.svg import TEMPLATES
+from eval.pages.svg import TEMPLATES, palette
 from eval.pages.sweep import best_settings, budgets, is_sweep, outcome, parallel_coordinates
 from eval.results.history import Training, trainings
 from eval.results.matrix import explain, matrices, tests
@@ -22,8 +22,9 @@ from eval.results.metrics import GOLD, MARGIN
 from eval.results.options import differences
 from eval.results.results_json import results
 from eval.results.row import Row
-from eval.results.rows import NAMES, missing
+from eval.results.rows import NAMES, missing, with_bases
 from eval.results.session import jobs_of, sessions
+from eval.results.setting import Setting
 from eval.results.table import cells, notes, rows_of
 from recipes.config import write_json, write_text
 from recipes.system.versions import provenance
@@ -51,6 +52,7 @@ def write_report(session: Path) -> None:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.globals["palette"] = palette
     values = page(session, rows, jobs, found)
     write_text(session / "report.html", environment.get_template("report.html.jinja").render(values))
     console.print(f"report: {session}/report.html; results.json", soft_wrap=True)
@@ -84,21 +86,7 @@ def page(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list
     }
 
 
-def by_setting(rows: list[Row]) -> list[tuple[str, list[Row]]]:
-    """Return each setting with its rows, the base models that they started from first; a sweep has several."""
-    settings = dict.fromkeys(row.setting for row in rows if row.stages)
-    return [
-        (setting, [row for row in rows if row.setting == setting or not (row.stages or other(row, setting))])
-        for setting in settings
-    ]
-
-
-def other(base: Row, setting: str) -> bool:
-    """Whether a base model belongs to other settings: to those that lack one of its options."""
-    return not {*base.setting.split()} <= {*setting.split()}
-
-
-def captioned(setting: str, said: str) -> str:
+def captioned(setting: Setting, said: str) -> str:
     """Return a figure's caption, with the setting that it is of in a sweep."""
     return f"{setting}: {said}" if setting else said
 
@@ -111,7 +99,7 @@ def training_figures(rows: list[Row], found: list[Training]) -> list[tuple[Marku
         "circles are chosen answers, dashed lines and squares rejected ones."
     )
     drawn = [
-        *((figures.held_out(group, found), captioned(setting, held_out)) for setting, group in by_setting(rows)),
+        *((figures.held_out(group, found), captioned(setting, held_out)) for setting, group in with_bases(rows)),
         (
             figures.losses(found),
             "What each method minimises, a line for every training. The losses mean different things, so each has an "
@@ -140,7 +128,7 @@ def sweep_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
 def score_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
     """Return the distributions of what the models' answers and rankings are worth."""
     drawn = []
-    for setting, group in by_setting(rows):
+    for setting, group in with_bases(rows):
         if rows[0].embedded:
             rewards = [GOLD.scores(row) for row in group]
             figure = figures.distribution(group, rewards, "gold reward of an answer at temperature 1")
@@ -155,7 +143,7 @@ def score_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
 def cost_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
     """Return what each setting's pipelines cost."""
     said = "Stacked by stage, the mean over seeds; the numbers are the table's."
-    return [(Markup(figures.ledger(group)), captioned(setting, said)) for setting, group in by_setting(rows)]
+    return [(Markup(figures.ledger(group)), captioned(setting, said)) for setting, group in with_bases(rows)]
 
 
 def stages(found: list[Training]) -> list[list[str]]:

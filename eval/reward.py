@@ -62,8 +62,8 @@ class Judge:
             UserError: it cannot be loaded, or is no reward model.
         """
         from recipes.data.chat import Renderer
-        from recipes.rewards import load_classifier
         from recipes.training.model import load_tokenizer
+        from recipes.training.reward_model import load_classifier
 
         stage = next((place for place in (Path(path), Path(path).parent) if (place / "config.yaml").is_file()), None)
         self.name = str(stage or path)

@@ -13,7 +13,7 @@ from recipes.config import UserError
 
 
 def main(names: list[str], _: NoOptions) -> None:
-    """Print the mean gold reward of sampled answers, or where there is none the share of pairs ranked right.
+    """Print the mean gold reward of sampled answers, or where there is none the preference accuracy.
 
     Raises:
         UserError: no job was named, or it has trained or measured nothing.

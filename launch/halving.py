@@ -87,11 +87,13 @@ class Search:
     def prepare(self, setting: Words, share: float, queue: Queue) -> Path:
         """Put a setting's job into `queue`, and return its directory; where it is refused, that says so."""
         words = [*self.fixed, *setting]
-        words += shortened(resolve(compose("config", words)), setting, share)
+        lengths = shortened(resolve(compose("config", words)), setting, share)
+        words += lengths
         directory = self.session / str(self.jobs)
         self.jobs += 1
         leave = partial(hand_over, directory=directory, queue=queue)
-        run_job(compose("config", words), words, directory, leave, self.swept)
+        told_apart = [*self.swept, *(word.partition("=")[0] for word in lengths)]  # the table has a row for every rung
+        run_job(compose("config", words), words, directory, leave, told_apart)
         return directory
 
 

@@ -17,6 +17,7 @@ from launch.config.trust import unpinned
 from launch.forecast.budget import Configs, describe, match, refuse_budget
 from launch.forecast.cost import LIBRARIES, Forecast, Tokens, forecast, tokens_of
 from launch.forecast.fit import fits, nearest, worst
+from recipes.methods import METHODS
 from recipes.profiles import Shape
 from recipes.system.commands import output, run_command
 
@@ -97,10 +98,10 @@ def say(config: Config) -> None:
     )
     if hardware.memory_gb is None:
         output.print("Whether it fits: hardware.memory_gb=<GB of a device> tells.")
-    unmeasured = {"reward", "rloo"} & {*config.stages}
+    unmeasured = [stage for stage in sorted(config.stages) if not METHODS[stage].packs]
     if unmeasured:
         output.print(
-            f"{' and '.join(sorted(unmeasured))}: never measured; rloo samples token by token, far below "
+            f"{' and '.join(unmeasured)}: never measured; rloo samples token by token, far below "
             "this rate: its hours are a lower bound.",
             soft_wrap=True,
         )

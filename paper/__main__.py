@@ -56,7 +56,7 @@ def steps(options: list[str]) -> Iterator[Step]:
             "reward", "figure 5" if size == "middle" else "tables 2 and 3", SESSIONS / size, f"model={judge}"
         )
     yield evaluate("diversity", "table 4", SESSIONS / "middle")
-    yield evaluate("ratios", "figure 6", ROOT)
+    yield Step("figure 6", module("paper.ratios", ROOT))
     yield Step("figures 3, 7, 8 and 9, the claims, and the page of them all", module("paper.page", ROOT))
 
 

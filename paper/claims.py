@@ -10,7 +10,6 @@ or contradicted where its whole 95 % interval (each claim by itself) or its test
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,9 @@ from eval.cli import NoOptions, run
 from eval.console import console
 from eval.results.metrics import FLOPS, MEMORY, SECONDS
 from eval.results.row import Row
+from eval.results.rows import with_bases
 from eval.results.session import sessions
+from eval.results.setting import Setting
 from eval.results.table import markdown, rows_of
 from paper.across import lambdas, probability_ratio, sharper, sizes
 from paper.evidence import PASSES_PER_EPOCH, Finding, Rows, one_stage, saving, shift, trend, varied, wins
@@ -73,9 +74,9 @@ def write_claims(session: Path) -> None:
     """
     settings = by_setting(rows_of(session))
     parts: list[str] = []
-    for setting, rows in settings.items():
+    for setting, rows in settings:
         parts += told(f"Of {setting or 'the session'}", [line(claim, claim.measure(rows)) for claim in CLAIMS])
-    parts += told("Across settings", [line(claim, claim.measure(list(settings.values()))) for claim in ACROSS])
+    parts += told("Across settings", [line(claim, claim.measure([rows for _, rows in settings])) for claim in ACROSS])
     note = "Intervals of 95% and verdicts are of each claim by itself; win rates are judged by p after Holm (table.md)."
     write_text(
         session / "claims.md", "\n".join(["# What the session says of the paper's claims", "", *parts, note, ""])
@@ -83,14 +84,9 @@ def write_claims(session: Path) -> None:
     console.print(f"claims: {session}/claims.md", soft_wrap=True)
 
 
-def by_setting(rows: list[Row]) -> dict[str, Rows]:
-    """Return setting -> pipeline -> row; the base model of a setting among them."""
-    bases = [row for row in rows if row.pipeline == "base"]
-    found: dict[str, Rows] = {}
-    for setting, group in groupby([row for row in rows if row.pipeline != "base"], lambda row: row.setting):
-        base = [row for row in bases if set(row.setting.split()) <= set(setting.split())]
-        found[setting] = {row.pipeline: row for row in [*base[:1], *group]}
-    return found
+def by_setting(rows: list[Row]) -> list[tuple[Setting, Rows]]:
+    """Return each setting with pipeline -> row, its base model among them."""
+    return [(setting, {row.pipeline: row for row in group}) for setting, group in with_bases(rows)]
 
 
 def told(title: str, lines: list[list[str]]) -> list[str]:

@@ -78,7 +78,7 @@ def likelihood(row: Row, answer: str) -> np.ndarray:
     both = (np.minimum(metric.scores(row), -np.finfo(np.float32).eps) for metric in LOG_PROBS.values())
     chosen, rejected = (
         values - np.log(-np.expm1(values)) for values in both
-    )  # certain ones as recipes/odds.py has them
+    )  # certain ones as `recipes.engine.loss.log_odds` has them
     return chosen - rejected
 
 

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from eval.cli import NoOptions, run
 from eval.console import console
-from eval.pages.svg import TEMPLATES, standalone
+from eval.pages.svg import TEMPLATES, palette, standalone
 from eval.results.table import markdown, rows_of
 from paper.claims import ACROSS, CLAIMS, HEAD, by_setting, line
 from paper.exhibits import SIZES, Exhibit, Rows, exhibits
@@ -73,7 +73,7 @@ def claims(sessions: Path, sizes: dict[str, Rows]) -> Exhibit:
 
 def settings(session: Path) -> list[Rows]:
     """Return the rows of each setting of a session."""
-    return list(by_setting(rows_of(session)).values())
+    return [rows for _, rows in by_setting(rows_of(session))]
 
 
 def as_json(exhibit: Exhibit) -> dict[str, Any]:
@@ -104,6 +104,7 @@ def page(found: list[Exhibit]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    environment.globals["palette"] = palette
     values = {"title": TITLE, "about": ABOUT, "exhibits": found, "written": provenance()}
     return environment.get_template("paper.html.jinja").render(values)
 

@@ -1,11 +1,98 @@
-"""DPO: prefer chosen to rejected, held to the SFT model that this stage starts from; the second of two stages."""
+"""DPO (Rafailov et al. 2023, arXiv:2305.18290): the second of two stages, held to the SFT model that it starts from."""
 
-from recipes.config import Stage
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import trl
+from torch.nn.functional import logsigmoid
+
+from recipes.config import Stage, reads_every_pair
 from recipes.data.prepare import load_pairs
-from recipes.engines import DPO_ENGINES
-from recipes.trainers import DPOConfig
-from recipes.training.loop import arguments, fit, main
+from recipes.engine.loss import LogProbs, Loss
+from recipes.engine.options import check_engine
+from recipes.engine.packing import PackedBatch
+from recipes.engine.reference import ReferenceTrainer
+from recipes.engine.trl import rename_metrics
+from recipes.methods import METHODS
+from recipes.training.arguments import arguments
+from recipes.training.loop import fit, main
 from recipes.training.model import load_model, load_tokenizer, peft_config
+
+
+def dpo_loss(policy: LogProbs, reference: LogProbs, beta: float) -> Loss:
+    """Return DPO's loss of each pair, equation 7 of the paper:
+
+        L = -log sigmoid(r(y_w) - r(y_l)),   r(y) = beta * (log p(y | x) - log p_ref(y | x))
+
+    where y_w is the chosen and y_l the rejected response. Log-probs are *sums* over a response's tokens, so that long
+    responses weigh more.
+
+    Args:
+        policy: log-probs under the model that trains.
+        reference: those of the same pairs under the SFT model, which does not.
+        beta: how firmly the policy is held to the reference.
+    """
+    chosen = beta * (policy.chosen - reference.chosen)
+    rejected = beta * (policy.rejected - reference.rejected)
+    return Loss(preference=-logsigmoid(chosen - rejected), rewards=(chosen, rejected))
+
+
+@dataclass
+class DPOConfig(trl.DPOConfig):
+    """TRL's options for DPO, and which engine computes its loss."""
+
+    engine: str = "packed"  # or "stock": TRL's own forward pass
+    # Null: before the training where it reads every pair, so that no second model is held; else in each update.
+    precompute_ref_log_probs: bool | None = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """Check the engine; TRL checks its own options.
+
+        Raises:
+            ValueError: the engine is unknown, or cannot honour an option.
+        """
+        super().__post_init__()
+        check_engine(self)
+
+
+class StockDPOTrainer(trl.DPOTrainer):
+    """TRL's forward pass and loss, on our token ids, which lie in the columns that TRL would make."""
+
+    method = METHODS["dpo"]
+    reference_seconds = 0.0  # that the reference model took for the training's pairs before it
+
+    def __init__(self, model: Any, args: Any, train_dataset: Any, **options: Any) -> None:
+        if args.precompute_ref_log_probs is None:
+            batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+            args.precompute_ref_log_probs = reads_every_pair(vars(args), batch_size, len(train_dataset))
+        super().__init__(model, args=args, train_dataset=train_dataset, **options)
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+        started = time.monotonic()
+        dataset = super()._precompute_ref_logps(dataset, name, batch_size)
+        if name == "train":
+            self.reference_seconds = time.monotonic() - started
+        return dataset
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log under names that say what they are."""
+        rename_metrics(logs, self, self.method)
+        super().log(logs, start_time)
+
+
+class PackedDPOTrainer(ReferenceTrainer, StockDPOTrainer):
+    """`dpo_loss` on packed rows."""
+
+    def loss(self, policy: LogProbs, batch: PackedBatch) -> Loss:
+        """Return `dpo_loss` of a batch."""
+        return dpo_loss(policy, self.reference(batch), self.beta)
+
+
+TRAINERS = {"packed": PackedDPOTrainer, "stock": StockDPOTrainer}
 
 
 def train(stage: Stage) -> None:
@@ -13,7 +100,7 @@ def train(stage: Stage) -> None:
     args = arguments(DPOConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
     rows = load_pairs(stage.pairs)
-    trainer = DPO_ENGINES[args.engine](
+    trainer = TRAINERS[args.engine](
         load_model(stage, tokenizer),
         args=args,
         train_dataset=rows["train"],
@@ -25,4 +112,4 @@ def train(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    main(train)
+    main("recipes.dpo")

@@ -1,11 +1,139 @@
-"""ORPO: imitate the chosen answers and prefer them to the rejected, at once; one stage, no reference model."""
+"""ORPO (Hong, Lee & Thorne 2024, arXiv:2403.07691): one stage from the base model, without a reference."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset
+from torch.nn.functional import cross_entropy, logsigmoid
+
+with warnings.catch_warnings():
+    # TRL keeps ORPO in `experimental` and says so on every import; the pin in requirements.txt is our answer.
+    warnings.filterwarnings("ignore", message="You are importing from 'trl.experimental'")
+    from trl.experimental import orpo as trl_orpo
 
 from recipes.config import Stage
-from recipes.data.prepare import load_pairs
-from recipes.engines import ORPO_ENGINES
-from recipes.trainers import ORPOConfig
-from recipes.training.loop import arguments, fit, main
+from recipes.data.prepare import dialogues, load_pairs
+from recipes.engine.loss import LogProbs, Loss, log_odds
+from recipes.engine.options import check_choice
+from recipes.engine.packing import PackedBatch, collate
+from recipes.engine.trainer import PackedTrainer
+from recipes.engine.trl import rename_metrics
+from recipes.methods import ENGINES, METHODS
+from recipes.training.arguments import arguments
+from recipes.training.loop import fit, main
 from recipes.training.model import load_model, load_tokenizer, peft_config
+
+
+def orpo_loss(policy: LogProbs, beta: float, ratio: str = "odds") -> Loss:
+    """Return ORPO's loss of each pair, equations 3 to 7 of the paper:
+
+        L = NLL(x, y_w) - beta * log sigmoid(log odds(y_w) - log odds(y_l)),   odds(y) = p / (1 - p)
+
+    where y_w is the chosen and y_l the rejected response, and log p = log p(y | x) / |y|. Log-probs are *means* over a
+    response's tokens, so that length does not count; NLL is the chosen dialogue's negative log-likelihood per token.
+
+    Args:
+        policy: log-probs under the model that trains; there is no other one.
+        beta: the weight of the odds ratio, the paper's lambda.
+        ratio: "odds", or "probability" for log p(y_w) - log p(y_l) in the sigmoid: equation 16, in appendix B.
+    """
+    chosen, rejected = policy.mean_chosen, policy.mean_rejected
+    log_odds_ratio = log_odds(chosen) - log_odds(rejected)
+    log_ratio = log_odds_ratio if ratio == "odds" else chosen - rejected
+    return Loss(
+        preference=-beta * logsigmoid(log_ratio),
+        nll=policy.nll,
+        rewards=(beta * chosen, beta * rejected),
+        metrics={"log_odds_ratio": logsigmoid(log_odds_ratio), "log_odds_chosen": log_odds_ratio},
+    )
+
+
+@dataclass
+class ORPOConfig(trl_orpo.ORPOConfig):
+    """TRL's options for ORPO, which engine computes its loss, and of what."""
+
+    engine: str = "packed"  # or "stock": TRL's own forward pass
+    ratio: str = "odds"  # or "probability": the paper's appendix B; `log_odds_*` are logged of the odds all the same
+    nll_span: str = "full"  # prompt and answer, as in TRL and the authors' code; or "completion": the answer only
+    # What the likelihood term is averaged over: "update", all tokens of an update, however it is split into
+    # micro-batches and over devices; "micro_batch", as in TRL; null: "update" where the engine is packed.
+    nll_mean: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check our options; TRL checks its own.
+
+        Raises:
+            ValueError: an option has a value that it does not take, or one that the engine cannot honour.
+        """
+        super().__post_init__()
+        self.nll_mean = self.nll_mean or ("update" if self.engine == "packed" else "micro_batch")
+        check_choice("engine", self.engine, ENGINES)
+        check_choice("ratio", self.ratio, ("odds", "probability"))
+        check_choice("nll_span", self.nll_span, ("full", "completion"))
+        check_choice("nll_mean", self.nll_mean, ("update", "micro_batch"))
+        if self.engine == "stock" and self.nll_mean == "update":
+            raise ValueError("nll_mean=update needs engine=packed: TRL averages over each micro-batch by itself")
+        if self.engine == "packed" and self.generate_during_eval:
+            raise ValueError("generate_during_eval needs engine=stock: packed rows hold no padded prompts")
+
+
+class StockORPOTrainer(trl_orpo.ORPOTrainer):
+    """TRL's forward pass and loss, on our token ids."""
+
+    method = METHODS["orpo"]
+    args: ORPOConfig
+
+    def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
+        """Return the columns that TRL's own tokenisation would make."""
+        return dialogues(feature)
+
+    def odds_ratio_loss(self, policy_chosen_logps: Any, policy_rejected_logps: Any) -> tuple[Any, ...]:
+        """Return TRL's term and metrics, the term of the ratio that `ratio` names; TRL subtracts it."""
+        losses, *metrics = super().odds_ratio_loss(policy_chosen_logps, policy_rejected_logps)
+        if self.args.ratio == "probability":
+            losses = self.beta * logsigmoid(policy_chosen_logps.float() - policy_rejected_logps.float())
+        return losses, *metrics
+
+    def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
+        """Return TRL's log-probs, logits and likelihood term, the last over the span that `nll_span` names."""
+        outputs = super().concatenated_forward(model, batch)
+        if self.args.nll_span == "full":
+            return outputs
+        labels = batch["chosen_labels"][:, 1:]
+        logits = outputs[2][:, : labels.shape[1]]
+        return (*outputs[:4], cross_entropy(logits.flatten(0, 1), labels.flatten()), *outputs[5:])
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log under names that say what they are."""
+        rename_metrics(logs, self, self.method)
+        super().log(logs, start_time)
+
+
+class PackedORPOTrainer(PackedTrainer, StockORPOTrainer):
+    """`orpo_loss` on packed rows."""
+
+    def __init__(
+        self, model: Any, args: Any, train_dataset: Dataset, eval_dataset: Dataset | None = None, **options: Any
+    ) -> None:
+        self.nll_span, self.splits_alike = args.nll_span, args.nll_mean == "update"
+        # TRL maps three functions over all rows, none of which would change one: it gets a single row of each.
+        first = {"train_dataset": train_dataset.select([0])}
+        if eval_dataset is not None:
+            first["eval_dataset"] = eval_dataset.select([0])
+        super().__init__(model, args, data_collator=collate, **first, **options)
+        self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
+
+    def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
+        """Leave a row as it is."""
+        return feature
+
+    def loss(self, policy: LogProbs, batch: PackedBatch) -> Loss:
+        """Return `orpo_loss` of a batch."""
+        return orpo_loss(policy, self.beta, self.args.ratio)
+
+
+TRAINERS = {"packed": PackedORPOTrainer, "stock": StockORPOTrainer}
 
 
 def train(stage: Stage) -> None:
@@ -13,7 +141,7 @@ def train(stage: Stage) -> None:
     args = arguments(ORPOConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
     rows = load_pairs(stage.pairs)
-    trainer = ORPO_ENGINES[args.engine](
+    trainer = TRAINERS[args.engine](
         load_model(stage, tokenizer),
         args=args,
         train_dataset=rows["train"],
@@ -25,4 +153,4 @@ def train(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    main(train)
+    main("recipes.orpo")

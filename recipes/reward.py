@@ -1,10 +1,41 @@
-"""Reward model: learn from the pairs to tell chosen from rejected (Bradley-Terry); the second of RLHF's stages."""
+"""Reward model (Bradley & Terry 1952): learn from the pairs to tell chosen from rejected; the second of RLHF's stages.
+
+The loss of each pair is TRL's, in `trl.RewardTrainer.compute_loss`:
+
+    L = -log sigmoid(r(x, y_w) - r(x, y_l))
+
+where y_w is the chosen and y_l the rejected response, and r the one output of a classifier on the whole dialogue, read
+off its last token. Equation 1 of Ouyang et al. (2022, arXiv:2203.02155) with two responses to a prompt.
+"""
+
+from typing import Any
+
+import trl
+from datasets import Dataset
 
 from recipes.config import Stage
-from recipes.data.prepare import load_pairs
-from recipes.rewards import RewardConfig, RewardTrainer
-from recipes.training.loop import arguments, fit, main
+from recipes.data.prepare import comparison, load_pairs
+from recipes.training.arguments import arguments
+from recipes.training.loop import fit, main
 from recipes.training.model import load_model, load_tokenizer, peft_config
+
+RewardConfig = trl.RewardConfig
+
+
+class RewardTrainer(trl.RewardTrainer):
+    """TRL's trainer on our token ids, under the names of a data set that TRL need not tokenise."""
+
+    def __init__(
+        self, model: Any, args: Any, train_dataset: Dataset, eval_dataset: Dataset | None = None, **options: Any
+    ) -> None:
+        held_out = None if eval_dataset is None else comparisons(eval_dataset)
+        options |= {"train_dataset": comparisons(train_dataset), "eval_dataset": held_out}
+        super().__init__(model, args=args, **options)
+
+
+def comparisons(rows: Dataset) -> Dataset:
+    """Return both whole dialogues of each pair, as TRL's reward trainer takes them."""
+    return rows.map(comparison, remove_columns=["prompt_ids"])
 
 
 def train(stage: Stage) -> None:
@@ -24,4 +55,4 @@ def train(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    main(train)
+    main("recipes.reward")

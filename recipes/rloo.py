@@ -1,11 +1,145 @@
-"""RLOO: answer the prompts, and make likelier what the reward model prefers; the last of RLHF's stages."""
+"""RLOO (Ahmadian et al. 2024, arXiv:2402.14740): answer the prompts, and make likelier what the reward model prefers.
 
-from recipes.config import Stage
+The last of RLHF's stages; TRL has removed PPO, and RLOO is its stable trainer for a reward model. To each prompt k
+responses y_1 … y_k are sampled. The loss of a response is TRL's, in `trl.RLOOTrainer._compute_loss`, of advantages A
+made in `_generate_and_score_completions`:
+
+    L_i = -min(w_i * A_i, clip(w_i, 1 - epsilon, 1 + epsilon) * A_i),   w_i = p(y_i | x) / p_old(y_i | x)
+    A_i = R_i - mean of the other k - 1 rewards,   R_i = r(x, y_i) - beta * log(p_old(y_i | x) / p_ref(y_i | x))
+
+where p_old is the policy that sampled, p_ref the SFT model, and r the reward model. At the first step on a sample w is
+1, and the gradient is REINFORCE's with a leave-one-out baseline.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import trl
+from datasets import Dataset
+from torch import Tensor
+from trl.trainer.utils import RepeatSampler
+
+from recipes.config import Stage, UserError
+from recipes.data.chat import Message
 from recipes.data.prepare import load_prompts
-from recipes.reinforce import RLOOConfig, RLOOTrainer
-from recipes.rewards import load_reward_model
-from recipes.training.loop import arguments, fit, main
+from recipes.training.arguments import arguments
+from recipes.training.cost import Cost, Meter
+from recipes.training.loop import fit, main
 from recipes.training.model import load_model, load_tokenizer, peft_config
+from recipes.training.reward_model import RewardModel, load_reward_model
+
+
+@dataclass
+class RLOOConfig(trl.RLOOConfig):
+    """TRL's options for RLOO, and which reward model it asks."""
+
+    reward_model: str | None = None  # a directory or hub id of a sequence classifier; null: the reward stage's
+
+    def __post_init__(self) -> None:
+        """Refuse what our rows cannot do; TRL checks its own options.
+
+        Raises:
+            ValueError: an option has such a value.
+        """
+        super().__post_init__()
+        if self.log_completions or self.use_vllm:
+            raise ValueError("log_completions and use_vllm read prompts as text, and ours are ids: leave them off")
+
+
+class PromptSampler(RepeatSampler):
+    """TRL's order of prompts, but that an epoch's follows from its number: a resumed epoch goes on in its own order."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin epoch `epoch`; the trainer says so."""
+        if self.shuffle:
+            self.generator.manual_seed((self.seed or 0) + epoch)
+
+
+class RLOOTrainer(trl.RLOOTrainer):
+    """TRL's trainer on rows whose `prompt` is a list of ids: the other methods' own; it counts what it computes."""
+
+    meter: Meter  # given by `recipes.training.loop`
+    model: Any
+    ref_model: Any
+    args: Any
+    processing_class: Any
+    num_generations: int
+    train_dataset: Any
+
+    def __init__(self, model: Any, reward: RewardModel, args: RLOOConfig, train_dataset: Dataset, **options: Any):
+        """Make the trainer.
+
+        Raises:
+            UserError: there are fewer prompts than one update takes.
+        """
+        at_once = args.generation_batch_size // args.num_generations  # type: ignore[operator]
+        if len(train_dataset) < at_once:
+            raise UserError(
+                f"{len(train_dataset)} prompts are fewer than the {at_once} that RLOO answers at once: lower batch_size"
+            )
+        # TRL adds the tokenizer's EOS; evaluation stops at the profile's tokens alone. The models are loaded without
+        # a cache for training, which would make sampling quadratic.
+        stops = model.generation_config.eos_token_id
+        given: Any = args.generation_kwargs or {}
+        args.generation_kwargs = {**given, "eos_token_id": stops, "use_cache": True}
+        super().__init__(model, ask(reward), args=args, train_dataset=train_dataset, **options)  # type: ignore[arg-type]
+        self.eos_token_ids = stops
+        reference = self.model if self.ref_model is None else self.ref_model  # the policy itself, less its adapters
+        frozen = [reward.model, *([reference] if args.beta else [])]
+        self.frozen_weights = sum(weight.numel() for model in frozen for weight in model.parameters())
+
+    def _get_train_sampler(self, dataset: Any = None) -> PromptSampler:
+        return PromptSampler(
+            data_source=self.train_dataset if dataset is None else dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=self.args.generation_batch_size // self.num_generations,
+            repeat_count=self.num_iterations * self.args.steps_per_generation,
+            shuffle=bool(self.shuffle_dataset),
+            seed=self.args.seed,
+        )
+
+    def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return prompts, None, {}
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Count what is computed without a gradient: sampling, the old log-probs, reference and reward model."""
+        found: Any = super()._generate_and_score_completions(inputs)
+        if self.model.training:
+            dialogues = found["prompt_ids"].numel() + found["completion_ids"].numel()
+            cost = Cost(computed_tokens=2 * dialogues, inference_tokens=2 * dialogues)
+            cost.generated_tokens = int((found["completion_ids"] != self.processing_class.pad_token_id).sum())
+            cost.frozen_flops = 2 * dialogues * self.frozen_weights
+            self.meter.cost.add(cost)
+        return found
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        """Count the micro-batch that is trained on."""
+        if self.model.training:
+            dialogues = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+            self.meter.cost.add(Cost(len(dialogues) // self.num_generations, int(dialogues.sum()), dialogues.numel()))
+        return super()._compute_loss(model, inputs)
+
+
+def ask(reward: RewardModel) -> Any:
+    """Return TRL's reward function: what the reward model thinks of each prompt with its answer.
+
+    A model trained here reads the sampled ids themselves, as it read the pairs' ids. A foreign one reads text.
+    """
+
+    def reward_model(
+        prompts: list[list[int]], completions: list[str], completion_ids: list[list[int]], messages: Any, **_: Any
+    ) -> list[float]:
+        if reward.foreign:
+            return reward.of_texts([answered(*row) for row in zip(messages, completions, strict=True)]).tolist()
+        return reward.of_ids([prompt + answer for prompt, answer in zip(prompts, completion_ids, strict=True)]).tolist()
+
+    return reward_model
+
+
+def answered(prompt: list[Message], answer: str) -> list[Message]:
+    """Return a dialogue with its answer."""
+    return [*prompt, {"role": "assistant", "content": answer}]
 
 
 def train(stage: Stage) -> None:
@@ -27,4 +161,4 @@ def train(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    main(train)
+    main("recipes.rloo")

@@ -65,7 +65,15 @@ def make_session(folder: Path) -> Path:
     for seed in SEEDS:
         home = folder / f"seed-{seed}"
         sft, dpo, orpo = (stage(home / name, name, seed) for name in ("sft", "dpo", "orpo"))
-        job = {"overrides": [], "seed": seed, "model": "tiny", "dataset": "d", "evaluate": True, "errors": []}
+        job = {
+            "overrides": [],
+            "setting": {},
+            "seed": seed,
+            "model": "tiny",
+            "dataset": "d",
+            "evaluate": True,
+            "errors": [],
+        }
         job |= {"base": stage(folder / "base", "base", seed), "evaluation": SETTINGS | {"seed": seed}, "status": 0}
         job |= {"wanted": ["sft", "dpo", "orpo"]}
         job |= {"pipelines": {"sft": [sft], "dpo": [sft, dpo], "orpo": [orpo]}}

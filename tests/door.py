@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 300  # seconds until a test gives up on a process; what is waited for is a condition, on a busy machine too
+PATIENCE = 600  # seconds until a test gives up on a process; what is waited for is a condition, on a busy machine too
 # Two workers test at once: processes with a thread for every core would slow each other down sixfold.
 QUIET = {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 ENDING = sum(1 << number - 1 for number in (signal.SIGINT, signal.SIGTERM))  # as bits of a set of signals
@@ -30,11 +30,11 @@ def launch(*words: object, status: int = 0, **environment: str) -> str:
     return run(command(*words), status, **environment)
 
 
-def run(words: list[str], status: int = 0, **environment: str) -> str:
+def run(words: list[str], status: int = 0, cwd: Path = ROOT, **environment: str) -> str:
     """Run a command to its end, assert its exit status, and return what it printed."""
     answer = subprocess.run(
         words,
-        cwd=ROOT,
+        cwd=cwd,
         capture_output=True,
         text=True,
         env={**os.environ, **QUIET, **environment},

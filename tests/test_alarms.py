@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from launch.config.compatibility import Cell
 from recipes.config import Stage, UserError, read_json, write_json
-from recipes.engines import ORPO_ENGINES
+from recipes.orpo import TRAINERS as ORPO_ENGINES
 from recipes.system.files import seal
 from recipes.training.checks import check_machine, check_saved, watch_outputs
 from recipes.training.merge import merge

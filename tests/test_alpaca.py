@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from door import ROOT
+from judge_server import Messages, endpoint
 
 from eval.alpaca import Options, evaluate
 from eval.results.alpaca_score import LEAST, length_controlled
-from tests.door import ROOT
-from tests.judge_server import Messages, endpoint
 
 REAL = ROOT.parent / "shared" / "data" / "alpaca_eval"
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from door import run
 
 from dev.bench import peer, workload
 from dev.bench.__main__ import alone, main, options, refuse_pairs
@@ -14,7 +15,6 @@ from dev.bench.report import ratio
 from dev.bench.workload import MADE, made_pairs
 from recipes.config import UserError
 from recipes.engine.packing import Pair
-from tests.door import run
 
 
 def test_the_smallest_benchmark(tmp_path: Path) -> None:

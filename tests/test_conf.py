@@ -11,9 +11,11 @@ from jinja2 import Environment
 
 from launch.config.schema import Config
 from paper.published import expected
-from recipes.reinforce import RLOOConfig
-from recipes.rewards import RewardConfig
-from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
+from recipes.dpo import DPOConfig
+from recipes.orpo import ORPOConfig
+from recipes.reward import RewardConfig
+from recipes.rloo import RLOOConfig
+from recipes.sft import SFTConfig
 
 CONF = Path(__file__).parent.parent / "conf"
 CONFIGS: dict[str, Any] = {

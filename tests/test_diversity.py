@@ -53,7 +53,13 @@ def test_the_suite_says_length_and_stops_beside(
     words = [str(untuned), f"questions={questions}", "samples=2", "max_new_tokens=4"]
     diversity.main(*read_words(words, diversity.Options))
     printed = capsys.readouterr().out
-    for row in ("per input", "across inputs", "mean length, tokens", "stopped by itself", "cut off at max_new_tokens"):
+    for row in (
+        "per input",
+        "across inputs",
+        "mean length, tokens",
+        "ended with a stop token",
+        "truncated at max_new_tokens",
+    ):
         assert row in printed
     with pytest.raises(UserError, match="samples and prompts must be 2"):
         diversity.main([], diversity.Options(samples=1))

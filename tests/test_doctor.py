@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from doctor.lengths import bias, epoch, padding, spread
 from launch.doctor import doctor
-from recipes.trainers import ORPOConfig, StockORPOTrainer
+from recipes.orpo import ORPOConfig, trl_orpo
 
 Words = Callable[..., list[str]]
 EVIL = "<script>alert(1)</script><img src='http://127.0.0.1:9/x.png'>"
@@ -104,7 +104,7 @@ def test_stock_trl_turns_every_weight_into_nan(tiny_model: Path, tmp_path: Path)
     """The same 200 rows through the installed ORPOTrainer under its own options: why rows are examined first."""
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     options = {"num_train_epochs": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    trainer = StockORPOTrainer(
+    trainer = trl_orpo.ORPOTrainer(
         model,
         args=ORPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **options),
         train_dataset=Rows.from_list(rows()),

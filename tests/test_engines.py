@@ -12,8 +12,10 @@ from peft import LoraConfig
 from transformers import PreTrainedTokenizerFast
 
 from recipes.config import UserError
-from recipes.engines import DPO_ENGINES, SFT_ENGINES
-from recipes.trainers import DPOConfig, SFTConfig
+from recipes.dpo import TRAINERS as DPO_ENGINES
+from recipes.dpo import DPOConfig
+from recipes.sft import TRAINERS as SFT_ENGINES
+from recipes.sft import SFTConfig
 from recipes.training.cost import count_tokens
 
 Make = Callable[..., Any]

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from door import PATIENCE, QUIET, ROOT, run
 
-from launch.config.checks import ENGINES, refuse_useless
+from launch.config.checks import refuse_useless
 from launch.config.schema import Config
 from launch.config.shape import shape_of
 from launch.forecast.cost import Tokens, forecast, largest
 from launch.forecast.fit import alternatives, check_memory, fits, nearest, worst
 from launch.forecast.memory import MicroBatch
 from launch.plan import main
-from recipes import trainers
 from recipes.config import UserError
-from tests.door import PATIENCE, QUIET, ROOT, run
 
 Compose = Callable[..., Config]
 TOKENS = Tokens(6400, 100, 200, 150, "made")
@@ -153,7 +152,3 @@ def test_targets_that_peft_finds_are_taken(compose: Compose) -> None:
     for targets in ("all-linear", ".*qkv_proj", "[qkv_proj,foo]", "[lm_head,self_attn.o_proj]"):
         refuse_useless(compose(*CARD, "tuning=lora", f"model.lora_target_modules={targets}"))
     refuse_useless(compose(*CARD, "model.lora_r=0"))  # without adapters it does nothing
-
-
-def test_the_launchers_engines_are_the_trainers() -> None:
-    assert ENGINES == trainers.ENGINES

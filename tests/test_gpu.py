@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from door import run as type_in
 
 from dev.gpu.__main__ import look, main, turns
 from dev.gpu.exactness import FAMILIES, distance, exact, exactness
@@ -19,7 +20,6 @@ from dev.gpu.plan import SHARES, Options, gpu_cases, jobs
 from dev.gpu.results import goals, ratio, settings
 from dev.gpu.speed import flops_per_token
 from recipes.config import UserError
-from tests.door import run as type_in
 
 
 def double(value: int) -> dict[str, Any]:

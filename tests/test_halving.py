@@ -82,5 +82,9 @@ def test_halving_trains_rungs_of_their_own_and_ends_in_the_sweeps_stages(
     assert sorted(record(directory)["updates"] for directory in stages(tmp_path)) == [4, 4, 4, 4, 8, 8]
     jobs = [json.loads(path.read_text()) for path in tmp_path.glob("_sessions/*/*/job.json")]
     assert len(jobs) == 6 and all(not job["errors"] for job in jobs)
-    assert {*jobs[0]["setting"]} == {"orpo.beta", "orpo.learning_rate"}, "and not the shortened length"
+    (table,) = tmp_path.glob("_sessions/*/table.json")
+    settings = [row["setting"] for row in json.loads(table.read_text())["rows"] if row["pipeline"] == "orpo"]
+    assert [setting.get("orpo.max_steps", 8) for setting in settings] == [4, 4, 4, 4, 8, 8], (
+        "rungs have rows of their own"
+    )
     assert "best of 4 settings: orpo.beta=" in printed

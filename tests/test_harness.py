@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from door import ROOT
 
 from eval.answers.dialogues import Speaker
 from eval.harness import VERSION, Options, evaluate, load
 from eval.results.sentences import sentence_model
 from recipes.config import UserError
-from tests.door import ROOT
 
 IFEVAL = ROOT.parent / "shared" / "data" / "ifeval" / "input_data.jsonl"
 QUESTIONS = [("Where is Ashford?", 0), ("Who lives in Claywick?", 1), ("How old is Daleby, would you say?", 1)]

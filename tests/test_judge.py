@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from door import QUIET, ROOT, run, wait_until
+from judge_server import KEY, Endpoint, Messages, endpoint
 
 from eval.answers.endpoint import Reply, host_class
 from eval.answers.judging import MALFORMED
 from eval.cli import read_words
 from eval.judge import Options, compare, read
 from recipes.config import UserError
-from tests.door import QUIET, ROOT, run, wait_until
-from tests.judge_server import KEY, Endpoint, Messages, endpoint
 
 FAULTS = ["drop", "limit", "broken", "half", "hang", *["none", "drop", "none", "limit"] * 4]
 PROMPTS = 24

@@ -77,10 +77,10 @@ def test_stock_orpo_compares_the_answers_and_trains_the_dialogue(row: dict[str, 
 @pytest.mark.parametrize("span", ["full", "completion"])
 def test_packed_orpo_compares_the_answers_and_trains_its_span(row: dict[str, Any], span: str) -> None:
     batch = pack(collate([row])["pairs"], span)
-    prompt, chosen, rejected = torch.split(batch["targets"], batch["counts"][:, 0].tolist())
+    prompt, chosen, rejected = torch.split(batch.targets, batch.counts[:, 0].tolist())
     assert chosen.tolist() == row["chosen_ids"] and rejected.tolist() == row["rejected_ids"]
     # the first token of a dialogue is predicted by nothing
     assert prompt.tolist() == (row["prompt_ids"][1:] if span == "full" else [])
-    ids, places = batch["input_ids"][0], batch["scored"]
+    ids, places = batch.input_ids[0], batch.scored
     before = ids[places].tolist()  # what each scored token is predicted from
     assert before[len(prompt)] == before[len(prompt) + len(chosen)] == row["prompt_ids"][-1]

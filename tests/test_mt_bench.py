@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from door import ROOT
+from judge_server import Messages, endpoint
 
 from eval.answers.endpoint import Reply
 from eval.answers.judging import MALFORMED
 from eval.mt_bench import WITH_REFERENCE, Options, dialogue, grade, read
-from tests.door import ROOT
-from tests.judge_server import Messages, endpoint
 
 REAL = ROOT.parent / "shared" / "data" / "mt_bench"
 QUESTIONS = [

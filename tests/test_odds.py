@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.odds import log_odds, log_odds_ratio
+from recipes.engine.loss import LogProbs, log_odds
+from recipes.orpo import orpo_loss
+
+
+def log_odds_ratio(chosen: torch.Tensor, rejected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ratio of equation 5 and its log-sigmoid, as ORPO's loss makes them of responses of one token."""
+    none, one = torch.zeros_like(chosen, dtype=torch.int64), torch.ones_like(chosen, dtype=torch.int64)
+    loss = orpo_loss(LogProbs(none, chosen, rejected, none, one, one), beta=1.0)
+    assert loss.preference is not None
+    return loss.metrics["log_odds_chosen"], -loss.preference
+
 
 EDGES = [0.0, -1e-30, -1e-9, -1e-7, -1e-3, -math.log(2), -1.0, -20.0, -88.0, -110.0, -1e4, -1e30]
 

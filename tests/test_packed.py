@@ -19,8 +19,9 @@ from trl.trainer.utils import disable_dropout_in_model
 
 from recipes.config import UserError
 from recipes.engine.packing import pack
-from recipes.engines import ORPO_ENGINES
-from recipes.trainers import ORPOConfig
+from recipes.engine.trainer import as_inputs
+from recipes.orpo import TRAINERS as ORPO_ENGINES
+from recipes.orpo import ORPOConfig
 
 Make = Callable[..., Any]
 
@@ -43,7 +44,7 @@ def loss_of(trainer: Any) -> Tensor:
     """The loss of all the trainer's rows as one micro-batch."""
     batch = trainer.data_collator(list(trainer.train_dataset))
     if trainer.args.engine == "packed":
-        return trainer.compute_loss(trainer.model, pack(batch["pairs"], trainer.args.nll_span))
+        return trainer.compute_loss(trainer.model, as_inputs(pack(batch["pairs"], trainer.args.nll_span)))
     return trainer.get_batch_loss_metrics(trainer.model, batch)[0]
 
 

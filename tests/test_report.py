@@ -171,12 +171,12 @@ def test_only_what_differs_is_shown_and_no_secret(session: Path) -> None:
 def test_a_sweep_has_figures_of_one_setting_each(tmp_path: Path) -> None:
     """However long its options are: they once left no room for the axes, of which Matplotlib warns."""
     swept = make_session(tmp_path)
-    settings = [
-        " ".join(f"orpo.{name}={seed}" for name in ("learning_rate", "max_grad_norm", "beta")) for seed in SEEDS
-    ]
-    for seed, setting in zip(SEEDS, settings, strict=True):
+    names = ("learning_rate", "max_grad_norm", "beta")
+    settings = [" ".join(f"orpo.{name}={seed}" for name in names) for seed in SEEDS]
+    for seed in SEEDS:
         path = swept / str(seed) / "job.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"overrides": setting.split()}))
+        setting = {f"orpo.{name}": seed for name in names}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"setting": setting}))
     write_report(swept)
     text = (swept / "report.html").read_text()
     assert [text.count(f"<figcaption>{setting}: ") for setting in settings] == [4, 4]

@@ -17,7 +17,7 @@ from eval.reward import Judge
 from launch.config.checks import refuse_useless
 from recipes.config import Stage, UserError
 from recipes.data.prepare import load_pairs, load_prompts, open_pairs
-from recipes.rewards import load_classifier
+from recipes.training.reward_model import load_classifier
 
 Words = Callable[..., list[str]]
 LN2 = 0.6931471805599453

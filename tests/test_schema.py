@@ -13,9 +13,11 @@ from launch.config.errors import explain
 from launch.config.schema import accumulate, register
 from launch.config.trl_options import import_trl_options, trl_options
 from recipes.config import UserError
-from recipes.reinforce import RLOOConfig
-from recipes.rewards import RewardConfig
-from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
+from recipes.dpo import DPOConfig
+from recipes.orpo import ORPOConfig
+from recipes.reward import RewardConfig
+from recipes.rloo import RLOOConfig
+from recipes.sft import SFTConfig
 
 CONFIGS = [("sft", SFTConfig), ("dpo", DPOConfig), ("orpo", ORPOConfig), ("reward", RewardConfig), ("rloo", RLOOConfig)]
 HERE = {"use_cpu": True, "bf16": False, "output_dir": "out"}

@@ -22,9 +22,9 @@ from launch.stages.inputs import find_model
 from launch.stages.run import claim
 from recipes.config import Stage, UserError, write_text
 from recipes.profiles import Model
-from recipes.rewards import load_classifier
 from recipes.system.secrets import without_password
 from recipes.training.model import load_tokenizer, pretrained, save_model
+from recipes.training.reward_model import load_classifier
 
 Compose = Callable[..., Config]
 SECRET = "sk-not-a-word-anybody-says"  # pragma: allowlist secret
@@ -98,7 +98,7 @@ def test_what_is_saved_names_no_code_and_an_adapter_beside_a_model_is_refused(mo
         assert "auto_map" not in (tmp_path / "saved" / name).read_text()
     (model / "adapter_config.json").write_text("{}")
     with pytest.raises(UserError, match="holds an adapter"):
-        find_model({"model_name_or_path": str(model)})
+        find_model(str(model), "main")
 
 
 def test_an_address_is_shown_without_its_password() -> None:

@@ -16,13 +16,15 @@ from doctor.masks import Masked, masks
 from launch.config.schema import Config
 from launch.show import show
 from recipes.config import UserError
+from recipes.dpo import DPOConfig, StockDPOTrainer
+from recipes.orpo import ORPOConfig, StockORPOTrainer
 from recipes.profiles import Model
-from recipes.trainers import DPOConfig, DPOTrainer, ORPOConfig, ORPOTrainer, SFTConfig, SFTTrainer
+from recipes.sft import SFTConfig, StockSFTTrainer
 from recipes.training.model import load_tokenizer
 
 Words = Callable[..., list[str]]
 CONFIGS: dict[str, Any] = {"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
-TRAINERS: dict[str, Any] = {"sft": SFTTrainer, "dpo": DPOTrainer, "orpo": ORPOTrainer}
+TRAINERS: dict[str, Any] = {"sft": StockSFTTrainer, "dpo": StockDPOTrainer, "orpo": StockORPOTrainer}
 ROW = {"row": 0, "prompt_ids": [1, 9, 30, 31, 2], "chosen_ids": [40, 41, 42, 2], "rejected_ids": [50, 51, 2]}
 
 

@@ -21,7 +21,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep")
     made = make_session(folder)
     jobs = [json.loads(path.read_text()) for path in sorted(made.glob("*/job.json"))]
-    for place, (value, more) in enumerate((("0.1", 0), ("0.2", 1), ("0.5", -1))):
+    for place, (value, more) in enumerate(((0.1, 0), (0.2, 1), (0.5, -1))):
         for job in jobs:
             home = folder / f"seed-{job['seed']}-{value}"
             trained = stage(home / "orpo", "orpo", job["seed"])
@@ -30,8 +30,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for answer in result["sampled"]:
                 answer["gold"] += more
             write_json(path, result)
-            words = [f"orpo.beta={value}", "batch_size=8"]
-            swept = job | {"overrides": words, "pipelines": job["pipelines"] | {"orpo": [trained]}}
+            swept = job | {"setting": {"orpo.beta": value}, "pipelines": job["pipelines"] | {"orpo": [trained]}}
             directory = made / str(2 * place + job["seed"])
             directory.mkdir(exist_ok=True)
             write_json(directory / "job.json", swept)
@@ -65,5 +64,5 @@ def test_a_sweeps_figure_has_every_value_and_one_setting_has_none(session: Path)
     ((figure, said),) = sweep_figures(rows)
     assert all(f">{value}<" in figure for value in ("0.1", "0.2", "0.5", "orpo.", "beta"))
     assert "gold reward, temperature 1" in said
-    alone = [row for row in rows if row.setting in ("", "orpo.beta=0.1")]
+    alone = [row for row in rows if row.setting in ({}, {"orpo.beta": 0.1})]
     assert not is_sweep(alone) and sweep_figures(alone) == []

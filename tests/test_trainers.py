@@ -15,18 +15,20 @@ from transformers import AutoModelForCausalLM
 
 from recipes.config import UserError
 from recipes.data.prepare import load_pairs, prepare
+from recipes.dpo import DPOConfig, StockDPOTrainer
 from recipes.engine.packing import pack
-from recipes.engines import PackedORPOTrainer
+from recipes.engine.trainer import as_inputs
+from recipes.orpo import ORPOConfig, PackedORPOTrainer, StockORPOTrainer
 from recipes.profiles import Dataset, Model
-from recipes.trainers import DPOConfig, DPOTrainer, ORPOConfig, ORPOTrainer, SFTConfig, SFTTrainer
+from recipes.sft import SFTConfig, StockSFTTrainer
 from recipes.training.cost import Guard, Meter
 from recipes.training.model import load_tokenizer
 
 KINDS: dict[str, Any] = {
-    "sft": (SFTTrainer, partial(SFTConfig, engine="stock")),
-    "dpo": (DPOTrainer, partial(DPOConfig, engine="stock")),
+    "sft": (StockSFTTrainer, partial(SFTConfig, engine="stock")),
+    "dpo": (StockDPOTrainer, partial(DPOConfig, engine="stock")),
     "orpo": (PackedORPOTrainer, ORPOConfig),
-    "stock orpo": (ORPOTrainer, partial(ORPOConfig, engine="stock")),
+    "stock orpo": (StockORPOTrainer, partial(ORPOConfig, engine="stock")),
 }
 Make = Callable[..., Any]
 
@@ -76,7 +78,7 @@ def test_all_three_train_on_the_prepared_ids(make: Make, rows: DatasetDict) -> N
     assert unpadded(stock["chosen_input_ids"], stock["chosen_attention_mask"]) == chosen
     assert unpadded(stock["rejected_input_ids"], stock["rejected_attention_mask"]) == rejected
     assert [pair.prompt + pair.chosen for pair in orpo["pairs"]] == chosen
-    row = pack(orpo["pairs"], "full")["input_ids"][0].tolist()
+    row = pack(orpo["pairs"], "full").input_ids[0].tolist()
     assert row == [*chain(*chosen), *chain(*(pair["rejected_ids"] for pair in pairs))]
 
 
@@ -87,7 +89,7 @@ def test_the_masks_cover_the_answers(make: Make, rows: DatasetDict) -> None:
     assert unpadded(sft["labels"], sft["labels"] != -100) == answers
     assert unpadded(dpo["input_ids"][:4], dpo["completion_mask"][:4]) == answers
     assert unpadded(stock["chosen_labels"], stock["chosen_labels"] != -100) == answers
-    assert [part.tolist() for part in orpo["targets"].split(orpo["counts"].flatten().tolist())][4:8] == answers
+    assert [part.tolist() for part in orpo.targets.split(orpo.counts.flatten().tolist())][4:8] == answers
 
 
 def paper_loss(model: Any, batch: dict[str, Any], weight: float, ratio: str) -> torch.Tensor:
@@ -108,7 +110,7 @@ def orpo_loss(trainer: Any, count: int = 4) -> torch.Tensor:
     batch = collated(trainer, count)
     if trainer.args.engine == "stock":
         return trainer.get_batch_loss_metrics(trainer.model, batch)[0]
-    return trainer.compute_loss(trainer.model, pack(batch["pairs"], "full"))
+    return trainer.compute_loss(trainer.model, as_inputs(pack(batch["pairs"], "full")))
 
 
 @pytest.mark.parametrize("ratio", ["odds", "probability"])

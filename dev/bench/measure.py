@@ -19,8 +19,9 @@ from transformers.utils import logging
 from dev.bench.workload import adapters, build_model
 from recipes.data.tokenize import IDS
 from recipes.engine.packing import Pair, pack
-from recipes.engines import ORPO_ENGINES
-from recipes.trainers import ORPOConfig
+from recipes.engine.trainer import as_inputs
+from recipes.orpo import TRAINERS as ORPO_ENGINES
+from recipes.orpo import ORPOConfig
 from recipes.training.cost import count_tokens
 
 
@@ -200,8 +201,7 @@ def loss_of(trainer: Any) -> Tensor:
     """Return the loss of all the trainer's pairs as one batch."""
     batch = trainer.data_collator(list(trainer.train_dataset))
     if trainer.args.engine == "packed":
-        inputs = trainer._prepare_inputs(pack(batch["pairs"], trainer.args.nll_span))
-        return trainer.compute_loss(trainer.model, inputs)
+        return trainer.compute_loss(trainer.model, as_inputs(pack(batch["pairs"], trainer.args.nll_span)))
     return trainer.get_batch_loss_metrics(trainer.model, trainer._prepare_inputs(batch))[0]
 
 

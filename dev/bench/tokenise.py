@@ -24,8 +24,8 @@ from dev.bench.workload import load_tokenizer
 from pocket.base import build_tokenizer
 from recipes.data.chat import Renderer
 from recipes.data.tokenize import Tokenise, as_pairs, read_rows
+from recipes.orpo import ORPOConfig, trl_orpo
 from recipes.profiles import Dataset, Model
-from recipes.trainers import ORPOConfig, StockORPOTrainer
 
 
 def answered(row: Any, name: str) -> list[dict[str, str]]:
@@ -47,7 +47,7 @@ def stock(tokenizer: Any) -> Callable[[Rows], Rows]:
     message = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     model: Any = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size))
     some = Rows.from_list([{"chosen": message, "rejected": message}])
-    trainer = StockORPOTrainer(model, args=args, train_dataset=some, processing_class=tokenizer)
+    trainer = trl_orpo.ORPOTrainer(model, args=args, train_dataset=some, processing_class=tokenizer)
 
     def passes(rows: Rows) -> Rows:
         rows = rows.map(maybe_extract_prompt)

@@ -7,13 +7,14 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dev.bench.measure import Case, build_trainer, loss_of
 from dev.bench.workload import Lengths, adapters, made_pairs
 from dev.gpu.job import Skip
+from recipes.engine.loss import log_odds
 from recipes.engine.packing import Pair
-from recipes.odds import log_odds_ratio
 
 VOCABULARY = 512
 BETA = 0.5
@@ -71,7 +72,7 @@ def plain_loss(model: Any, pairs: list[Pair]) -> Tensor:
         tokens += len(chosen)
         means.append((chosen[border:].mean(), rejected[border:].mean()))
     chosen_means, rejected_means = (torch.stack(part) for part in zip(*means, strict=True))
-    return torch.stack(nll).sum() / tokens - BETA * log_odds_ratio(chosen_means, rejected_means)[1].mean()
+    return torch.stack(nll).sum() / tokens - BETA * logsigmoid(log_odds(chosen_means) - log_odds(rejected_means)).mean()
 
 
 def log_probs_of(model: Any, ids: Tensor) -> Tensor:

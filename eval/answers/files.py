@@ -80,7 +80,7 @@ def say_endings(name: str, found: dict[str, Any]) -> None:
     """Print stop rate, truncation and length of a side's answers."""
     ends = "how they ended is not in the file"
     if found["stopped"] is not None:
-        ends = f"{found['stopped']:.1%} stopped by themselves, {found['cut_off']:.1%} cut off at max_new_tokens"
+        ends = f"{found['stopped']:.1%} ended with a stop token, {found['cut_off']:.1%} truncated at max_new_tokens"
     tokens = "" if found["mean_tokens"] is None else f"{found['mean_tokens']:.1f} tokens, "
     length = f"mean length {tokens}{found['mean_characters']:.0f} characters"
     console.print(f"  {name}: {ends}; {length}", soft_wrap=True)

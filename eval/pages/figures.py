@@ -6,23 +6,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from eval.pages.svg import BACK, BASE, DPO, FAINT, ORPO, RLHF, SFT, svg
+from eval.pages.svg import BACK, BASE, FAINT, OF_METHODS, svg
 from eval.results.history import Training
 from eval.results.metrics import CHOSEN, COMPUTED, FLOPS, REJECTED, SECONDS, Cost
 from eval.results.row import Row
 from eval.results.rows import NAMES
 from eval.results.table import title
+from recipes.methods import METHODS
 
 PAIRS = "pairs read since the base model"
-COLOURS = {"base": BASE, "sft": SFT, "dpo": DPO, "orpo": ORPO, "rlhf": RLHF, "reward": FAINT, "rloo": RLHF}
-LINES = {"base": ":", "sft": "--", "dpo": "-", "orpo": "-.", "rlhf": (0, (5, 1, 1, 1, 1, 1))}
-HATCHES = {"sft": "", "dpo": "//", "orpo": "\\\\", "reward": "..", "rloo": "xx"}
-LOSSES = {
-    "sft": "SFT, nats per\nanswer token",
-    "dpo": "DPO, loss\nper pair",
-    "orpo": "ORPO, likelihood\n+ λ · odds ratio",
-}
-LOG_PROBS = {"dpo": ("logps_sum", "DPO, nats\nper answer"), "orpo": ("logps_mean", "ORPO, nats\nper token")}
+COLOURS = {"base": BASE, **dict(zip(METHODS, OF_METHODS, strict=True))}
+COLOURS["rlhf"] = COLOURS["rloo"]  # the pipeline that ends with it
+LINES = {"base": ":", "rlhf": METHODS["rloo"].line, **{name: method.line for name, method in METHODS.items()}}
+LOG_PROBS = {name: method for name, method in METHODS.items() if method.log_probs}
+PER = {"sum": "answer", "mean": "token"}  # what log-probs are sums or means over
 LINE = {"linewidth": 1.2, "marker": "o", "markersize": 2}  # a short training logs a single point
 COSTS = (SECONDS, FLOPS, COMPUTED)
 
@@ -35,10 +32,10 @@ def losses(trainings: list[Training]) -> str:
         for axes, stage in zip(panels, stages, strict=True):
             for found in (found for found in trainings if found.stage == stage):
                 axes.plot(*found.curve("loss"), color=COLOURS[stage], **LINE)
-            axes.set(ylabel=LOSSES.get(stage, f"{stage}, loss"))
+            axes.set(ylabel=f"{METHODS[stage].label}, {METHODS[stage].loss}")
         along_pairs(panels[-1])
 
-    names = ", ".join(stage.upper() for stage in stages)
+    names = ", ".join(METHODS[stage].label for stage in stages)
     label = f"Training loss of {names} against the pairs read, one panel for each method"
     return svg(draw, label, len(stages), 0.6 + 1.7 * len(stages), sharex=True)
 
@@ -49,16 +46,17 @@ def log_probs(trainings: list[Training]) -> str:
 
     def draw(panels: Sequence[Axes]) -> None:
         for axes, stage in zip(panels, stages, strict=True):
-            key, label = LOG_PROBS[stage]
+            kind = LOG_PROBS[stage].log_probs or "sum"
             for place, found in enumerate(found for found in trainings if found.stage == stage):
                 for answer, line in (("chosen", "-"), ("rejected", "--")):
                     style = {"color": COLOURS[stage], "linestyle": line, "label": None if place else answer}
-                    axes.plot(*found.curve(f"{key}/{answer}"), **LINE, **style)
-            axes.set(ylabel=label)
+                    axes.plot(*found.curve(f"logps_{kind}/{answer}"), **LINE, **style)
+            axes.set(ylabel=f"{METHODS[stage].label}, nats\nper {PER[kind]}")
             axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 0.98))
         along_pairs(panels[-1])
 
-    label = "Log-probs of chosen and rejected training answers against the pairs read, DPO and ORPO in separate panels"
+    names = ", ".join(METHODS[stage].label for stage in stages)
+    label = f"Log-probs of chosen and rejected training answers against the pairs read, a panel each for {names}"
     return svg(draw, label, len(stages), 0.6 + 2.2 * len(stages), sharex=True) if stages else ""
 
 
@@ -142,7 +140,7 @@ def stack(axes: Axes, place: int, parts: list[tuple[str, float]]) -> float:
     """Draw one bar of a pipeline's stages, and return where it ends."""
     end = 0.0
     for stage, value in parts:
-        style = {"color": COLOURS.get(stage, FAINT), "hatch": HATCHES.get(stage), "edgecolor": BACK}
+        style = {"color": COLOURS.get(stage, FAINT), "hatch": METHODS[stage].hatch, "edgecolor": BACK}
         axes.barh(place, value, left=end, linewidth=0.5, label=stage, **style)
         end += value
     return end

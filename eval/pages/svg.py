@@ -11,20 +11,14 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from recipes.methods import METHODS
+
 TEMPLATES = Path(__file__).parent / "templates"  # of pages; the style of figures and pages stands there once
 
-# Drawn in these stand-ins, then replaced by variables of the page's style sheet.
-COLOURS = {
-    "#000001": "currentColor",
-    "#000002": "var(--faint)",
-    "#000003": "var(--base)",
-    "#000004": "var(--sft)",
-    "#000005": "var(--dpo)",
-    "#000006": "var(--orpo)",
-    "#000007": "var(--rlhf)",
-    "#000008": "var(--back)",
-}
-TEXT, FAINT, BASE, SFT, DPO, ORPO, RLHF, BACK = COLOURS
+# Drawn in stand-ins (keys), then replaced by variables of the page's style sheet (values).
+VARIABLES = ("currentColor", *(f"var(--{name})" for name in ("faint", "base", "back", *METHODS)))
+COLOURS = {f"#{number:06x}": variable for number, variable in enumerate(VARIABLES, 1)}
+TEXT, FAINT, BASE, BACK, *OF_METHODS = COLOURS
 SETTINGS: dict[Any, Any] = {
     **{name: TEXT for name in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")},
     **{"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "hatch.color": BACK},
@@ -62,9 +56,14 @@ def svg(
     return re.sub(r"font: [\d.]+px [^;\"]*", lambda found: found[0].split("px")[0] + "px sans-serif", text)
 
 
+def palette(dark: bool) -> str:
+    """Return the methods' colours as variables of a style sheet."""
+    return " ".join(f"--{name}: {method.colours[dark]};" for name, method in METHODS.items())
+
+
 def standalone(element: str) -> str:
     """Return an <svg> element as a file of its own, in the page's colours of light mode."""
-    style = (TEMPLATES / "page.html.jinja").read_text().split(":root {", 1)[1].split("}", 1)[0]
+    style = (TEMPLATES / "page.html.jinja").read_text().split(":root {", 1)[1].split("}", 1)[0] + palette(dark=False)
     for name, colour in re.findall(r"(--\w+): (#\w+);", style):
         element = element.replace(f"var({name})", colour)
     return element

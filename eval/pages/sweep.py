@@ -8,8 +8,10 @@ from matplotlib.axes import Axes
 from eval.pages.figures import COLOURS, below
 from eval.pages.svg import FAINT, svg
 from eval.results.metrics import Measured, deciding
+from eval.results.options import text
 from eval.results.row import Row
 from eval.results.rows import NAMES
+from recipes.methods import METHODS
 
 
 def tried(rows: list[Row]) -> dict[str, list[Row]]:
@@ -73,9 +75,8 @@ def expected_best(values: list[float], count: int) -> float:
 
 def options(row: Row) -> dict[str, str]:
     """Return the swept options that concern a row: those of stages that it does not train are left out."""
-    words = dict(word.lstrip("+").split("=", 1) for word in row.setting.split() if "=" in word)
-    stages = {"sft", "dpo", "orpo", "reward", "rloo"} - {*row.stages}
-    return {option: value for option, value in words.items() if option.split(".")[0] not in stages}
+    stages = {*METHODS} - {*row.stages}
+    return {name: text(value) for name, value in row.setting.items() if name.split(".")[0] not in stages}
 
 
 def parallel_coordinates(rows: list[Row]) -> str:

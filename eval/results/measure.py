@@ -12,9 +12,11 @@ from eval.answers.store import Answer, Sampling
 from eval.console import progress
 from eval.results.row import Result
 from eval.results.session import measured
+from eval.results.stale import MEASURE
 from pocket.world import gold_reward, states_right_fact
 from recipes.config import UserError, write_json
 from recipes.data.prepare import open_pairs
+from recipes.system.fingerprint import fingerprint
 
 TEMPERATURES = {"sampled": 1.0, "greedy": 0.0}
 
@@ -32,6 +34,7 @@ def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | Non
     asked = pairs.select(range(min(len(pairs), settings["prompts"])))
     result: Result = {
         "settings": settings,
+        "code": fingerprint(MEASURE),
         "endpoint": endpoint and {"host": host_class(endpoint.url), "model": endpoint.model},
     }
     with progress(len(TEMPERATURES) * len(asked), f"eval  {directory}") as advance:

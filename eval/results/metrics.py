@@ -112,7 +112,7 @@ def margins(result: Result) -> list[float]:
     return [chosen - rejected for chosen, rejected in zip(result["chosen"], result["rejected"], strict=True)]
 
 
-def ranked_right(result: Result) -> list[float]:
+def preferred(result: Result) -> list[float]:
     """Return 1 where the chosen answer is the likelier one per token."""
     return [float(chosen > rejected) for chosen, rejected in zip(result["chosen"], result["rejected"], strict=True)]
 
@@ -138,7 +138,7 @@ def engines(row: Row) -> Value:
     return ", ".join(names) or None
 
 
-def cut_off(row: Row) -> float:
+def truncated(row: Row) -> float:
     """Return the share of sampled answers that reached max_new_tokens."""
     return 1 - float(STOPPED.scores(row).mean())
 
@@ -147,11 +147,11 @@ GOLD = Measured(
     "gold_sampled", "gold reward, temperature 1", decimals(2), "higher", answers("sampled", "gold"), embedded=True
 )
 RIGHT = Measured("right_greedy", "right fact, greedy", percent, "higher", answers("greedy", "right"), embedded=True)
-RANKED = Measured("ranked_right", "pairs ranked right", percent, "higher", ranked_right)
+ACCURACY = Measured("preference_accuracy", "preference accuracy", percent, "higher", preferred)
 CHOSEN = Measured("logp_chosen", "log-prob of chosen", decimals(2), None, log_probs("chosen"))
 REJECTED = Measured("logp_rejected", "log-prob of rejected", decimals(2), None, log_probs("rejected"))
-MARGIN = Measured("margin", "gap, chosen - rejected", decimals(2), "higher", margins)
-STOPPED = Measured("stopped", "stopped by itself", percent, None, answers("sampled", "stopped"), interval=False)
+MARGIN = Measured("margin", "margin, chosen - rejected", decimals(2), "higher", margins)
+STOPPED = Measured("stopped", "ended with a stop token", percent, None, answers("sampled", "stopped"), interval=False)
 SECONDS = Cost("device_seconds", "device-seconds", decimals(0), "lower", total("device_seconds"))
 MEMORY = Cost("peak_memory_gb", "peak memory, GB", decimals(2), "lower", peak_memory, np.max)
 PAIRS = Cost("pairs", "pairs read", decimals(0), None, total("pairs"))
@@ -170,12 +170,12 @@ METRICS: tuple[Metric, ...] = (
     ),
     Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", answers("greedy", "gold"), embedded=True),
     RIGHT,
-    RANKED,
+    ACCURACY,
     CHOSEN,
     REJECTED,
     MARGIN,
     STOPPED,
-    Computed("cut_off", "cut off at max_new_tokens", percent, None, cut_off),
+    Computed("truncated", "truncated at max_new_tokens", percent, None, truncated),
     Measured("length", "mean length, tokens", decimals(1), None, answers("sampled", "tokens"), interval=False),
     Computed("engine", "engine", str, None, engines),
     SECONDS,
@@ -188,9 +188,16 @@ METRICS: tuple[Metric, ...] = (
 )
 METRIC = {metric.key: metric for metric in METRICS}
 # What a terminal shows that has no room for all, and what the README shows of docs/comparison.md.
-SHORT = ("gold_sampled", "win_rate_over_sft", "ranked_right", "flops")
+SHORT = ("gold_sampled", "win_rate_over_sft", "preference_accuracy", "flops")
 README = (
-    *("win_rate_over_sft", "win_rate_over_rival", "right_greedy", "ranked_right", "logp_chosen", "logp_rejected"),
+    *(
+        "win_rate_over_sft",
+        "win_rate_over_rival",
+        "right_greedy",
+        "preference_accuracy",
+        "logp_chosen",
+        "logp_rejected",
+    ),
     *("margin", "device_seconds", "peak_memory_gb", "tokens", "forward_passes_per_pair", "flops"),
 )
 
@@ -208,12 +215,12 @@ def lacking(result: Result, embedded: bool) -> str | None:
 
 def deciding(result: Result) -> Measured:
     """Return what decides a win: gold rewards where there are any, else which answer is likelier."""
-    return GOLD if "gold" in result["sampled"][0] else RANKED
+    return GOLD if "gold" in result["sampled"][0] else ACCURACY
 
 
 def outcomes(row: Row) -> dict[str, Measured]:
     """Return what pipelines are compared by: `WIN`, and in the embedded world right and wrong beside it."""
-    return {WIN: GOLD, RIGHT.key: RIGHT, RANKED.key: RANKED} if row.embedded else {WIN: RANKED}
+    return {WIN: GOLD, RIGHT.key: RIGHT, ACCURACY.key: ACCURACY} if row.embedded else {WIN: ACCURACY}
 
 
 def scores(row: Row) -> np.ndarray:
@@ -226,5 +233,5 @@ def scored_by(row: Row) -> str:
     return (
         "gold reward of the answers at temperature 1"
         if row.embedded
-        else "held-out pairs ranked right by mean log-prob"
+        else "held-out preference accuracy by mean log-prob"
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eval.results.setting import Setting
 from eval.results.statistics import Comparison, Estimate
 
 Result = dict[str, Any]  # what `eval.results.measure` wrote of one model
@@ -16,7 +17,7 @@ class Row:
     """One pipeline under one setting, over its seeds; a base model is a pipeline without stages."""
 
     pipeline: str
-    setting: str
+    setting: Setting
     seeds: list[int]
     directories: list[list[Path]]  # of each seed: its stages in order
     results: list[Result]  # of each seed

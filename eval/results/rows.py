@@ -1,24 +1,27 @@
 """The numbers of a table: one row a pipeline and setting, joined from records and measurements, over all seeds."""
 
-from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import combinations
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
 from eval.results.metrics import METRICS, outcomes, scored_by, scores
 from eval.results.row import Row, Value
 from eval.results.session import evaluated, read_record, read_result
+from eval.results.setting import Setting, shared
 from eval.results.statistics import Comparison, Estimate, compare, holm
+from recipes.methods import METHODS
 
 FORMAT = 2  # of table.json and results.json: raised whenever a program that reads an older file would misread this one
 
-RIVALS = {"dpo": "orpo", "orpo": "dpo"}
-NAMES = {"base": "base model", "sft": "SFT", "dpo": "SFT → DPO", "orpo": "ORPO", "rlhf": "SFT → RM → RLOO"}
+Job = dict[str, Any]  # as `eval.results.session.jobs_of` reads it
+# Of pipelines; one with the name of a method is called as that is, unless more stages come before it.
+NAMES = {"base": "base model"} | {name: method.label for name, method in METHODS.items()}
+NAMES |= {"dpo": "SFT → DPO", "rlhf": "SFT → RM → RLOO"}
 
 
-def build_rows(jobs: list[dict[str, Any]]) -> list[Row]:
-    """Return a session's rows: every base model, and under each setting (all overrides but the seed) its pipelines."""
+def build_rows(jobs: list[Job]) -> list[Row]:
+    """Return a session's rows: every base model, and under each setting its pipelines."""
     rows: list[Row] = []
     bases = by_base(jobs)
     for setting, group in by_setting(jobs):
@@ -48,7 +51,7 @@ def compare_rows(rows: list[Row]) -> None:
             other.against.setdefault(outcome, {})[one.pipeline] = result.reversed()
 
 
-def missing(jobs: list[dict[str, Any]]) -> list[str]:
+def missing(jobs: list[Job]) -> list[str]:
     """Return a line for each job that did not finish all of its pipelines: which, and why."""
     lines = []
     for setting, group in by_setting(jobs):
@@ -61,34 +64,41 @@ def missing(jobs: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def by_base(jobs: list[dict[str, Any]]) -> dict[str, tuple[str, list[dict[str, Any]]]]:
-    """Return base directory -> the overrides that its jobs have in common and others lack, and one job a seed."""
+def by_base(jobs: list[Job]) -> dict[str, tuple[Setting, list[Job]]]:
+    """Return base directory -> what its jobs have in common and not all others have, and one job a seed."""
     finished = [job for job in jobs if job["pipelines"]]
-    result: dict[str, tuple[str, list[dict[str, Any]]]] = {}
+    result: dict[str, tuple[Setting, list[Job]]] = {}
     for base in dict.fromkeys(job["base"] for job in finished):
         group = [job for job in finished if job["base"] == base]
-        common = [word for word in group[0]["overrides"] if all(word in job["overrides"] for job in group)]
-        setting = " ".join(word for word in common if any(word not in job["overrides"] for job in finished))
-        seeds: dict[int, dict[str, Any]] = {}
-        for job in group:
-            seeds.setdefault(job["seed"], job)
-        result[base] = setting, list(seeds.values())
+        common = shared(job["setting"] for job in group)
+        result[base] = common.without(shared(job["setting"] for job in finished)), one_a_seed(group)
     return result
 
 
-def by_setting(jobs: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yield the jobs that differ in nothing but the seed, named by the overrides that the others do not share."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+def by_setting(jobs: list[Job]) -> list[tuple[Setting, list[Job]]]:
+    """Return each setting with its jobs, one a seed: seed=0,0 is one model, not two."""
+    groups: list[tuple[Setting, list[Job]]] = []
     for job in jobs:
-        group = groups.setdefault(tuple(job["overrides"]), [])
-        if job["seed"] not in [other["seed"] for other in group]:  # seed=0,0 is one model, not two
-            group.append(job)
-    shared = set.intersection(*(set(words) for words in groups)) if groups else set()
-    for words, group in groups.items():
-        yield " ".join(word for word in words if word not in shared), group
+        group = next((group for setting, group in groups if setting == job["setting"]), None)
+        if group is None:
+            groups.append((job["setting"], group := []))
+        group.append(job)
+    return [(setting, one_a_seed(group)) for setting, group in groups]
 
 
-def build_row(name: str, setting: str, jobs: list[dict[str, Any]]) -> Row:
+def one_a_seed(jobs: list[Job]) -> list[Job]:
+    """Return the first job of every seed."""
+    return list({job["seed"]: job for job in reversed(jobs)}.values())[::-1]
+
+
+def with_bases(rows: list[Row]) -> list[tuple[Setting, list[Row]]]:
+    """Return each setting with its rows, the base models that it started from first."""
+    bases = [row for row in rows if not row.stages]
+    groups = groupby([row for row in rows if row.stages], lambda row: row.setting)
+    return [(setting, [*(base for base in bases if base.setting.within(setting)), *group]) for setting, group in groups]
+
+
+def build_row(name: str, setting: Setting, jobs: list[Job]) -> Row:
     """Join one pipeline's measurements and records over its seeds."""
     directories = [
         [Path(stage) for stage in ([job["base"]] if name == "base" else job["pipelines"][name])] for job in jobs
@@ -97,7 +107,8 @@ def build_row(name: str, setting: str, jobs: list[dict[str, Any]]) -> Row:
     records = [] if name == "base" else [[read_record(stage) for stage in stages] for stages in directories]
     seeds = [job["seed"] for job in jobs]
     budgets = [job["budget"] for job in jobs if job.get("budget")]
-    return Row(name, setting, seeds, directories, results, records, RIVALS.get(name), budgets)
+    rival = METHODS[name].rival if name in METHODS else None
+    return Row(name, setting, seeds, directories, results, records, rival, budgets)
 
 
 def as_json(row: Row) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from eval.answers.store import is_answer
 from eval.console import console
 from eval.results.metrics import lacking
 from eval.results.row import Result
+from eval.results.setting import settings_of
 from recipes.config import UserError, read_json
 
 RUNS = Path("runs")
@@ -53,12 +54,16 @@ def newest() -> list[Path]:
 
 
 def jobs_of(session: Path) -> list[dict[str, Any]]:
-    """Return a session's jobs in order, those that failed too; without pipelines that end in a reward model."""
+    """Return a session's jobs in order, with their settings, those that failed too.
+
+    Pipelines that end in a reward model are left out: it answers nothing.
+    """
     paths = [path for path in session.glob("*/job.json") if path.parent.name.isdecimal()]
     jobs = [read_job(path) for path in sorted(paths, key=lambda path: int(path.parent.name))]
-    for job in jobs:  # a reward model answers nothing
+    for job, setting in zip(jobs, settings_of(jobs), strict=True):
         stages = job["pipelines"].items()
         job["pipelines"] = {name: part for name, part in stages if not Path(part[-1]).name.startswith("reward-")}
+        job["setting"] = setting
     return jobs
 
 

@@ -156,7 +156,7 @@ def held_equal(rows: list[Row]) -> Iterable[str]:
     trained = [row for row in rows if row.stages]
     free = [row for row in trained if not row.budgets]
     if free and len(trained) > 1:
-        settings = ", ".join(dict.fromkeys(row.setting for row in free))
+        settings = ", ".join(dict.fromkeys(str(row.setting) for row in free))
         yield (
             f"Nothing was held equal{f' at {settings}' if len(free) < len(trained) else ''}: pipelines trained as "
             "configured; pairs read, tokens, FLOPs and device-seconds are rows of the table."

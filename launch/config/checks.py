@@ -10,9 +10,10 @@ from launch.config.shape import linears, shape_of
 from launch.config.trl_options import STAGES
 from launch.config.trust import refuse_untrusted
 from recipes.config import UserError
+from recipes.methods import ENGINES
 
 LAUNCHERS = ("here", "local", "slurm")
-ENGINES = ("packed", "stock")  # as in recipes.trainers, which would import TRL
+STALE = KEEP, RETRAIN, REFUSE = ("keep", "retrain", "refuse")  # what becomes of a stage that other code has trained
 LEAST = {"max_length": 2, "train_rows": 2, "test_rows": 2, "max_new_tokens": 1}
 # Trainer options that belong to the experiment or the machine, and where they are set.
 OWNED = {
@@ -61,6 +62,8 @@ def refuse_useless(config: Config) -> None:
             raise UserError(f"hardware.{name}={value}: give a number above 0")
     if config.tuning != "full":
         refuse_adapters(config)
+    if config.stale not in STALE:
+        raise UserError(f"stale={config.stale}: use {', '.join(STALE[:-1])} or {STALE[-1]}")
     refuse_launcher(config.launcher)
     refuse_incompatible(config)
 

@@ -13,8 +13,8 @@ from launch.config.compatibility_text import HEAD, TAIL
 from launch.config.parallelism import SHARDED, STRATEGIES
 from launch.config.schema import Config
 from recipes.config import UserError
+from recipes.methods import METHODS
 
-PACKED = ("sft", "dpo", "orpo")  # the methods that have both engines
 ZERO = ("zero2", "zero3")
 
 
@@ -22,7 +22,7 @@ ZERO = ("zero2", "zero3")
 class Cell:
     """One way to train."""
 
-    method: str  # sft, dpo, orpo, reward or rloo
+    method: str  # of recipes.methods
     tuning: str  # full, lora or qlora
     strategy: str  # one (a single process), ddp, fsdp2, zero2 or zero3
     offload: bool
@@ -31,7 +31,7 @@ class Cell:
 
 
 VALUES: dict[str, tuple[Any, ...]] = {
-    "method": (*PACKED, "reward", "rloo"),
+    "method": tuple(METHODS),
     "tuning": ("full", "lora", "qlora"),
     "strategy": ("one", *STRATEGIES),
     "offload": (False, True),
@@ -89,8 +89,8 @@ RULES = (
 
 
 def possible(cell: Cell) -> bool:
-    """Whether there is such a way at all: reward models and RLOO have TRL's own engine only."""
-    return cell.engine == "stock" or cell.method in PACKED
+    """Whether there is such a way at all: some methods have TRL's own engine only."""
+    return cell.engine == "stock" or METHODS[cell.method].packs
 
 
 def refusal(cell: Cell) -> Rule | None:

@@ -58,6 +58,7 @@ class Root:
     eval_prompts: int = 400  # held-out prompts that are answered
     budget: str | None = None  # what all pipelines spend alike: pairs, tokens or flops; see launch.forecast.budget
     budget_of: str | None = None  # the pipeline that spends it as configured; null: the one with the most stages
+    stale: str = "keep"  # or retrain, refuse: a stage that was trained before our code changed
     runs: str = "runs"
     session: str | None = None  # its directory's name under runs/_sessions; null: the time
 
@@ -171,6 +172,7 @@ def register(session: Session | None = None) -> None:
     store.store(name="schema", node=root)
     for stage in STAGES:
         store.store(group="trl", name=stage, node=node(f"{stage.upper()}Config", options[stage]))
+    store.store(name="stages", node={"defaults": [{f"stage@{stage}": stage} for stage in STAGES]})
     store.store(group="hardware", name="auto", node={"defaults": [detect()]})
     OmegaConf.register_new_resolver("accumulate", accumulate, replace=True)
     OmegaConf.register_new_resolver("times", mul, replace=True)

@@ -6,18 +6,18 @@ float, bool or an optional of these; the rest is `Any`. A TRL upgrade is followe
 
 import dataclasses
 import enum
-import hashlib
 import json
 import typing
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from launch.config.quiet import quieten
 from recipes.config import write_json
+from recipes.methods import METHODS
+from recipes.system.fingerprint import digest, fingerprint
 from recipes.system.paths import ROOT
 
-STAGES = ("sft", "dpo", "orpo", "reward", "rloo")
+STAGES = tuple(METHODS)
 CACHE = ROOT / ".cache"
 TYPES: dict[str, Any] = {
     "int": int,
@@ -59,25 +59,19 @@ def plain_default(option: "dataclasses.Field[Any]") -> Any:
 
 
 def import_trl_options() -> dict[str, dict[str, list[Any]]]:
-    """Mirror TRL's six dataclasses; importing TRL takes 5-15 seconds."""
+    """Mirror TRL's dataclasses; importing TRL takes 5-15 seconds."""
     quieten()
     from trl import ModelConfig
 
-    from recipes.reinforce import RLOOConfig
-    from recipes.rewards import RewardConfig
-    from recipes.trainers import DPOConfig, ORPOConfig, SFTConfig
-
-    sources: dict[str, type] = {"model": ModelConfig, "sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
-    sources |= {"reward": RewardConfig, "rloo": RLOOConfig}
+    sources: dict[str, type] = {"model": ModelConfig} | {name: of.config_class() for name, of in METHODS.items()}
     return {name: mirror(source) for name, source in sources.items()}
 
 
 def trl_options() -> dict[str, dict[str, list[Any]]]:
     """Return TRL's options, from a file named after the installed versions when there is one."""
     versions = [version(name) for name in ("trl", "transformers", "accelerate", "torch")]
-    code = [Path(__file__), *sorted(ROOT.glob("recipes/*.py"))]  # the methods add a few options
-    key = hashlib.sha256(" ".join(versions).encode() + b"".join(path.read_bytes() for path in code)).hexdigest()[:12]
-    path = CACHE / f"trl-options-{key}.json"
+    code = fingerprint("launch.config.trl_options", *(f"recipes.{stage}" for stage in STAGES))  # they add options
+    path = CACHE / f"trl-options-{digest([versions, code])}.json"
     try:
         kept = json.loads(path.read_text())
         if is_mirror(kept):

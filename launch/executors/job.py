@@ -26,6 +26,7 @@ from launch.stages.micro_batch import run_as_it_fits
 from launch.stages.pairs import describe_pairs, prepare_pairs
 from launch.stages.processes import call
 from launch.stages.run import StageFailed, prepare_directory, say
+from launch.stages.stale import refuse_stale
 from recipes.config import UserError, done, read_json, write_json, write_text
 from recipes.system.commands import console
 from recipes.system.errors import CRASH, INTERRUPTED, USER
@@ -202,6 +203,7 @@ def check_options(stages: list[Planned]) -> None:
     versions_now = versions()
     for stage in stages:
         stage.config["versions"] = versions_now
+        refuse_stale(stage)
         prepare_directory(stage)
     untrained = [stage.directory for stage in stages if not done(stage.directory)]
     if untrained:
@@ -210,10 +212,10 @@ def check_options(stages: list[Planned]) -> None:
 
 def check_all(directories: list[Path]) -> None:
     """Check stages' options, in a process that has the libraries."""
-    from recipes.check import check
+    from recipes.training.arguments import check_options
 
     for directory in directories:
-        check(directory)
+        check_options(directory)
 
 
 def keep(outcome: Outcome, directory: Path) -> None:

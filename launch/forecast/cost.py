@@ -15,6 +15,7 @@ from launch.stages.base_model import known_identity
 from launch.stages.inputs import with_chat_template
 from launch.stages.pairs import pairs_directory
 from recipes.config import UserError, read_json, reads_every_pair
+from recipes.methods import METHODS
 from recipes.profiles import Estimate, Shape
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -122,7 +123,7 @@ def work(config: Config, stage: str, tokens: Tokens) -> Work:
     updates = options["max_steps"] if options["max_steps"] > 0 else math.ceil(per_epoch * options["num_train_epochs"])
     epochs, more = divmod(updates, per_epoch)
     pairs = updates * batch if stage == "rloo" else epochs * tokens.pairs + more * batch
-    shared = tokens.prompt if options.get("engine") == "packed" and stage != "sft" else 0.0  # by both answers
+    shared = tokens.prompt if options.get("engine") == "packed" and METHODS[stage].pairs else 0.0  # by both answers
     mean = mean_tokens(config, stage, tokens)
     return Work(updates, pairs, pairs * (mean + shared), pairs / iterations * mean)
 
@@ -135,8 +136,8 @@ def flops(config: Config, stage: str, shape: Shape, tokens: Tokens) -> float:
     if stage == "rloo":
         return rloo_flops(config.options[stage], done.computed, weights, updated)
     found = done.computed * (4 * weights + 2 * updated)
-    if stage == "dpo":
-        read = tokens.pairs if precomputed(config, tokens.pairs) else done.pairs
+    if METHODS[stage].reference_passes:
+        read = tokens.pairs if precomputed(config, stage, tokens.pairs) else done.pairs
         found += 2 * weights * read * mean_tokens(config, stage, tokens)
     return found
 
@@ -160,7 +161,8 @@ def setting_of(config: Config, stage: str, pairs: int) -> Setting:
     model, hardware, options = config.model_options, config.hardware, config.options[stage]
     targets = model["lora_target_modules"] or ()
     packed = options.get("engine") == "packed"
-    frozen = stage == "dpo" and not model["use_peft"] and not precomputed(config, pairs)
+    reference = bool(METHODS[stage].reference_passes)
+    frozen = reference and not model["use_peft"] and not precomputed(config, stage, pairs)
     return Setting(
         tuning=config.tuning,
         head="packed" if packed else ("stock" if stage == "orpo" else "fused"),
@@ -178,18 +180,19 @@ def setting_of(config: Config, stage: str, pairs: int) -> Setting:
     )
 
 
-def precomputed(config: Config, pairs: int) -> bool:
-    """Whether DPO's reference model scores all pairs before the training; as `recipes.trainers.DPOTrainer`."""
-    asked = config.options["dpo"]["precompute_ref_log_probs"]
-    return reads_every_pair(config.options["dpo"], config.batch_size, pairs) if asked is None else asked
+def precomputed(config: Config, stage: str, pairs: int) -> bool:
+    """Whether the reference model scores all pairs before the training; as `recipes.dpo` decides."""
+    options = config.options[stage]
+    asked = options["precompute_ref_log_probs"]
+    return reads_every_pair(options, config.batch_size, pairs) if asked is None else asked
 
 
 def mean_tokens(config: Config, stage: str, tokens: Tokens) -> float:
     """Return the tokens that a forward pass computes for a pair, without padding."""
-    if stage == "sft":
-        return tokens.prompt + tokens.chosen
     if stage == "rloo":
         return config.options[stage]["num_generations"] * (tokens.prompt + tokens.chosen)
+    if not METHODS[stage].pairs:
+        return tokens.prompt + tokens.chosen
     prompts = 1 if config.options[stage].get("engine") == "packed" else 2
     return prompts * tokens.prompt + tokens.chosen + tokens.rejected
 
@@ -199,21 +202,22 @@ def largest(config: Config, stage: str, tokens: Tokens, batch: int) -> MicroBatc
 
     Packed, the others are mean ones, since pairs are dealt out evenly.
     """
-    longest, options = config.dataset.max_length, config.options[stage]
-    if stage == "reward":  # a number for each dialogue, no logits
+    longest, options, method = config.dataset.max_length, config.options[stage], METHODS[stage]
+    if not method.answers:  # a number for each dialogue, no logits
         return MicroBatch(2 * batch * longest, 0)
     if stage == "rloo":
         rows = options["num_generations"] * batch
         return MicroBatch(rows * (longest + options["max_completion_length"]), rows * options["max_completion_length"])
-    answers = stage == "dpo" or options.get("nll_span") == "completion" or options.get("completion_only_loss")
+    span = options.get("nll_span", "completion" if method.pairs else "full")
+    answers = span == "completion" or options.get("completion_only_loss")
     if options["engine"] == "stock":
-        rows = batch if stage == "sft" else 2 * batch
+        rows = 2 * batch if method.pairs else batch
         return MicroBatch(rows * longest, rows * longest)
     others = (batch - 1) * mean_tokens(config, stage, tokens)
-    own = longest if stage == "sft" else max(tokens.prompt + 2 * (longest - tokens.prompt), longest)
+    own = max(tokens.prompt + 2 * (longest - tokens.prompt), longest) if method.pairs else longest
     count = round(own + others)
     scored = round(count - batch * tokens.prompt) if answers else count
-    shared = 0 if stage == "sft" else round(longest + (batch - 1) * (tokens.prompt + tokens.rejected))
+    shared = round(longest + (batch - 1) * (tokens.prompt + tokens.rejected)) if method.pairs else 0
     return MicroBatch(count, scored, shared)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from launch.config.schema import Config
 from recipes.config import FORMAT, UserError
+from recipes.methods import METHODS
 
 # Trainer options that cannot change a weight: where files go and who is told.
 UNSCIENTIFIC = {
@@ -46,6 +47,7 @@ class Planned:
 
     directory: Path
     config: dict[str, Any]
+    stale: str = "keep"  # what becomes of one that other code has trained, see launch.stages.stale
 
 
 def plan(
@@ -60,7 +62,7 @@ def plan(
         asked = reward if stage == "rloo" else None
         planned.append(plan_stage(config, stage, start, pairs, fingerprint, asked))
         trained = Start(str(planned[-1].directory / "model"), None, planned[-1].config["digest"])
-        start, reward = (start, trained) if stage == "reward" else (trained, reward)
+        start, reward = (start, trained) if not METHODS[stage].answers else (trained, reward)
     return planned
 
 
@@ -96,7 +98,7 @@ def plan_stage(
     )
     directory = home(config) / f"{stage}-{values['digest']}"
     values["options"]["run_name"] = values["options"]["run_name"] or directory.name
-    return Planned(directory, values)
+    return Planned(directory, values, config.stale)
 
 
 def scientific(options: dict[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,8 @@ from launch.stages.processes import call
 from recipes.config import UserError, read_json
 from recipes.profiles import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Estimate, Model, Policies
 from recipes.system.files import flaw, remove_leftovers
+from recipes.system.fingerprint import fingerprint
 from recipes.system.paths import ROOT
-
-# The code that makes the rows: when it changes, they are made anew.
-CODE = [*sorted(ROOT.glob("recipes/data/*.py")), ROOT / "pocket" / "world.py", ROOT / "pocket" / "gold.py"]
 
 
 def prepare_pairs(config: Config, start: Start, say: Callable[[str], None]) -> Path:
@@ -121,8 +119,8 @@ def identity(dataset: Dataset) -> list[str]:
 
 
 def code_identity() -> str:
-    """Return a digest of the code that makes the rows."""
-    return digest([path.read_text() for path in CODE])
+    """Return a digest of the code that makes the rows: when it changes, they are made anew."""
+    return digest(fingerprint("recipes.data.prepare"))
 
 
 def describe_pairs(directory: Path) -> str:

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from launch.config.checks import RETRAIN
 from launch.config.parallelism import with_deepspeed
 from launch.stages.command import module, tracking, training
 from launch.stages.digest import Planned
 from launch.stages.nodes import on_every_node, rendezvous
 from launch.stages.processes import start, stop
 from launch.stages.progress import watch
+from launch.stages.stale import changed_code, describe_stale, listed, set_aside
 from launch.stages.tracker import unreachable_tracker
 from recipes.config import OUT_OF_MEMORY, UNMERGED, DamagedConfig, UserError, done, read_config, write_config
 from recipes.system.commands import console
@@ -52,8 +54,10 @@ def run_stage(planned: Planned, group: str) -> None:
     prepare_directory(planned)
     with claim(directory):
         discard_damaged_record(directory)
+        if moved_aside(planned):
+            return run_stage(planned, group)
+        tell_found(planned)
         if done(directory):
-            console.print(f"{config['stage']:>5}  {directory}  done before, skipped")
             return
         environment = tracking(directory, config["digest"], group, dict(os.environ))
         if config["processes"] == 1:  # or the trainer would spread every batch over all GPUs it sees
@@ -72,6 +76,27 @@ def run_stage(planned: Planned, group: str) -> None:
             for checkpoint in directory.glob("checkpoint-[0-9]*"):
                 checkpoint.unlink() if checkpoint.is_symlink() else shutil.rmtree(checkpoint)
         (directory / UNMERGED).rename(directory / "record.json")
+
+
+def moved_aside(planned: Planned) -> bool:
+    """Whether other code has trained in a stage's directory and `stale` wants that anew: it is moved, and said."""
+    changed = changed_code(planned) if planned.stale == RETRAIN else []
+    if changed:
+        place = set_aside(planned.directory)
+        console.print(
+            f"       {planned.directory} is trained again, the old one is {place}: {listed(changed)} changed since",
+            soft_wrap=True,
+        )
+    return bool(changed)
+
+
+def tell_found(planned: Planned) -> None:
+    """Say that a stage was trained before, and whether by other code."""
+    told = describe_stale(planned)
+    finished = done(planned.directory)
+    if finished or told:
+        words = ("done before, skipped" if finished else "goes on") + (f" ({told})" if told else "")
+        console.print(f"{planned.config['stage']:>5}  {planned.directory}  {words}", soft_wrap=True)
 
 
 def log_offline_where_needed(report_to: str | list[str] | None, environment: dict[str, str]) -> None:

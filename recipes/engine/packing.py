@@ -1,6 +1,6 @@
 """Preference pairs on one row without padding: every prompt once, then the answers to it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import accumulate, chain
 from typing import Any
@@ -127,42 +127,80 @@ class Packing:
         return self._varlen
 
 
-def pack(pairs: list[Pair], nll_span: str) -> dict[str, Any]:
-    """Return the inputs of one forward pass over `pairs`.
+@dataclass(frozen=True)
+class PackedBatch:
+    """The inputs of one forward pass over pairs on a row of T tokens, S of which are scored.
 
-    Args:
-        pairs: the pairs of one micro-batch.
-        nll_span: "full" scores the prompts' tokens too, "completion" the answers' only.
+    Scored are prompts first, then chosen, then rejected responses; where a prompt ends both responses begin, and so
+    that place is scored twice.
+    """
 
-    Returns:
-        `input_ids` and `position_ids` (1, T); `packing`; `scored` (S,), the places on the row whose next token is
-        scored, of prompts first, then of chosen, then of rejected answers; `targets` (S,), the tokens there;
-        `counts` (3, pairs), how many of each a pair has; `weights` (pairs,), 0 for what does not count, else 1;
-        `reference` (2, pairs) where it is known, float32.
-        Where a prompt ends both answers begin: it is scored twice.
+    input_ids: Tensor  # (1, T)
+    position_ids: Tensor  # (1, T)
+    packing: Packing
+    scored: Tensor  # (S,), the places on the row whose next token is scored
+    targets: Tensor  # (S,), the tokens there
+    counts: Tensor  # (3, pairs), how many scored tokens a pair's prompt, chosen and rejected response have
+    weights: Tensor  # (pairs,), float32: 0 for a pair that does not count, else 1
+    reference: Tensor | None  # (2, pairs), float32: the responses' log-probs under the reference model, if known
+
+    @property
+    def items(self) -> Tensor:
+        """The tokens that a likelihood is the mean over, and the pairs, as far as they count; shape (2,), float32."""
+        return torch.stack([(self.counts[:2].sum(0) * self.weights).sum(), self.weights.sum()])
+
+    def model_inputs(self) -> dict[str, Any]:
+        """Return what a model that `engine.log_probs.add_scoring` has prepared is called with."""
+        return {
+            "input_ids": self.input_ids,
+            "position_ids": self.position_ids,
+            # Four dimensions: Transformers makes no mask of its own. Attention goes by `packing`.
+            "attention_mask": torch.ones(1, 1, 1, 1, device=self.input_ids.device),
+            "packing": self.packing,
+            "scored": self.scored,
+            "targets": self.targets,
+        }
+
+    def to(self, device: torch.device) -> "PackedBatch":
+        """Return it on a device; dtypes stay, where Transformers under DeepSpeed would round floats to bf16."""
+        values = {option.name: getattr(self, option.name) for option in fields(self)}
+        return replace(self, **{name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
+
+
+def pack(pairs: list[Pair], nll_span: str) -> PackedBatch:
+    """Return the inputs of one forward pass over `pairs`, the pairs of one micro-batch.
+
+    `nll_span` "full" scores the prompts' tokens too, "completion" the responses' only.
     """
     packing = Packing(pairs)
-    ids = list(chain.from_iterable([*pair.prompt, *pair.chosen] for pair in pairs))
-    ids += chain.from_iterable(pair.rejected for pair in pairs)
-    positions = list(chain.from_iterable(range(prompt + chosen) for prompt, chosen, _ in packing.lengths))
-    positions += chain.from_iterable(range(prompt, prompt + rejected) for prompt, _, rejected in packing.lengths)
+    ids, tails = [], []
+    positions, tail_positions = [], []
+    for pair, (prompt, chosen, rejected) in zip(pairs, packing.lengths, strict=True):
+        ids += [*pair.prompt, *pair.chosen]
+        tails += pair.rejected
+        positions += range(prompt + chosen)
+        tail_positions += range(prompt, prompt + rejected)
+    row = torch.tensor(ids + tails)
     scored, targets = scored_places(packing, nll_span == "full")
-    places = torch.tensor(list(chain.from_iterable(chain.from_iterable(scored))))
-    row = torch.tensor(ids)
     reference = [pair.reference for pair in pairs if pair.reference]
-    return {
-        "input_ids": row[None],
-        "position_ids": torch.tensor(positions)[None],
-        "packing": packing,
-        "scored": places,
-        "targets": row[torch.tensor(list(chain.from_iterable(chain.from_iterable(targets))))],
-        "counts": torch.tensor([[len(part) for part in parts] for parts in scored]),
-        "weights": torch.tensor([float(pair.counted) for pair in pairs]),
-        **({"reference": torch.tensor(reference).T} if reference else {}),
-    }
+    return PackedBatch(
+        input_ids=row[None],
+        position_ids=torch.tensor(positions + tail_positions)[None],
+        packing=packing,
+        scored=torch.tensor(flat(scored)),
+        targets=row[torch.tensor(flat(targets))],
+        counts=torch.tensor([[len(part) for part in parts] for parts in scored]),
+        weights=torch.tensor([float(pair.counted) for pair in pairs]),
+        reference=torch.tensor(reference).T if reference else None,
+    )
 
 
 Places = tuple[list[list[int]], list[list[int]], list[list[int]]]
+
+
+def flat(places: Places) -> list[int]:
+    """Return all places of prompts, then of chosen, then of rejected responses."""
+    return list(chain.from_iterable(chain.from_iterable(places)))
 
 
 def scored_places(packing: Packing, prompts: bool) -> tuple[Places, Places]:

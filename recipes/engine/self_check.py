@@ -11,6 +11,7 @@ from torch.nn.functional import log_softmax
 from recipes.config import UserError
 from recipes.engine.log_probs import add_scoring
 from recipes.engine.packing import Pair, pack
+from recipes.methods import stock_everywhere
 
 TOLERANCE = {True: 0.1, False: 1e-3}  # mean difference of log-probs in half precision, and in float32
 
@@ -114,14 +115,11 @@ def own_log_probs(model: Any, ids: Tensor) -> Tensor:
 
 def packed_log_probs(model: Any, pairs: list[Pair], device: torch.device) -> Tensor:
     """Return the log-probs of all tokens of `pairs` in the order of `pack`."""
-    inputs = {key: value.to(device) if torch.is_tensor(value) else value for key, value in pack(pairs, "full").items()}
-    del inputs["counts"]
-    return model(**inputs, attention_mask=torch.ones(1, 1, 1, 1, device=device))
+    return model(**pack(pairs, "full").to(device).model_inputs())
 
 
 def refusal(name: str, reason: str) -> UserError:
     """Return the error that says which engine to use."""
     return UserError(
-        f"{name} cannot be trained on packed pairs ({' '.join(reason.split())[:160]}): use sft.engine=stock "
-        "dpo.engine=stock orpo.engine=stock"
+        f"{name} cannot be trained on packed pairs ({' '.join(reason.split())[:160]}): use {stock_everywhere()}"
     )

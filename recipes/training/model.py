@@ -156,7 +156,7 @@ def peft_config(stage: Stage) -> PeftConfig | None:
     if stage.model_options["use_peft"] and stage.model_options["lora_dropout"] and stage.options["disable_dropout"]:
         raise UserError(
             f"model.lora_dropout={stage.model_options['lora_dropout']} would do nothing, dropout is off everywhere: "
-            "set it to 0, or sft.disable_dropout, dpo.disable_dropout and orpo.disable_dropout to false"
+            f"set it to 0, or {stage.stage}.disable_dropout=false"
         )
     # with this task PEFT trains a reward model's head whole
     task: dict[str, Any] = {"lora_task_type": "SEQ_CLS"} if stage.stage == REWARD else {}

@@ -10,12 +10,10 @@ import torch
 from transformers import Trainer
 
 from recipes.config import Stage, read_json
+from recipes.methods import METHODS
 from recipes.system.versions import provenance, versions
+from recipes.training.code import begun_by
 from recipes.training.cost import Cost, finite_or_text
-
-# Answers that pass forward for one pair and epoch, through the policy and the reference (section 7.3 of the paper);
-# what sharing prompts saves shows in the computed tokens, and so in the FLOPs.
-FORWARD_PASSES = {"sft": (1, 0), "dpo": (2, 2), "orpo": (2, 0), "reward": (2, 0)}
 
 
 def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
@@ -53,6 +51,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
         "data_fingerprint": manifest["fingerprint"],
         "data": {key: manifest[key] for key in ("pairs", "sources", "dropped", "truncated")},
         "versions": versions(),
+        "code": begun_by(stage.directory),
         **provenance(),
     }
 
@@ -60,12 +59,14 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
 def forward_passes(trainer: Trainer, stage: Stage) -> tuple[int, int]:
     """Return how many answers pass forward for one pair and epoch: through the policy, and through frozen models.
 
+    What sharing prompts saves shows in the computed tokens, and so in the FLOPs.
     A prompt of RLOO counts as a pair. Each of its answers passes the policy to be sampled (token by token), for the
     log-probs that the ratio compares with, and in each iteration; the reward model once, and the reference model once
     where there is a KL penalty.
     """
-    if stage.stage != "rloo":
-        return FORWARD_PASSES[stage.stage]
+    method = METHODS[stage.stage]
+    if method.policy_passes is not None:
+        return method.policy_passes, method.reference_passes
     args: Any = trainer.args
     return args.num_generations * (2 + args.num_iterations), args.num_generations * (2 if args.beta else 1)
 

@@ -1,32 +1,19 @@
-"""Reward models: TRL's trainer on the prepared pairs, and asking a trained or a foreign one what answers are worth."""
+"""A reward model that is queried: one trained here or a foreign one, and what it thinks of responses."""
 
 from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from datasets import Dataset
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
-from trl import RewardConfig
-from trl import RewardTrainer as StockRewardTrainer
 
 from recipes.config import Stage, UserError
 from recipes.data.chat import Message
-from recipes.data.prepare import comparison
 from recipes.system.hub import NO_CODE, WEIGHTS, reason
 from recipes.training.model import device
-
-__all__ = ["RewardConfig", "RewardModel", "RewardTrainer", "load_classifier", "load_reward_model"]
-
-
-class RewardTrainer(StockRewardTrainer):
-    """TRL's reward trainer on rows with `prompt_ids`, `chosen_ids` and `rejected_ids`, each answer after its prompt."""
-
-    def _prepare_dataset(self, dataset: Dataset, *args: Any, **options: Any) -> Dataset:
-        return dataset.map(comparison, remove_columns=["prompt_ids"])
 
 
 @dataclass

@@ -1,0 +1,50 @@
+"""What is logged beside the loss: TRL's metrics under TRL's names, kept as sums on the device until they are logged."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from recipes.engine.loss import LogProbs, Loss
+
+
+class RunningMeans:
+    """Weighted means of named quantities since they were last taken; nothing leaves the device before that."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, Tensor] = {}  # name -> (sum, weight), float64
+
+    def add(self, sums: dict[str, Tensor], weight: Tensor) -> None:
+        """Add scalar sums over as many pairs or tokens as `weight` says."""
+        for name, value in sums.items():
+            found = torch.stack([value.detach().double(), weight.double()])
+            self.totals[name] = self.totals[name] + found if name in self.totals else found
+
+    def take(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Return the means and begin anew; `reduce` sums over all processes, and so every process must call this."""
+        if not self.totals:
+            return {}
+        names, totals = list(self.totals), reduce(torch.stack(list(self.totals.values()))).tolist()
+        self.totals = {}
+        return {name: total / weight for name, (total, weight) in zip(names, totals, strict=True)}
+
+
+def preference_metrics(loss: Loss, policy: LogProbs, means: bool) -> dict[str, Tensor]:
+    """Return TRL's metrics of a preference loss, each of shape (pairs,).
+
+    Args:
+        loss: a method's; without `rewards` there are none.
+        policy: the log-probs that it was made of.
+        means: whether `logps/…` are means over a response's tokens, else sums.
+    """
+    if loss.rewards is None:
+        return {}
+    chosen, rejected = loss.rewards
+    return {
+        "rewards/chosen": chosen,
+        "rewards/rejected": rejected,
+        "rewards/accuracies": (chosen > rejected).to(chosen.dtype),
+        "rewards/margins": chosen - rejected,
+        "logps/chosen": policy.mean_chosen if means else policy.chosen,
+        "logps/rejected": policy.mean_rejected if means else policy.rejected,
+    }

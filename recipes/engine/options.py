@@ -1,0 +1,51 @@
+"""Which of a trainer's options an engine honours; the rest is refused before anything is loaded."""
+
+from dataclasses import MISSING, fields
+from typing import Any
+
+from transformers import TrainingArguments
+
+from recipes.methods import ENGINES
+
+# TRL's own options that packed SFT and DPO heed, or that say how rows are tokenised, which is done by then.
+HEEDED = {
+    "engine",
+    "disable_dropout",
+    "beta",
+    "completion_only_loss",
+    "activation_offloading",
+    "max_length",
+    "precompute_ref_log_probs",
+    "precompute_ref_batch_size",
+    "truncation_mode",
+    "pad_to_multiple_of",
+    "pad_token",
+    "dataset_num_proc",
+}
+
+
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Refuse a value that an option does not take.
+
+    Raises:
+        ValueError: it is none of `allowed`.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}: use {' or '.join(allowed)}")
+
+
+def check_engine(config: Any) -> None:
+    """Refuse an unknown engine, and TRL's options that packed SFT and DPO would not heed.
+
+    What Transformers' own trainer heeds, they heed.
+
+    Raises:
+        ValueError: such an option has another value than its default.
+    """
+    check_choice("engine", config.engine, ENGINES)
+    common = {option.name for option in fields(TrainingArguments)}
+    for option in fields(config):
+        default = option.default_factory() if option.default_factory is not MISSING else option.default
+        value = getattr(config, option.name)
+        if config.engine == "packed" and option.name not in common | HEEDED and value != default:
+            raise ValueError(f"{option.name}={value} needs engine=stock: packed rows are trained with {default}")

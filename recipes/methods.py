@@ -1,0 +1,105 @@
+"""The table of methods: what launcher, records, tables and figures must know of each; without PyTorch or TRL.
+
+A new method is its recipe, a row here, `conf/stage/NAME.yaml` and a pipeline that trains it.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+ENGINES = ("packed", "stock")  # our forward pass, and TRL's
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train a stage; its recipe is `recipes/NAME.py`."""
+
+    label: str  # in tables and figures
+    config: str  # module:class of its options
+    about: str  # in a model card: "trained by …"
+    # Responses that pass through the policy and through the reference model, for one pair and epoch (section 7.3 of
+    # the ORPO paper); None: the trainer's options decide.
+    policy_passes: int | None
+    reference_passes: int = 0
+    packs: bool = True  # whether it has `engine=packed`
+    pairs: bool = True  # whether its forward pass reads both responses
+    answers: bool = True  # whether it trains a language model; a reward model answers nothing
+    log_probs: Literal["sum", "mean"] | None = None  # over a response's tokens, as its log has them; None: it has none
+    loss: str = "loss"  # in figures: what it is and per what
+    rival: str | None = None  # the pipeline that the table compares it with, beside SFT
+    colours: tuple[str, str] = ("#6b6b6b", "#a8a8a8")  # in figures, on a light and on a dark page
+    line: Any = "-"  # Matplotlib's line style and hatch, by which it is told apart without colours
+    hatch: str = ""
+
+    @property
+    def module(self) -> str:
+        """The recipe."""
+        return self.config.partition(":")[0]
+
+    def config_class(self) -> Any:
+        """Import the recipe, and with it TRL, and return the class of its options."""
+        return getattr(import_module(self.module), self.config.partition(":")[2])
+
+
+METHODS = {
+    "sft": Method(
+        label="SFT",
+        config="recipes.sft:SFTConfig",
+        about="supervised fine-tuning on the chosen answers of preference pairs",
+        policy_passes=1,
+        pairs=False,
+        loss="nats per\nanswer token",
+        colours=("#b35900", "#f0a04b"),
+        line="--",
+    ),
+    "dpo": Method(
+        label="DPO",
+        config="recipes.dpo:DPOConfig",
+        about="DPO ([Rafailov et al. 2023](https://arxiv.org/abs/2305.18290)) on preference pairs",
+        policy_passes=2,
+        reference_passes=2,
+        log_probs="sum",
+        loss="loss\nper pair",
+        rival="orpo",
+        colours=("#0072b2", "#56b4e9"),
+        hatch="//",
+    ),
+    "orpo": Method(
+        label="ORPO",
+        config="recipes.orpo:ORPOConfig",
+        about="ORPO ([Hong, Lee & Thorne 2024](https://arxiv.org/abs/2403.07691)) on preference pairs, in one stage",
+        policy_passes=2,
+        log_probs="mean",
+        loss="likelihood\n+ λ · odds ratio",
+        rival="dpo",
+        colours=("#00795c", "#5fd3b3"),
+        line="-.",
+        hatch="\\\\",
+    ),
+    "reward": Method(
+        label="RM",
+        config="recipes.reward:RewardConfig",
+        about="a reward model (Bradley-Terry) on preference pairs",
+        policy_passes=2,
+        packs=False,
+        answers=False,
+        hatch="..",
+    ),
+    "rloo": Method(
+        label="RLOO",
+        config="recipes.rloo:RLOOConfig",
+        about="RLOO ([Ahmadian et al. 2024](https://arxiv.org/abs/2402.14740)) against a reward model",
+        policy_passes=None,
+        packs=False,
+        pairs=False,
+        colours=("#a1407f", "#e59fcb"),
+        line=(0, (5, 1, 1, 1, 1, 1)),
+        hatch="xx",
+    ),
+}
+PACKED = tuple(name for name, method in METHODS.items() if method.packs)
+
+
+def stock_everywhere() -> str:
+    """Return the words of a command line that train every method by TRL's own forward pass."""
+    return " ".join(f"{name}.engine=stock" for name in PACKED)
