@@ -58,7 +58,7 @@ def test_a_mixture_is_the_same_under_its_seed() -> None:
         ({"weights": [1]}, "has 1 values for 2 sources"),
         ({"counts": [1, 2, 3]}, "has 3 values for 2 sources"),
         ({"weights": [1, -1]}, "above 0"),
-        ({"weights": [1, 1], "counts": [1, 1]}, "twice"),
+        ({"weights": [1, 1], "counts": [1, 1]}, "exclude each other"),
     ],
 )
 def test_shares_that_do_not_fit_are_refused(options: dict[str, Any], said: str) -> None:

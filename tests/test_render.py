@@ -153,5 +153,5 @@ def test_what_a_template_refuses_is_said() -> None:
 
 
 def test_a_stop_token_must_be_one_that_no_text_can_write() -> None:
-    with pytest.raises(UserError, match="any text may contain"):
+    with pytest.raises(UserError, match="any message may contain"):
         Renderer(build("byte-level"), Model("x", "x", stop_tokens=["a"]))
