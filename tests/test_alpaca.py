@@ -7,21 +7,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-from door import ROOT
 from judge_server import Messages, endpoint
+from samples import OURS, REAL, real
 
 from eval.alpaca import Options, evaluate
 from eval.results.alpaca_score import LEAST, length_controlled
 
-REAL = ROOT.parent / "shared" / "data" / "alpaca_eval"
+
+def test_figures_are_what_their_definitions_say() -> None:
+    """A preference is 1 plus the share of a win; one of exactly a half is a draw."""
+    found = evaluate(OURS / "alpaca_eval" / "annotations.json", Options())
+    wins = [0, 100, 25, 50, 100, 0, 75, 0, 0, 100]
+    mean = sum(wins) / 10
+    assert found["win_rate"] == pytest.approx(mean) == 45
+    spread = sum((win - mean) ** 2 for win in wins) / 9
+    assert found["standard_error"] == pytest.approx((spread / 10) ** 0.5)
+    assert (found["judged"], found["n_wins"], found["n_draws"], found["malformed"]) == (10, 4, 1, 0)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="AlpacaEval's published annotations are not on this machine")
+@real("alpaca_eval")
 def test_the_leaderboards_figures_come_out() -> None:
-    found = evaluate(REAL / "phi-2-sft-annotations.json.gz", Options())
-    (row,) = [
-        row for row in csv.DictReader((REAL / "leaderboard.csv").read_text().splitlines()) if row[""] == "phi-2-sft"
-    ]
+    published = REAL / "alpaca_eval"
+    found = evaluate(published / "phi-2-sft-annotations.json.gz", Options())
+    lines = (published / "leaderboard.csv").read_text().splitlines()
+    (row,) = [row for row in csv.DictReader(lines) if row[""] == "phi-2-sft"]
     assert round(found["win_rate"], 4) == 3.9776 == round(float(row["win_rate"]), 4)
     assert round(found["standard_error"], 4) == 0.6098 == round(float(row["standard_error"]), 4)
     assert (found["judged"], found["n_wins"], found["n_draws"]) == (805, int(row["n_wins"]), int(row["n_draws"]))

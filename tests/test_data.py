@@ -10,6 +10,8 @@ import pandas
 import pytest
 from datasets import Dataset as Rows
 from datasets import load_from_disk
+from kinds import PHI, phi_3
+from samples import real
 from transformers import AutoTokenizer
 
 from recipes.config import UserError, read_json
@@ -18,7 +20,6 @@ from recipes.profiles import Dataset, Model
 from recipes.training.model import load_tokenizer
 
 ROOT = Path(__file__).parent.parent
-PHI = ROOT.parent / "shared" / "data" / "phi-3-tokenizer"
 STOP = "<|im_end|>"
 
 
@@ -84,14 +85,15 @@ def test_ids_are_the_templates_text_with_one_stop(
         assert found["chosen_ids"].count(stop) == found["rejected_ids"].count(stop) == 1
 
 
+@pytest.mark.parametrize("source", ["ours", pytest.param("real", marks=real(PHI))])
 @pytest.mark.parametrize("template", [None, "zephyr"])
-def test_the_real_phi_3_tokenizer_has_one_bos_and_one_stop(tmp_path: Path, template: str | None) -> None:
-    if not PHI.is_dir():
-        pytest.skip("the real Phi-3 tokenizer is not on this machine")
+def test_a_tokenizer_of_phi_3s_form_has_one_bos_and_one_stop(tmp_path: Path, template: str | None, source: str) -> None:
+    path = tmp_path / "tokenizer"
+    phi_3(source).save_pretrained(path)
     text = template and (ROOT / f"conf/chat_template/{template}.jinja").read_text()
     stops = ["<|endoftext|>"] if template else ["<|end|>", "<|endoftext|>"]
-    model = Model("phi", str(PHI), chat_template=text, stop_tokens=stops, pad_token="<unk>")
-    tokenizer = load_tokenizer(model, str(PHI))
+    model = Model("phi", str(path), chat_template=text, stop_tokens=stops, pad_token="<unk>")
+    tokenizer = load_tokenizer(model, str(path))
     dataset = Dataset("file", str(write(tmp_path / "a.jsonl", ROWS)), test_fraction=0.3)
     prepare(dataset, model, tokenizer, tmp_path / "phi", say=lambda _: None)
     known: Any = tokenizer.get_vocab()

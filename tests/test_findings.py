@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import both
 from tokenizers.processors import TemplateProcessing
 
 from launch.stages.pairs import check
@@ -26,7 +27,6 @@ from recipes.profiles import Dataset, Model, Policies
 from recipes.training.model import load_tokenizer
 
 ROOT = Path(__file__).parent.parent
-IFEVAL = ROOT.parent / "shared" / "data" / "ifeval" / "input_data.jsonl"
 STOP = "<|im_end|>"
 Examine = Callable[..., dict[str, Split]]
 
@@ -140,13 +140,14 @@ def test_contamination_needs_half_of_a_prompt() -> None:
     assert evaluated.has("short ONE") and not evaluated.has("short one, but longer")
 
 
-def test_ifevals_prompts_are_found_again_and_ordinary_ones_are_not() -> None:
-    if not IFEVAL.is_file():
-        pytest.skip("IFEval's prompts are not on this machine")
-    prompts = evaluation_prompts([str(IFEVAL)])
+@pytest.mark.parametrize("file", both("ifeval/input_data.jsonl"))
+def test_ifevals_prompts_are_found_again_and_ordinary_ones_are_not(file: Path) -> None:
+    prompts = evaluation_prompts([str(file)])
     evaluated = Evaluated(prompts)
-    assert len(prompts) == 541 and all(map(evaluated.has, prompts))
-    assert all(evaluated.has(f"Please help me. {prompt.upper()} Thank you!") for prompt in prompts if len(prompt) > 200)
+    assert len(prompts) in (8, 541) and all(map(evaluated.has, prompts))
+    long = [prompt for prompt in prompts if len(prompt.split()) > 12]
+    assert len(long) > len(prompts) / 2
+    assert all(evaluated.has(f"Please help me. {prompt.upper()} Thank you!") for prompt in long)
     assert not any(evaluated.has(f"Where is place {number}, and who lives there by the river?") for number in range(99))
 
 

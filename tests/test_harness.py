@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from door import ROOT
+from samples import both
 
 from eval.answers.dialogues import Speaker
 from eval.harness import VERSION, Options, evaluate, load
 from eval.results.sentences import sentence_model
 from recipes.config import UserError
 
-IFEVAL = ROOT.parent / "shared" / "data" / "ifeval" / "input_data.jsonl"
 QUESTIONS = [("Where is Ashford?", 0), ("Who lives in Claywick?", 1), ("How old is Daleby, would you say?", 1)]
 CHOICES = ["by the river", "No idea"]
 
@@ -109,13 +108,13 @@ def test_given_answers_are_scored_by_the_harness_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif(not IFEVAL.is_file(), reason="IFEval's prompts are not on this machine")
-def test_a_model_answers_ifevals_own_prompts(tiny_model: Path) -> None:
-    options = Options(tasks="ifeval", data=str(IFEVAL), limit=5, gen_kwargs="max_gen_toks=8")
+@pytest.mark.parametrize("prompts", both("ifeval/input_data.jsonl"))
+def test_a_model_answers_ifevals_prompts(tiny_model: Path, prompts: Path) -> None:
+    options = Options(tasks="ifeval", data=str(prompts), limit=5, gen_kwargs="max_gen_toks=8")
     found = results(evaluate(tiny_model, options))
     samples = found["samples"]["ifeval"]
     assert [sample["doc"]["key"] for sample in samples] == [
-        json.loads(line)["key"] for line in IFEVAL.read_text().splitlines()[:5]
+        json.loads(line)["key"] for line in prompts.read_text().splitlines()[:5]
     ]
     strict = [sample["prompt_level_strict_acc"] for sample in samples]
     assert found["results"]["ifeval"]["prompt_level_strict_acc,none"] == pytest.approx(sum(strict) / 5)

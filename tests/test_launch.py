@@ -1,5 +1,6 @@
 """Through the user's door: every recipe, every tuning, skipping, sharing and tracking, by `python -m launch`."""
 
+import gzip
 import json
 import sys
 from collections.abc import Callable
@@ -8,8 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from door import ROOT, launch, losses, record, run, short, stages, wandb_records
+from door import launch, losses, record, run, short, stages, wandb_records
 from safetensors.torch import load_file
+from samples import OURS, REAL, real
 from transformers import AutoModelForCausalLM
 
 Words = Callable[..., list[str]]
@@ -195,12 +197,11 @@ def test_cfg_shows_the_resolved_configuration(words: Words, tmp_path: Path) -> N
     assert shown["orpo"]["seed"] == 0 and shown["pipelines"] == {"orpo": ["orpo"]}
 
 
-def test_real_pairs_and_the_real_phi_3_tokenizer(tmp_path: Path) -> None:
-    data = ROOT.parent / "shared" / "data"
-    if not data.is_dir():
-        pytest.skip("the real HH-RLHF pairs and Phi-3 tokenizer are not on this machine")
+@pytest.mark.parametrize("source", ["ours", pytest.param("real", marks=real("hh-rlhf"))])
+def test_dialogues_as_one_text_and_a_tokenizer_of_phi_3s_form(source: str, tmp_path: Path) -> None:
     import torch
-    from transformers import AutoTokenizer, Phi3Config, Phi3ForCausalLM
+    from kinds import phi_3
+    from transformers import Phi3Config, Phi3ForCausalLM
 
     torch.manual_seed(0)
     shape: dict[str, Any] = {
@@ -209,9 +210,15 @@ def test_real_pairs_and_the_real_phi_3_tokenizer(tmp_path: Path) -> None:
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
     }
-    ids: dict[str, Any] = {"vocab_size": 32064, "bos_token_id": 1, "eos_token_id": 32000, "pad_token_id": 32000}
+    tokenizer = phi_3(source)
+    size = 32064 if source == "real" else len(tokenizer)  # the real embeddings are larger than the vocabulary
+    ids: dict[str, Any] = {"vocab_size": size, "bos_token_id": 1}
+    ids |= {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.eos_token_id}
     Phi3ForCausalLM(Phi3Config(**shape, num_key_value_heads=4, **ids)).save_pretrained(tmp_path / "phi")
-    AutoTokenizer.from_pretrained(data / "phi-3-tokenizer").save_pretrained(tmp_path / "phi")
+    tokenizer.save_pretrained(tmp_path / "phi")
+    pairs = REAL / "hh-rlhf" / "harmless-base-sample.jsonl.gz" if source == "real" else tmp_path / "pairs.jsonl.gz"
+    if source == "ours":
+        pairs.write_bytes(gzip.compress((OURS / "hh-rlhf" / "sample.jsonl").read_bytes()))
     options = [
         *(
             f"runs={tmp_path / 'runs'}",
@@ -221,7 +228,7 @@ def test_real_pairs_and_the_real_phi_3_tokenizer(tmp_path: Path) -> None:
         ),
         *(
             "dataset=file",
-            f"dataset.path={data / 'hh-rlhf' / 'harmless-base-sample.jsonl.gz'}",
+            f"dataset.path={pairs}",
             "dataset.max_length=512",
         ),
         *("batch_size=4", "hardware.per_device_batch=4"),

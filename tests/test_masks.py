@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from kinds import STOPS, TEMPLATES, build, phi_3
+from kinds import PHI, STOPS, TEMPLATES, build, phi_3
+from samples import real
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from recipes.data.chat import Renderer
@@ -17,7 +18,7 @@ from recipes.data.tokenize import Tokenise
 from recipes.engine.packing import collate, pack
 from recipes.profiles import Dataset, Model
 
-SHIPPED = ["chatml", "llama-3", "zephyr", "pocket", "phi-3"]
+SHIPPED = ["chatml", "llama-3", "zephyr", "pocket", "ours", pytest.param("real", marks=real(PHI))]  # the last: of Phi-3
 TURNS = [
     {"role": "user", "content": "What is the river of Arvendal?"},
     {"role": "assistant", "content": "It is Cress."},
@@ -28,11 +29,10 @@ TURNS = [
 @pytest.fixture(params=SHIPPED)
 def row(request: Any) -> dict[str, Any]:
     name = request.param
-    tokenizer = phi_3() if name == "phi-3" else build("byte-level")
-    if tokenizer is None:
-        pytest.skip("the real Phi-3 tokenizer is not on this machine")
-    stops = ["<|end|>", "<|endoftext|>"] if name == "phi-3" else [STOPS.get(name, "</s>")]
-    if name != "phi-3":
+    phi = name in ("ours", "real")
+    tokenizer = phi_3(name) if phi else build("byte-level")
+    stops = ["<|end|>", "<|endoftext|>"] if phi else [STOPS.get(name, "</s>")]
+    if not phi:
         tokenizer.chat_template = TEMPLATES[name]
     columns = {"prompt": [TURNS], "chosen": ["Yes, quite sure."], "rejected": ["No."], "problem": [""], "detail": [""]}
     render = Renderer(tokenizer, Model(name, name, stop_tokens=stops))

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kinds import CONTROL, KINDS, STOPS, TEMPLATES, build, phi_3
+from kinds import CONTROL, KINDS, PHI, STOPS, TEMPLATES, build, phi_3
+from samples import real
 
 from recipes.config import UserError
 from recipes.data.chat import Refused, Renderer
@@ -16,7 +17,9 @@ LOOK_ALIKES = st.sampled_from(
     [*CONTROL, "<|endoftext|>", "<|im_", "end|>", "<|", "<<s>>", "\n\n", " ", "🦦", "é", "漢"]
 )
 TEXTS = st.one_of(st.text(max_size=40), st.lists(LOOK_ALIKES, max_size=5).map("".join), st.just("word" * 50))
-CASES = [(kind, name) for kind in KINDS for name in TEMPLATES] + [("phi-3", "its own"), ("phi-3", "zephyr")]
+CASES: list[Any] = [(kind, name) for kind in KINDS for name in TEMPLATES]
+CASES += [("ours", "its own"), ("ours", "zephyr")]  # of Phi-3's form
+CASES += [pytest.param("real", name, marks=real(PHI)) for name in ("its own", "zephyr")]
 
 
 @st.composite
@@ -28,12 +31,10 @@ def pairs(draw: Any) -> dict[str, Any]:
 
 
 def renderer(kind: str, name: str) -> Renderer:
-    tokenizer = phi_3(name) if kind == "phi-3" else build(kind)
-    if tokenizer is None:
-        pytest.skip("the real Phi-3 tokenizer is not on this machine")
-    own = kind == "phi-3" and name == "its own"
+    tokenizer = build(kind) if kind in KINDS else phi_3(kind, name)
+    own = name == "its own"
     stops = ["<|end|>", "<|endoftext|>"] if own else [STOPS.get(name, str(tokenizer.eos_token))]
-    if kind != "phi-3":
+    if kind in KINDS:
         tokenizer.chat_template = TEMPLATES[name]
     return Renderer(tokenizer, Model(name, "x", stop_tokens=stops))
 
