@@ -120,10 +120,17 @@ def test_the_files_it_names_are_there(page: Path) -> None:
     assert lost + [path for path in linked if not (page.parent / path).exists()] == []
 
 
-def test_the_lesson_is_short() -> None:
-    """`diff recipes/dpo.py recipes/orpo.py` shows the methods, not the plumbing."""
+def test_the_lesson_is_in_the_diff() -> None:
+    """`diff recipes/dpo.py recipes/orpo.py` shows sums and a reference model against means and a likelihood."""
     answer = subprocess.run(
         ["diff", "recipes/dpo.py", "recipes/orpo.py"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    changed = [line for line in answer.stdout.splitlines() if line.startswith(">")]
-    assert 0 < len(changed) <= 8
+    theirs, ours = ("\n".join(row for row in answer.stdout.splitlines() if row[:1] == side) for side in "<>")
+    assert "policy.chosen - reference.chosen" in theirs and "policy.mean_chosen" not in theirs
+    assert "policy.mean_chosen" in ours and "nll=policy.nll" in ours and "reference.chosen" not in ours
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "orpo"])
+def test_a_recipe_opens_with_its_loss(method: str) -> None:
+    functions = re.findall(r"^(?:class|def) (\w+)", (ROOT / "recipes" / f"{method}.py").read_text(), re.MULTILINE)
+    assert functions[0] == f"{method}_loss" and functions[-1] == "train"
