@@ -102,9 +102,13 @@ def visible(queries: int, keys: int, window: int | None, device: torch.device) -
 
 
 def flash_takes(value: Tensor) -> bool:
-    """Whether the variable-length flash kernel computes with these values: in half precision, on Ampere or newer."""
-    half = value.dtype in (torch.bfloat16, torch.float16)
-    return value.is_cuda and half and torch.cuda.get_device_capability(value.device) >= FLASH
+    """Whether the variable-length flash kernel computes with these values, of any shape (..., size).
+
+    In half precision, on Ampere or newer, with heads of a size that is a multiple of 8 up to 256.
+    """
+    half, size = value.dtype in (torch.bfloat16, torch.float16), value.shape[-1]
+    fits = half and size % 8 == 0 and size <= 256
+    return value.is_cuda and fits and torch.cuda.get_device_capability(value.device) >= FLASH
 
 
 def varlen_attention(
