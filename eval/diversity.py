@@ -25,10 +25,10 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from eval.answers.batching import TOKENS, by_length
 from eval.answers.endpoint import Answering
 from eval.answers.generate import answer
 from eval.answers.load import pretrained, untuned
-from eval.answers.log_probs import TOKENS, by_length
 from eval.answers.store import Answer, Sampling
 from eval.cli import run, show, stages
 from eval.console import console, progress

@@ -4,15 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.stats import ttest_1samp
 
-from eval.answers.files import read_rows
+from eval.results.history import read_log
 from eval.results.matrix import probability
 from eval.results.metrics import CHOSEN, REJECTED, WIN, Cost, decimals, engines, scored_by
 from eval.results.row import Row
 from eval.results.rows import NAMES
 from eval.results.session import read_measured
 from eval.results.statistics import Estimate, estimate
+from recipes.engine.loss import log_odds
 
 SUPPORTED, CONTRADICTED, NOT_SHOWN = "supported", "contradicted", "not shown at this scale"
 Rows = dict[str, Row]  # of one setting: pipeline -> row
@@ -75,11 +77,8 @@ def likelihood(row: Row, answer: str) -> np.ndarray:
     """Return log-probs of the chosen or rejected answers, or ("odds") the log-odds ratio (equations 4, 5) of both."""
     if answer != "odds":
         return LOG_PROBS[answer].scores(row)
-    both = (np.minimum(metric.scores(row), -np.finfo(np.float32).eps) for metric in LOG_PROBS.values())
-    chosen, rejected = (
-        values - np.log(-np.expm1(values)) for values in both
-    )  # certain ones as `recipes.engine.loss.log_odds` has them
-    return chosen - rejected
+    chosen, rejected = (log_odds(torch.from_numpy(metric.scores(row))) for metric in LOG_PROBS.values())
+    return (chosen - rejected).numpy()
 
 
 def trend(key: str, pipeline: str, direction: int) -> Callable[[Rows], Finding | None]:
@@ -90,9 +89,7 @@ def trend(key: str, pipeline: str, direction: int) -> Callable[[Rows], Finding |
             return None
         moved = []
         for stages in rows[pipeline].directories:
-            path = stages[-1] / "log_history.jsonl"
-            entries = read_rows(path) if path.exists() and path.stat().st_size else []
-            values = [entry[key] for entry in entries if key in entry]
+            values = [entry[key] for entry in read_log(stages[-1]) if key in entry]
             tenth = max(1, len(values) // 10)
             if len(values) > 1:
                 moved.append(np.mean(values[-tenth:]) - np.mean(values[:tenth]))

@@ -1,24 +1,21 @@
 """`make paper SCALE=full`: the paper's own models and data, planned, and trained where this machine can hold them."""
 
-import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Column, Table
 
-from launch.config.errors import CONF
 from launch.config.machine import gpu_memories
 from launch.config.schema import Config, register
 from launch.config.shape import shape_of
 from launch.forecast.cost import forecast_all, tokens_of
 from launch.plan import composed
 from launch.stages.command import module
+from paper.published import Experiment, experiments
 from recipes.system.commands import console
 
 ROOT = Path("runs", "_paper-full")
-EXPERIMENTS = CONF / "experiment" / "orpo-paper"
-SHARED = "appendix-c"  # options that the other files share
 
 
 @dataclass(frozen=True)
@@ -44,18 +41,15 @@ def plans(options: list[str]) -> list[Plan]:
         UserError: a launch with these options would be refused.
     """
     register()
-    return [plan(path, options) for path in sorted(EXPERIMENTS.glob("*.yaml")) if path.stem != SHARED]
+    return [plan(experiment, options) for experiment in experiments()]
 
 
-def plan(path: Path, options: list[str]) -> Plan:
-    """Return the plan of one file: the command that its head names, with RLHF beside where the paper has it."""
-    text = path.read_text()
-    tables = sorted(set(re.findall(r"table: (table \d+|section [\d.]+|figure \d+)", text)))
-    hardware = re.findall(r"^# Command:.* (hardware=\S+)", text, re.MULTILINE)
-    beside = ["pipeline=all"] if {"table 2", "table 3"} & set(tables) else []
-    words = [f"experiment={path.parent.name}/{path.stem}", *hardware, *beside, *options]
+def plan(experiment: Experiment, options: list[str]) -> Plan:
+    """Return the plan of one experiment, with RLHF beside where the paper has it."""
+    beside = ["pipeline=all"] if {"table 2", "table 3"} & {*experiment.tables} else []
+    words = [*experiment.words, *beside, *options]
     config = composed([word for word in words if not word.startswith("seed=")])  # a forecast is of any one
-    return Plan(path.stem, ", ".join(tables), words, *needs(config))
+    return Plan(experiment.name, ", ".join(experiment.tables), words, *needs(config))
 
 
 def needs(config: Config) -> tuple[int, float, float]:

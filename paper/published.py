@@ -1,6 +1,5 @@
 """What others measured, from published.yaml: to be printed beside what we measure, never instead of it."""
 
-import re
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -90,16 +89,41 @@ def find(**wanted: Any) -> list[Figure]:
     return [figure for figure in published() if all(getattr(figure, name) == value for name, value in wanted.items())]
 
 
-def expected(experiment: Path) -> list[Figure]:
-    """Return the figures that a file of conf/experiment expects: its `# Expected: {…}` lines, fields as of `find`.
+@dataclass(frozen=True)
+class Experiment:
+    """A file of conf/experiment/orpo-paper: where it fits, and what it should come near to."""
+
+    name: str
+    hardware: str  # a profile
+    expected: list[Figure]
+
+    @property
+    def tables(self) -> list[str]:
+        """The tables of the paper, or sections, that it is of."""
+        return sorted({figure.table for figure in self.expected})
+
+    @property
+    def words(self) -> list[str]:
+        """The options that compose it."""
+        return [f"experiment=orpo-paper/{self.name}", f"hardware={self.hardware}"]
+
+
+def experiments() -> list[Experiment]:
+    """Return those of experiments.yaml.
 
     Raises:
-        UserError: a line finds none of the published figures, or several.
+        UserError: what one expects is none of the published figures, or several.
     """
-    figures = []
-    for line in re.findall(r"^# Expected: ({.*})$", experiment.read_text(), re.MULTILINE):
-        found = find(**yaml.safe_load(line))
-        if len(found) != 1:
-            raise UserError(f"{experiment}: {line} names {len(found)} figures of {PATH.name}: name exactly one")
-        figures += found
-    return figures
+    values = yaml.safe_load(PATH.with_name("experiments.yaml").read_text())
+    return [
+        Experiment(name, value["hardware"], [only(name, **wanted) for wanted in value["expected"]])
+        for name, value in values.items()
+    ]
+
+
+def only(place: str, **wanted: Any) -> Figure:
+    """Return the figure whose fields have these values, of which there is one; `place` is who asks."""
+    found = find(**wanted)
+    if len(found) != 1:
+        raise UserError(f"{place}: {wanted} names {len(found)} figures of {PATH.name}: name exactly one")
+    return found[0]

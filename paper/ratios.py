@@ -16,7 +16,8 @@ from scipy.special import logit
 
 from eval.cli import NoOptions, run
 from eval.console import console
-from eval.pages.svg import BASE, DPO, ORPO, standalone, svg
+from eval.pages.figures import COLOURS
+from eval.pages.svg import standalone, svg
 from recipes.config import UserError, write_json, write_text
 
 SAMPLES, SEED = 50_000, 0
@@ -49,8 +50,8 @@ def figure(ratios: dict[str, np.ndarray]) -> str:
 
     def paint(panels: Sequence[Axes]) -> None:
         (axes,) = panels
-        for (name, values), colour, line in zip(ratios.items(), (ORPO, DPO, BASE), LINES, strict=True):
-            style = {"color": colour, "linestyle": line, "linewidth": 1.8, "label": name}
+        for (name, values), method, line in zip(ratios.items(), ("orpo", "dpo", "base"), LINES, strict=True):
+            style = {"color": COLOURS[method], "linestyle": line, "linewidth": 1.8, "label": name}
             axes.hist(values, edges, density=True, histtype="step", **style)
         axes.set(xlabel="log ratio of two uniform probabilities", ylabel="density", xlim=(-6, 6))
         axes.legend(frameon=False)

@@ -1,5 +1,6 @@
 """The contract between the parts: a stage is a directory, `config.yaml` in, `model/` and `record.json` out."""
 
+import gzip
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,3 +126,19 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is missing or damaged ({error}): remove {path.parent} and run again") from None
+
+
+def read_json_rows(path: Path) -> list[Any]:
+    """Read a user's file: a JSON list, or JSONL, gzipped where its name ends in .gz.
+
+    Raises:
+        UserError: it is missing or holds something else.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = content.decode()
+        if text.lstrip().startswith("["):
+            return json.loads(text)
+        return [json.loads(line) for line in text.split("\n") if line.strip()]  # splitlines knows more ends of a line
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} cannot be read ({error}): give a JSON list or a JSONL file, also .gz") from None

@@ -30,7 +30,7 @@ def launch(*words: object, status: int = 0, **environment: str) -> str:
     return run(command(*words), status, **environment)
 
 
-def run(words: list[str], status: int = 0, cwd: Path = ROOT, **environment: str) -> str:
+def run(words: list[str], status: int = 0, cwd: Path | str = ROOT, **environment: str) -> str:
     """Run a command to its end, assert its exit status, and return what it printed."""
     answer = subprocess.run(
         words,

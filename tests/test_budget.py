@@ -123,5 +123,5 @@ def test_the_table_says_what_was_held_equal(matched: tuple[str, Path, list[dict[
     text = (matched[1] / "table.md").read_text()
     assert "Held equal at budget=flops: FLOPs, at the" in text and "Held equal at budget=pairs: pairs read" in text
     found = record(Path(matched[2][0]["pipelines"]["orpo"][0]))
-    assert f"ORPO {found['tokens']:,} tokens, {found['flops']:.2e} FLOPs, {found['device_seconds']:,.0f}" in text
+    assert f"ORPO {found['pairs']:,} pairs read, {found['tokens']:,} tokens, {found['device_seconds']:,.0f}" in text
     assert "Nothing was held equal" not in text

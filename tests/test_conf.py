@@ -10,7 +10,7 @@ import yaml
 from jinja2 import Environment
 
 from launch.config.schema import Config
-from paper.published import expected
+from paper.published import Experiment, experiments
 from recipes.dpo import DPOConfig
 from recipes.orpo import ORPOConfig
 from recipes.reward import RewardConfig
@@ -73,7 +73,7 @@ def test_hub_models_are_pinned_and_train_on_ultrafeedback_by_default(compose: Co
     config = compose(f"model={model}")
     assert re.fullmatch("[0-9a-f]{40}|refs/pr/25", config.model.model_revision)
     assert config.dataset.name == "ultrafeedback"
-    assert config.model_options["lora_target_modules"] and config.model.parameters > 1e8
+    assert config.model_options["lora_target_modules"] and (config.model.parameters or 0) > 1e8
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -105,23 +105,25 @@ DATA = {
     **{"hh-rlhf": "HH-RLHF", "ultrafeedback": "UltraFeedback"},
     **{"ultrafeedback-cleaned": "UltraFeedback cleaned", "capybara-dpo-7k": "Capybara 7k"},
 }
-EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in EXPERIMENTS if path.stem != "appendix-c"], ids=lambda path: path.stem
-)
-def test_experiments_compose_by_their_command_and_train_what_was_published(compose: Compose, path: Path) -> None:
-    """Every figure that a file expects is a published one of its model, its data and one of its pipelines."""
-    (command,) = re.findall(r"^# Command: python -m launch (.*)$", path.read_text(), re.MULTILINE)
-    name = path.relative_to(CONF / "experiment").with_suffix("")
-    assert command.startswith(f"experiment={name} ")
-    config = compose(*command.split())
+def test_every_experiment_has_its_machine_and_its_figures() -> None:
+    files = {path.stem for path in (CONF / "experiment" / "orpo-paper").glob("*.yaml")}
+    assert {experiment.name for experiment in experiments()} == files - {"appendix-c"}
+
+
+@pytest.mark.parametrize("experiment", experiments(), ids=lambda experiment: experiment.name)
+def test_experiments_compose_by_their_command_and_train_what_was_published(
+    compose: Compose, experiment: Experiment
+) -> None:
+    """Every figure that one expects is a published one of its model, its data and one of its pipelines."""
+    text = (CONF / "experiment" / "orpo-paper" / f"{experiment.name}.yaml").read_text()
+    assert f"# Command: python -m launch {' '.join(experiment.words)}\n" in text
+    config = compose(*experiment.words)
     for stage in config.stages:
         CONFIGS[stage](**config.options[stage] | HERE)
-    figures = expected(path)
-    assert figures and config.evaluate
-    for figure in figures:
+    assert experiment.expected and config.evaluate
+    for figure in experiment.expected:
         assert figure.model.lower() == config.model.name and figure.data == DATA[config.dataset.name]
         for method in filter(None, (figure.method, figure.against)):
             assert method.lower().split("+") in config.pipelines.values(), figure

@@ -48,12 +48,17 @@ def test_counted_pairs_take_the_estimates_place(tmp_path: Path, words: Callable[
     assert "counted" in run([*PREVIEW, *options])
 
 
+def weights(config: Config) -> int:
+    assert config.model.parameters is not None
+    return config.model.parameters
+
+
 def test_weights_gradients_and_moments_are_four_numbers_of_a_parameter(compose: Compose) -> None:
     config = compose(*CARD)
     memory = parts(config, "sft")
-    assert memory.weights == memory.gradients == memory.optimiser / 2 == 4 * config.model.parameters
+    assert memory.weights == memory.gradients == memory.optimiser / 2 == 4 * weights(config)
     frozen = parts(compose(*CARD, "tuning=lora"), "sft")
-    assert frozen.weights == 2 * config.model.parameters and frozen.gradients < 0.03 * memory.gradients
+    assert frozen.weights == 2 * weights(config) and frozen.gradients < 0.03 * memory.gradients
     assert parts(compose(*CARD, "tuning=qlora"), "sft").weights < 0.4 * frozen.weights
 
 
@@ -76,7 +81,7 @@ def test_stock_orpo_holds_logits_of_every_token_and_packed_a_chunk(compose: Comp
 def test_flops_are_those_of_the_records_formula(compose: Compose) -> None:
     """6 N for every token, and 2 N more of DPO's reference model."""
     config = compose(*CARD, "batch_size=64")
-    shape, count = shape_of(config.model), config.model.parameters
+    shape, count = shape_of(config.model), weights(config)
     found = {stage: forecast(config, stage, shape, TOKENS) for stage in ("sft", "dpo", "orpo")}
     assert found["sft"].updates == 100 and found["sft"].tokens == 6400 * (100 + 200)
     assert found["sft"].flops == pytest.approx(6 * count * found["sft"].tokens)
@@ -88,7 +93,7 @@ def test_flops_are_those_of_the_records_formula(compose: Compose) -> None:
 def test_rloo_computes_each_answer_five_times_and_holds_three_models(compose: Compose) -> None:
     """Two answers to a prompt: sampled and scored by the policy (2 N each), trained on (6 N), reference and reward."""
     config = compose(*CARD, "pipeline=rlhf", "batch_size=64")
-    shape, count = shape_of(config.model), config.model.parameters
+    shape, count = shape_of(config.model), weights(config)
     found = forecast(config, "rloo", shape, TOKENS)
     assert found.updates == 100 and found.tokens == 2 * 6400 * (100 + 200)
     assert found.flops == pytest.approx((2 + 2 + 6 + 2 + 2) * count * found.tokens)

@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval import likelihood
 from eval.answers import log_probs as scoring
-from eval.answers.log_probs import by_length, mean_log_probs
+from eval.answers.batching import by_length
+from eval.answers.log_probs import mean_log_probs
 from eval.cli import read_words
 from recipes.config import FORMAT, UserError, write_config, write_json
 

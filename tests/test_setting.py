@@ -23,7 +23,7 @@ def test_a_profile_has_its_name_and_an_option_its_value_as_composed(tmp_path: Pa
     )
     assert found[::2] == found[1::2], "seeds are repetitions"
     assert found[::2] == [
-        {"tuning": tuning, "orpo.nll_span": span} for tuning in ("full", "lora") for span in ("all", None)
+        {"tuning": tuning, "orpo.nll_span": span} for tuning in ("full", "lora") for span in ("completion", None)
     ]
 
 

@@ -35,7 +35,7 @@ def model_of(family: str, layers: int = 2) -> Any:
 @pytest.mark.parametrize("model", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
 def test_a_profiles_shape_has_its_parameters(compose: Compose, model: str) -> None:
     profile = compose(f"model={model}").model
-    assert parameters(profile.shape) == profile.parameters
+    assert profile.shape is not None and parameters(profile.shape) == profile.parameters
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from eval.answers.batching import TOKENS, by_length
 from eval.answers.decode import decode, left_padded
 from eval.answers.load import load
-from eval.answers.log_probs import TOKENS, by_length
 from eval.answers.store import Sampling
 from eval.cli import run, stages
 from eval.console import console

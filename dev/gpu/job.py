@@ -57,7 +57,8 @@ def run(job: Job, limit: float, log: Path, method: str = "forkserver") -> Outcom
         process.join()
         outcome = {"status": FAILED, "reason": f"its process died (exit status {process.exitcode})"}
     finally:
-        with suppress(ProcessLookupError):  # what it has started, and itself where it is late
+        process.kill()  # by itself: it may not lead a group yet
+        with suppress(ProcessLookupError):  # and what it has started
             os.killpg(process.pid, signal.SIGKILL)  # type: ignore[arg-type]
         process.join()
     return {**outcome, "seconds": round(time.monotonic() - started, 2)}

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from eval.answers.batching import TOKENS, by_length
 from eval.answers.load import context
-from eval.answers.log_probs import TOKENS, by_length
 from eval.answers.store import Sampling
 from recipes.config import UserError
 

@@ -3,8 +3,6 @@
 Where a row says how its answer ended (`stopped`, `tokens`), as ours do, that is reported beside every judgement.
 """
 
-import gzip
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +10,18 @@ import numpy as np
 
 from eval.answers.store import is_answer
 from eval.console import console
-from recipes.config import UserError, read_json
+from recipes.config import UserError, read_json, read_json_rows
 
 PROMPT, ANSWER = ("prompt", "instruction"), ("response", "output", "text")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a JSON list or JSONL file, gzipped or not.
+    """Return the rows of a JSON list or JSONL file, gzipped or not, which are objects.
 
     Raises:
         UserError: it is missing or holds something else.
     """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = content.decode()
-        rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(x) for x in text.splitlines() if x]
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read ({error}): give a JSON list or JSONL file, also .gz") from None
+    rows = read_json_rows(path)
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path}: no rows, or rows that are no objects: give a JSON list or JSONL file of objects")
     return rows

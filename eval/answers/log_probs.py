@@ -3,13 +3,12 @@
 TRL's own `rewards/*` mean something else in DPO (sums against a reference) than in ORPO (means); no table uses them.
 """
 
-from collections.abc import Iterator
-
 import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-TOKENS = 16_384  # of one batch, with padding
+from eval.answers.batching import TOKENS, by_length
+
 LOGITS = 10**9  # bytes of one batch's logits in float32; a vocabulary of 152k tokens leaves 1,644 tokens
 
 
@@ -48,12 +47,3 @@ def score(model: PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) -> li
     scored = targets != -100
     log_probs = logits.log_softmax(-1).gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     return ((log_probs * scored).sum(1) / scored.sum(1)).tolist()
-
-
-def by_length(lengths: list[int], budget: int) -> Iterator[list[int]]:
-    """Yield batches of indices, longest first, each of at most `budget` tokens once padded."""
-    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    while order:
-        size = max(1, budget // max(1, lengths[order[0]]))
-        yield order[:size]
-        order = order[size:]

@@ -1,6 +1,7 @@
 """The report's figures: training, held-out log-probs, distributions of scores, and cost."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -102,7 +103,10 @@ def distribution(rows: list[Row], values: list[np.ndarray], label: str) -> str:
 
     def draw(panels: Sequence[Axes]) -> None:
         for row, found in zip(rows, values, strict=True):
-            style = {"color": COLOURS.get(row.pipeline, FAINT), "linestyle": LINES.get(row.pipeline, "-")}
+            style: dict[str, Any] = {
+                "color": COLOURS.get(row.pipeline, FAINT),
+                "linestyle": LINES.get(row.pipeline, "-"),
+            }
             panels[0].ecdf(found.ravel(), linewidth=1.8, label=name(row), **style)
         panels[0].set(xlabel=label, ylabel="share at or below")
         below(panels[0])
@@ -140,7 +144,7 @@ def stack(axes: Axes, place: int, parts: list[tuple[str, float]]) -> float:
     """Draw one bar of a pipeline's stages, and return where it ends."""
     end = 0.0
     for stage, value in parts:
-        style = {"color": COLOURS.get(stage, FAINT), "hatch": METHODS[stage].hatch, "edgecolor": BACK}
+        style: dict[str, Any] = {"color": COLOURS.get(stage, FAINT), "hatch": METHODS[stage].hatch, "edgecolor": BACK}
         axes.barh(place, value, left=end, linewidth=0.5, label=stage, **style)
         end += value
     return end

@@ -1,6 +1,5 @@
 """What a session's stages logged while they trained, laid along the pairs that their pipeline had read."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from eval.results.row import Row
-from recipes.config import read_json
+from recipes.config import read_json, read_json_rows
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,14 @@ def read(directory: Path, seed: int, before: int) -> Training:
     Raises:
         UserError: the record is missing or damaged.
     """
+    return Training(directory, seed, before, read_json(directory / "record.json"), read_log(directory))
+
+
+def read_log(directory: Path) -> list[dict[str, Any]]:
+    """Return what a stage logged while it trained, entry by entry.
+
+    Raises:
+        UserError: the log is damaged.
+    """
     path = directory / "log_history.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return Training(directory, seed, before, read_json(directory / "record.json"), [json.loads(line) for line in lines])
+    return read_json_rows(path) if path.exists() else []

@@ -70,7 +70,7 @@ def import_trl_options() -> dict[str, dict[str, list[Any]]]:
 def trl_options() -> dict[str, dict[str, list[Any]]]:
     """Return TRL's options, from a file named after the installed versions when there is one."""
     versions = [version(name) for name in ("trl", "transformers", "accelerate", "torch")]
-    code = fingerprint("launch.config.trl_options", *(f"recipes.{stage}" for stage in STAGES))  # they add options
+    code = fingerprint("launch.config.trl_options", *(method.module for method in METHODS.values()))
     path = CACHE / f"trl-options-{digest([versions, code])}.json"
     try:
         kept = json.loads(path.read_text())

@@ -11,9 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from recipes.config import UserError
+from recipes.config import UserError, read_json_rows
 from recipes.profiles import KEEP, Policies
 
 REASONS = {
@@ -156,25 +155,16 @@ def evaluation_prompts(paths: list[str]) -> list[str]:
     """
     found = []
     for path in paths:
-        for row in read_rows(Path(path).expanduser()):
+        try:
+            rows = read_json_rows(Path(path).expanduser())
+        except UserError as error:
+            raise UserError(f"dataset.evaluation_prompts: {error}") from None
+        for row in rows:
             texts = [row[key] for key in ("prompt", "instruction", "turns") if isinstance(row, dict) and row.get(key)]
             if not texts:
                 raise UserError(f"{path} has a row without `prompt`, `instruction` or `turns`: fix evaluation_prompts")
             found += texts[0] if isinstance(texts[0], list) else [str(texts[0])]
     return found
-
-
-def read_rows(path: Path) -> list[Any]:
-    """Return a JSON array's elements, or a JSONL file's lines.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    try:
-        text = path.read_text()
-        return json.loads(text) if text[:1] == "[" else [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON or JSONL ({error}): fix dataset.evaluation_prompts") from None
 
 
 def wanted(policies: Policies, finding: str) -> bool:
