@@ -131,6 +131,9 @@ def test_the_lesson_is_in_the_diff() -> None:
 
 
 @pytest.mark.parametrize("method", ["sft", "dpo", "orpo"])
-def test_a_recipe_opens_with_its_loss(method: str) -> None:
-    functions = re.findall(r"^(?:class|def) (\w+)", (ROOT / "recipes" / f"{method}.py").read_text(), re.MULTILINE)
-    assert functions[0] == f"{method}_loss" and functions[-1] == "train"
+def test_a_recipe_opens_with_its_loss_and_ends_like_the_others(method: str) -> None:
+    """`diff recipes/dpo.py recipes/orpo.py` shows the methods: of what follows the trainers only names differ."""
+    text = (ROOT / "recipes" / f"{method}.py").read_text()
+    assert re.findall(r"^(?:def|class) (\w+)", text, re.M)[0] == f"{method}_loss"
+    ends = [(ROOT / "recipes" / f"{name}.py").read_text().split("\nTRAINERS = ")[1] for name in (method, "orpo")]
+    assert ends[0].replace(method.upper(), "ORPO").replace(method, "orpo") == ends[1]
