@@ -15,7 +15,8 @@ from recipes.system.files import write_text
 from recipes.system.paths import ROOT
 
 DIGITS = 12
-PLUMBING = "recipes/system/"  # files, processes, secrets: nothing in this folder decides a number
+# Files, processes, secrets; and the table of methods, to which a method or a colour is added: neither decides a weight.
+PLUMBING = ("recipes/system/", "recipes/methods.py")
 
 
 def fingerprint(*modules: str, root: Path = ROOT) -> dict[str, str]:
