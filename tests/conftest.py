@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from cells import Make, maker
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -94,6 +95,14 @@ def words(tiny_model: Path, pairs_file: Path) -> Callable[..., list[str]]:
         ]
 
     return make
+
+
+@pytest.fixture(scope="module")
+def make(
+    words: Callable[..., list[str]], compose: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
+) -> Make:
+    """Write the directory of a stage that would train the tiny model as a cell of the table says."""
+    return maker(words, compose, tmp_path_factory.mktemp("cells"))
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from cells import train
 from safetensors.torch import load_file, save_file
-from test_compatibility import make, train  # noqa: F401
 from torch import nn
 from transformers import AutoModelForCausalLM
 
@@ -41,7 +41,7 @@ def trainers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return made
 
 
-def test_another_machine_than_the_profiles_is_refused(make: Make, trainers: list[Any]) -> None:  # noqa: F811
+def test_another_machine_than_the_profiles_is_refused(make: Make, trainers: list[Any]) -> None:
     directory = make(replace(PLAIN, strategy="ddp"))
     with pytest.raises(UserError, match="1 processes train, but the hardware profile says 2"):
         train(directory)
@@ -52,7 +52,7 @@ def test_another_machine_than_the_profiles_is_refused(make: Make, trainers: list
             check_machine(trainers[0], replace(stage, options=options))
 
 
-def test_an_optimiser_that_would_begin_anew_stops_the_training(make: Make) -> None:  # noqa: F811
+def test_an_optimiser_that_would_begin_anew_stops_the_training(make: Make) -> None:
     """The file is there and whole; it holds no state, and a stock trainer goes on without a word."""
     saving = ("orpo.save_strategy=steps", "orpo.save_steps=1", "orpo.optim=adamw_torch")
     directory = train(make(PLAIN, None, *saving))
@@ -67,7 +67,7 @@ def test_an_optimiser_that_would_begin_anew_stops_the_training(make: Make) -> No
         train(directory)
 
 
-def test_a_reference_that_is_not_the_start_stops_dpo_at_its_first_update(make: Make) -> None:  # noqa: F811
+def test_a_reference_that_is_not_the_start_stops_dpo_at_its_first_update(make: Make) -> None:
     directory = train(make(replace(PLAIN, method="dpo"), None, "dpo.precompute_ref_log_probs=true"))
     (file,) = directory.glob("reference-*.json")
     kept = read_json(file)
@@ -76,7 +76,7 @@ def test_a_reference_that_is_not_the_start_stops_dpo_at_its_first_update(make: M
         train(directory)
 
 
-def test_a_model_that_is_not_whole_is_noticed(make: Make, trainers: list[Any]) -> None:  # noqa: F811
+def test_a_model_that_is_not_whole_is_noticed(make: Make, trainers: list[Any]) -> None:
     directory = train(make(replace(PLAIN, tuning="lora")))
     stage = Stage.load(directory)
     check_saved(trainers[0], stage)
@@ -107,7 +107,7 @@ def test_a_saved_model_lacks_nothing_and_has_the_shapes_of_its_config(tiny_model
 
 @pytest.mark.parametrize("tuning", ["lora", "qlora"])
 def test_adapters_are_merged_into_their_own_base_alone(
-    make: Make,  # noqa: F811
+    make: Make,
     tiny_model: Path,
     tmp_path: Path,
     tuning: str,

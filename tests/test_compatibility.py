@@ -8,12 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from cells import train
 from door import QUIET, ROOT, descendants, kill, losses, run
 from safetensors.torch import load_file
 
@@ -21,11 +21,7 @@ from launch.config.compatibility import ZERO, Cell, cells, nearest, page, refusa
 from launch.config.compatibility import tested as trained_here
 from launch.config.parallelism import DEEPSPEED, with_deepspeed
 from launch.config.schema import Config
-from launch.executors.job import prepare_directory
-from launch.stages.digest import Start, plan
-from launch.stages.inputs import chat_template, find_model
-from launch.stages.pairs import pairs_directory, tokenise
-from recipes.config import Stage, UserError, read_json
+from recipes.config import UserError
 from recipes.system.files import SEAL
 from recipes.training.model import check_loadable
 
@@ -36,49 +32,6 @@ SHIM = str(Path(__file__).parent / "fsdp_on_cpu")
 PATHS = with_deepspeed({"PYTHONPATH": f"{SHIM}{os.pathsep}{ROOT}"})
 ONE = [cell for cell in cells() if trained_here(cell) and cell.strategy == "one"]
 TWO = [cell for cell in cells() if trained_here(cell) and cell.strategy != "one"]
-# Plain gradient descent, so that weights differ as gradients do.
-PLAIN = ("optim=sgd", "learning_rate=0.1", "max_steps=2", "warmup_steps=0", "save_strategy=no")
-
-
-@pytest.fixture(scope="module")
-def make(words: Words, compose: Compose, tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """Write the directory of a stage that would train the tiny model as a cell says; RLOO's asks `reward`."""
-    runs = tmp_path_factory.mktemp("cells")
-    common = words(runs, "batch_size=8")
-    config = compose(*common)
-    template = chat_template(config.model.chat_template)
-    config.model.chat_template = template
-    start = find_model(config.model.model_name_or_path, config.model.model_revision)
-    pairs = pairs_directory(config, start.identity)
-    pairs.parent.mkdir()
-    tokenise(config.dataset, [], config.model, start, pairs, lambda line: None)
-    fingerprint = read_json(pairs / "manifest.json")["fingerprint"]
-
-    def build(cell: Cell, reward: Path | None = None, *more: str) -> Path:
-        processes, strategy = (1, "ddp") if cell.strategy == "one" else (2, cell.strategy)
-        options = [f"{cell.method}.{option}" for option in PLAIN]
-        options += [f"tuning={cell.tuning}", f"hardware.processes={processes}", f"hardware.strategy={strategy}"]
-        options += ["model.dtype=float32"] if cell.tuning == "lora" else []  # the base's, which ZeRO-3 would not heed
-        options += [f"hardware.offload={cell.offload}"]
-        # Unclipped, a gradient's size shows; clipped, its norm over all processes does.
-        options += [f"{cell.method}.max_grad_norm={100 if cell.engine == 'packed' else 0.5}"]
-        options += [] if cell.method in ("reward", "rloo") else [f"{cell.method}.engine={cell.engine}"]
-        config = compose(*common, *options, f"hardware.bf16={cell.precision == 'bf16'}", *more)
-        config.model.chat_template = template
-        asked = Start(str(reward / "model"), None, "reward") if reward else None
-        (planned,) = plan(config, [cell.method], start, pairs, fingerprint, asked)
-        planned.config["versions"] = {}
-        prepare_directory(planned)
-        return planned.directory
-
-    return build
-
-
-def train(directory: Path) -> Path:
-    """Train a stage in this process."""
-    stage = Stage.load(directory)
-    import_module(f"recipes.{stage.stage}").train(stage)
-    return directory
 
 
 def trained(directory: Path) -> dict[str, Any]:
