@@ -1,6 +1,7 @@
 """A tiny model, its tokenizer and a file of pairs, made here: the tests download nothing."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ from launch.config.schema import Config, register, resolve
 from recipes.config import FORMAT, write_config, write_json
 
 torch.set_num_threads(1)  # as tests/door.py says
+# `make test ARGS=…` hands its own words to every `make` that a test types.
+for name in ("MAKEFLAGS", "MAKEOVERRIDES", "ARGS"):
+    os.environ.pop(name, None)
 
 ROOT = Path(__file__).parent.parent
 PLACES = [f"{first}{last}" for first in ("Ash", "Birch", "Clay", "Dale") for last in ("ford", "ham", "wick", "by")]

@@ -12,6 +12,7 @@ from door import ROOT, run
 from paper.__main__ import main
 from paper.exhibits import Exhibit, printed
 from paper.full_scale import plans
+from recipes.system.commands import run_command
 
 Words = Callable[..., list[str]]
 # The command with another place and other sizes; all else is as a user types it.
@@ -103,7 +104,7 @@ def test_the_full_scale_is_planned_from_the_experiments() -> None:
     ["scale=tiny", "model=phi-2", "session=x", "orpo.beta=0.3", "+pipelines.x=[orpo]", "orpo.betta=1", "seed=", "foo"],
 )
 def test_what_is_not_the_users_to_choose_is_refused(word: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main([word]) == 2
+    assert run_command(main, [word]) == 2
     assert capfd.readouterr().err.count("\n") == 1
 
 
