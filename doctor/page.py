@@ -3,22 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from doctor import figures
 from doctor.diagnosis import Diagnosis, Found, Report
 from doctor.examples import Originals, excerpts
 from doctor.lengths import PARTS
+from eval.pages.html import render
 from recipes.config import write_text
 from recipes.profiles import Dataset
 
 
 def write_page(report: Report, dataset: Dataset, parts: Sequence[Dataset], title: str, path: Path) -> None:
     """Write the page; whatever comes from the data is escaped by the template engine."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     read = Originals(parts or [dataset])
     splits = [
         {
@@ -31,9 +28,9 @@ def write_page(report: Report, dataset: Dataset, parts: Sequence[Dataset], title
         }
         for split in report.splits
     ]
-    template = environment.get_template("page.html.jinja")
+    values = {"title": title, "report": report, "splits": splits, "parts": (*PARTS, "pair")}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, template.render(title=title, report=report, splits=splits, parts=(*PARTS, "pair")))
+    write_text(path, render("page.html.jinja", values, Path(__file__).parent))
 
 
 def drawn(split: Diagnosis, dataset: Dataset) -> list[tuple[str, str]]:

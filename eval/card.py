@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from eval.cli import NoOptions, run
 from eval.console import console
-from eval.pages.svg import TEMPLATES
+from eval.pages.html import render
 from eval.results.options import UNSAID, flat, text
 from eval.results.row import Row
 from eval.results.rows import build_rows
@@ -50,9 +49,8 @@ def main(names: list[str], _: NoOptions) -> None:
 
 def write_card(directory: Path, job: dict[str, Any], rows: list[Row]) -> None:
     """Write a stage's card into its model's directory, and in the place of TRL's where there is one."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)
-    environment.trim_blocks = True  # it is Markdown, so nothing is escaped; no model's text is in it
-    content = environment.get_template("card.md.jinja").render(card(directory, job, rows))
+    # it is Markdown, so nothing is escaped; no model's text is in it
+    content = render("card.md.jinja", card(directory, job, rows), escape=False)
     places = [directory / "model" / "README.md", directory / "README.md"]
     for place in (place for place in places if place.parent != directory or place.exists()):
         write_text(place, f"{content}\n")

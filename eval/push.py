@@ -1,9 +1,8 @@
-"""`python -m eval.push STAGE to=ORGANISATION/NAME [dry_run=true] [public=true]`: a stage's model to the hub.
+"""`python -m eval.push STAGE to=ORGANIZATION/NAME [dry_run=true] [public=true]`: a stage's model to the Hub.
 
-The hub is Hugging Face's. The repository is private unless `public=true`, and only what loads the model is sent:
-weights in safetensors or GGUF, configuration, tokenizer, chat template and card; no checkpoint, log, record or
-evaluation. Instead of a stage, the directory or GGUF file that `make export` wrote may be named. The token is that of
-the environment, $HF_TOKEN. `dry_run=true` prints what would be sent and where to, and asks nobody.
+The repository is private unless `public=true`, and only what loads the model is sent: weights in safetensors or GGUF,
+configuration, tokenizer, chat template and card. Instead of a stage, the directory or GGUF file that `make export`
+wrote may be named. The token is $HF_TOKEN. `dry_run=true` prints what would be sent and where to, and exits.
 """
 
 import os
@@ -13,21 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import filter_repo_objects
 
+from eval.card import HUB_ID
 from eval.cli import run
 from eval.console import console
 from recipes.config import UserError, read_config
 from recipes.system.secrets import redact, without_password
 
-SENT = {
-    *("config.json", "generation_config.json", "model.safetensors.index.json", "README.md", "chat_template.jinja"),
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
-    *("merges.txt", "tokenizer.model"),
-}
-WEIGHTS = {".safetensors", ".gguf"}
-LARGEST_TEXT = 2**26  # bytes
+WEIGHTS = ["*.safetensors", "*.gguf"]
+TEXTS = ["config.json", "generation_config.json", "*.index.json", "README.md", "chat_template.jinja", "tokenizer*"]
+TEXTS += ["special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"]
 
 
 @dataclass
@@ -45,21 +40,17 @@ def main(names: list[str], options: Options) -> None:
     Raises:
         UserError: there is no model, no name or no token, a file holds a secret, or the hub refuses.
     """
-    given, target = model_place(names), repository(options.to)
-    directory = given.parent if given.is_file() else given
-    files = sent([given] if given.is_file() else sorted(given.iterdir()))
-    who = "public" if options.public else "private"
-    console.print(f"{given} to {without_password(constants.ENDPOINT)}/{target}, {who}", soft_wrap=True)
-    for file in files:
-        console.print(f"  {file.stat().st_size:>14,} bytes  {file.name}")
-    left = sorted(path.name for path in directory.iterdir() if path not in files)
-    console.print(f"  not sent: {', '.join(left) or 'nothing'}", soft_wrap=True)
-    card = directory / "README.md"
-    console.print(card.read_text() if card in files else "  no model card: `make eval SUITE=card` writes one")
+    if not HUB_ID.fullmatch(options.to):
+        raise UserError(f"TO={options.to}: say where to, by TO=<organization or user>/<name>")
+    place = model_place(names)
+    directory, found = (place.parent, [place]) if place.is_file() else (place, sorted(place.iterdir()))
+    files = list(filter_repo_objects(found, allow_patterns=WEIGHTS + TEXTS, key=lambda file: file.name))
+    refuse_secrets(files)
+    describe(files, directory, options)
     if options.dry_run:
         console.print("dry run: nothing was sent")
-        return
-    upload(directory, target, [file.name for file in files], options.public)
+    else:
+        upload(directory, options, [file.name for file in files])
 
 
 def model_place(names: list[str]) -> Path:
@@ -82,42 +73,33 @@ def model_place(names: list[str]) -> Path:
     return directory
 
 
-def repository(name: str) -> str:
-    """Return a repository's id.
+def refuse_secrets(files: list[Path]) -> None:
+    """Look for what must not be sent.
 
     Raises:
-        UserError: it is none.
+        UserError: a file is a link to elsewhere, or holds the value of a secret of this environment.
     """
-    given = name
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        name = ""
-    if name.count("/") != 1:
-        raise UserError(
-            f"TO={given}: say where to, by TO=<organisation or user>/<name> of letters, digits, '.', '_' and '-'"
-        )
-    return name
-
-
-def sent(found: list[Path]) -> list[Path]:
-    """Return those files that load the model; they are plain ones and hold no secret.
-
-    Raises:
-        UserError: one holds the value of a secret of this environment.
-    """
-    files = [path for path in found if path.name in SENT or path.suffix in WEIGHTS]
     for file in files:
         if file.is_symlink():
             raise UserError(f"{file} is a link to elsewhere: put the file itself there")
-        if file.suffix not in WEIGHTS and file.stat().st_size < LARGEST_TEXT:
-            text = file.read_text(errors="replace")
-            if redact(text) != text:
-                raise UserError(f"{file} holds a token of this environment: take it out, nothing was sent")
-    return files
+        text = "" if file.suffix in (".safetensors", ".gguf") else file.read_text(errors="replace")
+        if redact(text) != text:
+            raise UserError(f"{file} holds a token of this environment: take it out, nothing was sent")
 
 
-def upload(directory: Path, target: str, files: list[str], public: bool) -> None:
+def describe(files: list[Path], directory: Path, options: Options) -> None:
+    """Print where to, what is sent and what is not, and the card."""
+    visible = "public" if options.public else "private"
+    console.print(f"{directory} to {without_password(constants.ENDPOINT)}/{options.to}, {visible}", soft_wrap=True)
+    for file in files:
+        console.print(f"  {file.stat().st_size:>14,} bytes  {file.name}")
+    left = sorted(path.name for path in directory.iterdir() if path not in files)
+    console.print(f"  not sent: {', '.join(left) or 'nothing'}", soft_wrap=True)
+    card = directory / "README.md"
+    console.print(card.read_text() if card in files else "  no model card: `make eval SUITE=card` writes one")
+
+
+def upload(directory: Path, options: Options, files: list[str]) -> None:
     """Make the repository where there is none, and send the files as one commit.
 
     Raises:
@@ -127,11 +109,11 @@ def upload(directory: Path, target: str, files: list[str], public: bool) -> None
         raise UserError("$HF_TOKEN is not set: put a token there that may write; it is kept nowhere")
     hub: Any = HfApi(token=token)
     try:
-        if not public and not private(hub, target):
-            raise UserError(f"{target} is public already: name another repository, or say PUBLIC=1")
-        hub.create_repo(target, private=not public, exist_ok=True)
+        if not options.public and hub.repo_exists(options.to) and not hub.model_info(options.to).private:
+            raise UserError(f"{options.to} is public already: name another repository, or say PUBLIC=1")
+        hub.create_repo(options.to, private=not options.public, exist_ok=True)
         commit = hub.upload_folder(
-            repo_id=target, folder_path=directory, allow_patterns=files, commit_message="Add the model"
+            repo_id=options.to, folder_path=directory, allow_patterns=files, commit_message="Add the model"
         )
     except UserError:
         raise
@@ -141,14 +123,6 @@ def upload(directory: Path, target: str, files: list[str], public: bool) -> None
             f"{without_password(constants.ENDPOINT)} did not take it ({reason}): the same command tries again"
         ) from None
     console.print(f"sent: {commit.commit_url}", soft_wrap=True)
-
-
-def private(hub: Any, target: str) -> bool:
-    """Whether a repository is private, or not there yet."""
-    try:
-        return bool(hub.model_info(target).private)
-    except RepositoryNotFoundError:
-        return True
 
 
 if __name__ == "__main__":

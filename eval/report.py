@@ -7,14 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from eval.cli import NoOptions, run
 from eval.console import console
 from eval.pages import figures
+from eval.pages.html import render
 from eval.pages.samples import side_by_side
-from eval.pages.svg import TEMPLATES, palette
 from eval.pages.sweep import best_settings, budgets, is_sweep, outcome, parallel_coordinates
 from eval.results.history import Training, trainings
 from eval.results.matrix import explain, matrices, tests
@@ -49,12 +48,7 @@ def write_report(session: Path) -> None:
     rows, jobs = rows_of(session), jobs_of(session)
     found = trainings(rows)
     write_json(session / "results.json", results(session, rows, jobs, found))
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.globals["palette"] = palette
-    values = page(session, rows, jobs, found)
-    write_text(session / "report.html", environment.get_template("report.html.jinja").render(values))
+    write_text(session / "report.html", render("report.html.jinja", page(session, rows, jobs, found)))
     console.print(f"report: {session}/report.html; results.json", soft_wrap=True)
 
 

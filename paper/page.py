@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from eval.cli import NoOptions, run
 from eval.console import console
-from eval.pages.svg import TEMPLATES, palette, standalone
+from eval.pages.html import render
+from eval.pages.plots import standalone
 from eval.results.table import markdown, rows_of
 from paper.claims import ACROSS, CLAIMS, HEAD, by_setting, line
 from paper.exhibits import SIZES, Exhibit, Rows, exhibits
@@ -98,15 +97,8 @@ def as_markdown(found: list[Exhibit]) -> str:
 
 def page(found: list[Exhibit]) -> str:
     """Return the page as HTML that needs nothing beside it."""
-    environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, TEMPLATES]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.globals["palette"] = palette
     values = {"title": TITLE, "about": ABOUT, "exhibits": found, "written": provenance()}
-    return environment.get_template("paper.html.jinja").render(values)
+    return render("paper.html.jinja", values, Path(__file__).parent)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from scipy.special import logit
 from eval.cli import NoOptions, run
 from eval.console import console
 from eval.pages.figures import COLOURS
-from eval.pages.svg import standalone, svg
+from eval.pages.plots import standalone, svg
 from recipes.config import UserError, write_json, write_text
 
 SAMPLES, SEED = 50_000, 0

@@ -27,7 +27,7 @@ class Method:
     log_probs: Literal["sum", "mean"] | None = None  # over a response's tokens, as its log has them; None: it has none
     loss: str = "loss"  # in figures: what it is and per what
     rival: str | None = None  # the pipeline that the table compares it with, beside SFT
-    colours: tuple[str, str] = ("#6b6b6b", "#a8a8a8")  # in figures, on a light and on a dark page
+    colour: str = "#808080"  # in figures; it must read on a light and on a dark page, see `eval.pages.plots`
     line: Any = "-"  # Matplotlib's line style and hatch, by which it is told apart without colours
     hatch: str = ""
 
@@ -49,7 +49,7 @@ METHODS = {
         policy_passes=1,
         pairs=False,
         loss="nats per\nanswer token",
-        colours=("#b35900", "#f0a04b"),
+        colour="#c8701e",
         line="--",
     ),
     "dpo": Method(
@@ -61,7 +61,7 @@ METHODS = {
         log_probs="sum",
         loss="loss\nper pair",
         rival="orpo",
-        colours=("#0072b2", "#56b4e9"),
+        colour="#2f86c8",
         hatch="//",
     ),
     "orpo": Method(
@@ -72,7 +72,7 @@ METHODS = {
         log_probs="mean",
         loss="likelihood\n+ λ · odds ratio",
         rival="dpo",
-        colours=("#00795c", "#5fd3b3"),
+        colour="#129573",
         line="-.",
         hatch="\\\\",
     ),
@@ -92,7 +92,7 @@ METHODS = {
         policy_passes=None,
         packs=False,
         pairs=False,
-        colours=("#a1407f", "#e59fcb"),
+        colour="#bd5f9a",
         line=(0, (5, 1, 1, 1, 1, 1)),
         hatch="xx",
     ),

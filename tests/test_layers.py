@@ -21,7 +21,7 @@ ROOMS = {
 BELOW = {
     "pocket": set(),
     "recipes": {"pocket"},
-    "doctor": {"recipes", "pocket"},
+    "doctor": {"recipes", "pocket", "eval"},
     "launch": {"recipes", "pocket", "doctor"},
     "eval": {"recipes", "pocket"},
     "paper": {"recipes", "launch", "eval"},

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from eval.console import console
 from eval.pages.figures import COLOURS
-from eval.pages.svg import standalone, svg
+from eval.pages.plots import standalone, svg
 from eval.results.statistics import Estimate, estimate, text
 from recipes.config import write_text
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from eval.pages.svg import BACK, BASE, FAINT, OF_METHODS, svg
+from eval.pages.plots import GREY, below, svg
 from eval.results.history import Training
 from eval.results.metrics import CHOSEN, COMPUTED, FLOPS, REJECTED, SECONDS, Cost
 from eval.results.row import Row
@@ -16,7 +16,7 @@ from eval.results.table import title
 from recipes.methods import METHODS
 
 PAIRS = "pairs read since the base model"
-COLOURS = {"base": BASE, **dict(zip(METHODS, OF_METHODS, strict=True))}
+COLOURS = {"base": GREY, **{name: method.colour for name, method in METHODS.items()}}
 COLOURS["rlhf"] = COLOURS["rloo"]  # the pipeline that ends with it
 LINES = {"base": ":", "rlhf": METHODS["rloo"].line, **{name: method.line for name, method in METHODS.items()}}
 LOG_PROBS = {name: method for name, method in METHODS.items() if method.log_probs}
@@ -66,7 +66,7 @@ def held_out(rows: list[Row], trainings: list[Training]) -> str:
 
     def draw(panels: Sequence[Axes]) -> None:
         for row in (row for row in rows if row.stages):
-            ends, colour = evaluated_ends(row, rows, trainings), COLOURS.get(row.pipeline, FAINT)
+            ends, colour = evaluated_ends(row, rows, trainings), COLOURS.get(row.pipeline, GREY)
             for answer, metric, line, marker in (("chosen", CHOSEN, "-", "o"), ("rejected", REJECTED, "--", "s")):
                 pairs, found = zip(*((pairs, end.estimate(metric.key)) for pairs, end in ends[-2:]), strict=True)
                 panels[0].plot(pairs, [point.mean for point in found], line, color=colour)
@@ -104,7 +104,7 @@ def distribution(rows: list[Row], values: list[np.ndarray], label: str) -> str:
     def draw(panels: Sequence[Axes]) -> None:
         for row, found in zip(rows, values, strict=True):
             style: dict[str, Any] = {
-                "color": COLOURS.get(row.pipeline, FAINT),
+                "color": COLOURS.get(row.pipeline, GREY),
                 "linestyle": LINES.get(row.pipeline, "-"),
             }
             panels[0].ecdf(found.ravel(), linewidth=1.8, label=name(row), **style)
@@ -144,7 +144,7 @@ def stack(axes: Axes, place: int, parts: list[tuple[str, float]]) -> float:
     """Draw one bar of a pipeline's stages, and return where it ends."""
     end = 0.0
     for stage, value in parts:
-        style: dict[str, Any] = {"color": COLOURS.get(stage, FAINT), "hatch": METHODS[stage].hatch, "edgecolor": BACK}
+        style: dict[str, Any] = {"color": COLOURS.get(stage, GREY), "hatch": METHODS[stage].hatch, "edgecolor": "white"}
         axes.barh(place, value, left=end, linewidth=0.5, label=stage, **style)
         end += value
     return end
@@ -167,11 +167,6 @@ def along_pairs(axes: Axes) -> None:
     axes.set(xlabel=PAIRS)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-
-
-def below(axes: Axes) -> None:
-    """Put the legend under the axes, where it covers no data."""
-    axes.legend(frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.2))
 
 
 def short(value: float) -> str:

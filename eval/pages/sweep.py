@@ -5,8 +5,8 @@ from math import comb
 
 from matplotlib.axes import Axes
 
-from eval.pages.figures import COLOURS, below
-from eval.pages.svg import FAINT, svg
+from eval.pages.figures import COLOURS
+from eval.pages.plots import GREY, below, svg
 from eval.results.metrics import Measured, deciding
 from eval.results.options import text
 from eval.results.row import Row
@@ -98,7 +98,7 @@ def parallel_coordinates(rows: list[Row]) -> str:
                 own = options(row)  # the line passes by the axes of other methods
                 along = [(place, place_of(own[name], levels[name])) for place, name in enumerate(names) if name in own]
                 places, heights = zip(*along, (len(names), height(row)), strict=True)
-                style = {"color": COLOURS.get(pipeline, FAINT), "linewidth": 2.4 if row is best else 0.9}
+                style = {"color": COLOURS.get(pipeline, GREY), "linewidth": 2.4 if row is best else 0.9}
                 label = NAMES.get(pipeline, pipeline) if row is best else None
                 axes.plot(places, heights, marker="o", markersize=3, label=label, **style)
         for place, option in enumerate(names):
@@ -107,7 +107,7 @@ def parallel_coordinates(rows: list[Row]) -> str:
         for value, at in ((low, 0.0), (high, 1.0)) if high > low else ((low, 0.5),):
             axes.text(len(names) + 0.03, at, result.text(value), fontsize=9)
         for place in range(len(names) + 1):
-            axes.axvline(place, color=FAINT, linewidth=0.8, zorder=0)
+            axes.axvline(place, color=GREY, linewidth=0.8, zorder=0)
         axes.set_xticks(
             range(len(names) + 1),
             [*(option.replace(".", ".\n", 1) for option in names), result.label.replace(", ", ",\n")],
