@@ -6,6 +6,7 @@ from typing import Any
 
 from launch.config.schema import Launcher, Root
 from launch.config.trl_options import STAGES, trl_options
+from recipes.methods import METHODS
 from recipes.profiles import Dataset, Estimate, Hardware, Model, Policies
 
 HEAD = """# Options
@@ -31,7 +32,7 @@ def reference() -> str:
     model = {name: value for name, value in options["model"].items() if name not in ours}
     parts.append(section("Model: `trl.ModelConfig`", "model.", mirrored(model)))
     for stage in STAGES:
-        parts.append(section(f"`{stage.upper()}Config`", f"{stage}.", mirrored(options[stage])))
+        parts.append(section(f"`{METHODS[stage].config.rpartition(":")[2]}`", f"{stage}.", mirrored(options[stage])))
     return "\n".join(parts)
 
 

@@ -24,7 +24,7 @@ class Method:
     packs: bool = True  # whether it has `engine=packed`
     pairs: bool = True  # whether its forward pass reads both responses
     answers: bool = True  # whether it trains a language model; a reward model answers nothing
-    log_probs: Literal["sum", "mean"] | None = None  # over a response's tokens, as its log has them; None: it has none
+    logged_log_probs: Literal["sum", "mean"] | None = None  # over a response's tokens; None: its log has none
     loss: str = "loss"  # in figures: what it is and per what
     rival: str | None = None  # the pipeline that the table compares it with, beside SFT
     colour: str = "#808080"  # in figures; it must read on a light and on a dark page, see `eval.pages.plots`
@@ -58,7 +58,7 @@ METHODS = {
         about="DPO ([Rafailov et al. 2023](https://arxiv.org/abs/2305.18290)) on preference pairs",
         policy_passes=2,
         reference_passes=2,
-        log_probs="sum",
+        logged_log_probs="sum",
         loss="loss\nper pair",
         rival="orpo",
         colour="#2f86c8",
@@ -69,7 +69,7 @@ METHODS = {
         config="recipes.orpo:ORPOConfig",
         about="ORPO ([Hong, Lee & Thorne 2024](https://arxiv.org/abs/2403.07691)) on preference pairs, in one stage",
         policy_passes=2,
-        log_probs="mean",
+        logged_log_probs="mean",
         loss="likelihood\n+ λ · odds ratio",
         rival="dpo",
         colour="#129573",

@@ -58,7 +58,7 @@ def test_a_new_method_is_trained_evaluated_tabled_and_forecast(
     (session,) = (tmp_path / "_sessions").iterdir()
     assert "SimPO" in (session / "table.md").read_text()
     page = (session / "report.html").read_text()
-    assert "SimPO, nats" in page and "--simpo: #8a6d00" in page
+    assert "SimPO, nats" in page and "#8a6d00" in page
     assert "simpo" in run(tree, "launch.plan", *given)
 
 

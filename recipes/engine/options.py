@@ -35,9 +35,10 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def check_engine(config: Any) -> None:
-    """Refuse an unknown engine, and TRL's options that packed SFT and DPO would not heed.
+    """Refuse an unknown engine, and options of TRL that packed SFT and DPO would not honor.
 
-    What Transformers' own trainer heeds, they heed.
+    The defaults of a recipe's options are what its packed loss computes. Options of Transformers' own trainer are
+    honored.
 
     Raises:
         ValueError: such an option has another value than its default.

@@ -1,4 +1,4 @@
-"""The reference model of a packed trainer: what it thinks of pairs, asked in each step or once for all before them."""
+"""The reference model of packed DPO: its log-probs of the pairs, computed in each step or once before training."""
 
 import hashlib
 import math

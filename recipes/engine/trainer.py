@@ -107,7 +107,7 @@ class PackedTrainer(Trainer):
         """Return a batch's loss, and add it and its metrics to `means`; nothing leaves the device."""
         policy = self.log_probs(model, batch)
         found = self.loss(policy, batch)
-        metrics = preference_metrics(found, policy, self.method.log_probs == "mean") | found.metrics
+        metrics = preference_metrics(found, policy, self.method.logged_log_probs == "mean") | found.metrics
         if found.preference is not None:
             metrics["loss"] = found.preference
         weights, (tokens, pairs) = batch.weights.double(), batch.items

@@ -93,7 +93,7 @@ def rename_metrics(logs: dict[str, float], trainer: Any, method: Method) -> None
     """
     stored = trainer._stored_metrics if hasattr(trainer, "_stored_metrics") else trainer._metrics
     reward = "reference" if method.reference_passes else "scaled"  # beta times a log-ratio, or times the log-prob
-    names = {"logps/": f"logps_{method.log_probs}/", "rewards/": f"rewards_{reward}/"}
+    names = {"logps/": f"logps_{method.logged_log_probs}/", "rewards/": f"rewards_{reward}/"}
     for metrics in (logs, *stored.values()):
         for key in list(metrics):
             for name, other in names.items():
