@@ -19,7 +19,7 @@ PAIRS = "pairs read since the base model"
 COLOURS = {"base": GREY, **{name: method.colour for name, method in METHODS.items()}}
 COLOURS["rlhf"] = COLOURS["rloo"]  # the pipeline that ends with it
 LINES = {"base": ":", "rlhf": METHODS["rloo"].line, **{name: method.line for name, method in METHODS.items()}}
-LOG_PROBS = {name: method for name, method in METHODS.items() if method.log_probs}
+LOG_PROBS = {name: method for name, method in METHODS.items() if method.logged_log_probs}
 PER = {"sum": "answer", "mean": "token"}  # what log-probs are sums or means over
 LINE = {"linewidth": 1.2, "marker": "o", "markersize": 2}  # a short training logs a single point
 COSTS = (SECONDS, FLOPS, COMPUTED)
@@ -47,7 +47,7 @@ def log_probs(trainings: list[Training]) -> str:
 
     def draw(panels: Sequence[Axes]) -> None:
         for axes, stage in zip(panels, stages, strict=True):
-            kind = LOG_PROBS[stage].log_probs or "sum"
+            kind = LOG_PROBS[stage].logged_log_probs or "sum"
             for place, found in enumerate(found for found in trainings if found.stage == stage):
                 for answer, line in (("chosen", "-"), ("rejected", "--")):
                     style = {"color": COLOURS[stage], "linestyle": line, "label": None if place else answer}
