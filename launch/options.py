@@ -32,7 +32,8 @@ def reference() -> str:
     model = {name: value for name, value in options["model"].items() if name not in ours}
     parts.append(section("Model: `trl.ModelConfig`", "model.", mirrored(model)))
     for stage in STAGES:
-        parts.append(section(f"`{METHODS[stage].config.rpartition(":")[2]}`", f"{stage}.", mirrored(options[stage])))
+        config = METHODS[stage].config.rpartition(":")[2]
+        parts.append(section(f"`{config}`", f"{stage}.", mirrored(options[stage])))
     return "\n".join(parts)
 
 

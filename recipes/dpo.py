@@ -26,8 +26,10 @@ def dpo_loss(policy: LogProbs, reference: LogProbs, beta: float) -> Loss:
         L = -log sigmoid(r(y_w) - r(y_l)),   r(y) = beta * (log p(y | x) - log p_ref(y | x))
 
     where y_w is the chosen and y_l the rejected response. Log-probs are *sums* over a response's tokens, so that long
-    responses weigh more. It is TRL's `loss_type=["sigmoid"]`, by which `engine=stock` computes it: change both together.
-    Where the models are equal it is ln 2; `recipes.training.checks` refuses another first value.
+    responses weigh more.
+
+    It is TRL's `loss_type=["sigmoid"]`, by which `engine=stock` computes it: change both together. Where the models
+    are equal it is ln 2; `recipes.training.checks` refuses another first value.
 
     Args:
         policy: log-probs under the model that trains.
