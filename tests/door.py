@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from warm import python_m
+
 ROOT = Path(__file__).parent.parent
 PATIENCE = 600  # seconds until a test gives up on a process; what is waited for is a condition, on a busy machine too
 # Two workers test at once: processes with a thread for every core would slow each other down sixfold.
@@ -31,7 +33,15 @@ def launch(*words: object, status: int = 0, **environment: str) -> str:
 
 
 def run(words: list[str], status: int = 0, cwd: Path | str = ROOT, **environment: str) -> str:
-    """Run a command to its end, assert its exit status, and return what it printed."""
+    """Run a command to its end, assert its exit status, and return what it printed.
+
+    One of this checkout, without an environment or a launcher of its own, begins with its libraries imported.
+    """
+    alone = environment or any(word.startswith("launcher=") for word in words)
+    if words[:2] == [sys.executable, "-m"] and Path(cwd) == ROOT and not alone:
+        found, printed = python_m(words[2:], ROOT, QUIET)
+        assert found == status, f"status {found}\n{printed}"
+        return printed
     answer = subprocess.run(
         words,
         cwd=cwd,
@@ -46,16 +56,7 @@ def run(words: list[str], status: int = 0, cwd: Path | str = ROOT, **environment
 
 def look(module: str, *words: object, status: int = 0) -> str:
     """Run `launch.doctor` or `launch.show` to its end, assert its exit status, and return what it printed."""
-    answer = subprocess.run(
-        [sys.executable, "-m", module, *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **QUIET},
-        check=False,
-    )
-    assert answer.returncode == status, f"status {answer.returncode}\n{answer.stdout}\n{answer.stderr}"
-    return answer.stdout + answer.stderr
+    return run([sys.executable, "-m", module, *map(str, words)], status)
 
 
 def start(*words: object, **environment: str) -> "subprocess.Popen[str]":
