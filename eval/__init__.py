@@ -1,4 +1,4 @@
-"""From stage directories to figures: what the trained models do, and what they cost.
+"""From stage directories to figures: how the trained models behave, and what they cost.
 
 Suites, each a command with its own options (`python -m eval.<name> --help`):
     __main__    the table of a session: likelihoods, answers, gold reward, costs

@@ -1,9 +1,9 @@
-"""The table of a session: evaluate what the launcher trained, and print pipelines side by side.
+"""The table of a session: evaluate what the launcher trained, and print its pipelines side by side.
 
     python -m eval [SESSION …] [endpoint=URL served=NAME]
 
-A session is a directory under runs/_sessions; without one, the newest is taken. What was measured
-before is not measured again. `endpoint=URL` and `served=NAME` let an OpenAI-compatible server give the answers.
+A session is a directory under runs/_sessions; without one, the newest is taken. Existing measurements are reused. With
+`endpoint=URL` and `served=NAME` an OpenAI-compatible server generates the responses.
 """
 
 import sys
@@ -22,7 +22,7 @@ def main(names: list[str], options: Answering) -> None:
     """Evaluate and print.
 
     Raises:
-        UserError: for whatever the user can mend.
+        UserError: the user can fix it.
     """
     endpoint = options.elsewhere()
     for session in sessions(names):
@@ -32,7 +32,7 @@ def main(names: list[str], options: Answering) -> None:
 
 
 def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:
-    """Evaluate every model of a session that has not been: the untuned one, and the last stage of each pipeline."""
+    """Evaluate a session's models that were not evaluated yet: the base model and each pipeline's last stage."""
     asked = {
         measured(directory, job["evaluation"]): (directory, job["evaluation"])
         for job in jobs_of(session)
@@ -42,7 +42,7 @@ def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:
     tell_stale(path for path in asked if path not in missing)
     if not missing:
         return
-    from eval.results.measure import evaluate  # torch takes seconds that a table of old results need not wait for
+    from eval.results.measure import evaluate  # takes seconds, which a table of old results does not need
 
     for path, why in missing.items():
         if path.exists():

@@ -1,4 +1,4 @@
-"""What evaluations print to: one console, and a bar that moves."""
+"""The console and the progress bar of evaluations."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from recipes.system.commands import output as console
 
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar while a suite works; the function it gives is told how much has come."""
+    """Show a progress bar while a suite works; yield the function that advances it."""
     columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=24)
     with Progress(*columns, MofNCompleteColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(f" {label}", total=total)

@@ -11,7 +11,7 @@ from eval.results.table import write_table
 
 
 def main(names: list[str], _: NoOptions) -> None:
-    """Write the tables of the sessions named, or of the newest."""
+    """Write the tables of the named sessions, or of the newest."""
     for session in sessions(names):
         write_table(session)
 

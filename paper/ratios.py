@@ -1,4 +1,4 @@
-"""Figure 6 of the ORPO paper: the log odds ratio is spread wider than the log probability ratio.
+"""Figure 6 of the ORPO paper: the log odds ratio spreads wider than the log probability ratio.
 
     python -m paper.ratios [DIRECTORY]
 
@@ -23,7 +23,8 @@ from recipes.config import UserError, write_json, write_text
 SAMPLES, SEED = 50_000, 0
 TEMPERATURES = (0.2, 1.0)  # the paper's betas: DPO's and SimPO's loss is the log-sigmoid of beta times the log ratio
 LINES = ("-", "--", ":")
-# Exactly: -log X of a uniform X is exponential, its difference of two Laplace of variance 2; the log-odds are logistic.
+# Exactly: -log X of a uniform X is exponential, the difference of two is Laplace with variance 2; log-odds are
+# logistic.
 DEVIATIONS = {"log OR": np.pi * (2 / 3) ** 0.5, "log PR, β = 0.2": 0.2 * 2**0.5, "log PR, β = 1.0": 2**0.5}
 
 
@@ -63,7 +64,7 @@ def main(names: list[str], _: NoOptions) -> None:
     """Write figure and numbers to a directory.
 
     Raises:
-        UserError: it is none.
+        UserError: the directory is not writable.
     """
     directory = Path(names[0]) if names else Path("runs", "_paper")
     try:

@@ -1,4 +1,4 @@
-"""The table of methods: what launcher, records, tables and figures must know of each; without PyTorch or TRL.
+"""The table of methods: what launcher, records, tables and figures need to know about each; no PyTorch or TRL.
 
 A new method is its recipe, a row here, `conf/stage/NAME.yaml` and a pipeline that trains it.
 """
@@ -17,18 +17,18 @@ class Method:
     label: str  # in tables and figures
     config: str  # module:class of its options
     about: str  # in a model card: "trained by …"
-    # Responses that pass through the policy and through the reference model, for one pair and epoch (section 7.3 of
-    # the ORPO paper); None: the trainer's options decide.
+    # Responses that pass through the policy and through the reference model, per pair and epoch (section 7.3 of the
+    # ORPO paper); None: the trainer's options decide.
     policy_passes: int | None
     reference_passes: int = 0
     packs: bool = True  # whether it has `engine=packed`
     pairs: bool = True  # whether its forward pass reads both responses
-    answers: bool = True  # whether it trains a language model; a reward model answers nothing
-    log_probs: Literal["sum", "mean"] | None = None  # over a response's tokens, as its log has them; None: it has none
-    loss: str = "loss"  # in figures: what it is and per what
-    rival: str | None = None  # the pipeline that the table compares it with, beside SFT
-    colour: str = "#808080"  # in figures; it must read on a light and on a dark page, see `eval.pages.plots`
-    line: Any = "-"  # Matplotlib's line style and hatch, by which it is told apart without colours
+    answers: bool = True  # whether it trains a language model; a reward model generates nothing
+    log_probs: Literal["sum", "mean"] | None = None  # over a response's tokens, in its log; None: it logs none
+    loss: str = "loss"  # in figures: the loss and its unit
+    rival: str | None = None  # the pipeline that the table compares it with, besides SFT
+    colour: str = "#808080"  # in figures; must be readable on light and dark pages, see `eval.pages.plots`
+    line: Any = "-"  # Matplotlib's line style and hatch, to distinguish it without colors
     hatch: str = ""
 
     @property
@@ -101,5 +101,5 @@ PACKED = tuple(name for name, method in METHODS.items() if method.packs)
 
 
 def stock_everywhere() -> str:
-    """Return the words of a command line that train every method by TRL's own forward pass."""
+    """Return the words of a command line that train every method with TRL's own forward pass."""
     return " ".join(f"{name}.engine=stock" for name in PACKED)

@@ -33,7 +33,7 @@ def test_the_head_parses_and_states_no_licence(session: Path) -> None:
     _, head, body = read(session, "dpo").split("---\n", 2)
     found = yaml.safe_load(head)
     assert found["base_model"] == "someone/tiny" and {"trl", "dpo"} <= {*found["tags"]}
-    assert found["library_name"] == "transformers" and "license" not in found and "## Licence" in body
+    assert found["library_name"] == "transformers" and "license" not in found and "## License" in body
 
 
 def test_the_numbers_are_those_of_this_model(session: Path) -> None:
@@ -44,7 +44,7 @@ def test_the_numbers_are_those_of_this_model(session: Path) -> None:
         assert line.split(" | ")[-1].removesuffix(" |") == text(GOLD, row)
         assert f"seed {job['seed']}," in card and f"over {PROMPTS} held-out prompts" in card
     assert "| dropped: empty | 3 | 0 |" in card and "| nll_span | `full` |" in card
-    assert "going on from SFT" in read(session, "dpo") and "going on" not in card
+    assert "starting from SFT" in read(session, "dpo") and "starting from" not in card
 
 
 def test_trls_card_is_replaced_and_no_secret_is_published(session: Path) -> None:

@@ -61,7 +61,7 @@ def test_the_suite_says_length_and_stops_beside(
         "truncated at max_new_tokens",
     ):
         assert row in printed
-    with pytest.raises(UserError, match="samples and prompts must be 2"):
+    with pytest.raises(UserError, match="samples and prompts must be at least 2"):
         diversity.main([], diversity.Options(samples=1))
 
 

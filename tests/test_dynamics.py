@@ -124,8 +124,8 @@ def test_what_has_no_curve_is_refused(untuned: Path, tiny_model: Path, pairs: Pa
     for words, said in {
         (str(untuned),): "no trained language model",
         (str(untuned.parent),): "no session",
-        (str(directory), "pairs=1"): "score two at least",
-        (str(directory),): "holds no whole weights",
+        (str(directory), "pairs=1"): "pairs must be at least 2",
+        (str(directory),): "has no complete weights",
     }.items():
         with pytest.raises(UserError, match=said) as error:
             dynamics.main(*read_words(list(words), dynamics.Options))

@@ -171,8 +171,8 @@ def test_what_cannot_succeed_is_one_line_without_the_key(untuned: Path, server: 
 
 def test_addresses_that_cannot_be_are_refused() -> None:
     for address, said in {
-        "localhost:8000": "give its whole address",
-        "http://me:secret@host/v1": "no password",  # pragma: allowlist secret
+        "localhost:8000": "give the full address",
+        "http://me:secret@host/v1": "must not contain a password",  # pragma: allowlist secret
     }.items():
         with pytest.raises(UserError, match=said):
             Endpoint(address)

@@ -129,7 +129,7 @@ def test_what_cannot_be_scored_is_said(tiny_model: Path, tmp_path: Path, tasks: 
         evaluate(tiny_model, Options(tasks="ifeval", data=str(rows), gen_kwargs="max_gen_toks=4096"))
     answers = tmp_path / "answers.jsonl"
     answers.write_text(json.dumps({"prompt": "Where is Ashford?", "response": "Here."}) + "\n")
-    with pytest.raises(UserError, match=r"places scores likelihoods, which .*answers.jsonl has not: give a model"):
+    with pytest.raises(UserError, match=r"places needs log-likelihoods, which .*answers.jsonl lacks: name a model"):
         evaluate(answers, Options(tasks="places", tasks_dir=str(tasks)))
     with pytest.raises(UserError, match="no text in response"):
         evaluate(write(tmp_path / "other.jsonl", {"prompt": "x"}), Options(tasks="places", tasks_dir=str(tasks)))

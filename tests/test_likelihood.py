@@ -130,8 +130,8 @@ def test_any_file_by_category_and_dpos_own_reward(
 
 def test_what_the_suite_cannot_read_is_said(untuned: Path) -> None:
     for words, said in {
-        (str(untuned),): "has no pairs of its own",
-        (str(untuned), "pair=x"): "pair: there is no such option; there are pairs, reference",
+        (str(untuned),): "has no held-out pairs",
+        (str(untuned), "pair=x"): "pair: no such option; choose from pairs, reference",
         (str(untuned), "reference=perhaps"): "reference: Value 'perhaps'",
         (str(untuned.parent), "pairs=x"): "no session",
         (str(untuned), "pairs=none.jsonl"): "none.jsonl does not exist",

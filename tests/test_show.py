@@ -139,17 +139,17 @@ def test_a_row_of_a_mixture_is_named_with_its_source(
     options.append(f"dataset=[{pairs_file},{other}]")
     show([*options, "row=other.jsonl:1"])
     assert "other.jsonl row 1: trained on" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"say of which source.*there are pairs\.jsonl, other\.jsonl"):
+    with pytest.raises(UserError, match=r"name the source too.*sources are pairs\.jsonl, other\.jsonl"):
         show([*options, "row=1"])
 
 
 @pytest.mark.parametrize("word", ["row=0", "row=x", "row=-1", "row=1.5"])
 def test_a_row_is_a_number_from_1(words: Words, tmp_path: Path, word: str) -> None:
-    with pytest.raises(UserError, match="has the rows 1 to 64"):
+    with pytest.raises(UserError, match="has rows 1 to 64"):
         show(words(tmp_path, word))
 
 
 def test_a_row_that_is_not_there_is_one_line(words: Words, tmp_path: Path) -> None:
     printed = look("launch.show", *words(tmp_path, "row=65"), status=2)
     (line,) = (line for line in printed.splitlines() if line.startswith("error: "))
-    assert "file has the rows 1 to 64" in line and "Traceback" not in printed
+    assert "file has rows 1 to 64" in line and "Traceback" not in printed

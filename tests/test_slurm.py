@@ -77,7 +77,7 @@ def test_what_no_cluster_could_do_is_refused(compose: Compose, monkeypatch: pyte
     with pytest.raises(UserError, match="minutes=2: give more than"):
         refuse_launcher(launcher)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(UserError, match="there is no sbatch here"):
+    with pytest.raises(UserError, match="this machine has no sbatch"):
         refuse_launcher(replace(launcher, minutes=60))
     refuse_launcher(replace(launcher, minutes=60, dry_run=True))
     with pytest.raises(UserError, match="name=x: use here or"):

@@ -52,7 +52,7 @@ def test_what_other_code_trained_is_told_refused_or_trained_again(checkout: Path
     (dpo / "record.json").write_text(json.dumps({**first[dpo], "code": {}}))  # as of an older version
     printed = train("stale=refuse")
     assert line_of(sft, printed, "skipped") == "", "a comment decides no weight"
-    assert line_of(dpo, printed, "skipped (").startswith("its record, made by an older version")
+    assert line_of(dpo, printed, "skipped (").startswith("its record is from an older version")
     (dpo / "record.json").write_text(json.dumps(first[dpo]))
 
     add(checkout / "recipes" / "dpo.py", "LATER = 1")

@@ -93,7 +93,7 @@ def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsy
         ("orpo", "ORPO"),
     ]
     assert "table.md" in capsys.readouterr().out
-    assert len([line for line in lines if line.startswith("Nothing was held equal: ")]) == 1
+    assert len([line for line in lines if line.startswith("Nothing was matched: ")]) == 1
 
 
 def test_four_pipelines_are_compared_pair_by_pair(session: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What all commands share: where they print, and how they end where something is wrong."""
+"""Common to all commands: their output, and how they end with an error."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,8 @@ from recipes.system.errors import CRASH, INTERRUPTED, USER, CrashError, UserErro
 from recipes.system.processes import interrupt_on_signals
 
 # No markup: a path or an option may hold brackets.
-console = Console(stderr=True, highlight=False, markup=False)  # what happens while a command works
-output = Console(highlight=False, markup=False)  # what was asked for, which can be piped
+console = Console(stderr=True, highlight=False, markup=False)  # progress and errors of a command
+output = Console(highlight=False, markup=False)  # the result of a command, which can be piped
 GOES_ON = "interrupted: the same command goes on"
 
 
@@ -18,7 +18,7 @@ def run_command(
 ) -> int:
     """Call a command with its words; return its exit status: its own or 0, 1 crash, 2 wrong input, 130 interrupted.
 
-    What is wrong is one line on `out`; `stopped` is said after Ctrl-C or SIGTERM.
+    An error is one line on `out`; `stopped` is printed after Ctrl-C or SIGTERM.
     """
     interrupt_on_signals()
     try:
