@@ -32,7 +32,7 @@ CLAIM  := $(if $(shell command -v flock),flock .venv.claim)
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
 # The values of SUITE=name; paper/page.py, the page of all exhibits, is SUITE=paper.
-FILES  := $(filter-out %/__main__.py $(patsubst %,eval/%.py,table readme job score export gguf push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
+FILES  := $(filter-out %/__main__.py $(patsubst %,eval/%.py,table readme export push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
 SUITES := $(sort $(patsubst page,paper,$(notdir $(basename $(FILES)))))
 MODULE  = $(if $(wildcard eval/$(SUITE).py),eval.$(SUITE),paper.$(SUITE:paper=page))
 ifneq ($(filter-out $(SUITES),$(SUITE)),)

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 from eval.answers.endpoint import Answering, Endpoint
-from eval.cli import run
-from eval.console import console
+from eval.commands.cli import run
 from eval.report import write_report
 from eval.results.session import jobs_of, measured, models_of, sessions, unmeasured
 from eval.results.stale import tell_stale
 from eval.results.table import write_table
+from recipes.system.commands import output
 
 
 def main(names: list[str], options: Answering) -> None:
@@ -46,7 +46,7 @@ def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:
 
     for path, why in missing.items():
         if path.exists():
-            console.print(f"measured again: {why.partition(': ')[0]}", soft_wrap=True)
+            output.print(f"measured again: {why.partition(': ')[0]}", soft_wrap=True)
         evaluate(*asked[path], endpoint)
 
 

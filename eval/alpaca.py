@@ -23,10 +23,10 @@ from eval.answers.endpoint import Answering, Reply, host_class
 from eval.answers.files import answered, endings_of, read_answers, read_rows, say_endings
 from eval.answers.judging import Judging, Question, account, digest, judge_all, say_account
 from eval.answers.store import Sampling
-from eval.cli import models, run
-from eval.console import console, progress
+from eval.commands.cli import models, run
 from eval.results.alpaca_score import read_annotations, score
 from recipes.config import UserError, write_json
+from recipes.system.commands import output, progress
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # alpaca_eval imports pkg_resources
@@ -160,17 +160,17 @@ def evaluate(path: Path, options: Options) -> dict[str, Any]:
 
 def say(result: dict[str, Any]) -> None:
     """Print AlpacaEval's figures."""
-    console.print(result["model"], soft_wrap=True)
+    output.print(result["model"], soft_wrap=True)
     if result["judged"]:
         low, high = result["win_rate_interval"]
-        console.print(
+        output.print(
             f"  win rate {result['win_rate']:.4f} [{low:.2f}, {high:.2f}], standard error "
             f"{result['standard_error']:.4f}, over {result['judged']} prompts, {result['malformed']} malformed; "
             f"mean length {result['mean_length']:.0f}, the reference's {result['reference_mean_length']:.0f}",
             soft_wrap=True,
         )
         controlled = result["length_controlled_winrate"]
-        console.print(
+        output.print(
             f"  length-controlled {controlled:.4f} (no interval: a fit)"
             if controlled is not None
             else f"  not length-controlled: {result['not_length_controlled']}",

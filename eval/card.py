@@ -10,8 +10,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from eval.cli import NoOptions, run
-from eval.console import console
+from eval.commands.cli import NoOptions, run
 from eval.pages.html import render
 from eval.results.options import UNSAID, flat, text
 from eval.results.row import Row
@@ -21,6 +20,7 @@ from eval.results.setting import Setting
 from eval.results.table import cells, markdown, notes, rows_of
 from recipes.config import read_config, read_json, write_text
 from recipes.methods import METHODS
+from recipes.system.commands import output
 
 MAIN = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm", "beta"),
@@ -54,7 +54,7 @@ def write_card(directory: Path, job: dict[str, Any], rows: list[Row]) -> None:
     places = [directory / "model" / "README.md", directory / "README.md"]
     for place in (place for place in places if place.parent != directory or place.exists()):
         write_text(place, f"{content}\n")
-    console.print(f"card: {places[0]}", soft_wrap=True)
+    output.print(f"card: {places[0]}", soft_wrap=True)
 
 
 def card(directory: Path, job: dict[str, Any], rows: list[Row]) -> dict[str, Any]:

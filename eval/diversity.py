@@ -30,14 +30,14 @@ from eval.answers.endpoint import Answering
 from eval.answers.generate import answer
 from eval.answers.load import pretrained, untuned
 from eval.answers.store import Answer, Sampling
-from eval.cli import run, show, stages
-from eval.console import console, progress
+from eval.commands.cli import run, show, stages
 from eval.results.session import measured, read_measured
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, write_json
 from recipes.data.chat import Message
 from recipes.data.findings import evaluation_prompts
 from recipes.data.prepare import open_pairs
+from recipes.system.commands import output, progress
 
 LIMIT = 512  # tokens of a response if no session says
 
@@ -78,7 +78,7 @@ def main(names: list[str], options: Options) -> None:
         write_json(measured(directory, asdict(options), "diversity"), kept)
         table[directory.name] = figures(values, answers)
     show("mean cosine of responses: lower is more diverse", table)
-    console.print(
+    output.print(
         "Brackets: 95% interval over prompts. Files: eval/diversity-*.json, answers.jsonl in each stage directory."
     )
 

@@ -21,14 +21,14 @@ import numpy as np
 
 from eval.answers.load import load_weights
 from eval.answers.log_probs import mean_log_probs
-from eval.cli import run
-from eval.console import console, progress
+from eval.commands.cli import run
 from eval.pages.curves import Curve, as_json, draw, first_and_last
 from eval.results.lineage import differing, lineage
 from eval.results.session import jobs_of, measured, read_measured, read_record, sessions
 from recipes.config import UserError, done, read_config, write_json
 from recipes.data.prepare import open_pairs
 from recipes.methods import METHODS
+from recipes.system.commands import output, progress
 
 SIDES = ("chosen", "rejected")
 TRAINED = tuple(name for name, method in METHODS.items() if method.answers)  # a reward model gives no log-probs
@@ -67,8 +67,8 @@ def main(names: list[str], options: Options) -> None:
     few = [f"{curve.stage}.save_total_limit=null" for curve in curves if len(curve.steps) < FEW + 2]
     if few:
         asked = " ".join(dict.fromkeys(few))
-        console.print(f"Few checkpoints were kept: remove these stages and train again with {asked}.", soft_wrap=True)
-    console.print(f"dynamics: {place}/dynamics.svg and dynamics.json", soft_wrap=True)
+        output.print(f"Few checkpoints were kept: remove these stages and train again with {asked}.", soft_wrap=True)
+    output.print(f"dynamics: {place}/dynamics.svg and dynamics.json", soft_wrap=True)
 
 
 def dynamics(directories: list[Path], pairs: int = 0) -> list[Curve]:

@@ -17,15 +17,15 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eval import gguf
 from eval.answers.generate import answer
 from eval.answers.load import load, load_renderer, pretrained, prompt_ids
 from eval.answers.store import Sampling
-from eval.cli import run
-from eval.console import console
+from eval.commands import gguf
+from eval.commands.cli import run
 from recipes.config import UserError, done, read_config, read_json, write_json
 from recipes.data.prepare import open_pairs
 from recipes.methods import METHODS
+from recipes.system.commands import output
 from recipes.system.hub import WEIGHTS
 
 KINDS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}  # safetensors' names, and llama.cpp's
@@ -77,7 +77,7 @@ def main(names: list[str], options: Options) -> None:
         partial.rename(target)
     finally:
         remove(partial)
-    console.print(f"{target}: {same} of {len(asked)} greedy responses equal the run's", soft_wrap=True)
+    output.print(f"{target}: {same} of {len(asked)} greedy responses equal the run's", soft_wrap=True)
 
 
 def one_stage(names: list[str], usage: str) -> Path:
@@ -139,7 +139,7 @@ def export_hf(directory: Path, target: Path, asked: list[Question], options: Opt
     """
     shutil.copytree(directory / "model", target)
     if not (target / "README.md").exists():
-        console.print("no model card yet; `make eval SUITE=card` writes one for an evaluated session", soft_wrap=True)
+        output.print("no model card yet; `make eval SUITE=card` writes one for an evaluated session", soft_wrap=True)
     said = transformers_answers(target, [question.dialogue for question in asked], options, load(directory)[0])
     return agreement([(question.text, text) for question, text in zip(asked, said, strict=True)], len(asked))
 

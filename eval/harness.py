@@ -27,10 +27,10 @@ from lm_eval.utils import handle_non_serializable
 
 from eval.answers.files import endings, read_answers, read_rows, say_endings
 from eval.answers.judging import digest
-from eval.cli import models, run
-from eval.console import console
+from eval.commands.cli import models, run
 from eval.results.sentences import sentence_model
 from recipes.config import UserError, read_json, write_text
+from recipes.system.commands import output
 
 VERSION = version("lm_eval")
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
@@ -206,14 +206,14 @@ def say(results: dict[str, dict[str, Any]]) -> None:
             name, _, rest = metric.partition(",")
             error = values.get(f"{name}_stderr,{rest}")
             if rest and not name.endswith("_stderr"):
-                console.print(f"  {task}: {name} {value:.4f}" + (f" ± {error:.4f}" if isinstance(error, float) else ""))
+                output.print(f"  {task}: {name} {value:.4f}" + (f" ± {error:.4f}" if isinstance(error, float) else ""))
 
 
 def main(names: list[str], options: Options) -> None:
     """Evaluate and print."""
     for path in models(names):
         file = evaluate(path, options)
-        console.print(f"{path}: {file}", soft_wrap=True)
+        output.print(f"{path}: {file}", soft_wrap=True)
         found = read_results(file)
         say(found["results"])
         texts = generated(found)

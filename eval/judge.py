@@ -20,12 +20,12 @@ import yaml
 from eval.answers.endpoint import Reply, host_class
 from eval.answers.files import answered, endings_of, read_answers, say_endings
 from eval.answers.judging import MALFORMED, Judging, Question, account, digest, judge_all, say_account
-from eval.cli import run
-from eval.console import console
+from eval.commands.cli import run
 from eval.results import statistics
 from eval.results.session import jobs_of, models_of, sessions
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, write_json
+from recipes.system.commands import output
 
 PROMPTS = Path(__file__).with_name("prompts")
 MAX_TOKENS = 512
@@ -111,18 +111,18 @@ def summary(letters: list[str]) -> dict[str, Any]:
 
 def say(result: dict[str, Any]) -> None:
     """Print a comparison."""
-    console.print(f"{result['ours']} against {result['theirs']}", soft_wrap=True)
+    output.print(f"{result['ours']} against {result['theirs']}", soft_wrap=True)
     left_out = result["prompts"] - result["judged"]
     if result["judged"]:
         rate = Estimate(**result["win_rate"])
-        console.print(
+        output.print(
             f"  win rate {rate.mean:.1%} [{rate.low:.1%}, {rate.high:.1%}] over {result['judged']} prompts: "
             f"{result['verdict']}; same verdict in both orders {result['same_in_both_orders']:.0%}, "
             f"ties {result['ties']:.0%}, the response shown first scores {result['first_preferred']:.0%}",
             soft_wrap=True,
         )
     if left_out:
-        console.print(f"  {left_out} prompts left out: no readable verdict in at least one order")
+        output.print(f"  {left_out} prompts left out: no readable verdict in at least one order")
     for side, ends in zip((result["ours"], result["theirs"]), result["answers"], strict=True):
         say_endings(side, ends)
     say_account(result)

@@ -22,8 +22,7 @@ from datasets import disable_caching, disable_progress_bars
 
 from eval.answers.load import context, load, load_renderer, load_weights
 from eval.answers.log_probs import mean_log_probs
-from eval.cli import run, show, stages
-from eval.console import console
+from eval.commands.cli import run, show, stages
 from eval.results.session import measured, read_measured
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, read_config, write_json
@@ -33,6 +32,7 @@ from recipes.data.sources import load_file
 from recipes.data.tokenize import Tokenise, as_pairs
 from recipes.engine.loss import log_odds
 from recipes.profiles import Dataset
+from recipes.system.commands import output
 
 SIDES = ("chosen", "rejected")
 
@@ -58,9 +58,7 @@ def main(names: list[str], options: Options) -> None:
             raise UserError(f"{directory} has no held-out pairs: give pairs=<file>, or name a session")
         table[directory.name] = figures(measure(directory, Path(pairs), options.reference))
     show(f"{options.pairs or 'held-out pairs'}, ranked by mean log-prob; log-probs in nats per token", table)
-    console.print(
-        "Brackets: 95% interval, bootstrap over pairs. Files: eval/likelihood-*.json in each stage directory."
-    )
+    output.print("Brackets: 95% interval, bootstrap over pairs. Files: eval/likelihood-*.json in each stage directory.")
 
 
 def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
@@ -119,7 +117,7 @@ def scorable(directory: Path, pairs: Path) -> Rows:
     fine = rows.select([place for place, problem in enumerate(problems) if not problem])
     if len(fine) < len(rows):
         why = ", ".join(sorted(set(filter(None, problems))))
-        console.print(f"{directory.name}: {len(rows) - len(fine)} of {len(rows)} pairs left out ({why})")
+        output.print(f"{directory.name}: {len(rows) - len(fine)} of {len(rows)} pairs left out ({why})")
     if not len(fine):
         raise UserError(f"{pairs} has no pair that {directory.name} can score: `make doctor` shows why")
     return fine

@@ -23,11 +23,11 @@ from eval.answers.endpoint import Answering, Reply, host_class
 from eval.answers.files import endings, read_rows, say_endings
 from eval.answers.judging import MALFORMED, Judging, Question, account, digest, judge_all, say_account
 from eval.answers.store import Answer, Sampling
-from eval.cli import models, run
-from eval.console import console, progress
+from eval.commands.cli import models, run
 from eval.judge import PROMPTS
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, write_json, write_text
+from recipes.system.commands import output, progress
 
 # FastChat's llm_judge/common.py: the answers' temperature by category, and the categories with a reference answer
 TEMPERATURES = defaultdict(lambda: 0.7, extraction=0.0, math=0.0, coding=0.0, reasoning=0.0, stem=0.1, humanities=0.1)
@@ -210,10 +210,10 @@ def endings_in(file: Path) -> dict[str, Any]:
 
 def say(result: dict[str, Any]) -> None:
     """Print a model's grades."""
-    console.print(result["model"], soft_wrap=True)
+    output.print(result["model"], soft_wrap=True)
     if result["judged"]:
         score = Estimate(**result["score"])
-        console.print(
+        output.print(
             f"  MT-Bench {score.mean:.2f} [{score.low:.2f}, {score.high:.2f}] over {result['judged']} questions; "
             f"turns {' and '.join(format(turn, '.2f') for turn in result['turns'])}; "
             + ", ".join(f"{name} {mean:.2f}" for name, mean in result["categories"].items()),

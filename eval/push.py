@@ -15,9 +15,9 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.utils import filter_repo_objects
 
 from eval.card import HUB_ID
-from eval.cli import run
-from eval.console import console
+from eval.commands.cli import run
 from recipes.config import UserError, read_config
+from recipes.system.commands import output
 from recipes.system.secrets import redact, without_password
 
 WEIGHTS = ["*.safetensors", "*.gguf"]
@@ -48,7 +48,7 @@ def main(names: list[str], options: Options) -> None:
     refuse_secrets(files)
     describe(files, directory, options)
     if options.dry_run:
-        console.print("dry run: nothing was uploaded")
+        output.print("dry run: nothing was uploaded")
     else:
         upload(directory, options, [file.name for file in files])
 
@@ -90,13 +90,13 @@ def refuse_secrets(files: list[Path]) -> None:
 def describe(files: list[Path], directory: Path, options: Options) -> None:
     """Print the target, the files to upload, those left out, and the card."""
     visible = "public" if options.public else "private"
-    console.print(f"{directory} to {without_password(constants.ENDPOINT)}/{options.to}, {visible}", soft_wrap=True)
+    output.print(f"{directory} to {without_password(constants.ENDPOINT)}/{options.to}, {visible}", soft_wrap=True)
     for file in files:
-        console.print(f"  {file.stat().st_size:>14,} bytes  {file.name}")
+        output.print(f"  {file.stat().st_size:>14,} bytes  {file.name}")
     left = sorted(path.name for path in directory.iterdir() if path not in files)
-    console.print(f"  not uploaded: {', '.join(left) or 'nothing'}", soft_wrap=True)
+    output.print(f"  not uploaded: {', '.join(left) or 'nothing'}", soft_wrap=True)
     card = directory / "README.md"
-    console.print(card.read_text() if card in files else "  no model card; `make eval SUITE=card` writes one")
+    output.print(card.read_text() if card in files else "  no model card; `make eval SUITE=card` writes one")
 
 
 def upload(directory: Path, options: Options, files: list[str]) -> None:
@@ -122,7 +122,7 @@ def upload(directory: Path, options: Options, files: list[str]) -> None:
         raise UserError(
             f"{without_password(constants.ENDPOINT)} rejected the upload ({reason}): run the same command to try again"
         ) from None
-    console.print(f"uploaded: {commit.commit_url}", soft_wrap=True)
+    output.print(f"uploaded: {commit.commit_url}", soft_wrap=True)
 
 
 if __name__ == "__main__":

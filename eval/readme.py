@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from eval.cli import NoOptions, run
+from eval.commands.cli import NoOptions, run
 from eval.results.matrix import ABSENT, probability
 from eval.results.metrics import FLOPS, METRIC, README, SECONDS, WIN, Metric, percent
 from eval.results.session import sessions

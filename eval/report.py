@@ -9,8 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from eval.cli import NoOptions, run
-from eval.console import console
+from eval.commands.cli import NoOptions, run
 from eval.pages import figures
 from eval.pages.html import render
 from eval.pages.samples import side_by_side
@@ -26,6 +25,7 @@ from eval.results.session import jobs_of, sessions
 from eval.results.setting import Setting
 from eval.results.table import cells, notes, rows_of
 from recipes.config import write_json, write_text
+from recipes.system.commands import output
 from recipes.system.versions import provenance
 
 
@@ -49,7 +49,7 @@ def write_report(session: Path) -> None:
     found = trainings(rows)
     write_json(session / "results.json", results(session, rows, jobs, found))
     write_text(session / "report.html", render("report.html.jinja", page(session, rows, jobs, found)))
-    console.print(f"report: {session}/report.html; results.json", soft_wrap=True)
+    output.print(f"report: {session}/report.html; results.json", soft_wrap=True)
 
 
 def page(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list[Training]) -> dict[str, Any]:

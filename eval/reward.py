@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from eval.cli import run
-from eval.console import console
+from eval.commands.cli import run
 from eval.pages.reward_figures import distributions, optimisation
 from eval.results.rows import NAMES, by_base, by_setting
 from eval.results.session import jobs_of, read_result, sessions
 from eval.results.statistics import Comparison, Estimate, compare, estimate, holm
 from recipes.config import UserError, read_config, write_json, write_text
 from recipes.profiles import Model
+from recipes.system.commands import output
 
 
 @dataclass
@@ -158,14 +158,14 @@ def report(session: Path, judge: str, rows: list[Scored]) -> None:
     """Print the tables, and write tables, numbers and figures."""
     lines = [f"Reward model: {judge}", "", *summary(rows), "", *matrix(rows)]
     for line in lines:
-        console.print(line, soft_wrap=True)
+        output.print(line, soft_wrap=True)
     write_text(session / "reward.md", "\n".join([*lines, ""]))
     write_json(session / "reward.json", as_json(judge, rows))
     write_text(session / "reward-distributions.svg", distributions({row.name: row.rewards.ravel() for row in rows}))
     gold = {row.name: (row.rewards.ravel(), row.gold.ravel()) for row in rows if row.gold is not None}
     if gold:
         write_text(session / "reward-optimisation.svg", optimisation(gold))
-    console.print(f"written: {session}/reward.md, reward.json and reward-*.svg", soft_wrap=True)
+    output.print(f"written: {session}/reward.md, reward.json and reward-*.svg", soft_wrap=True)
 
 
 def summary(rows: list[Scored]) -> list[str]:

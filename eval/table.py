@@ -5,7 +5,7 @@ python -m eval.table [SESSION …]
 
 import sys
 
-from eval.cli import NoOptions, run
+from eval.commands.cli import NoOptions, run
 from eval.results.session import sessions
 from eval.results.table import write_table
 

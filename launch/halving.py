@@ -113,7 +113,7 @@ def score(directory: Path) -> float:
     """Return the score of a finished job's pipeline, NaN if it failed."""
     if read_json(directory / "job.json")["status"]:
         return math.nan
-    answer = subprocess.run(module("eval.score", directory), capture_output=True, text=True, check=False)
+    answer = subprocess.run(module("eval.commands.score", directory), capture_output=True, text=True, check=False)
     return math.nan if answer.returncode else float(answer.stdout)
 
 

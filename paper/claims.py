@@ -15,8 +15,7 @@ from typing import Any
 
 from rich.table import Table
 
-from eval.cli import NoOptions, run
-from eval.console import console
+from eval.commands.cli import NoOptions, run
 from eval.results.metrics import FLOPS, MEMORY, SECONDS
 from eval.results.row import Row
 from eval.results.rows import with_bases
@@ -26,6 +25,7 @@ from eval.results.table import markdown, rows_of
 from paper.across import lambdas, probability_ratio, sharper, sizes
 from paper.evidence import PASSES_PER_EPOCH, Finding, Rows, one_stage, saving, shift, trend, varied, wins
 from recipes.config import write_text
+from recipes.system.commands import output
 
 ABSENT = "–"
 HEAD = ["claim", "where", "measured", "95% interval", "verdict"]
@@ -83,7 +83,7 @@ def write_claims(session: Path) -> None:
     write_text(
         session / "claims.md", "\n".join(["# The paper's claims, as measured by the session", "", *parts, note, ""])
     )
-    console.print(f"claims: {session}/claims.md", soft_wrap=True)
+    output.print(f"claims: {session}/claims.md", soft_wrap=True)
 
 
 def by_setting(rows: list[Row]) -> list[tuple[Setting, Rows]]:
@@ -96,7 +96,7 @@ def told(title: str, lines: list[list[str]]) -> list[str]:
     table = Table(*HEAD, title=title, title_justify="left")
     for cells in lines:
         table.add_row(*cells)
-    console.print(table)
+    output.print(table)
     return [f"## {title}", "", *markdown([HEAD, *lines]), ""]
 
 

@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from eval.cli import NoOptions, run
-from eval.console import console
+from eval.commands.cli import NoOptions, run
 from eval.pages.html import render
 from eval.pages.plots import standalone
 from eval.results.table import markdown, rows_of
 from paper.claims import ACROSS, CLAIMS, HEAD, by_setting, line
 from paper.exhibits import SIZES, Exhibit, Rows, exhibits
 from recipes.config import UserError, write_json, write_text
+from recipes.system.commands import output
 from recipes.system.versions import provenance
 
 TITLE = "The ORPO paper, table by table, in the embedded world"
@@ -44,8 +44,8 @@ def main(names: list[str], _: NoOptions) -> None:
     write_text(root / "paper.md", as_markdown(found))
     write_text(root / "paper.html", page(found))
     for exhibit in found:
-        console.print(f"{exhibit.name}: {exhibit.subject}", soft_wrap=True)
-    console.print(f"paper: {root}/paper.html, paper.md, paper.json, and an SVG for each figure", soft_wrap=True)
+        output.print(f"{exhibit.name}: {exhibit.subject}", soft_wrap=True)
+    output.print(f"paper: {root}/paper.html, paper.md, paper.json, and an SVG for each figure", soft_wrap=True)
 
 
 def one_setting(root: Path, name: str) -> Rows:

@@ -14,11 +14,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.special import logit
 
-from eval.cli import NoOptions, run
-from eval.console import console
+from eval.commands.cli import NoOptions, run
 from eval.pages.figures import COLOURS
 from eval.pages.plots import standalone, svg
 from recipes.config import UserError, write_json, write_text
+from recipes.system.commands import output
 
 SAMPLES, SEED = 50_000, 0
 TEMPERATURES = (0.2, 1.0)  # the paper's betas: DPO's and SimPO's loss is the log-sigmoid of beta times the log ratio
@@ -76,8 +76,8 @@ def main(names: list[str], _: NoOptions) -> None:
     write_json(directory / "figure-6.json", {"samples": SAMPLES, "seed": SEED, "ratios": summary(ratios)})
     for name, numbers in summary(ratios).items():
         spread = f"standard deviation {numbers['deviation']:.3f} (exactly {numbers['exact_deviation']:.3f})"
-        console.print(f"{name:16} {spread}, middle 90% [{numbers['low']:.2f}, {numbers['high']:.2f}]", soft_wrap=True)
-    console.print(f"figure 6: {directory}/figure-6.svg and figure-6.json", soft_wrap=True)
+        output.print(f"{name:16} {spread}, middle 90% [{numbers['low']:.2f}, {numbers['high']:.2f}]", soft_wrap=True)
+    output.print(f"figure 6: {directory}/figure-6.svg and figure-6.json", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import yaml
 from comparison import PROMPTS, make_session
 
 from eval.card import main
-from eval.cli import NoOptions
+from eval.commands.cli import NoOptions
 from eval.results.metrics import GOLD
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of

@@ -8,7 +8,7 @@ import pytest
 
 from eval import diversity
 from eval.answers.store import Answer
-from eval.cli import read_words
+from eval.commands.cli import read_words
 from eval.diversity import embed, mean_cosines
 from recipes.config import UserError
 

@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from eval import dynamics
-from eval.cli import read_words
+from eval.commands.cli import read_words
 from eval.results.session import COSTS
 from recipes.config import FORMAT, UserError, write_config, write_json
 from recipes.data.prepare import open_pairs, prepare

@@ -15,7 +15,7 @@ from eval import alpaca, diversity, mt_bench
 from eval.answers.endpoint import Endpoint
 from eval.answers.generate import Sampling, answer
 from eval.answers.load import load_renderer, prompt_ids
-from eval.cli import read_words
+from eval.commands.cli import read_words
 from recipes.config import UserError
 
 KEY = "sk-very-secret-0123456789"

@@ -13,8 +13,9 @@ from door import launch, run, stages
 from hub_server import Hub
 from safetensors.torch import load_file, save_file
 
-from eval import export, gguf, push
-from eval.cli import run as suite
+from eval import export, push
+from eval.commands import gguf
+from eval.commands.cli import run as suite
 from eval.export import Options
 from launch import reproduce
 from recipes.config import UserError, read_json

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eval.answers.files import read_answers
-from eval.cli import models
+from eval.commands.cli import models
 from eval.judge import sides
 from recipes.config import FORMAT, UserError, write_config
 

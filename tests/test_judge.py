@@ -16,7 +16,7 @@ from judge_server import KEY, Endpoint, Messages, endpoint
 
 from eval.answers.endpoint import Reply, host_class
 from eval.answers.judging import MALFORMED
-from eval.cli import read_words
+from eval.commands.cli import read_words
 from eval.judge import Options, compare, read
 from recipes.config import UserError
 

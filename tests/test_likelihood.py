@@ -17,7 +17,7 @@ from eval import likelihood
 from eval.answers import log_probs as scoring
 from eval.answers.batching import by_length
 from eval.answers.log_probs import mean_log_probs
-from eval.cli import read_words
+from eval.commands.cli import read_words
 from recipes.config import FORMAT, UserError, write_config, write_json
 
 PAIRS = [{"prompt_ids": list(range(10, 10 + size)), "chosen_ids": [7, 8, 9][: 1 + size % 3]} for size in range(1, 13)]

@@ -12,7 +12,7 @@ from eval import alpaca, diversity, judge, likelihood, mt_bench, table
 from eval.answers.endpoint import Endpoint, complete
 from eval.answers.judging import log
 from eval.answers.store import Kept
-from eval.cli import NoOptions, run
+from eval.commands.cli import NoOptions, run
 from eval.results.table import write_table
 from launch.config.trl_options import is_mirror
 from paper import claims

@@ -23,9 +23,9 @@ from eval.answers.batching import TOKENS, by_length
 from eval.answers.decode import decode, left_padded
 from eval.answers.load import load
 from eval.answers.store import Sampling
-from eval.cli import run, stages
-from eval.console import console
+from eval.commands.cli import run, stages
 from recipes.data.prepare import open_pairs
+from recipes.system.commands import output
 
 LIMIT = 64  # tokens of a response
 
@@ -71,7 +71,7 @@ class Options:
 
 def main(names: list[str], options: Options) -> None:
     """Measure every named model, or those of the newest session, and print."""
-    console.print(f"{torch.get_num_threads()} threads, medians of {options.rounds} rounds (least-most)")
+    output.print(f"{torch.get_num_threads()} threads, medians of {options.rounds} rounds (least-most)")
     known = stages(names)
     pairs = next(settings["pairs"] for settings in known.values() if "pairs" in settings)
     prompts = list(open_pairs(Path(pairs))["test"]["prompt_ids"])[: options.prompts]
@@ -81,7 +81,7 @@ def main(names: list[str], options: Options) -> None:
         for name, found in rates.items():
             middle = statistics.median(found)
             spread = f"{middle:.0f} responses/s ({min(found):.0f}-{max(found):.0f})"
-            console.print(f"{directory.name}, {name}: {spread}, {middle / alone:.1f}x", soft_wrap=True)
+            output.print(f"{directory.name}, {name}: {spread}, {middle / alone:.1f}x", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from eval.answers.store import is_answer
-from eval.console import console
 from recipes.config import UserError, read_json, read_json_rows
+from recipes.system.commands import output
 
 PROMPT, ANSWER = ("prompt", "instruction"), ("response", "output", "text")
 
@@ -76,7 +76,7 @@ def say_endings(name: str, found: dict[str, Any]) -> None:
         ends = f"{found['stopped']:.1%} ended with a stop token, {found['cut_off']:.1%} truncated at max_new_tokens"
     tokens = "" if found["mean_tokens"] is None else f"{found['mean_tokens']:.1f} tokens, "
     length = f"mean length {tokens}{found['mean_characters']:.0f} characters"
-    console.print(f"  {name}: {ends}; {length}", soft_wrap=True)
+    output.print(f"  {name}: {ends}; {length}", soft_wrap=True)
 
 
 def stage_rows(directory: Path, kind: str) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ from typing import IO, Any
 
 from eval.answers.concurrent import side_by_side
 from eval.answers.endpoint import Endpoint, Reply, complete, host_class
-from eval.console import console, progress
 from recipes.config import UserError
+from recipes.system.commands import output, progress
 
 MALFORMED = "malformed"  # a separate verdict: neither a tie nor a loss
 ATTEMPTS = 3  # per question, if the judge's reply cannot be parsed
@@ -135,7 +135,7 @@ def announce(missing: list[Question], total: int, judging: Judging, most: int) -
     tokens = characters // CHARACTERS_PER_TOKEN
     dollars = judging.dollars(tokens, most * len(missing))
     cost = "no prices given" if dollars is None else f"at most about ${dollars:.2f}"
-    console.print(
+    output.print(
         f" {total} questions to {judging.judge}, {len(missing)} still to ask: about {tokens:,} tokens in, "
         f"at most {most * len(missing):,} out; {cost}",
         soft_wrap=True,
@@ -167,7 +167,7 @@ def say_account(found: dict[str, Any]) -> None:
     if found["input_tokens"] is not None:
         cost = "" if found["dollars"] is None else f", ${found['dollars']:.2f}"
         counted = f"{found['input_tokens']:,} tokens in, {found['output_tokens']:,} out{cost}"
-    console.print(
+    output.print(
         f"judge {found['judge']} ({', '.join(found['judge_reported']) or 'unnamed'}, {found['host']}), prompt "
         f"{found['prompt']}: {found['questions']} verdicts, {found['malformed']} malformed; {counted}",
         soft_wrap=True,

@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from eval.console import console
 from eval.pages.figures import COLOURS
 from eval.pages.plots import standalone, svg
 from eval.results.statistics import Estimate, estimate, text
 from recipes.config import write_text
+from recipes.system.commands import output
 
 LINES = {"chosen": ("-", "o"), "rejected": ("--", "s")}
 
@@ -86,11 +86,9 @@ def as_json(curves: list[Curve]) -> list[dict[str, Any]]:
 def first_and_last(curves: list[Curve]) -> None:
     """Print each curve's first and last value, and the difference."""
     for curve in curves:
-        console.print(f"{curve.title}: {len(curve.steps)} models, seeds {', '.join(map(str, curve.seeds))}")
+        output.print(f"{curve.title}: {len(curve.steps)} models, seeds {', '.join(map(str, curve.seeds))}")
         for side in LINES:
             scores = getattr(curve, side)
             first, last, moved = (text(estimate(values)) for values in (scores[0], scores[-1], scores[-1] - scores[0]))
-            console.print(f"  {side:8} {first} to {last}, moved {moved}", soft_wrap=True)
-    console.print(
-        f"Log-probs in nats per token of {curves[0].chosen.shape[2]} held-out pairs; brackets: 95% intervals."
-    )
+            output.print(f"  {side:8} {first} to {last}, moved {moved}", soft_wrap=True)
+    output.print(f"Log-probs in nats per token of {curves[0].chosen.shape[2]} held-out pairs; brackets: 95% intervals.")

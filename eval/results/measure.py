@@ -9,13 +9,13 @@ from eval.answers.generate import answer_prompts
 from eval.answers.load import load
 from eval.answers.log_probs import mean_log_probs
 from eval.answers.store import Answer, Sampling
-from eval.console import progress
 from eval.results.row import Result
 from eval.results.session import measured
 from eval.results.stale import MEASURE
 from pocket.world import gold_reward, states_right_fact
 from recipes.config import UserError, write_json
 from recipes.data.prepare import open_pairs
+from recipes.system.commands import progress
 from recipes.system.fingerprint import fingerprint
 
 TEMPERATURES = {"sampled": 1.0, "greedy": 0.0}

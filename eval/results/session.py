@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from eval.answers.store import is_answer
-from eval.console import console
 from eval.results.metrics import lacking
 from eval.results.row import Result
 from eval.results.setting import settings_of
 from recipes.config import UserError, read_json
+from recipes.system.commands import output
 
 RUNS = Path("runs")
 JOB = {"base": str, "pipelines": dict, "evaluation": dict, "overrides": list, "seed": int, "errors": list}
@@ -49,7 +49,7 @@ def newest() -> list[Path]:
     found = list(dict.fromkeys(path.parent.parent for path in jobs))
     useful = [session for session in found if any(job["pipelines"] for job in jobs_of(session))][:1]
     if useful and useful != found[:1]:
-        console.print(f"{found[0]} trained nothing; using {useful[0]}", soft_wrap=True)
+        output.print(f"{found[0]} trained nothing; using {useful[0]}", soft_wrap=True)
     return useful
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from eval.console import console
 from recipes.config import read_json
+from recipes.system.commands import output
 from recipes.system.fingerprint import changes, fingerprint
 
 MEASURE = "eval.results.measure"  # the code behind a measurement's figures
@@ -16,10 +16,10 @@ def tell_stale(paths: Iterable[Path]) -> None:
     unknown = [path for path, code in known.items() if not code]
     for path, code in known.items():
         if code and (changed := changes(code, fingerprint(MEASURE))):
-            console.print(
+            output.print(
                 f"{path.parent.parent} was measured before these changed: {', '.join(changed)}; move {path.parent} "
                 "away to measure it again",
                 soft_wrap=True,
             )
     if unknown:
-        console.print(f"{len(unknown)} measurements are from an older version, which did not note its code")
+        output.print(f"{len(unknown)} measurements are from an older version, which did not note its code")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.table import Table
 
-from eval.console import console
 from eval.results.matrix import explain, matrices, tests
 from eval.results.metrics import FLOPS, METRICS, PAIRS, SECONDS, SHORT, TOKENS, Metric, scored_by, scores
 from eval.results.row import Row
@@ -15,6 +14,7 @@ from eval.results.rows import FORMAT, NAMES, as_json, build_rows, missing
 from eval.results.session import evaluated, jobs_of
 from eval.results.statistics import Comparison, Estimate
 from recipes.config import UserError, write_json, write_text
+from recipes.system.commands import output
 
 ABSENT = "–"
 UNBOUNDED = 10_000  # columns of a terminal wide enough for everything
@@ -34,16 +34,14 @@ def write_table(session: Path) -> None:
     said = [*notes(rows), *explain(rows), *gaps]
     fits = [show(name, lines) for name, lines in parts]
     if not all(fits):
-        console.print(
-            f"Short form, * marks better or worse by verdict; all figures: {session}/table.md", soft_wrap=True
-        )
+        output.print(f"Short form, * marks better or worse by verdict; all figures: {session}/table.md", soft_wrap=True)
     for line in said:
-        console.print(line, soft_wrap=True)
+        output.print(line, soft_wrap=True)
     text = [line for _, lines in parts for line in [*markdown(lines), ""]]
     pairs = ["", *markdown(tests(rows))] if len(parts) > 1 else []
     write_text(session / "table.md", "\n".join([*text, *said, *pairs, ""]))
     write_json(session / "table.json", {"format": FORMAT, "rows": [as_json(row) for row in rows], "missing": gaps})
-    console.print(f"table: {session}/table.md and table.json; responses: eval/ in each stage directory", soft_wrap=True)
+    output.print(f"table: {session}/table.md and table.json; responses: eval/ in each stage directory", soft_wrap=True)
 
 
 def rows_of(session: Path) -> list[Row]:
@@ -66,9 +64,9 @@ def rows_of(session: Path) -> list[Row]:
 def show(title: str, lines: list[list[str]]) -> bool:
     """Print a table, head first; if words would have to be broken, print its short form and return False."""
     whole = drawn(title, lines)
-    least = console.measure(whole, options=console.options.update_width(UNBOUNDED)).minimum
-    fits = least <= console.width
-    console.print(whole if fits else drawn(f"{title}, short form".lstrip(", "), shortened(lines)))
+    least = output.measure(whole, options=output.options.update_width(UNBOUNDED)).minimum
+    fits = least <= output.width
+    output.print(whole if fits else drawn(f"{title}, short form".lstrip(", "), shortened(lines)))
     return fits
 
 

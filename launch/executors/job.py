@@ -28,7 +28,7 @@ from launch.stages.processes import call
 from launch.stages.run import StageFailed, prepare_directory, say
 from launch.stages.stale import refuse_stale
 from recipes.config import UserError, done, read_json, write_json, write_text
-from recipes.system.commands import console
+from recipes.system.commands import GOES_ON, console
 from recipes.system.errors import CRASH, INTERRUPTED, USER
 from recipes.system.secrets import redact
 from recipes.system.versions import versions
@@ -99,7 +99,7 @@ def kept(outcome: Outcome, directory: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        outcome.fail(INTERRUPTED, str(error) or "interrupted: run the same command to resume")
+        outcome.fail(INTERRUPTED, str(error) or GOES_ON)
         raise
     except UserError as error:
         outcome.fail(USER, str(error))

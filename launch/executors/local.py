@@ -23,9 +23,8 @@ from launch.executors.report import fill_table
 from launch.executors.shared import shared_rounds
 from launch.stages.command import module
 from launch.stages.processes import start, stop, warm_up
-from launch.stages.progress import counting
 from recipes.config import UserError, read_json
-from recipes.system.commands import console
+from recipes.system.commands import console, progress
 from recipes.system.errors import CRASH
 
 INTERVAL = 0.1  # seconds between two checks of a job
@@ -78,7 +77,7 @@ def run_queue(session: Path, queue: Queue) -> bool:
     where = f" on devices {' '.join(names)}" if names else ""
     console.print(f"{len(queue)} jobs, {together} at once{where}; logs in {session}/<job>/log.txt", soft_wrap=True)
     devices, rounds = Devices(names), [*shared_rounds(session, queue), queue]
-    with ThreadPoolExecutor(together) as pool, counting(sum(map(len, rounds)), "jobs", console) as advance:
+    with ThreadPoolExecutor(together) as pool, progress(sum(map(len, rounds)), "jobs", console) as advance:
         try:
             for jobs in rounds:
                 running = [pool.submit(run, place, needed(config, names), devices) for place, config in jobs.items()]

@@ -67,7 +67,9 @@ def evaluate(outcome: Outcome, directory: Path) -> None:
         return
     for model in dict.fromkeys([outcome.base, *(stages[-1] for stages in outcome.pipelines.values())]):
         with claim(Path(model)):
-            status = finish(start(module("eval.job", directory, model), None, dict(os.environ), not gpu_memories()))
+            status = finish(
+                start(module("eval.commands.job", directory, model), None, dict(os.environ), not gpu_memories())
+            )
         if status:
             raise StageFailed(
                 f"the evaluation of {model} ended with status {status}: make eval RUNS={directory.parent}"

