@@ -7,7 +7,7 @@ X is a file of annotations (JSON, also .gz), which is scored; or a stage, a sess
 reference is gpt4_1106_preview). A stage responds to the instructions of the reference. The prompt, the order of the
 responses and the reading of log-probs are those of `annotator=`, one of alpaca_eval's configurations.
 
-The length-controlled win rate needs AlpacaEval's table of difficulties: `difficulty=df_gamed.csv` (from the hub's data
+The length-controlled win rate needs AlpacaEval's table of difficulties: `difficulty=df_gamed.csv` (from the Hub's data
 set tatsu-lab/alpaca_eval). It is a fit over all prompts of the set, and is not reported for fewer than 300: there its
 penalty shrinks it to exactly 50, whatever the responses. Its standard error is not an interval, and is left out.
 """

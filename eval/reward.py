@@ -1,4 +1,4 @@
-"""Score responses with a reward model: `python -m eval.reward [SESSION …] [model=DIRECTORY or hub id]`.
+"""Score responses with a reward model: `python -m eval.reward [SESSION …] [model=DIRECTORY or Hub id]`.
 
 It scores every pipeline's evaluated responses at temperature 1, and writes reward.md, reward.json and two figures
 beside the session's table: win rates (tables 2 and 3 of the ORPO paper), the distribution of rewards (its figure 5),

@@ -43,7 +43,7 @@ def options(words: list[str]) -> argparse.Namespace:
     add("--models", nargs="+", help="of dev.bench.workload.SHAPES (default: 21m, on a GPU phi-3-mini as well)")
     add("--max-length", type=int, help="tokens of a dialogue (default: 1024, on a GPU 2048)")
     add("--pairs", help="a file of preference pairs, for hh-rlhf (default: made lengths)")
-    add("--tokenizer", help="a directory or hub id whose ids the model has")
+    add("--tokenizer", help="a directory or Hub id whose ids the model has")
     add("--output", type=Path, default=Path("docs"), help="where bench.json, bench.md and the plots go")
     return parser.parse_args(words)
 

@@ -121,7 +121,7 @@ def made_pairs(lengths: Lengths, count: int, longest: int, vocabulary: int) -> l
 
 
 def load_tokenizer(name: str) -> Any:
-    """Return the tokenizer of a directory or hub id.
+    """Return the tokenizer of a directory or Hub id.
 
     Raises:
         UserError: it cannot be loaded.

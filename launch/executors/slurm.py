@@ -75,7 +75,7 @@ def run_queue(session: Path, queue: Queue) -> bool:
         follow(jobs, session)
     except KeyboardInterrupt:
         console.print(
-            f"the jobs go on: `squeue` lists them, `make table RUNS={session}` shows what is done,  "
+            f"the jobs go on: `squeue` lists them, `make table RUNS={session}` shows what is done, "
             f"`scancel {' '.join(arrays(jobs))}` ends them",
             soft_wrap=True,
         )
