@@ -1,4 +1,4 @@
-"""`python -m launch.show … row=N`: one row, token by token, as SFT, DPO and ORPO train it; nothing is trained."""
+"""`python -m launch.show … row=N`: one row, token by token, as each method trains on it; nothing is trained."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ def show(words: list[str]) -> None:
     out = Console(highlight=False)
     out.print(f"{row['source']} row {row['row'] + 1}: {words_of_fate}", markup=False, soft_wrap=True)
     if trained:
-        tokens.show(masks(row, config.options, subject.tokenizer.pad_token_id), subject.tokenizer, out)
+        tokens.show(masks(row, config.options), subject.tokenizer, out)
     else:
         for column, text in excerpts(row, "train", Originals(parts)).items():
             out.print(f"\n{column}:\n{text}", markup=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 A new method is its recipe, a row here, `conf/stage/NAME.yaml` and a pipeline that trains it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -24,6 +25,8 @@ class Method:
     packs: bool = True  # whether it has `engine=packed`
     pairs: bool = True  # whether its forward pass reads both responses
     answers: bool = True  # whether it trains a language model; a reward model generates nothing
+    # Options -> what its NLL term covers: "full", chosen dialogue; "completion", chosen response; None: there is none.
+    nll: Callable[[dict[str, Any]], str | None] = lambda options: None
     log_probs: Literal["sum", "mean"] | None = None  # over a response's tokens, in its log; None: it logs none
     loss: str = "loss"  # in figures: the loss and its unit
     rival: str | None = None  # the pipeline that the table compares it with, besides SFT
@@ -48,6 +51,7 @@ METHODS = {
         about="supervised fine-tuning on the chosen answers of preference pairs",
         policy_passes=1,
         pairs=False,
+        nll=lambda options: "completion" if options["completion_only_loss"] else "full",
         loss="nats per\nanswer token",
         colour="#c8701e",
         line="--",
@@ -58,6 +62,7 @@ METHODS = {
         about="DPO ([Rafailov et al. 2023](https://arxiv.org/abs/2305.18290)) on preference pairs",
         policy_passes=2,
         reference_passes=2,
+        nll=lambda options: "completion" if "sft" in options["loss_type"] else None,
         log_probs="sum",
         loss="loss\nper pair",
         rival="orpo",
@@ -69,6 +74,7 @@ METHODS = {
         config="recipes.orpo:ORPOConfig",
         about="ORPO ([Hong, Lee & Thorne 2024](https://arxiv.org/abs/2403.07691)) on preference pairs, in one stage",
         policy_passes=2,
+        nll=lambda options: options["nll_span"],
         log_probs="mean",
         loss="likelihood\n+ λ · odds ratio",
         rival="dpo",

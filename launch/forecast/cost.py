@@ -209,15 +209,13 @@ def largest(config: Config, stage: str, tokens: Tokens, batch: int) -> MicroBatc
     if stage == "rloo":
         rows = options["num_generations"] * batch
         return MicroBatch(rows * (longest + options["max_completion_length"]), rows * options["max_completion_length"])
-    span = options.get("nll_span", "completion" if method.pairs else "full")
-    answers = span == "completion" or options.get("completion_only_loss")
     if options["engine"] == "stock":
         rows = 2 * batch if method.pairs else batch
         return MicroBatch(rows * longest, rows * longest)
     others = (batch - 1) * mean_tokens(config, stage, tokens)
     own = max(tokens.prompt + 2 * (longest - tokens.prompt), longest) if method.pairs else longest
     count = round(own + others)
-    scored = round(count - batch * tokens.prompt) if answers else count
+    scored = count if method.nll(options) == "full" else round(count - batch * tokens.prompt)
     shared = round(longest + (batch - 1) * (tokens.prompt + tokens.rejected)) if method.pairs else 0
     return MicroBatch(count, scored, shared)
 

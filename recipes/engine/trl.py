@@ -68,7 +68,7 @@ Models
 - recipes/engine/attention.py uses `varlen_attn`, new in PyTorch
   [tests/test_packing.py::test_the_variable_length_kernel_gets_the_same_dialogues]
 - recipes/engine/attention.py knows `softcap`, `position_bias` and `s_aux` of other models, and rejects them
-  [tests/test_packed.py::test_what_cannot_be_packed_is_refused_with_a_reason]
+  [tests/test_unpackable.py::test_what_cannot_be_packed_is_refused_with_a_reason]
 - recipes/training/model.py clears bitsandbytes' `support_avx512bf16_for_cpu`, which cuts gradients [no test: CPU-bound]
 - recipes/training/model.py removes `auto_map` from what is saved: a saved model names no foreign code
   [tests/test_security.py::test_what_is_saved_names_no_code_and_an_adapter_beside_a_model_is_refused]
