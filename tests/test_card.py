@@ -61,4 +61,4 @@ def test_its_code_runs(session: Path, tiny_model: Path, monkeypatch: pytest.Monk
     code = re.search(r"```python\n(.*?)```", read(session, "orpo"), re.S)
     assert code
     exec(code[1], names := {})  # noqa: S102 (ours)
-    assert len(names["answer"]) <= 4, "dataset.max_new_tokens"
+    assert len(names["response"]) <= 4, "dataset.max_new_tokens"
