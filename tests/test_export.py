@@ -179,7 +179,7 @@ def test_a_push_sends_the_model_alone_and_in_private(
     (stage / "model" / "notes.txt").write_text("not for others")
     try:
         status, printed = said("to=me/tiny", "dry_run=true")
-        assert status == 0 and f"{hub.url}/me/tiny, private" in printed and "not sent: notes.txt" in printed
+        assert status == 0 and f"{hub.url}/me/tiny, private" in printed and "not uploaded: notes.txt" in printed
         assert "$HF_TOKEN is not set" in said("to=me/tiny")[1] and said("to=tiny")[0] == 2 and not hub.tokens
         monkeypatch.setenv("HF_TOKEN", "hf_of_the_environment")
         status, printed = said("to=me/tiny")

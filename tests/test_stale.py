@@ -61,11 +61,11 @@ def test_what_other_code_trained_is_told_refused_or_trained_again(checkout: Path
     assert line_of(sft, printed, "skipped") == "" and record(dpo) == first[dpo], "kept"
 
     printed = train("stale=refuse", status=2)
-    assert line_of(dpo, printed, "error: ") and "these changed: recipes/dpo.py." in printed and "started" not in printed
+    assert line_of(dpo, printed, "error: ") and "these changed: recipes/dpo.py;" in printed and "started" not in printed
 
     add(checkout / "recipes" / "sft.py", "LATER = 1")
     (dpo / "record.json").unlink()  # as if it had been killed at its end: checkpoints are there
-    assert line_of(dpo, train(), "goes on (").startswith("changed since: recipes/dpo.py; "), "its start is the old one"
+    assert line_of(dpo, train(), "resumes (").startswith("changed since: recipes/dpo.py; "), "its start is the old one"
     assert record(dpo)["code"] == first[dpo]["code"], "that it began with"
 
     train("stale=retrain")
