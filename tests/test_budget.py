@@ -59,9 +59,9 @@ RLHF = {"dpo": ["sft", "dpo"], "rlhf": ["sft", "reward", "rloo"]}
 REFUSED = [
     ({"budget": "epochs"}, "", "it can be pairs, tokens, flops, or null"),
     ({"budget": None, "budget_of": "dpo"}, "", "needs a budget: add budget=flops"),
-    ({"budget_of": "rlhf"}, "", "trains the pipelines sft, dpo, orpo"),
+    ({"budget_of": "rlhf"}, "", "use one of this job's pipelines, sft, dpo, orpo"),
     ({"pipelines": {"orpo": ["orpo"]}}, "", "trains orpo alone"),
-    ({"pipelines": RLHF}, "", "what rloo samples is not known before it has trained: leave rlhf out"),
+    ({"pipelines": RLHF}, "", "how much rloo samples is unknown before it trains: remove rlhf"),
     ({"options": PADDED}, "", "how much dpo pads is unknown before it trains: use dpo.engine=packed"),
     ({"pipelines": {"dpo": ["sft", "dpo"], "more": ["orpo", "orpo"]}}, "", "pipelines.more has orpo twice"),
     ({}, "orpo.max_steps=9", "budget=flops sets the optimizer steps of orpo"),

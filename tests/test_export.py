@@ -121,7 +121,7 @@ def test_another_models_answers_leave_no_export(stage: Path, tmp_path: Path) -> 
     weights["lm_head.weight"] = weights["lm_head.weight"].flip(0)
     save_file(weights, copy / "model" / "model.safetensors", {"format": "pt"})
     assert export.questions(copy, options) == asked, "the run's answers are kept"
-    with pytest.raises(UserError, match=r"nothing was exported: \d of 4 greedy answers are not the run's"):
+    with pytest.raises(UserError, match=r"nothing was exported: \d of 4 greedy responses differ from the run's"):
         export.main([str(copy)], options)
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*"))
 

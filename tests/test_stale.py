@@ -87,11 +87,11 @@ def test_a_measurement_that_other_code_made_is_told(tmp_path: Path, capsys: pyte
         return capsys.readouterr().out.splitlines()
 
     (line,) = told()
-    assert line.startswith("8 measurements were made by an older version"), "of four models and two seeds"
+    assert line.startswith("8 measurements are from an older version"), "of four models and two seeds"
     now = fingerprint("eval.results.measure")
     assert {"eval/results/measure.py", "eval/answers/decode.py", "pocket/world.py"} <= now.keys()
     for path, code in zip(paths, (now, now | {"eval/answers/decode.py": "other"}), strict=True):
         path.write_text(json.dumps({**json.loads(path.read_text()), "code": code}))
     line, rest = told()
-    assert f"{paths[1].parent.parent} was measured before these changed: eval/answers/decode.py." in line
+    assert f"{paths[1].parent.parent} was measured before these changed: eval/answers/decode.py; move" in line
     assert rest.startswith("6 measurements"), "what today's code made is not told"

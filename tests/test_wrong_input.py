@@ -108,6 +108,6 @@ def test_an_endpoint_that_is_not_there_is_said() -> None:
 @pytest.mark.parametrize("key", ["sk-one\nsk-two", "sk-schlüssel", "sk one", os.fsdecode(b"sk-\xff")])
 def test_a_key_that_cannot_be_one_is_said_without_it(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRANGE_KEY", key)
-    with pytest.raises(UserError, match=r"\$STRANGE_KEY holds characters") as found:
+    with pytest.raises(UserError, match=r"\$STRANGE_KEY contains characters") as found:
         complete(Endpoint("http://127.0.0.1:9/v1", "x", True, "STRANGE_KEY"), [{"role": "user", "content": "?"}])
     assert "sk" not in str(found.value)
