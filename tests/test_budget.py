@@ -79,7 +79,7 @@ def test_a_budget_that_cannot_be_held_is_refused(config: Config, changed: Any, w
 def test_a_plan_shows_the_matched_updates_and_refuses_as_a_launch(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*CARD, "budget=pairs", "dpo.max_steps=9", "dataset.estimate.rows=640"]) == 0  # the setter's is free
     shown = capsys.readouterr().out
-    assert "of dpo; last stages: sft 19 updates, orpo 19 updates" in shown, "10 of SFT and 9 of DPO"
+    assert "of dpo; last stages: sft 19 steps, orpo 19 steps" in shown, "10 of SFT and 9 of DPO"
     assert main([*CARD, "budget=pairs", "orpo.max_steps=9"]) == 2
     assert capsys.readouterr().out.startswith("error: orpo.max_steps=9 would do nothing")
 
