@@ -25,14 +25,14 @@ PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
 DEEPSPEED := .venv/deepspeed/installed
 OLDEST := .venv/oldest/installed
-ENGINE_TESTS := $(patsubst %,tests/test_%.py,packing packed engines equal trainers gpu)
+ENGINE_TESTS := $(patsubst %,tests/test_%.py,packing packed unpackable engines equal trainers gpu)
 AUDIT  := 2.10.1
 # If two commands start on a fresh clone, one installs and the other waits.
 CLAIM  := $(if $(shell command -v flock),flock .venv.claim)
 WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
 # The values of SUITE=name; paper/page.py, the page of all exhibits, is SUITE=paper.
-FILES  := $(filter-out %/__main__.py $(patsubst %,eval/%.py,table readme job score export gguf push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
+FILES  := $(filter-out %/__main__.py $(patsubst %,eval/%.py,table readme export push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
 SUITES := $(sort $(patsubst page,paper,$(notdir $(basename $(FILES)))))
 MODULE  = $(if $(wildcard eval/$(SUITE).py),eval.$(SUITE),paper.$(SUITE:paper=page))
 ifneq ($(filter-out $(SUITES),$(SUITE)),)
@@ -54,7 +54,7 @@ help: ## Print this list
 doctor: $(VENV) ## Check DATASET's pairs with MODEL's tokenizer: findings, lengths, bias; writes a page to runs/_doctor
 	@$(PYTHON) -m launch.doctor $(WORDS) $(ARGS)
 
-show: $(VENV) ## Print row ROW=1 token by token, with what SFT, DPO and ORPO train on; ROW=source:1 in a mixture
+show: $(VENV) ## Print row ROW=1 token by token, with what each method trains on; ROW=source:1 in a mixture
 	@$(PYTHON) -m launch.show $(WORDS) row=$(ROW) $(ARGS)
 
 compare: $(VENV) ## Train SFT, SFT -> DPO and ORPO, evaluate them, print one table

@@ -1,1 +1,1 @@
-"""Tools for those who develop this repository; no user of it needs them."""
+"""Tools for developers of this repository; users do not need them."""

@@ -1,1 +1,1 @@
-"""What preference pairs are like before anything trains on them: findings, lengths, and what each method reads."""
+"""Examine preference pairs before training: findings, lengths, and what each method reads."""

@@ -1,4 +1,4 @@
-"""A data set's diagnosis: every finding with its rows and fate, and the statistics of each split."""
+"""A data set's diagnosis: every finding with its rows and their fate, and the statistics of each split."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from recipes.data.prepare import divide
 from recipes.data.tokenize import Split, examine
 from recipes.profiles import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Model
 
-SHOWN = 3  # rows named of each finding
+SHOWN = 3  # rows named per finding
 FATES = {DROP: "dropped", REFUSE: "refuses the data set"}
-FATES |= {TRUNCATE[0]: "cut: the prompt's beginning", TRUNCATE[1]: "cut: the answers' ends"}
+FATES |= {TRUNCATE[0]: "truncated: the prompt's beginning", TRUNCATE[1]: "truncated: the responses' ends"}
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Found:
     name: str
     reason: str
     count: int
-    rows: str  # the first three, by the source's numbers
-    fate: str  # what the policy makes of them
-    indices: list[int]  # of the three
+    rows: str  # the first three, numbered as in the source
+    fate: str  # what the policy does with them
+    indices: list[int]  # of these three
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Diagnosis:
     truncated: int
     refused: int
     findings: list[Found]
-    sizes: np.ndarray  # of the readable rows, (rows, 3)
+    sizes: np.ndarray  # of the readable rows, shape (rows, 3)
     spreads: dict[str, Spread]
     beyond: dict[int, float]
     bias: Bias
@@ -66,7 +66,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the doctor says."""
+    """The doctor's whole report."""
 
     splits: list[Diagnosis]
     pairs: dict[str, int]  # to train and to evaluate on
@@ -84,10 +84,10 @@ def diagnose(
     per_device: int,
     say: Callable[[str], None],
 ) -> Report:
-    """Examine a data set thoroughly, whatever its policies would refuse.
+    """Examine a data set in full, even if its policies would refuse it.
 
     Raises:
-        UserError: the data cannot be read at all, or a mixture's shares cannot be had.
+        UserError: the data cannot be read at all, or a mixture's shares cannot be met.
     """
     check_shares(dataset)
     splits = examine(dataset, parts or [dataset], model, tokenizer, say, thorough=True)
@@ -108,13 +108,13 @@ def diagnose(
 
 
 def forgive(split: Split, dataset: Dataset) -> Ruling:
-    """Rule on the rows that no policy refuses: what would be trained on once the others are mended or dropped."""
+    """Apply the policies to rows that none refuses: what would be trained on once the others are fixed or dropped."""
     refused = split.findings.verdict(dataset.policies, REFUSE)
     return rule_split(split.select([row for row in range(len(split.rows)) if row not in refused]), dataset)
 
 
 def judge(splits: list[Diagnosis], pairs: dict[str, int]) -> str:
-    """Say why training would refuse the data set, or nothing."""
+    """Return why training would refuse the data set, or nothing."""
     reasons = [
         f"{split.name} row {found.rows}: {found.reason} [policies.{found.name}={REFUSE}]"
         for split in splits
@@ -122,13 +122,13 @@ def judge(splits: list[Diagnosis], pairs: dict[str, int]) -> str:
         if found.count and found.fate == FATES[REFUSE]
     ]
     reasons += [
-        f"{count} pairs are left in the {name} split, two are the least" for name, count in pairs.items() if count < 2
+        f"pairs left in the {name} split: {count}, at least 2 needed" for name, count in pairs.items() if count < 2
     ]
     return f"training would refuse this data set: {'; '.join(reasons)}" if reasons else ""
 
 
 def describe(name: str, split: Split, ruling: Ruling, dataset: Dataset, used: Any) -> Diagnosis:
-    """Describe one split; statistics are of its readable rows, cut where the policy cuts."""
+    """Describe one split; statistics cover its readable rows, truncated where the policy truncates."""
     readable = split.rows.select([row for row, problem in enumerate(split.rows["problem"]) if not problem])
     lengths = sizes(readable)
     whole = lengths[:, 0] + lengths[:, 1:].max(axis=1, initial=0)
@@ -159,12 +159,12 @@ def find(name: str, split: Split, finding: str, dataset: Dataset) -> Found:
     if policy == KEEP:
         gone = {row for found in (DROP, REFUSE) for row in split.findings.verdict(dataset.policies, found)}
         kept = len(set(split.findings.of(finding)) - gone)
-        fate = fate if kept == len(indices) else f"{kept:,} of {len(indices):,} {fate}"  # others: for another finding
+        fate = fate if kept == len(indices) else f"{kept:,} of {len(indices):,} {fate}"  # others: dropped
     return Found(finding, REASONS[finding], len(indices), name_rows(split, indices, SHOWN), fate, indices[:SHOWN])
 
 
 def compare(split: Split, readable: Any, ruling: Ruling, used: Any) -> list[Source]:
-    """Describe the sources of a mixture; of a single source there is nothing to compare."""
+    """Describe the sources of a mixture; a single source has nothing to compare."""
     names = list(dict.fromkeys(split.rows["source"]))
     lengths, origins = sizes(readable), np.asarray(readable["source"])
     whole = lengths[:, 0] + lengths[:, 1:].max(axis=1, initial=0)

@@ -1,4 +1,4 @@
-"""Rows as their sources have them, shortened for reading."""
+"""Rows as in their sources, shortened for reading."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from recipes.data.sources import load_source
 from recipes.profiles import Dataset
 
-BEGINNING, END = 240, 160  # characters that are shown of a text
+BEGINNING, END = 240, 160  # characters shown of a text
 
 
 class Originals:
-    """The sources' rows as they are written there; read again where a row could not be understood."""
+    """The sources' original rows, read again for rows that could not be parsed."""
 
     def __init__(self, parts: Sequence[Dataset]) -> None:
         self.parts = parts
@@ -25,10 +25,10 @@ class Originals:
 
 
 def excerpts(row: dict[str, Any], split: str, read: Originals) -> dict[str, str]:
-    """Return column -> the beginning and end of its text, of an examined row; `why` where it has a detail."""
+    """Return column -> the beginning and end of its text, for an examined row; `why` if it has a detail."""
     if row["problem"] in ("", "unrendered"):
         columns = {name: row[name] for name in ("prompt", "chosen", "rejected")}
-    else:  # its texts were not understood
+    else:  # its texts were not parsed
         columns = read.row(split, row["source"], row["row"])
     why = {"why": row["detail"]} if row["detail"] else {}
     return why | {column: excerpt(said(value)) for column, value in columns.items()}
@@ -42,6 +42,6 @@ def said(value: Any) -> str:
 
 
 def excerpt(text: str) -> str:
-    """Return a text's beginning and, of a long one, its end."""
+    """Return a text's beginning and, if it is long, its end."""
     text = text.strip()
     return text if len(text) <= BEGINNING + END + 20 else f"{text[:BEGINNING]} […] {text[-END:]}"

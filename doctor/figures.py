@@ -16,7 +16,7 @@ HEADROOM = 1.25  # for the legend
 
 
 def lengths(split: Diagnosis, limit: int) -> str:
-    """Draw how long prompts and answers are, on a logarithmic axis, with the limit."""
+    """Draw the lengths of prompts and responses on a logarithmic axis, with the limit."""
     columns = dict(zip(PARTS, split.sizes.T, strict=True))
     longest = max(int(split.sizes.max(initial=1)), limit, 2)
     edges = np.geomspace(1, longest * 1.05, BINS).tolist()
@@ -38,7 +38,7 @@ def lengths(split: Diagnosis, limit: int) -> str:
 
 
 def differences(split: Diagnosis) -> str:
-    """Draw how much longer the chosen answer is than the rejected one; the outermost hundredth is at the edges."""
+    """Draw how much longer the chosen response is than the rejected one; the outermost hundredth is at the edges."""
     values = split.sizes[:, 1] - split.sizes[:, 2]
     edge = max(5, int(np.quantile(np.abs(values), 0.99))) if len(values) else 5
     bins = np.linspace(-edge, edge, BINS + 1).tolist()
@@ -57,7 +57,7 @@ def differences(split: Diagnosis) -> str:
 
 
 def findings(split: Diagnosis) -> str:
-    """Draw how many rows have each finding; hatched bars are those that the policy keeps."""
+    """Draw how many rows have each finding; hatched bars are findings that the policy keeps."""
     found = [finding for finding in split.findings if finding.count][::-1]
 
     def draw(panels: Sequence[Axes]) -> None:

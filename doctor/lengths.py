@@ -1,4 +1,4 @@
-"""Lengths in tokens: how they are spread, what a limit would cost, and what padding costs."""
+"""Lengths in tokens: their distribution, what a limit would truncate or drop, and what padding costs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from recipes.methods import METHODS
 
 PARTS = ("prompt", "chosen", "rejected")
 LIMITS = (256, 512, 1024, 2048, 4096)
-PACKED = (4, 8, 16)  # pairs on one device, for which packing is compared with padding
+PACKED = (4, 8, 16)  # per-device batch sizes for which packing is compared with padding
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Where the lengths of a column lie."""
+    """Quantiles of a column's lengths."""
 
     median: int
     most: int  # 90%
@@ -27,7 +27,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Bias:
-    """How often the longer answer is the chosen one, answers of equal length apart."""
+    """How often the longer response is the chosen one, without responses of equal length."""
 
     longer: int
     unequal: int
@@ -36,25 +36,25 @@ class Bias:
 
     @property
     def words(self) -> str:
-        """Say what the interval shows."""
+        """Return what the interval shows."""
         if not self.unequal:
-            return "no answers of different lengths to compare"
+            return "no responses of different lengths to compare"
         share = f"in {self.longer / self.unequal:.1%} of {self.unequal:,} pairs [{self.low:.1%}, {self.high:.1%}]"
         if self.low > 0.5:
-            return f"the longer answer is preferred: it is chosen {share}"
+            return f"the longer response is preferred: it is chosen {share}"
         if self.high < 0.5:
-            return f"the shorter answer is preferred: the longer one is chosen {share}"
-        return f"no bias shown: the longer answer is chosen {share}"
+            return f"the shorter response is preferred: the longer one is chosen {share}"
+        return f"no bias shown: the longer response is chosen {share}"
 
 
 @dataclass(frozen=True)
 class Padding:
-    """Tokens of an epoch at so many pairs on a device."""
+    """Tokens of an epoch with this many pairs per device."""
 
     pairs: int
-    padded: int  # computed: both answers of every pair padded to the longest of the batch, as TRL's ORPO does
-    needed: int  # by the two dialogues of every pair
-    packed: int  # by the same with the prompt computed once and nothing padded
+    padded: int  # computed with both responses of every pair padded to the longest of the batch, as in TRL's ORPO
+    needed: int  # in the two dialogues of every pair
+    packed: int  # computed with each prompt once and no padding
 
 
 def sizes(rows: Any) -> np.ndarray:
@@ -64,7 +64,7 @@ def sizes(rows: Any) -> np.ndarray:
 
 
 def spread(lengths: np.ndarray) -> Spread:
-    """Return the quantiles of some lengths; each is a length that occurs."""
+    """Return the quantiles of lengths; each is a length that occurs."""
     if not len(lengths):
         return Spread(0, 0, 0, 0)
     found = np.quantile(lengths, [0.5, 0.9, 0.99, 1.0], method="higher")
@@ -72,12 +72,12 @@ def spread(lengths: np.ndarray) -> Spread:
 
 
 def beyond(lengths: Sequence[int]) -> dict[int, float]:
-    """Return limit -> the share of the pairs that are longer, of `lengths` before any cut."""
+    """Return limit -> the share of longer pairs, from `lengths` before truncation."""
     return {limit: float(np.mean(np.asarray(lengths) > limit)) if len(lengths) else 0.0 for limit in LIMITS}
 
 
 def bias(lengths: np.ndarray) -> Bias:
-    """Return how often the longer answer is chosen."""
+    """Return how often the longer response is chosen."""
     longer, shorter = (int(np.sum(sign * (lengths[:, 1] - lengths[:, 2]) > 0)) for sign in (1, -1))
     if not longer + shorter:
         return Bias(0, 0, 0.0, 1.0)
@@ -86,14 +86,14 @@ def bias(lengths: np.ndarray) -> Bias:
 
 
 def epoch(lengths: np.ndarray) -> dict[str, int]:
-    """Return method -> tokens that the policy reads in one epoch, padding apart; DPO's reference reads as many."""
+    """Return method -> tokens that the policy reads in one epoch, without padding; DPO's reference reads as many."""
     prompt, chosen, rejected = (int(column) for column in lengths.sum(axis=0))
     read = {True: 2 * prompt + chosen + rejected, False: prompt + chosen}
     return {method.label: read[method.pairs] for method in METHODS.values() if method.packs}
 
 
 def padding(lengths: np.ndarray, pairs: int) -> Padding:
-    """Return what one epoch costs in batches of `pairs`, in an order shuffled by a fixed seed."""
+    """Return the tokens of one epoch in batches of `pairs`, shuffled with a fixed seed."""
     longest = lengths[:, 0] + lengths[:, 1:].max(axis=1)
     longest = np.random.default_rng(0).permutation(longest)
     batches = [longest[start : start + pairs] for start in range(0, len(longest), pairs)]

@@ -1,4 +1,4 @@
-"""The doctor's report as one HTML page that needs nothing beside it."""
+"""The doctor's report as one self-contained HTML page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from recipes.profiles import Dataset
 
 
 def write_page(report: Report, dataset: Dataset, parts: Sequence[Dataset], title: str, path: Path) -> None:
-    """Write the page; whatever comes from the data is escaped by the template engine."""
+    """Write the page; the template engine escapes everything that comes from the data."""
     read = Originals(parts or [dataset])
     splits = [
         {
@@ -34,12 +34,12 @@ def write_page(report: Report, dataset: Dataset, parts: Sequence[Dataset], title
 
 
 def drawn(split: Diagnosis, dataset: Dataset) -> list[tuple[str, str]]:
-    """Return the figures of a split, each with a sentence that says what to see."""
+    """Return the figures of a split, each with a caption that says what to see."""
     limit, prompt, pair = dataset.max_length, split.spreads["prompt"], split.spreads["pair"]
     longer = f"{split.beyond.get(limit, 0):.1%}" if limit in split.beyond else None
     lengths = (
         f"Half of the prompts have at most {prompt.median:,} tokens, and 99 in 100 at most {prompt.nearly_all:,}. A "
-        f"prompt with its longer answer has {pair.median:,} in the middle and {pair.longest:,} at most; the line is "
+        f"prompt with its longer response has a median of {pair.median:,} and at most {pair.longest:,}; the line is "
         f"dataset.max_length{f', which {longer} of the pairs exceed' if longer else ''}."
     )
     bias = split.bias.words
@@ -59,7 +59,7 @@ def drawn(split: Diagnosis, dataset: Dataset) -> list[tuple[str, str]]:
 
 
 def examples(split: Diagnosis, found: Found, read: Originals) -> list[tuple[str, dict[str, str]]]:
-    """Return the rows named for a finding: number, and column -> the beginning and end of its text."""
+    """Return the named rows of a finding: number, and column -> the beginning and end of its text."""
     rows = [split.split.rows[index] for index in found.indices]
     names = [f"{row['source']} {row['row'] + 1}" if split.sources else f"row {row['row'] + 1}" for row in rows]
     return [(name, excerpts(row, split.name, read)) for name, row in zip(names, rows, strict=True)]

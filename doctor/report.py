@@ -24,7 +24,7 @@ def show(report: Report, title: str, page: Path, console: Console) -> None:
         for line in sentences(split):
             console.print(line, markup=False)
         console.print()
-    console.print("tokens per epoch: pairs padded to the batch's longest answer (TRL's ORPO), or packed, prompt shared")
+    console.print("tokens per epoch: pairs padded to the batch's longest (TRL's ORPO), or packed with a shared prompt")
     console.print(paddings(report.paddings))
     console.print(epoch_line(report), markup=False)
     console.print(report.verdict, style="green" if report.healthy else "red", markup=False)
@@ -32,21 +32,21 @@ def show(report: Report, title: str, page: Path, console: Console) -> None:
 
 
 def rows_line(split: Diagnosis) -> str:
-    """Say what becomes of a split's rows."""
+    """Return what happens to a split's rows."""
     parts = [f"{split.rows:,} rows", f"{split.kept:,} kept", f"{split.rows - split.kept - split.refused:,} dropped"]
     parts += [f"{split.refused:,} refused"] if split.refused else []
     return f"{split.name}: {', '.join([*parts, f'{split.truncated:,} truncated'])}"
 
 
 def epoch_line(report: Report) -> str:
-    """Say what there is to train on, and what an epoch of each method reads."""
+    """Return what there is to train on, and what an epoch of each method reads."""
     pairs = " and ".join(
         f"{count:,} {'to train' if name == 'train' else 'to evaluate'} on" for name, count in report.pairs.items()
     )
     tokens = ", ".join(f"{method} {count:,}" for method, count in report.tokens.items())
     refused = " once the refused rows are dropped" if any(split.refused for split in report.splits) else ""
     again = "DPO's reference model reads as many again"
-    return f"pairs{refused}: {pairs}\ntokens per epoch, padding apart: {tokens} ({again})"
+    return f"pairs{refused}: {pairs}\ntokens per epoch, without padding: {tokens} ({again})"
 
 
 def table(title: str, *columns: str) -> Table:
@@ -58,7 +58,7 @@ def table(title: str, *columns: str) -> Table:
 
 
 def findings(split: Diagnosis) -> Table:
-    """Return every finding; those that no row has are dim."""
+    """Return every finding; those of no row are dim."""
     made = Table(box=None, pad_edge=False, width=WIDTH)
     for column, justify in {"finding": "left", "rows": "right", "which": "left", "policy": "left", "": "left"}.items():
         made.add_column(column, justify=justify, overflow="fold", no_wrap=column in ("finding", "rows"))  # type: ignore[arg-type]
@@ -73,14 +73,14 @@ def spreads(split: Diagnosis) -> Table:
     made = table("lengths in tokens", "", "median", "90%", "99%", "longest")
     for part in (*PARTS, "pair"):
         found = split.spreads[part]
-        name = part if part != "pair" else "prompt and longer answer"
+        name = part if part != "pair" else "prompt and longer response"
         made.add_row(name, *(f"{value:,}" for value in (found.median, found.most, found.nearly_all, found.longest)))
     return made
 
 
 def sources(split: Diagnosis) -> Table:
     """Return a mixture's sources side by side."""
-    made = table("sources", "source", "rows", "kept", "used", "median", "99%", "longer answer chosen")
+    made = table("sources", "source", "rows", "kept", "used", "median", "99%", "longer response chosen")
     for found in split.sources:
         share = f"{found.bias.longer / found.bias.unequal:.1%}" if found.bias.unequal else "–"
         counts = (found.rows, found.kept, found.used, found.lengths.median, found.lengths.nearly_all)
@@ -89,8 +89,8 @@ def sources(split: Diagnosis) -> Table:
 
 
 def paddings(found: list[Padding]) -> Table:
-    """Return what padding costs, and what packing with a shared prompt would save."""
-    made = table("", "pairs per device", "padded", "of it padding", "packed", "padded / packed")
+    """Return what padding costs, and what packing with a shared prompt saves."""
+    made = table("", "pairs per device", "padded", "padding", "packed", "padded / packed")
     for place, row in enumerate(found):
         name = f"{row.pairs}{' (this hardware)' if not place else ''}"
         ratios = (
@@ -103,13 +103,13 @@ def paddings(found: list[Padding]) -> Table:
 
 
 def sentences(split: Diagnosis) -> list[str]:
-    """Say what needs no table."""
+    """Return the lines that need no table."""
     limits = ", ".join(f"{share:.1%} at {limit}" for limit, share in split.beyond.items())
     counts = split.languages
     spoken = ", ".join(f"{code} {count / counts.sample:.1%}" for code, count in counts.counts.items())
     users = ", ".join(f"{count:,} with {name}" for name, count in split.turns.users.items())
     return [
-        f"longer than a limit, so cut or dropped: {limits} tokens",
+        f"longer than a limit, so truncated or dropped: {limits} tokens",
         f"length bias: {split.bias.words}",
         f"language of the prompts' last turn (guessed, {counts.sample:,} sampled): {spoken or 'none'}",
         f"turns of the user: {users or 'none'}; {split.turns.with_system:,} prompts have a system turn",

@@ -1,4 +1,4 @@
-"""What the prompts are: their languages and their turns."""
+"""The prompts' languages and turns."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from random import Random
 from typing import Any
 
 SAMPLE = 2000  # rows whose language is guessed
-TELLING = 20  # characters; a guess from fewer is worth nothing
+TELLING = 20  # characters; a guess from fewer is useless
 UNKNOWN = "too short to tell"
 NAMED = 5
 
 
 @dataclass(frozen=True)
 class Languages:
-    """ISO 639-1 code -> prompts, of a sample."""
+    """ISO 639-1 code -> number of prompts in a sample."""
 
     counts: dict[str, int]
     sample: int
@@ -21,10 +21,10 @@ class Languages:
 
 @dataclass(frozen=True)
 class Turns:
-    """How the prompts are built."""
+    """The turns of the prompts."""
 
     with_system: int
-    users: dict[str, int]  # the user's turns, "1" to "5+" -> prompts
+    users: dict[str, int]  # number of the user's turns, "1" to "5+" -> number of prompts
 
 
 def languages(rows: Any) -> Languages:

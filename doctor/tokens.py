@@ -1,4 +1,4 @@
-"""A row token by token, marked by what each method trains, in brackets and, on a terminal, in colour."""
+"""A row token by token, with what each method trains marked by brackets and, on a terminal, by color."""
 
 from typing import Any
 
@@ -7,18 +7,18 @@ from rich.text import Text
 
 from doctor.masks import Masked
 
-# (likelihood, compared) -> brackets, colour, meaning
+# (likelihood, compared) -> brackets, color, meaning
 MARKS = {
     (False, False): ("()", "dim", "context only"),
     (True, False): ("[]", "green", "trained by likelihood"),
-    (False, True): ("{}", "yellow", "compared with the other answer"),
+    (False, True): ("{}", "yellow", "compared with the other response"),
     (True, True): ("«»", "bold cyan", "both"),
 }
 SPACES = str.maketrans({"\n": "↵", "\t": "→", "\r": "⏎"})
 
 
 def legend() -> Text:
-    """Return what the marks mean."""
+    """Return the meaning of the marks."""
     text = Text()
     for (start, end), style, meaning in MARKS.values():
         text.append(f"{start}{meaning}{end}", style).append("  ")
@@ -26,7 +26,7 @@ def legend() -> Text:
 
 
 def show(sequences: list[Masked], tokenizer: Any, console: Console) -> None:
-    """Print the sequences under each other, each with the number of its tokens of every kind."""
+    """Print the sequences one after the other, each with its number of tokens of every kind."""
     console.print(legend(), soft_wrap=True)
     for sequence in sequences:
         flags = list(zip(sequence.likelihood, sequence.compared, strict=True))
@@ -40,7 +40,7 @@ def show(sequences: list[Masked], tokenizer: Any, console: Console) -> None:
 
 
 def spell(token: int, tokenizer: Any) -> str:
-    """Return a token as text, its blanks and line ends visible; a part of a character as the vocabulary has it."""
+    """Return a token as text, with visible blanks and line ends; part of a character as spelled in the vocabulary."""
     piece = tokenizer.convert_ids_to_tokens(token)
     text = tokenizer.decode([token])
     if not text or "\ufffd" in text:

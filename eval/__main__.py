@@ -1,28 +1,28 @@
-"""The table of a session: evaluate what the launcher trained, and print pipelines side by side.
+"""The table of a session: evaluate what the launcher trained, and print its pipelines side by side.
 
     python -m eval [SESSION …] [endpoint=URL served=NAME]
 
-A session is a directory under runs/_sessions; without one, the newest is taken. What was measured
-before is not measured again. `endpoint=URL` and `served=NAME` let an OpenAI-compatible server give the answers.
+A session is a directory under runs/_sessions; without one, the newest is taken. Existing measurements are reused. With
+`endpoint=URL` and `served=NAME` an OpenAI-compatible server generates the responses.
 """
 
 import sys
 from pathlib import Path
 
 from eval.answers.endpoint import Answering, Endpoint
-from eval.cli import run
-from eval.console import console
+from eval.commands.cli import run
 from eval.report import write_report
 from eval.results.session import jobs_of, measured, models_of, sessions, unmeasured
 from eval.results.stale import tell_stale
 from eval.results.table import write_table
+from recipes.system.commands import output
 
 
 def main(names: list[str], options: Answering) -> None:
     """Evaluate and print.
 
     Raises:
-        UserError: for whatever the user can mend.
+        UserError: the user can fix it.
     """
     endpoint = options.elsewhere()
     for session in sessions(names):
@@ -32,7 +32,7 @@ def main(names: list[str], options: Answering) -> None:
 
 
 def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:
-    """Evaluate every model of a session that has not been: the untuned one, and the last stage of each pipeline."""
+    """Evaluate a session's models that were not evaluated yet: the base model and each pipeline's last stage."""
     asked = {
         measured(directory, job["evaluation"]): (directory, job["evaluation"])
         for job in jobs_of(session)
@@ -42,11 +42,11 @@ def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:
     tell_stale(path for path in asked if path not in missing)
     if not missing:
         return
-    from eval.results.measure import evaluate  # torch takes seconds that a table of old results need not wait for
+    from eval.results.measure import evaluate  # takes seconds, which a table of old results does not need
 
     for path, why in missing.items():
         if path.exists():
-            console.print(f"measured again: {why.partition(': ')[0]}", soft_wrap=True)
+            output.print(f"measured again: {why.partition(': ')[0]}", soft_wrap=True)
         evaluate(*asked[path], endpoint)
 
 

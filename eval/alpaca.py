@@ -1,15 +1,15 @@
-"""AlpacaEval 2: win rate against reference answers, by `alpaca_eval` itself; a file of annotations is scored alone.
+"""AlpacaEval 2: win rate against reference responses, computed by `alpaca_eval`; annotations are scored as they are.
 
     python -m eval.alpaca [X …] [judge=MODEL url=… reference=FILE] [difficulty=FILE]
 
-X is a file of annotations (JSON, also .gz), which is scored; or a stage, a session or a file of answers
-(`instruction`, `output`), which is judged against `reference=FILE` (the same format; AlpacaEval's is the answers of
-gpt4_1106_preview) by `judge=MODEL` at `url=`. A stage answers the instructions of the reference. Prompt, order of the
-answers and reading of the log-probs are those of `annotator=`, one of alpaca_eval's configurations.
+X is a file of annotations (JSON, also .gz), which is scored; or a stage, a session or a file of responses
+(`instruction`, `output`), which `judge=MODEL` at `url=` compares with `reference=FILE` (the same format; AlpacaEval's
+reference is gpt4_1106_preview). A stage responds to the instructions of the reference. The prompt, the order of the
+responses and the reading of log-probs are those of `annotator=`, one of alpaca_eval's configurations.
 
-The length-controlled win rate needs AlpacaEval's table of difficulties: `difficulty=df_gamed.csv` (from the hub's data
-set tatsu-lab/alpaca_eval). It is a fit over all prompts of the set, and none is given below 300 of them: there its
-penalty shrinks it to exactly 50, whatever the answers. Its own standard error is no interval, and is left out.
+The length-controlled win rate needs AlpacaEval's table of difficulties: `difficulty=df_gamed.csv` (from the Hub's data
+set tatsu-lab/alpaca_eval). It is a fit over all prompts of the set, and is not reported for fewer than 300: there its
+penalty shrinks it to exactly 50, whatever the responses. Its standard error is not an interval, and is left out.
 """
 
 import logging
@@ -23,10 +23,10 @@ from eval.answers.endpoint import Answering, Reply, host_class
 from eval.answers.files import answered, endings_of, read_answers, read_rows, say_endings
 from eval.answers.judging import Judging, Question, account, digest, judge_all, say_account
 from eval.answers.store import Sampling
-from eval.cli import models, run
-from eval.console import console, progress
+from eval.commands.cli import models, run
 from eval.results.alpaca_score import read_annotations, score
 from recipes.config import UserError, write_json
+from recipes.system.commands import output, progress
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # alpaca_eval imports pkg_resources
@@ -41,27 +41,27 @@ with warnings.catch_warnings():
 class Options(Judging, Answering):
     """The options of the command line."""
 
-    judge: str = ""  # only a file of annotations needs none
+    judge: str = ""  # not needed for a file of annotations
     reference: str | None = None
     annotator: str = "weighted_alpaca_eval_gpt4_turbo"
     difficulty: str | None = None
-    prompts: int | None = None  # the first so many instructions; null: all
-    max_new_tokens: int = 2048  # of an answer
+    prompts: int | None = None  # the first n instructions; null: all
+    max_new_tokens: int = 2048  # of a response
     temperature: float = 0.0
     seed: int = 0
 
 
 def answer(directory: Path, instructions: list[str], options: Options) -> Path:
-    """Let a stage answer the instructions, once; return the file, in AlpacaEval's format."""
+    """Generate a stage's responses to the instructions, once; return the file, in AlpacaEval's format."""
     endpoint, who = options.elsewhere(), options.names_of_endpoint()
     name = digest(instructions, options.max_new_tokens, options.temperature, options.seed, *who)
     file = directory / "eval" / f"alpaca-answers-{name}.json"
     if not file.exists():
-        from eval.answers.dialogues import answer_once  # torch takes seconds that judging a file need not wait for
+        from eval.answers.dialogues import answer_once  # takes seconds, which judging a file does not need
 
         sampling = Sampling(options.max_new_tokens, options.temperature, seed=options.seed)
         asked = [[{"role": "user", "content": instruction}] for instruction in instructions]
-        with progress(len(asked), f"answer {directory}") as advance:
+        with progress(len(asked), f"generate {directory}") as advance:
             found = answer_once(directory, asked, sampling, advance, endpoint)
         rows = [
             {"instruction": instruction, "output": one.text, "generator": str(directory)}
@@ -74,20 +74,20 @@ def answer(directory: Path, instructions: list[str], options: Options) -> Path:
 
 
 def annotate(file: Path, options: Options) -> tuple[list[dict[str, Any]], dict[str, Any], Path]:
-    """Let the judge compare a file of answers with the reference; return annotations, their account and their file.
+    """Let the judge compare a file of responses with the reference; return annotations, their account and their file.
 
     Raises:
-        UserError: the two files answer different instructions, or the judge fails.
+        UserError: the two files have no instruction in common, or the judge fails.
     """
     ours, theirs = read_answers(file), read_answers(Path(str(options.reference)))
     common = [instruction for instruction in theirs if instruction in ours][: options.prompts]
     if not common:
-        raise UserError(f"{file} answers no instruction of {options.reference}: judge answers to the same prompts")
+        raise UserError(f"{file} and {options.reference} share no instruction: give responses to the same prompts")
     try:
         annotator: Any = PairwiseAnnotator(annotators_config=options.annotator, caching_path=None)
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
-            f"annotator={options.annotator} is no configuration of alpaca_eval: see its leaderboard"
+            f"annotator={options.annotator} is no configuration of alpaca_eval: choose one from its leaderboard"
         ) from None
     (name, single), *_ = annotator.annotators.items()
     texts = [[one, theirs[one], ours[one]] for one in common]
@@ -98,7 +98,7 @@ def annotate(file: Path, options: Options) -> tuple[list[dict[str, Any]], dict[s
         [{"instruction": one, "output": side[one], "generator": label} for one in common]
         for side, label in ((theirs, "reference"), (ours, str(file)))
     )
-    logging.disable()  # it would print a stack for every malformed reply, which are counted here
+    logging.disable()  # it would print a stack trace for every malformed reply; we count them instead
     try:
         annotated = annotator.annotate_head2head(first, second, chunksize=None)
     finally:
@@ -113,12 +113,12 @@ def annotate(file: Path, options: Options) -> tuple[list[dict[str, Any]], dict[s
 
 
 def ask_through(single: Any, file: Path, options: Options) -> list[dict[str, Any]]:
-    """Let alpaca_eval's annotator ask as all judgings here do; return the list that its verdicts will be in."""
+    """Let alpaca_eval's annotator query the judge as our other suites do; return the list that gets its verdicts."""
     found: list[dict[str, Any]] = []
     request = {key: value for key, value in single.completions_kwargs.items() if key != "model_name"}
 
     def completions(prompts: list[str], **_: Any) -> dict[str, list[Any]]:
-        """Take the place of alpaca_eval's own decoder."""
+        """Replace alpaca_eval's own decoder."""
         asked = [Question(str(number), prompt_to_chatml(prompt)) for number, prompt in enumerate(prompts)]
         found.extend(judge_all(asked, lambda reply: read(single, reply), file, options, **request))
         whole = [{"text": one["text"], "logprobs": one["logprobs"]} for one in found]
@@ -133,13 +133,13 @@ def read(single: Any, reply: Reply) -> float | None:
     whole: Any = {"text": reply.text, "logprobs": reply.logprobs}
     try:
         (found,) = single.fn_completion_parser(whole if single.completion_key == "completions_all" else reply.text)
-    except Exception:  # whatever a parser raises, it means that there is no verdict
+    except Exception:  # whatever a parser raises: there is no verdict
         return None
     return None if found is None or not 1 <= found <= 2 else float(found)
 
 
 def evaluate(path: Path, options: Options) -> dict[str, Any]:
-    """Score a file of annotations, or have answers judged, keep the annotations and the figures and return these.
+    """Score a file of annotations, or judge responses; write annotations and figures, and return the figures.
 
     Raises:
         UserError: an option or a file is missing, or the judge fails.
@@ -147,7 +147,7 @@ def evaluate(path: Path, options: Options) -> dict[str, Any]:
     if path.is_file() and "preference" in read_rows(path)[0]:
         return {"model": str(path), **score(read_annotations(path), options.difficulty)}
     if not options.judge or not options.reference:
-        raise UserError(f"{path} is not annotated: name a judge=MODEL and a reference=FILE of answers to compare with")
+        raise UserError(f"{path} has no annotations: add judge=MODEL and reference=FILE, responses to compare with")
     if path.is_dir():
         path = answer(path, list(read_answers(Path(options.reference)))[: options.prompts], options)
     rows, found, kept = annotate(path, options)
@@ -159,25 +159,25 @@ def evaluate(path: Path, options: Options) -> dict[str, Any]:
 
 
 def say(result: dict[str, Any]) -> None:
-    """Print AlpacaEval's figures in words."""
-    console.print(result["model"], soft_wrap=True)
+    """Print AlpacaEval's figures."""
+    output.print(result["model"], soft_wrap=True)
     if result["judged"]:
         low, high = result["win_rate_interval"]
-        console.print(
+        output.print(
             f"  win rate {result['win_rate']:.4f} [{low:.2f}, {high:.2f}], standard error "
             f"{result['standard_error']:.4f}, over {result['judged']} prompts, {result['malformed']} malformed; "
             f"mean length {result['mean_length']:.0f}, the reference's {result['reference_mean_length']:.0f}",
             soft_wrap=True,
         )
         controlled = result["length_controlled_winrate"]
-        console.print(
+        output.print(
             f"  length-controlled {controlled:.4f} (no interval: a fit)"
             if controlled is not None
             else f"  not length-controlled: {result['not_length_controlled']}",
             soft_wrap=True,
         )
     if "judge" in result:
-        say_endings("its answers", result["answers"])
+        say_endings("its responses", result["answers"])
         say_account(result)
 
 

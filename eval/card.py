@@ -1,6 +1,6 @@
 """`python -m eval.card [SESSION …]`: a model card for every stage that a session trained, in its model's directory.
 
-It takes the place of the card that TRL leaves in the stage directory, which names neither data nor results.
+It replaces the card that TRL writes to the stage directory, which names neither data nor results.
 """
 
 import re
@@ -10,8 +10,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from eval.cli import NoOptions, run
-from eval.console import console
+from eval.commands.cli import NoOptions, run
 from eval.pages.html import render
 from eval.results.options import UNSAID, flat, text
 from eval.results.row import Row
@@ -21,6 +20,7 @@ from eval.results.setting import Setting
 from eval.results.table import cells, markdown, notes, rows_of
 from recipes.config import read_config, read_json, write_text
 from recipes.methods import METHODS
+from recipes.system.commands import output
 
 MAIN = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm", "beta"),
@@ -31,34 +31,34 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def main(names: list[str], _: NoOptions) -> None:
-    """Write the cards of every session named, or of the newest.
+    """Write the cards of every named session, or of the newest.
 
     Raises:
-        UserError: a directory is no session, or nothing was evaluated yet.
+        UserError: a directory is no session, or nothing was evaluated.
     """
     for session in sessions(names):
-        rows_of(session)  # says what was not trained or not evaluated, before anything is written
+        rows_of(session)  # fails if something was not trained or evaluated, before anything is written
         written: set[Path] = set()
         for job in filter(evaluated, jobs_of(session)):
             stages = {Path(stage) for stages in job["pipelines"].values() for stage in stages} - written
-            rows = build_rows([job | {"setting": Setting()}]) if stages else []  # a card is of one setting
+            rows = build_rows([job | {"setting": Setting()}]) if stages else []  # a card covers one setting
             for directory in sorted(stages):
                 write_card(directory, job, rows)
             written |= stages
 
 
 def write_card(directory: Path, job: dict[str, Any], rows: list[Row]) -> None:
-    """Write a stage's card into its model's directory, and in the place of TRL's where there is one."""
-    # it is Markdown, so nothing is escaped; no model's text is in it
+    """Write a stage's card to its model's directory, and over TRL's if there is one."""
+    # Markdown, so nothing is escaped; it contains no model's text
     content = render("card.md.jinja", card(directory, job, rows), escape=False)
     places = [directory / "model" / "README.md", directory / "README.md"]
     for place in (place for place in places if place.parent != directory or place.exists()):
         write_text(place, f"{content}\n")
-    console.print(f"card: {places[0]}", soft_wrap=True)
+    output.print(f"card: {places[0]}", soft_wrap=True)
 
 
 def card(directory: Path, job: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
-    """Return what the template shows; `rows` are of this job alone, so that the numbers are of this very model."""
+    """Return the template's values; `rows` are of this job alone, so that the numbers are this model's."""
     config, record = read_config(directory), read_json(directory / "record.json")
     measured = [row for row in rows if row.stages and row.directories[0][-1] == directory]
     base, chosen = base_model(config["model"]), options(config)
@@ -82,28 +82,28 @@ def card(directory: Path, job: dict[str, Any], rows: list[Row]) -> dict[str, Any
 
 
 def front(stage: str, base: str) -> str:
-    """Return the Hub's YAML; a base model of the Hub is linked, and the licence is the publisher's to say."""
+    """Return the Hub's YAML; a base model on the Hub is linked; the license is for the publisher to state."""
     linked: dict[str, Any] = {"base_model": base, "base_model_relation": "finetune"} if HUB_ID.fullmatch(base) else {}
     data = ModelCardData(library_name="transformers", pipeline_tag="text-generation", tags=["trl", stage], **linked)
     return data.to_yaml()
 
 
 def base_model(model: dict[str, Any]) -> str:
-    """Return the base model's id on the Hub, or the profile's name: a path of this machine means nothing elsewhere."""
+    """Return the base model's id on the Hub, or the profile's name: a local path means nothing elsewhere."""
     name = model["model_name_or_path"]
     local = model.get("pocket_size") or Path(name).is_absolute() or Path(name).exists()
     return model["name"] if local else name
 
 
 def before(directory: Path, rows: list[Row]) -> str:
-    """Return the names of the stages that a stage went on from, if any."""
+    """Return the names of the stages before a stage, if any."""
     paths = [row.directories[0] for row in rows if row.stages and directory in row.directories[0]]
     stages = paths[0][: paths[0].index(directory)]
     return ", ".join(METHODS[read_json(stage / "record.json")["stage"]].label for stage in stages)
 
 
 def options(config: dict[str, Any]) -> dict[str, str]:
-    """Return what the trainer and the model were configured with; an option that is null is left out."""
+    """Return the options of trainer and model; those that are null are left out."""
     wanted = {key: value for key, value in config.items() if key in ("options", "model_options")}
     named = {name: value for name, value in flat(wanted) if value is not None and name not in UNSAID}
     return {name.removeprefix("options."): text(value) for name, value in named.items()}

@@ -1,18 +1,18 @@
-"""Diversity and verbosity of answers: the mean pairwise cosine of their embeddings (the paper's Table 4).
+"""Diversity and verbosity of responses: the mean pairwise cosine of their embeddings (the paper's Table 4).
 
     python -m eval.diversity [SESSION or stage directory …] [samples=5] [prompts=160] [questions=FILE] [embedder=MODEL]
 
-Lower is more diverse. *Per input*: the mean cosine over all pairs of the answers to one prompt, averaged over prompts
-(equation 14). *Across inputs*: the mean cosine over all pairs of prompts of their first answers (equation 15).
+Lower is more diverse. *Per input*: the mean cosine over all pairs of responses to one prompt, averaged over prompts
+(equation 14). *Across inputs*: the mean cosine over all pairs of prompts, between their first responses (equation 15).
 
 The paper's equation 13 divides half the sum over the pairs i < j by N (N - 1). For unit vectors that is at most 0.25,
-and the table has values up to 0.90, so it must have been computed as the plain mean over the N (N - 1) / 2 pairs,
-which the text calls the average cosine similarity, and which is what is computed here. The paper embeds by Gemini-Pro,
-160 queries of AlpacaEval, 5 answers each at temperature 1 (for *across inputs* it speaks of 8).
+and the table has values up to 0.90, so it must be the plain mean over the N (N - 1) / 2 pairs, which the text calls the
+average cosine similarity. We compute that mean. The paper embeds with Gemini-Pro: 160 queries of AlpacaEval, 5
+responses each at temperature 1 (it says 8 for *across inputs*).
 
-Here an embedding is the mean of the last hidden states over an answer's tokens, of the model named (a
-sentence-transformers model, or any other that Transformers loads) or else of the untuned base model, which is the same
-for all pipelines. Cosines compare within one embedder only: those of a language model's states lie near 1.
+Here an embedding is the mean of the last hidden states over a response's tokens, of the named model (a
+sentence-transformers model, or any other that Transformers loads), else of the base model, the same for all pipelines.
+Compare cosines of one embedder only: those of a language model's states are near 1.
 """
 
 import sys
@@ -30,39 +30,39 @@ from eval.answers.endpoint import Answering
 from eval.answers.generate import answer
 from eval.answers.load import pretrained, untuned
 from eval.answers.store import Answer, Sampling
-from eval.cli import run, show, stages
-from eval.console import console, progress
+from eval.commands.cli import run, show, stages
 from eval.results.session import measured, read_measured
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, write_json
 from recipes.data.chat import Message
 from recipes.data.findings import evaluation_prompts
 from recipes.data.prepare import open_pairs
+from recipes.system.commands import output, progress
 
-LIMIT = 512  # tokens of an answer where no session says
+LIMIT = 512  # tokens of a response if no session says
 
 
 @dataclass
 class Options(Answering):
-    """The options of the command line; without a number of their own the paper's."""
+    """The options of the command line; the defaults are the paper's."""
 
-    samples: int = 5  # answers to each prompt
+    samples: int = 5  # responses per prompt
     prompts: int = 160
     temperature: float = 1.0
     seed: int = 0
-    max_new_tokens: int = 0  # of an answer; 0: the session's, else `LIMIT`
-    questions: str = ""  # a file of prompts; empty: the held-out ones
+    max_new_tokens: int = 0  # of a response; 0: the session's, else `LIMIT`
+    questions: str = ""  # a file of prompts; empty: the held-out prompts
     embedder: str = ""
 
 
 def main(names: list[str], options: Options) -> None:
-    """Answer, embed, and print a table.
+    """Generate and embed responses, and print a table.
 
     Raises:
-        UserError: for whatever the user can mend.
+        UserError: the user can fix it.
     """
     if options.samples < 2 or options.prompts < 2 or options.temperature <= 0:
-        raise UserError("samples and prompts must be 2 at least and temperature above 0: pairs of answers are compared")
+        raise UserError("samples and prompts must be at least 2 and temperature above 0, to compare pairs of responses")
     endpoint, found = options.elsewhere(), {}
     for directory, settings in stages(names).items():
         questions = asked(directory, settings, options)
@@ -77,14 +77,14 @@ def main(names: list[str], options: Options) -> None:
         kept = {"settings": asdict(options), "embedder": place[0], **values}
         write_json(measured(directory, asdict(options), "diversity"), kept)
         table[directory.name] = figures(values, answers)
-    show("mean cosine of answers: lower is more diverse", table)
-    console.print(
+    show("mean cosine of responses: lower is more diverse", table)
+    output.print(
         "Brackets: 95% interval over prompts. Files: eval/diversity-*.json, answers.jsonl in each stage directory."
     )
 
 
 def asked(directory: Path, settings: dict[str, Any], options: Options) -> list[list[Message]]:
-    """Return the prompts: those of a file, or the held-out ones.
+    """Return the prompts of a file, or the held-out ones.
 
     Raises:
         UserError: there are none.
@@ -93,12 +93,12 @@ def asked(directory: Path, settings: dict[str, Any], options: Options) -> list[l
         texts = evaluation_prompts([options.questions])[: options.prompts]
         return [[{"role": "user", "content": text}] for text in texts]
     if "pairs" not in settings:
-        raise UserError(f"{directory} has no pairs of its own: name questions=<file>, or a session instead")
+        raise UserError(f"{directory} has no held-out pairs: give questions=<file>, or name a session")
     return list(open_pairs(Path(settings["pairs"]))["test"]["prompt"])[: options.prompts]
 
 
 def diversity(answers: list[list[Answer]], embedder: str, revision: str | None) -> dict[str, list[float]]:
-    """Return for each prompt the mean cosine among its answers, and of its first answer to the other prompts' first."""
+    """Return for each prompt the mean cosine among its responses, and of its first response to the other prompts'."""
     flat = embed([one.text for row in answers for one in row], embedder, revision)
     vectors = flat.reshape(len(answers), -1, flat.shape[1])
     within = [float(mean_cosines(row).mean()) for row in vectors]
@@ -106,7 +106,7 @@ def diversity(answers: list[list[Answer]], embedder: str, revision: str | None) 
 
 
 def mean_cosines(vectors: np.ndarray) -> np.ndarray:
-    """Return each vector's mean cosine to the others; `vectors` has shape (N, width), and N is 2 at least.
+    """Return each vector's mean cosine to the others; `vectors` has shape (N, width), N at least 2.
 
     The mean of the result is the mean over all pairs.
     """
@@ -119,7 +119,7 @@ def mean_cosines(vectors: np.ndarray) -> np.ndarray:
 def embed(texts: list[str], embedder: str, revision: str | None) -> np.ndarray:
     """Return the mean last hidden state of each text, float64 of shape (texts, width).
 
-    An empty text, which has no token, is embedded as the tokenizer's padding.
+    An empty text has no token and is embedded as the tokenizer's padding.
 
     Raises:
         UserError: there is no such model.
@@ -142,10 +142,10 @@ def embed(texts: list[str], embedder: str, revision: str | None) -> np.ndarray:
 
 
 def kept(directories: list[Path]) -> tuple[dict[str, Estimate], int]:
-    """Return both means of one model a seed, as this suite's default options left them, and over how many prompts.
+    """Return both means for one model per seed, measured with this suite's defaults, and the number of prompts.
 
     Raises:
-        UserError: a model has not been through the suite.
+        UserError: the suite has not measured a model.
     """
     files = [measured(directory, asdict(Options()), "diversity") for directory in directories]
     found = [read_measured(file, ("within", "across")) for file in files]
@@ -156,15 +156,15 @@ def kept(directories: list[Path]) -> tuple[dict[str, Estimate], int]:
 def over_pairs(across: np.ndarray) -> Estimate:
     """Return the mean over pairs of prompts, from each prompt's mean cosine to the others; shape (seeds, prompts).
 
-    A mean over pairs of prompts is no mean over prompts: a prompt is in all of its pairs, so that the prompts' spread
-    counts twice (Hoeffding 1948), and the seeds' once.
+    A mean over pairs of prompts is not a mean over prompts: each prompt is in many pairs, so the prompts' spread counts
+    twice (Hoeffding 1948), and the seeds' once.
     """
     seeds = across.mean(1, keepdims=True)
     return estimate(seeds + 2 * (across - seeds))
 
 
 def figures(values: dict[str, list[float]], answers: list[list[Answer]]) -> dict[str, Estimate | float | str | None]:
-    """Return the rows of a model's column: both means, how long answers are, and how many stop by themselves."""
+    """Return the rows of a model's column: both means, the responses' length, and how many end with a stop token."""
     every = [one for row in answers for one in row]
     lengths = np.array([[one.tokens for one in row] for row in answers], dtype=float)
     stopped = float(np.mean([one.stopped for one in every]))

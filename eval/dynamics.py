@@ -1,12 +1,12 @@
-"""Log-probs of held-out answers while a model trains, from its checkpoints: the paper's figures 3 and 7.
+"""Log-probs of held-out responses during training, from checkpoints: the paper's figures 3 and 7.
 
     python -m eval.dynamics [SESSION or stage directory …] [pairs=200]
 
-Every checkpoint of a stage, the model that it started from and the one that it ended with are scored on the same
-held-out pairs under the same definition, whatever the method: log P(y|x) / |y| of the chosen and of the rejected
-answers, in nats per token. Nothing is added to the training, but its checkpoints must stay: train with
-`sft.save_total_limit=null orpo.save_total_limit=null`, and so on for each stage. Stages that differ in their seed
-alone are one curve. Writes dynamics.json and dynamics.svg into the first directory named, else the newest session.
+Every checkpoint of a stage, its initial checkpoint and its final model are scored on the same held-out pairs under the
+same definition, whatever the method: log P(y|x) / |y| of the chosen and rejected responses, in nats per token. Training
+is unchanged, but its checkpoints must be kept: train with `sft.save_total_limit=null orpo.save_total_limit=null`, and
+so on for each stage. Stages that differ only in their seed form one curve. Writes dynamics.json and dynamics.svg to the
+first named directory, else to the newest session.
 """
 
 import hashlib
@@ -21,14 +21,14 @@ import numpy as np
 
 from eval.answers.load import load_weights
 from eval.answers.log_probs import mean_log_probs
-from eval.cli import run
-from eval.console import console, progress
+from eval.commands.cli import run
 from eval.pages.curves import Curve, as_json, draw, first_and_last
 from eval.results.lineage import differing, lineage
 from eval.results.session import jobs_of, measured, read_measured, read_record, sessions
 from recipes.config import UserError, done, read_config, write_json
 from recipes.data.prepare import open_pairs
 from recipes.methods import METHODS
+from recipes.system.commands import output, progress
 
 SIDES = ("chosen", "rejected")
 TRAINED = tuple(name for name, method in METHODS.items() if method.answers)  # a reward model gives no log-probs
@@ -39,24 +39,24 @@ FEW = 3  # points between start and end that make a curve
 class Options:
     """The options of the command line."""
 
-    pairs: int = 0  # the first so many of the held-out ones; 0: all
+    pairs: int = 0  # the first n held-out pairs; 0: all
 
 
 @dataclass(frozen=True)
 class Point:
-    """A model on a stage's way: after how many updates, and where its weights lie."""
+    """A model during a stage: the number of optimizer steps, and its weights."""
 
     step: int
-    weights: str  # a directory or a hub id
+    weights: str  # a directory or a Hub id
     revision: str | None = None
-    adapter: str | None = None  # a checkpoint of adapters on top of these weights
+    adapter: str | None = None  # a checkpoint of adapters for these weights
 
 
 def main(names: list[str], options: Options) -> None:
     """Score, draw, and print where each curve begins and ends.
 
     Raises:
-        UserError: for whatever the user can mend.
+        UserError: the user can fix it.
     """
     directories = [Path(name) for name in names] or sessions([])
     curves = dynamics(directories, options.pairs)
@@ -67,34 +67,34 @@ def main(names: list[str], options: Options) -> None:
     few = [f"{curve.stage}.save_total_limit=null" for curve in curves if len(curve.steps) < FEW + 2]
     if few:
         asked = " ".join(dict.fromkeys(few))
-        console.print(f"Few checkpoints were kept: remove these stages, and train them with {asked}.", soft_wrap=True)
-    console.print(f"dynamics: {place}/dynamics.svg and dynamics.json", soft_wrap=True)
+        output.print(f"Few checkpoints were kept: remove these stages and train again with {asked}.", soft_wrap=True)
+    output.print(f"dynamics: {place}/dynamics.svg and dynamics.json", soft_wrap=True)
 
 
 def dynamics(directories: list[Path], pairs: int = 0) -> list[Curve]:
-    """Return a curve for each stage of the sessions and stage directories named, scoring what has not been.
+    """Return a curve for each stage of the named sessions and stage directories, scoring models not yet scored.
 
-    Stages that differ in their seed alone are one curve, over the steps that all of them kept. `pairs` is how many of
-    the held-out pairs are scored, from the first; 0 is all.
+    Stages that differ only in their seed form one curve, over the steps that all of them kept. The first `pairs`
+    held-out pairs are scored; 0 is all.
 
     Raises:
-        UserError: a directory is neither, nothing in it is done, or what it was trained on was removed.
+        UserError: a directory is neither, contains no finished stage, or its pairs were removed.
     """
     if pairs < 0 or pairs == 1:
-        raise UserError(f"pairs={pairs}: score two at least, or 0 for all that were held out")
+        raise UserError(f"pairs must be at least 2, or 0 for all held-out pairs (got {pairs})")
     alike: dict[tuple[tuple[str, str], ...], list[Path]] = {}
     for directory in dict.fromkeys(stages(directories)):
         alike.setdefault(tuple(sorted(lineage(directory).items())), []).append(directory)
     if not alike:
         raise UserError(
-            f"{', '.join(map(str, directories))}: no job has finished a pipeline; its errors are in */job.json"
+            f"{', '.join(map(str, directories))}: no job has finished a pipeline; see the errors in */job.json"
         )
     settings = differing([dict(key) for key in alike])
     return [curve(group, setting, pairs) for group, setting in zip(alike.values(), settings, strict=True)]
 
 
 def stages(directories: list[Path]) -> Iterator[Path]:
-    """Yield the trained language models' stages of all pipelines, in order.
+    """Yield the stages of all pipelines that train a language model, in order.
 
     Raises:
         UserError: a directory is neither a session nor a trained stage.
@@ -130,7 +130,7 @@ def curve(directories: list[Path], setting: str, pairs: int) -> Curve:
 
 
 def points(directory: Path) -> list[Point]:
-    """Return the models on a stage's way: its start, every checkpoint, and its end.
+    """Return the models of a stage: its initial checkpoint, every checkpoint, and its final model.
 
     Raises:
         UserError: a checkpoint has no whole weights, or the model was removed.
@@ -145,17 +145,17 @@ def points(directory: Path) -> list[Point]:
         elif any(path.glob("*.safetensors")):
             found.append(Point(step, str(path)))
         else:
-            raise UserError(f"{path} holds no whole weights (a sharded training's, or damaged): remove it to go on")
+            raise UserError(f"{path} has no complete weights (sharded, or damaged): remove it to continue")
     if not (directory / "model").is_dir():
         raise UserError(f"{directory}/model was removed: remove {directory} too, and train it again")
     return [*(point for point in found if point.step < updates), Point(updates, str(directory / "model"))]
 
 
 def scored(directory: Path, point: Point, pairs: int) -> dict[str, Any]:
-    """Return a model's mean log-probs of every pair, `chosen` and `rejected`, measuring what has not been."""
+    """Return a model's mean log-probs of every pair, `chosen` and `rejected`, measuring those not yet measured."""
     where = Path(read_config(directory)["pairs"])
     if not (where / "manifest.json").is_file():
-        raise UserError(f"{where} was removed: the command that trained {directory} makes it anew")
+        raise UserError(f"{where} was removed: run the command that trained {directory} again")
     made = hashlib.sha256((where / "manifest.json").read_bytes() + (directory / "record.json").read_bytes())
     result = measured(directory, {"step": point.step, "pairs": pairs, "content": made.hexdigest()}, "dynamics")
     if not result.exists():
@@ -170,7 +170,7 @@ def scored(directory: Path, point: Point, pairs: int) -> dict[str, Any]:
 def log_probs(
     weights: str, revision: str | None, adapter: str | None, where: Path, pairs: int
 ) -> dict[str, list[float]]:
-    """Return what a model thinks of the first held-out pairs."""
+    """Return a model's log-probs of the first held-out pairs."""
     rows = open_pairs(where)["test"]
     rows = rows.select(range(min(len(rows), pairs or len(rows))))
     model = load_weights(weights, revision)

@@ -1,10 +1,10 @@
-"""`python -m eval.export STAGE [format=hf|gguf] [to=PATH]`: a model as others load it, if it answers as the run.
+"""`python -m eval.export STAGE [format=hf|gguf] [to=PATH]`: a model for other programs, checked against the run's.
 
     format=hf     a directory for Transformers, vLLM and the like: weights, tokenizer, chat template, stop tokens, card
     format=gguf   a file for llama.cpp, Ollama and the like; outtype=f16, bf16 or q8_0 rounds the weights
 
-What was exported is loaded by plain Transformers, or by llama.cpp, and asked `prompts` held-out prompts: where it does
-not give the run's own greedy answers, nothing is left. Without `to` it lies in runs/_exported/.
+The export is loaded by plain Transformers, or by llama.cpp, and responds to `prompts` held-out prompts: if its greedy
+responses differ from the run's, it is removed. Without `to` it is written to runs/_exported/.
 """
 
 import shutil
@@ -17,15 +17,15 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eval import gguf
 from eval.answers.generate import answer
 from eval.answers.load import load, load_renderer, pretrained, prompt_ids
 from eval.answers.store import Sampling
-from eval.cli import run
-from eval.console import console
+from eval.commands import gguf
+from eval.commands.cli import run
 from recipes.config import UserError, done, read_config, read_json, write_json
 from recipes.data.prepare import open_pairs
 from recipes.methods import METHODS
+from recipes.system.commands import output
 from recipes.system.hub import WEIGHTS
 
 KINDS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}  # safetensors' names, and llama.cpp's
@@ -35,18 +35,18 @@ OUTTYPES = ("f32", "f16", "bf16", "q8_0")
 
 @dataclass
 class Options:
-    """What the export takes."""
+    """The options of the command line."""
 
     format: str = "hf"
     to: str | None = None
-    outtype: str | None = None  # of a GGUF: f32, f16, bf16 or q8_0; null: as the weights are stored
+    outtype: str | None = None  # for GGUF: f32, f16, bf16 or q8_0; null: as the weights are stored
     prompts: int = 8
     max_new_tokens: int = 64
 
 
 @dataclass
 class Question:
-    """A held-out prompt, as messages and as the ids of training, with the run's own greedy answer."""
+    """A held-out prompt, as messages and as the ids of training, with the run's own greedy response."""
 
     dialogue: list[dict[str, str]]
     ids: list[int]
@@ -54,13 +54,13 @@ class Question:
 
 
 def main(names: list[str], options: Options) -> None:
-    """Export the stage named.
+    """Export the named stage.
 
     Raises:
-        UserError: it is not finished, the place is taken, or what was exported answers otherwise.
+        UserError: it is not finished, the target exists, or the export responds differently.
     """
     if options.max_new_tokens < 1 or options.prompts < 1:
-        raise UserError("prompts and max_new_tokens are at least 1: what was exported is asked something")
+        raise UserError("prompts and max_new_tokens must be at least 1, to check the export")
     if options.format not in FORMATS:
         raise UserError(f"format={options.format}: use {' or '.join(FORMATS)}")
     if options.outtype is not None and (options.format == "hf" or options.outtype not in OUTTYPES):
@@ -77,52 +77,52 @@ def main(names: list[str], options: Options) -> None:
         partial.rename(target)
     finally:
         remove(partial)
-    console.print(f"{target}: {same} of {len(asked)} greedy answers are the run's own", soft_wrap=True)
+    output.print(f"{target}: {same} of {len(asked)} greedy responses equal the run's", soft_wrap=True)
 
 
 def one_stage(names: list[str], usage: str) -> Path:
-    """Return the finished stage named, which is a language model.
+    """Return the named finished stage, a language model.
 
     Raises:
-        UserError: it is none; `usage` is the command.
+        UserError: it is not one; `usage` is the command.
     """
     if len(names) != 1:
-        raise UserError(f"give one finished stage: {usage}")
+        raise UserError(f"name one finished stage: {usage}")
     directory = Path(names[0])
     method = METHODS.get(read_config(directory).get("stage", "base"))
     if method is None or not method.answers:
-        raise UserError(f"{directory} is no trained language model: give a stage such as orpo-<digest>")
+        raise UserError(f"{directory} is no trained language model: name a stage such as orpo-<digest>")
     if not done(directory) or not (directory / "model").is_dir():
         raise UserError(f"{directory} has no {'model' if done(directory) else 'record.json'}: train it first")
     return directory
 
 
 def place(directory: Path, options: Options) -> Path:
-    """Return where the export goes; an earlier one of ours is replaced, a file of the user's is not.
+    """Return the export's target; an earlier export is replaced, a user's file is not.
 
     Raises:
-        UserError: there is something.
+        UserError: the target exists, or there is no default.
     """
     if options.to is None:
         stage = directory.resolve()
         if not (stage.parents[2] / "_pairs").is_dir():
-            raise UserError(f"{directory} does not lie in runs/<model>/<dataset>/: say where to, TO=<place>")
+            raise UserError(f"{directory} is not in runs/<model>/<dataset>/: name the target, TO=<path>")
         target = stage.parents[2] / "_exported" / stage.relative_to(stage.parents[2])
         return target.with_name(f"{target.name}.gguf") if options.format == "gguf" else target
     if Path(options.to).exists():
-        raise UserError(f"{options.to} exists: name another place, or remove it")
+        raise UserError(f"{options.to} exists: name another target, or remove it")
     return Path(options.to)
 
 
 def questions(directory: Path, options: Options) -> list[Question]:
-    """Return held-out prompts at equal distances, with the run's own answers.
+    """Return evenly spaced held-out prompts, with the run's own responses.
 
     Raises:
         UserError: the pairs were removed.
     """
     pairs = Path(read_config(directory)["pairs"])
     if not pairs.is_dir():
-        raise UserError(f"{pairs}, the pairs of {directory}, are gone: launch the same command again, which makes them")
+        raise UserError(f"{pairs}, the pairs of {directory}, are missing: run the launch again to prepare them")
     rows: Any = open_pairs(pairs)["test"]
     count = min(options.prompts, len(rows))
     dialogues = [rows[number * len(rows) // count]["prompt"] for number in range(count)]
@@ -132,20 +132,20 @@ def questions(directory: Path, options: Options) -> list[Question]:
 
 
 def export_hf(directory: Path, target: Path, asked: list[Question], options: Options) -> int:
-    """Copy the model directory; return how many answers are the run's.
+    """Copy the model directory; return how many responses equal the run's.
 
     Raises:
-        UserError: not all are.
+        UserError: not all do.
     """
     shutil.copytree(directory / "model", target)
     if not (target / "README.md").exists():
-        console.print("no model card yet: `make eval SUITE=card` writes one for an evaluated session", soft_wrap=True)
+        output.print("no model card yet; `make eval SUITE=card` writes one for an evaluated session", soft_wrap=True)
     said = transformers_answers(target, [question.dialogue for question in asked], options, load(directory)[0])
     return agreement([(question.text, text) for question, text in zip(asked, said, strict=True)], len(asked))
 
 
 def transformers_answers(path: Path, dialogues: list[Any], options: Options, like: Any) -> list[str]:
-    """Answer as anybody's code does, with nothing but what lies at `path`; precision and device are those of `like`."""
+    """Respond with plain Transformers and only the files at `path`; precision and device are those of `like`."""
     tokenizer = pretrained(AutoTokenizer, str(path), None)
     model = pretrained(AutoModelForCausalLM, str(path), None, dtype=like.dtype, **WEIGHTS).to(like.device)
     texts = []
@@ -159,11 +159,11 @@ def transformers_answers(path: Path, dialogues: list[Any], options: Options, lik
 
 
 def export_gguf(directory: Path, target: Path, asked: list[Question], options: Options) -> int:
-    """Convert the model by llama.cpp's converter; return how many answers of llama.cpp are the run's.
+    """Convert the model with llama.cpp's converter; return how many responses of llama.cpp equal the run's.
 
     Raises:
-        UserError: the converter does not take it, a prompt becomes other ids, or too few answers are the same: of
-            float32 all must be, where weights are rounded half.
+        UserError: the converter rejects it, a prompt gets other ids, or too few responses are equal: all must be for
+        float32, half for rounded weights.
     """
     kind = options.outtype or stored(directory / "model")
     gguf.call("convert", directory / "model", target, kind)
@@ -180,7 +180,7 @@ def export_gguf(directory: Path, target: Path, asked: list[Question], options: O
         if answers["tokens"] != len(question.ids):
             raise UserError(
                 f"llama.cpp reads {answers['tokens']} tokens where training had {len(question.ids)}, in "
-                f"{question.dialogue[-1]['content'][:60]!r}: it cuts text otherwise than the model; use FORMAT=hf"
+                f"{question.dialogue[-1]['content'][:60]!r}: it splits text differently from the model; use FORMAT=hf"
             )
     least = len(asked) if kind == "f32" else (len(asked) + 1) // 2
     agreement([(one.text.strip(), two["of_dialogue"].strip()) for one, two in zip(asked, found, strict=True)], least)
@@ -188,7 +188,7 @@ def export_gguf(directory: Path, target: Path, asked: list[Question], options: O
 
 
 def stored(model: Path) -> str:
-    """Return the type that a model's weights are stored in, by llama.cpp's name."""
+    """Return llama.cpp's name for the type of a model's stored weights."""
     with safe_open(min(model.glob("*.safetensors")), "pt") as file:
         return KINDS.get(file.get_slice(next(iter(file.keys()))).get_dtype(), "f32")
 
@@ -203,7 +203,7 @@ def agreement(pairs: list[tuple[str, str]], least: int) -> int:
     if len(pairs) - len(differ) < least:
         ours, theirs = differ[0]
         raise UserError(
-            f"nothing was exported: {len(differ)} of {len(pairs)} greedy answers are not the run's; it said "
+            f"nothing was exported: {len(differ)} of {len(pairs)} greedy responses differ from the run's; it said "
             f"{ours[:80]!r}, and what was exported {theirs[:80]!r}"
         )
     return len(pairs) - len(differ)

@@ -1,12 +1,12 @@
-"""Benchmarks of lm-evaluation-harness (IFEval, MMLU, GSM8K, ARC, TruthfulQA, …) on a model or on given answers.
+"""Benchmarks of lm-evaluation-harness (IFEval, MMLU, GSM8K, ARC, TruthfulQA, …) on a model or on given responses.
 
     python -m eval.harness [STAGE …] tasks=ifeval,arc_challenge [data=FILE] [limit=…]
 
-STAGE is a stage, a session, any model directory, or a file of answers (`prompt`, `response`) to tasks that generate,
-which is scored as it is; without any, the newest session. The model speaks through its profile's chat template
-(`chat=false`: without) and stops at its stop tokens. lm-eval's JSON is kept as it is, samples included, under
-`eval/` of the stage. `data=FILE` gives the rows of the one task named, in the format of its data set, where the hub
-cannot be reached; `tasks_dir=` holds tasks of your own as lm-eval's YAML.
+STAGE is a stage, a session, any model directory, or a file of responses (`prompt`, `response`) to generation tasks,
+which is scored as it is; by default the newest session. The model uses its profile's chat template (`chat=false`: none)
+and stops at its stop tokens. lm-eval's JSON, samples included, is kept unchanged under `eval/` of the stage.
+`data=FILE` gives the rows of the one named task, in the format of its data set, if the Hub cannot be reached;
+`tasks_dir=` has your own tasks as lm-eval's YAML.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ from lm_eval.utils import handle_non_serializable
 
 from eval.answers.files import endings, read_answers, read_rows, say_endings
 from eval.answers.judging import digest
-from eval.cli import models, run
-from eval.console import console
+from eval.commands.cli import models, run
 from eval.results.sentences import sentence_model
 from recipes.config import UserError, read_json, write_text
+from recipes.system.commands import output
 
 VERSION = version("lm_eval")
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
@@ -38,12 +38,12 @@ SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 
 @dataclass
 class Options:
-    """The options of the command line; lm-eval's own names where it has one."""
+    """The options of the command line; with lm-eval's names where it has one."""
 
     tasks: str = "???"
-    limit: int | None = None  # the first so many rows of each task
+    limit: int | None = None  # the first n rows of each task
     num_fewshot: int | None = None  # null: the task's own
-    gen_kwargs: str | None = None  # in place of the task's own, such as gen_kwargs=max_gen_toks=512
+    gen_kwargs: str | None = None  # instead of the task's own, such as gen_kwargs=max_gen_toks=512
     batch_size: int = 8
     chat: bool = True
     data: str | None = None
@@ -51,38 +51,38 @@ class Options:
 
 
 class GivenAnswers(LM):
-    """Answers that exist, in the place of a model: lm-eval asks and scores as it always does."""
+    """Existing responses instead of a model, for lm-eval to query and score as usual."""
 
     def __init__(self, answers: dict[str, str], path: Path) -> None:
         super().__init__()
         self.answers, self.path = answers, path
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Return the answer to each prompt.
+        """Return the response to each prompt.
 
         Raises:
-            UserError: there is none to a prompt.
+            UserError: a prompt has none.
         """
         prompts = [request.args[0] for request in requests]
         missing = [prompt for prompt in prompts if prompt not in self.answers]
         if missing:
             raise UserError(
-                f"{self.path} has no answer to {len(missing)} of {len(prompts)} prompts, such as {missing[0][:60]!r}: "
-                "give one row with exactly that prompt for each, or limit= to the first ones"
+                f"{self.path} lacks a response to {len(missing)} of {len(prompts)} prompts, as {missing[0][:60]!r}: "
+                "add one row per prompt, with exactly that text, or use limit="
             )
         return [self.answers[prompt] for prompt in prompts]
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Refuse: answers have no likelihoods."""
-        raise UserError(f"{requests[0].task_name} scores likelihoods, which {self.path} has not: give a model")
+        """Raise: given responses have no log-likelihoods."""
+        raise UserError(f"{requests[0].task_name} needs log-likelihoods, which {self.path} lacks: name a model")
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Refuse: answers have no likelihoods."""
-        raise UserError(f"{requests[0].task_name} scores likelihoods, which {self.path} has not: give a model")
+        """Raise: given responses have no log-likelihoods."""
+        raise UserError(f"{requests[0].task_name} needs log-likelihoods, which {self.path} lacks: name a model")
 
 
 def load(path: Path, options: Options) -> LM:
-    """Return what lm-eval is to evaluate: a model as it was trained to be spoken to, or a file of answers."""
+    """Return what lm-eval evaluates: a model with its chat template, or a file of responses."""
     if path.is_file():
         return GivenAnswers(read_answers(path), path)
     from lm_eval.models import huggingface
@@ -91,7 +91,7 @@ def load(path: Path, options: Options) -> LM:
     from eval.answers.dialogues import Speaker
 
     speaker = Speaker.load(path)
-    # the profile's stop tokens, and nothing that the model's files would add to the task's own settings
+    # the profile's stop tokens, and none of the model's own generation settings
     ends: Any = speaker.stops
     speaker.model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=speaker.tokenizer.pad_token_id)
     hflm: Any = huggingface.HFLM
@@ -110,20 +110,20 @@ def wanted(options: Options) -> tuple[TaskManager, list[Any]]:
     likely = [library / task for task in tasks if (library / task).is_dir()]
     known = TaskManager(include_path=[*own, *likely], include_defaults=False)
     if not {*tasks} <= {*known.all_tasks}:
-        known = TaskManager(include_path=own)  # reads some 14,000 files, which takes seconds
+        known = TaskManager(include_path=own)  # reads some 14,000 files and takes seconds
     unknown = [task for task in tasks if task not in known.all_tasks]
     if unknown:
         raise UserError(f"tasks={unknown[0]}: lm-eval {VERSION} has no such task: `lm-eval ls tasks` lists them")
     if options.data:
         if len(tasks) > 1 or not Path(options.data).is_file():
-            raise UserError(f"data={options.data}: give the file with the rows of the one task named in tasks=")
+            raise UserError(f"data={options.data}: name exactly one task in tasks=, whose rows this file has")
         read_rows(Path(options.data))
         tasks = [local(known, tasks[0], Path(options.data))]
     return known, tasks
 
 
 def local(known: TaskManager, task: str, data: Path) -> dict[str, Any]:
-    """Return lm-eval's own definition of a task, with only its rows exchanged for those of a file.
+    """Return lm-eval's own definition of a task, with the rows of a file.
 
     Raises:
         UserError: the task is a group, or has no rows of its own.
@@ -132,16 +132,16 @@ def local(known: TaskManager, task: str, data: Path) -> dict[str, Any]:
     config = load_yaml(file) if file else {}
     splits = [config[name] for name in SPLITS if config.get(name)]
     if not splits:
-        raise UserError(f"data=: {task} is no single task with rows of its own: name one that is")
+        raise UserError(f"data=: {task} is no single task with rows of its own: name a single task")
     files = {split: str(data.absolute()) for split in splits}
     return config | {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": files}}
 
 
 def evaluate(path: Path, options: Options) -> Path:
-    """Run lm-eval on a model or a file of answers, unless it was; return the file with its JSON.
+    """Run lm-eval on a model or a file of responses, unless that was done; return the file with its JSON.
 
     Raises:
-        UserError: a task's rows cannot be had, or see `wanted`, `load`.
+        UserError: a task's rows are not available, or see `wanted`, `load`.
     """
     content = [
         hashlib.sha256(Path(file).read_bytes()).hexdigest()
@@ -168,13 +168,13 @@ def evaluate(path: Path, options: Options) -> Path:
             )
     except (ConnectionError, FileNotFoundError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"tasks={options.tasks}: its rows cannot be had ({reason}): give them with data=FILE") from None
+        raise UserError(f"tasks={options.tasks}: no rows available ({reason}): give them with data=FILE") from None
     except KeyError as error:
         if not options.data:
             raise
         raise UserError(f"data={options.data}: its rows lack {error}: give the rows of {options.tasks}") from None
-    except AssertionError as error:  # lm-eval's own check of the room that a prompt and its answer have
-        raise UserError(f"{path}: {error} For shorter answers: gen_kwargs=max_gen_toks=…") from None
+    except AssertionError as error:  # lm-eval's own check that a prompt and its response fit the context
+        raise UserError(f"{path}: {error} For shorter responses use gen_kwargs=max_gen_toks=…") from None
     home.mkdir(exist_ok=True)
     write_text(file, json.dumps(found, indent=1, ensure_ascii=False, default=handle_non_serializable) + "\n")
     return file
@@ -189,36 +189,36 @@ def read_results(file: Path) -> dict[str, Any]:
     found = read_json(file)
     results = found.get("results") if isinstance(found, dict) else None
     if not isinstance(results, dict) or not all(isinstance(values, dict) for values in results.values()):
-        raise UserError(f"{file} is no result of lm-eval: remove it, and evaluate again")
+        raise UserError(f"{file} is damaged, or no result of lm-eval: remove it, and evaluate again")
     return found
 
 
 def generated(found: dict[str, Any]) -> list[str]:
-    """Return the answers of the tasks that generate, as lm-eval keeps them; how they ended it does not say."""
+    """Return the responses to generation tasks in lm-eval's form, which does not say how they ended."""
     samples = [sample for rows in found.get("samples", {}).values() for sample in rows]
     return [text for sample in samples for texts in sample["resps"] for text in texts if isinstance(text, str)]
 
 
 def say(results: dict[str, dict[str, Any]]) -> None:
-    """Print every metric of every task with lm-eval's standard error, where it has one."""
+    """Print every metric of every task, with lm-eval's standard error if it has one."""
     for task, values in results.items():
         for metric, value in values.items():
             name, _, rest = metric.partition(",")
             error = values.get(f"{name}_stderr,{rest}")
             if rest and not name.endswith("_stderr"):
-                console.print(f"  {task}: {name} {value:.4f}" + (f" ± {error:.4f}" if isinstance(error, float) else ""))
+                output.print(f"  {task}: {name} {value:.4f}" + (f" ± {error:.4f}" if isinstance(error, float) else ""))
 
 
 def main(names: list[str], options: Options) -> None:
     """Evaluate and print."""
     for path in models(names):
         file = evaluate(path, options)
-        console.print(f"{path}: {file}", soft_wrap=True)
+        output.print(f"{path}: {file}", soft_wrap=True)
         found = read_results(file)
         say(found["results"])
         texts = generated(found)
         if texts:
-            say_endings("its answers", endings(texts, [], []))
+            say_endings("its responses", endings(texts, [], []))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Pairwise judge: which of two answers to the same prompt is better, asked in both orders.
+"""Pairwise judge: which of two responses to the same prompt is better, asked in both orders.
 
     python -m eval.judge [OURS THEIRS | SESSION …] judge=MODEL [url=…]
 
-OURS and THEIRS are files of answers (`prompt`, `response`; or AlpacaEval's `instruction`, `output`) or evaluated
-stages. With sessions instead, or nothing (the newest one), all their pipelines are compared. The judge answers at
-`url=` as OpenAI's chat completions do, and its key comes from the environment variable `key=`.
+OURS and THEIRS are files of responses (`prompt`, `response`; or AlpacaEval's `instruction`, `output`) or evaluated
+stages. For sessions (default: the newest), all pipelines are compared. The judge at `url=` speaks OpenAI's chat
+completions; its key is in the environment variable that `key=` names.
 """
 
 import re
@@ -20,24 +20,24 @@ import yaml
 from eval.answers.endpoint import Reply, host_class
 from eval.answers.files import answered, endings_of, read_answers, say_endings
 from eval.answers.judging import MALFORMED, Judging, Question, account, digest, judge_all, say_account
-from eval.cli import run
-from eval.console import console
+from eval.commands.cli import run
 from eval.results import statistics
 from eval.results.session import jobs_of, models_of, sessions
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, write_json
+from recipes.system.commands import output
 
 PROMPTS = Path(__file__).with_name("prompts")
 MAX_TOKENS = 512
-SCORE = {"A": 1.0, "B": 0.0, "C": 0.5}  # of the answer shown first
+SCORE = {"A": 1.0, "B": 0.0, "C": 0.5}  # of the response shown first
 
 
 @dataclass
 class Options(Judging):
     """The options of the command line."""
 
-    answers: str = "greedy"  # which of a stage's answers: greedy or sampled
-    prompts: int | None = None  # the first so many prompts; null: all
+    answers: str = "greedy"  # which of a stage's responses: greedy or sampled
+    prompts: int | None = None  # the first n prompts; null: all
 
 
 def questions(ours: dict[str, str], theirs: dict[str, str], template: dict[str, str]) -> list[Question]:
@@ -53,7 +53,7 @@ def questions(ours: dict[str, str], theirs: dict[str, str], template: dict[str, 
 
 
 def read(reply: Reply) -> str | None:
-    """Return the letter a reply ends with, or None where it gives none or does not decide between several."""
+    """Return the letter that a reply ends with, or None if it has none or several."""
     letters = set(re.findall(r"\[\[([ABC])\]\]", reply.text))
     return letters.pop() if len(letters) == 1 else None
 
@@ -68,7 +68,7 @@ def compare(ours: Path, theirs: Path, options: Options) -> dict[str, Any]:
     left, right = (read_answers(side, options.answers) for side in (ours, theirs))
     common = [prompt for prompt in left if prompt in right][: options.prompts]
     if not common:
-        raise UserError(f"{ours} and {theirs} answer no prompt in common: judge answers to the same prompts")
+        raise UserError(f"{ours} and {theirs} share no prompt: give responses to the same prompts")
     template = yaml.safe_load((PROMPTS / "pairwise.yaml").read_text())
     asked = questions({prompt: left[prompt] for prompt in common}, right, template)
     name = digest(options.judge, host_class(options.url), [question.messages for question in asked])
@@ -88,10 +88,10 @@ def compare(ours: Path, theirs: Path, options: Options) -> dict[str, Any]:
 
 
 def summary(letters: list[str]) -> dict[str, Any]:
-    """Return what the verdicts say, two in a row to a prompt: ours first, then theirs first.
+    """Summarize the verdicts, two in a row for each prompt: ours first, then theirs first.
 
-    A prompt scores the mean of its two orders for us (1 win, 0.5 tie, 0 loss). One with a malformed verdict is
-    left out of all figures and counted.
+    A prompt's score is the mean over its two orders (1 win, 0.5 tie, 0 loss, for ours). Prompts with a malformed
+    verdict are left out of all figures and counted.
     """
     pairs = [pair for pair in zip(letters[::2], letters[1::2], strict=True) if MALFORMED not in pair]
     if not pairs:
@@ -101,7 +101,7 @@ def summary(letters: list[str]) -> dict[str, Any]:
     return {
         "judged": len(pairs),
         "win_rate": asdict(estimate(scores[None])),
-        "p": against.p,  # of the exact sign test over prompts
+        "p": against.p,  # from the exact sign test over prompts
         "verdict": against.verdict,
         "same_in_both_orders": float(np.mean([SCORE[ab] == 1 - SCORE[ba] for ab, ba in pairs])),
         "first_preferred": float(np.mean([SCORE[letter] for pair in pairs for letter in pair])),
@@ -110,26 +110,26 @@ def summary(letters: list[str]) -> dict[str, Any]:
 
 
 def say(result: dict[str, Any]) -> None:
-    """Print a comparison in words."""
-    console.print(f"{result['ours']} against {result['theirs']}", soft_wrap=True)
+    """Print a comparison."""
+    output.print(f"{result['ours']} against {result['theirs']}", soft_wrap=True)
     left_out = result["prompts"] - result["judged"]
     if result["judged"]:
         rate = Estimate(**result["win_rate"])
-        console.print(
+        output.print(
             f"  win rate {rate.mean:.1%} [{rate.low:.1%}, {rate.high:.1%}] over {result['judged']} prompts: "
             f"{result['verdict']}; same verdict in both orders {result['same_in_both_orders']:.0%}, "
-            f"ties {result['ties']:.0%}, the answer shown first scores {result['first_preferred']:.0%}",
+            f"ties {result['ties']:.0%}, the response shown first scores {result['first_preferred']:.0%}",
             soft_wrap=True,
         )
     if left_out:
-        console.print(f"  {left_out} prompts left out: the judge gave no readable verdict in one order at least")
+        output.print(f"  {left_out} prompts left out: no readable verdict in at least one order")
     for side, ends in zip((result["ours"], result["theirs"]), result["answers"], strict=True):
         say_endings(side, ends)
     say_account(result)
 
 
 def sides(names: list[str]) -> list[tuple[Path, Path]]:
-    """Return what to compare: two files or stages, or the pipelines of sessions, each with each.
+    """Return the pairs to compare: two files or stages, or every two pipelines of sessions.
 
     Raises:
         UserError: see `sessions`.

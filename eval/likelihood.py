@@ -1,12 +1,12 @@
-"""Held-out likelihood: log-probs and ranking of preference pairs, under one definition for all methods.
+"""Held-out likelihood: log-probs and preference accuracy, under one definition for all methods.
 
     python -m eval.likelihood [SESSION or stage directory …] [pairs=FILE] [reference=true]
 
-The pairs are the held-out ones of the session, or any file that training takes. Pairs are ranked by the mean
-log-prob per token, as ORPO's implicit reward has it, whatever trained the model; overall and by `category` or `subset`
-where the file has such a column, as RewardBench's does (else by the source of a mixture). With `reference=true` a DPO
-stage is also judged by its own implicit reward, beta * (log P(y|x) - log P_ref(y|x)) in sums over the answer's tokens,
-against the model that it started from: it needs that model, so methods without one have no such figure.
+The pairs are the session's held-out ones, or any file that training accepts. Pairs are ranked by the mean log-prob per
+token, ORPO's implicit reward, whatever the method; overall and by `category` or `subset` if the file has such a column,
+as RewardBench's does (else by the source of a mixture). With `reference=true` a DPO stage is also ranked by its own
+implicit reward, beta * (log P(y|x) - log P_ref(y|x)) summed over the response's tokens, against its initial checkpoint.
+Methods without a reference model have no such figure.
 """
 
 import hashlib
@@ -22,8 +22,7 @@ from datasets import disable_caching, disable_progress_bars
 
 from eval.answers.load import context, load, load_renderer, load_weights
 from eval.answers.log_probs import mean_log_probs
-from eval.cli import run, show, stages
-from eval.console import console
+from eval.commands.cli import run, show, stages
 from eval.results.session import measured, read_measured
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, read_config, write_json
@@ -33,6 +32,7 @@ from recipes.data.sources import load_file
 from recipes.data.tokenize import Tokenise, as_pairs
 from recipes.engine.loss import log_odds
 from recipes.profiles import Dataset
+from recipes.system.commands import output
 
 SIDES = ("chosen", "rejected")
 
@@ -41,33 +41,31 @@ SIDES = ("chosen", "rejected")
 class Options:
     """The options of the command line."""
 
-    pairs: str = ""  # a file; empty: the held-out ones
+    pairs: str = ""  # a file; empty: the held-out pairs
     reference: bool = False
 
 
 def main(names: list[str], options: Options) -> None:
-    """Measure every model named and print a table.
+    """Measure every named model and print a table.
 
     Raises:
-        UserError: for whatever the user can mend.
+        UserError: the user can fix it.
     """
     table = {}
     for directory, settings in stages(names).items():
         pairs = options.pairs or settings.get("pairs")
         if not pairs:
-            raise UserError(f"{directory} has no pairs of its own: name pairs=<file>, or a session instead")
+            raise UserError(f"{directory} has no held-out pairs: give pairs=<file>, or name a session")
         table[directory.name] = figures(measure(directory, Path(pairs), options.reference))
     show(f"{options.pairs or 'held-out pairs'}, ranked by mean log-prob; log-probs in nats per token", table)
-    console.print(
-        "Brackets: 95% interval, bootstrap over pairs. Files: eval/likelihood-*.json in each stage directory."
-    )
+    output.print("Brackets: 95% interval, bootstrap over pairs. Files: eval/likelihood-*.json in each stage directory.")
 
 
 def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
-    """Return a model's log-probs of every pair, measuring what has not been.
+    """Return a model's log-probs of every pair, measuring those not yet measured.
 
-    The result, a file beside the model too, has a list with a value for each pair: `chosen` and `rejected` (means per
-    token), `tokens` of each, `category`, and with a reference `reward`, how far chosen is above rejected.
+    The result, also a file beside the model, has lists with a value per pair: `chosen` and `rejected` (means per
+    token), `tokens` of each, `category`, and with a reference model `reward`, the margin of chosen over rejected.
 
     Raises:
         UserError: the pairs cannot be read, or none of them can be scored.
@@ -94,7 +92,7 @@ def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
 
 
 def reward_margins(values: dict[str, Any], reference: Any, rows: Rows, stops: list[int]) -> list[float]:
-    """Return how far DPO's implicit reward of each chosen answer is above that of the rejected one."""
+    """Return DPO's implicit reward margin of each pair."""
     rewards = {}
     for side in SIDES:
         ratio = np.array(values[side]) - np.array(mean_log_probs(reference, rows, f"{side}_ids", stops[0]))
@@ -103,7 +101,7 @@ def reward_margins(values: dict[str, Any], reference: Any, rows: Rows, stops: li
 
 
 def scorable(directory: Path, pairs: Path) -> Rows:
-    """Return pairs as ids with their `category`: prepared ones of the test split, or a file's as this model reads them.
+    """Return pairs as ids with their `category`: the prepared test split, or a file's, tokenized for this model.
 
     Raises:
         UserError: they cannot be read, or none is left.
@@ -119,14 +117,14 @@ def scorable(directory: Path, pairs: Path) -> Rows:
     fine = rows.select([place for place, problem in enumerate(problems) if not problem])
     if len(fine) < len(rows):
         why = ", ".join(sorted(set(filter(None, problems))))
-        console.print(f"{directory.name}: {len(rows) - len(fine)} of {len(rows)} pairs left out ({why})")
+        output.print(f"{directory.name}: {len(rows) - len(fine)} of {len(rows)} pairs left out ({why})")
     if not len(fine):
-        raise UserError(f"{pairs} has no pair that {directory.name} can score: see `make doctor`")
+        raise UserError(f"{pairs} has no pair that {directory.name} can score: `make doctor` shows why")
     return fine
 
 
 def tokenised(rows: Rows, render: Renderer) -> Rows:
-    """Return a file's rows as pairs with ids, `category`, and `problem` where there is one."""
+    """Return a file's rows as pairs with ids, `category`, and `problem` if there is one."""
     column = next((name for name in ("category", "subset") if name in rows.column_names), None)
     categories = [str(value) for value in rows[column]] if column else ["all"] * len(rows)
     columns = {"remove_columns": rows.column_names, "fn_kwargs": {"source": "file"}}
@@ -159,7 +157,7 @@ def figures(values: dict[str, Any]) -> dict[str, Estimate | float | str | None]:
 
 
 def mean(values: np.ndarray) -> Estimate | float:
-    """Return a mean with its interval over pairs; of a single pair there is none."""
+    """Return a mean with its interval over pairs; a single pair has none."""
     return estimate(values[None]) if len(values) > 1 else float(values.mean())
 
 

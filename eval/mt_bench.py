@@ -3,9 +3,9 @@
     python -m eval.mt_bench [STAGE …] questions=FILE references=FILE judge=MODEL [url=…]
 
 FILE are FastChat's `question.jsonl` and `reference_answer/gpt-4.jsonl` (fastchat/llm_judge/data/mt_bench). STAGE is a
-stage directory, a session, or a file of answers in FastChat's format, which is graded as it is; without any, the
-newest session. Protocol, prompts and temperatures are FastChat's single-answer grading; a judge gives 1 to 10 to each
-turn, with the reference answer before it in mathematics, reasoning and coding. Scores of two judges do not compare.
+stage directory, a session, or a file of answers in FastChat's format, which is graded as it is; by default the newest
+session. Protocol, prompts and temperatures are those of FastChat's single-answer grading: a judge gives each turn 1 to
+10, with the reference answer for mathematics, reasoning and coding. Scores of different judges are not comparable.
 """
 
 import json
@@ -23,16 +23,16 @@ from eval.answers.endpoint import Answering, Reply, host_class
 from eval.answers.files import endings, read_rows, say_endings
 from eval.answers.judging import MALFORMED, Judging, Question, account, digest, judge_all, say_account
 from eval.answers.store import Answer, Sampling
-from eval.cli import models, run
-from eval.console import console, progress
+from eval.commands.cli import models, run
 from eval.judge import PROMPTS
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, write_json, write_text
+from recipes.system.commands import output, progress
 
-# FastChat's llm_judge/common.py: by category, of the answers; and which categories come with a reference answer
+# FastChat's llm_judge/common.py: the answers' temperature by category, and the categories with a reference answer
 TEMPERATURES = defaultdict(lambda: 0.7, extraction=0.0, math=0.0, coding=0.0, reasoning=0.0, stem=0.1, humanities=0.1)
 WITH_REFERENCE = ("math", "reasoning", "coding")
-MAX_TOKENS = 2048  # of a judgement
+MAX_TOKENS = 2048  # of a judgment
 Turns = dict[int, list[str]]  # question id -> the texts of both turns
 
 
@@ -50,14 +50,14 @@ def read_turns(path: Path) -> Turns:
     """Return a file of answers in FastChat's format.
 
     Raises:
-        UserError: the file is another.
+        UserError: the file has another format.
     """
     try:
         found = {row["question_id"]: row["choices"][0]["turns"] for row in read_rows(path)}
     except (KeyError, IndexError, TypeError):
         found = {}
     if not found or not all(map(are_turns, found.values())):
-        raise UserError(f"{path}: answers in FastChat's format have question_id and two texts in choices[0].turns")
+        raise UserError(f"{path}: give answers in FastChat's format: question_id, and two texts in choices[0].turns")
     return found
 
 
@@ -65,31 +65,31 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
     """Return a file of questions in FastChat's format.
 
     Raises:
-        UserError: the file is another.
+        UserError: the file has another format.
     """
     questions = read_rows(path)
     if not all({"question_id", "category"} <= row.keys() and are_turns(row.get("turns")) for row in questions):
         raise UserError(
-            f"{path}: FastChat's question.jsonl has question_id, category and turns, two texts, in each row"
+            f"{path}: give FastChat's question.jsonl, with question_id, category and turns (two texts) in each row"
         )
     return questions
 
 
 def are_turns(value: Any) -> bool:
-    """Whether a value is two texts or more."""
+    """Whether a value is a list of two or more texts."""
     return isinstance(value, list) and len(value) > 1 and all(isinstance(text, str) for text in value)
 
 
 def answer_turns(directory: Path, questions: list[dict[str, Any]], options: Options) -> Path:
-    """Let a stage answer both turns of every question, once; return the file, in FastChat's format."""
+    """Generate a stage's answers to both turns of every question, once; return the file, in FastChat's format."""
     endpoint, who = options.elsewhere(), options.names_of_endpoint()
     name = digest([question["turns"] for question in questions], options.max_new_tokens, options.seed, *who)
     file = directory / "eval" / f"mt-bench-answers-{name}.jsonl"
     if not file.exists():
-        from eval.answers.dialogues import answer_once  # torch takes seconds that grading a file need not wait for
+        from eval.answers.dialogues import answer_once  # takes seconds, which grading a file does not need
 
         found: dict[Any, list[Answer]] = {question["question_id"]: [] for question in questions}
-        with progress(2 * len(questions), f"answer {directory}") as advance:
+        with progress(2 * len(questions), f"generate {directory}") as advance:
             for temperature in sorted({TEMPERATURES[question["category"]] for question in questions}):
                 asked = [question for question in questions if TEMPERATURES[question["category"]] == temperature]
                 for turn in (0, 1):
@@ -111,13 +111,13 @@ def answer_turns(directory: Path, questions: list[dict[str, Any]], options: Opti
 
 
 def choice(answers: list[Answer]) -> dict[str, Any]:
-    """Return the answers to both turns in FastChat's format, with how they ended."""
+    """Return the answers to both turns in FastChat's format, and how they ended."""
     columns = zip(*((one.text, one.stopped, one.tokens) for one in answers), strict=True)
     return {"index": 0} | dict(zip(("turns", "stopped", "tokens"), map(list, columns), strict=True))
 
 
 def dialogue(question: dict[str, Any], answered: list[str], turn: int) -> list[dict[str, str]]:
-    """Return the dialogue up to and with the user's `turn`."""
+    """Return the dialogue up to and including the user's `turn`."""
     said = [("user", question["turns"][0])]
     if turn:
         said += [("assistant", answered[0]), ("user", question["turns"][1])]
@@ -125,7 +125,7 @@ def dialogue(question: dict[str, Any], answered: list[str], turn: int) -> list[d
 
 
 def judgements(questions: list[dict[str, Any]], answers: Turns, references: Turns) -> list[Question]:
-    """Return what is asked of the judge: each question's turn 1, then the dialogue with turn 2.
+    """Return the questions to the judge: for each question turn 1, then the dialogue with turn 2.
 
     Raises:
         UserError: an answer, or a reference answer that the category needs, is missing.
@@ -140,7 +140,7 @@ def judgements(questions: list[dict[str, Any]], answers: Turns, references: Turn
             kind, sources["reference"] = "single-math-v1", references.get(number)
         for source, turns in sources.items():
             if not turns:
-                raise UserError(f"question {number} ({question['category']}) has no {source}: complete its file")
+                raise UserError(f"question {number} ({question['category']}) has no {source}: add it to its file")
         values = {f"{source}_{turn + 1}": turns[turn] for source, turns in sources.items() for turn in (0, 1)}
         for turn, name in ((1, kind), (2, f"{kind}-multi-turn")):
             messages = [
@@ -152,16 +152,16 @@ def judgements(questions: list[dict[str, Any]], answers: Turns, references: Turn
 
 
 def read(reply: Reply) -> float | None:
-    """Return the rating of a reply, the first in double brackets, else in single ones; None where it is no 1 to 10."""
+    """Return the rating of a reply, the first in double brackets, else in single ones; None unless it is 1 to 10."""
     found = re.search(r"\[\[(\d+\.?\d*)\]\]", reply.text) or re.search(r"\[(\d+\.?\d*)\]", reply.text)
     rating = float(found[1]) if found else 0.0
     return rating if 1 <= rating <= 10 else None
 
 
 def summary(questions: list[dict[str, Any]], ratings: list[Any]) -> dict[str, Any]:
-    """Return mean ratings, two in a row to a question: overall with its interval over questions, by turn and category.
+    """Return mean ratings, from two in a row for each question: overall with an interval, by turn and by category.
 
-    A question with a malformed verdict is left out of all of them.
+    Questions with a malformed verdict are left out of all of them.
     """
     pairs = zip(questions, ratings[::2], ratings[1::2], strict=True)
     whole = [
@@ -185,7 +185,7 @@ def grade(model: Path, options: Options) -> dict[str, Any]:
     """Grade a stage, or a file of answers; write the result beside it and return it.
 
     Raises:
-        UserError: a file is missing or another, or the judge fails.
+        UserError: a file is missing or has another format, or the judge fails.
     """
     questions = read_questions(Path(options.questions))
     file = answer_turns(model, questions, options) if model.is_dir() else model
@@ -209,17 +209,17 @@ def endings_in(file: Path) -> dict[str, Any]:
 
 
 def say(result: dict[str, Any]) -> None:
-    """Print a model's grades in words."""
-    console.print(result["model"], soft_wrap=True)
+    """Print a model's grades."""
+    output.print(result["model"], soft_wrap=True)
     if result["judged"]:
         score = Estimate(**result["score"])
-        console.print(
+        output.print(
             f"  MT-Bench {score.mean:.2f} [{score.low:.2f}, {score.high:.2f}] over {result['judged']} questions; "
             f"turns {' and '.join(format(turn, '.2f') for turn in result['turns'])}; "
             + ", ".join(f"{name} {mean:.2f}" for name, mean in result["categories"].items()),
             soft_wrap=True,
         )
-    say_endings("its answers", result["answers"])
+    say_endings("its responses", result["answers"])
     say_account(result)
 
 

@@ -1,10 +1,9 @@
-"""What a reward model thinks of the answers: `python -m eval.reward [SESSION …] [model=DIRECTORY or hub id]`.
+"""Score responses with a reward model: `python -m eval.reward [SESSION …] [model=DIRECTORY or Hub id]`.
 
-It scores the answers at temperature 1 that the evaluation holds, of every pipeline, and writes reward.md, reward.json
-and two figures beside the session's table: who wins against whom (tables 2 and 3 of the ORPO paper), how the rewards
-are distributed (its figure 5), and, in the embedded world, whether a better reward is a better gold reward. Without
-`model=` it is the reward model that the session's RLOO was trained against: on RLOO's answers that one is no
-independent judge.
+It scores every pipeline's evaluated responses at temperature 1, and writes reward.md, reward.json and two figures
+beside the session's table: win rates (tables 2 and 3 of the ORPO paper), the distribution of rewards (its figure 5),
+and, in the embedded world, reward against gold reward. Without `model=` it uses the reward model that the session's
+RLOO was trained against, which is no independent judge of RLOO's responses.
 """
 
 import sys
@@ -15,19 +14,19 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from eval.cli import run
-from eval.console import console
+from eval.commands.cli import run
 from eval.pages.reward_figures import distributions, optimisation
 from eval.results.rows import NAMES, by_base, by_setting
 from eval.results.session import jobs_of, read_result, sessions
 from eval.results.statistics import Comparison, Estimate, compare, estimate, holm
 from recipes.config import UserError, read_config, write_json, write_text
 from recipes.profiles import Model
+from recipes.system.commands import output
 
 
 @dataclass
 class Scored:
-    """One pipeline's answers under one setting; arrays of shape (seeds, prompts)."""
+    """One pipeline's responses under one setting; arrays of shape (seeds, prompts)."""
 
     name: str
     seeds: list[int]
@@ -36,7 +35,7 @@ class Scored:
     gold: np.ndarray | None  # in the embedded world
 
     def against(self, other: "Scored") -> Comparison | None:
-        """Return whose answer has the higher reward how often; None where prompts differ, or no seed is common."""
+        """Return how often our response has the higher reward; None if prompts differ, or no seed is common."""
         common = [seed for seed in self.seeds if seed in other.seeds and self.prompts == other.prompts]
         if not common:
             return None
@@ -45,7 +44,7 @@ class Scored:
 
     @property
     def agreement(self) -> float | None:
-        """Spearman's rank correlation of reward and gold reward over all answers; falls where the reward is gamed."""
+        """Spearman's rank correlation of reward and gold reward over all responses; falls with reward hacking."""
         if self.gold is None:
             return None
         found: Any = spearmanr(self.rewards.ravel(), self.gold.ravel())
@@ -53,7 +52,7 @@ class Scored:
 
 
 class Judge:
-    """A reward model and how it reads a dialogue: in the ids of its training, or by its own template."""
+    """A reward model, and how it reads a dialogue: as the ids of its training, or through its own template."""
 
     def __init__(self, path: Path | str) -> None:
         """Load it.
@@ -74,7 +73,7 @@ class Judge:
             self.renderer = Renderer(load_tokenizer(profile, str(stage / "model")), profile)
 
     def rewards(self, prompts: list[Any], answers: list[dict[str, Any]]) -> list[float]:
-        """Return what each answer (`text`, `stopped`) to its prompt (messages) is worth."""
+        """Return the reward of each response (`text`, `stopped`) to its prompt (messages)."""
         dialogues = [
             [*prompt, {"role": "assistant", "content": answer["text"]}]
             for prompt, answer in zip(prompts, answers, strict=True)
@@ -84,23 +83,23 @@ class Judge:
         asked = self.renderer.texts(prompts)
         beginnings = [self.renderer.begin(ids) for ids in self.renderer.encode(asked)]
         ends = self.renderer.answers(self.renderer.texts(dialogues, answer=True), asked)
-        # an answer that was cut off has no stop token: RLOO's reward model did not see one either
+        # a truncated response has no stop token: RLOO's reward model did not see one either
         ends = [ids if answer["stopped"] else ids[:-1] for ids, answer in zip(ends, answers, strict=True)]
         return self.reward.of_ids([begin + end for begin, end in zip(beginnings, ends, strict=True)]).tolist()
 
 
 @dataclass
 class Options:
-    """What the suite takes."""
+    """The options of the command line."""
 
-    model: str | None = None  # a reward model's directory or hub id; null: the session's own
+    model: str | None = None  # a reward model's directory or Hub id; null: the session's own
 
 
 def main(names: list[str], options: Options) -> None:
-    """Score the answers of the sessions named, or of the newest.
+    """Score the responses of the named sessions, or of the newest.
 
     Raises:
-        UserError: for whatever the user can mend.
+        UserError: the user can fix it.
     """
     for session in sessions(names):
         jobs = [job for job in jobs_of(session) if job["pipelines"]]
@@ -117,12 +116,12 @@ def own_reward_model(jobs: list[dict[str, Any]], session: Path) -> Path:
     stages = [Path(stage) for job in jobs for stages in job["pipelines"].values() for stage in stages]
     found = next((stage for stage in stages if read_config(stage)["stage"] == "reward"), None)
     if found is None:
-        raise UserError(f"{session} trained no reward model: name one by model=<directory or hub id>, or train rlhf")
+        raise UserError(f"{session} trained no reward model: name one with model=<directory or Hub id>, or train rlhf")
     return found
 
 
 def score(jobs: list[dict[str, Any]], judge: Judge) -> list[Scored]:
-    """Score the answers of every pipeline of every setting, and of the untuned models.
+    """Score the responses of every pipeline of every setting, and of the base models.
 
     Raises:
         UserError: a model has not been evaluated, or its pairs were removed.
@@ -138,7 +137,7 @@ def score(jobs: list[dict[str, Any]], judge: Judge) -> list[Scored]:
 
 
 def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: Judge) -> Scored:
-    """Score one pipeline's answers over its seeds."""
+    """Score one pipeline's responses over its seeds."""
     from recipes.data.prepare import open_pairs
 
     jobs = [job for job in jobs if name == "base" or name in job["pipelines"]]
@@ -156,21 +155,21 @@ def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: Jud
 
 
 def report(session: Path, judge: str, rows: list[Scored]) -> None:
-    """Print the tables; write them, the numbers and the figures."""
+    """Print the tables, and write tables, numbers and figures."""
     lines = [f"Reward model: {judge}", "", *summary(rows), "", *matrix(rows)]
     for line in lines:
-        console.print(line, soft_wrap=True)
+        output.print(line, soft_wrap=True)
     write_text(session / "reward.md", "\n".join([*lines, ""]))
     write_json(session / "reward.json", as_json(judge, rows))
     write_text(session / "reward-distributions.svg", distributions({row.name: row.rewards.ravel() for row in rows}))
     gold = {row.name: (row.rewards.ravel(), row.gold.ravel()) for row in rows if row.gold is not None}
     if gold:
         write_text(session / "reward-optimisation.svg", optimisation(gold))
-    console.print(f"written: {session}/reward.md, reward.json and reward-*.svg", soft_wrap=True)
+    output.print(f"written: {session}/reward.md, reward.json and reward-*.svg", soft_wrap=True)
 
 
 def summary(rows: list[Scored]) -> list[str]:
-    """Return what each pipeline's answers are worth to the reward model and, where it is known, in truth."""
+    """Return each pipeline's mean reward and, if known, its mean gold reward."""
     lines = ["| | reward | gold reward | rank correlation |", "| --- | ---: | ---: | ---: |"]
     for row in rows:
         gold = "–" if row.gold is None else interval(estimate(row.gold))
@@ -190,7 +189,7 @@ def comparisons(rows: list[Scored]) -> dict[tuple[str, str], Comparison]:
 
 
 def matrix(rows: list[Scored]) -> list[str]:
-    """Return who wins how often, by reward, against whom; a tie counts half, and verdicts are after Holm."""
+    """Return win rates by reward; a tie counts half, and verdicts are after Holm."""
     found = comparisons(rows)
     lines = ["| wins against | " + " | ".join(row.name for row in rows) + " |"]
     lines.append("| --- |" + " ---: |" * len(rows))
@@ -212,7 +211,7 @@ def interval(found: Estimate) -> str:
 
 
 def as_json(judge: str, rows: list[Scored]) -> dict[str, Any]:
-    """Return everything as plain values: each answer's reward and gold reward, and every win rate with its verdict."""
+    """Return everything as plain values: each response's reward and gold reward, and every win rate with verdict."""
     return {
         "reward_model": judge,
         "pipelines": {

@@ -5,13 +5,13 @@ python -m eval.table [SESSION …]
 
 import sys
 
-from eval.cli import NoOptions, run
+from eval.commands.cli import NoOptions, run
 from eval.results.session import sessions
 from eval.results.table import write_table
 
 
 def main(names: list[str], _: NoOptions) -> None:
-    """Write the tables of the sessions named, or of the newest."""
+    """Write the tables of the named sessions, or of the newest."""
     for session in sessions(names):
         write_table(session)
 

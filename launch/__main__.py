@@ -30,7 +30,7 @@ from recipes.system.errors import CRASH, INTERRUPTED, USER
 
 
 def run_or_hand_over(config: DictConfig, words: list[str], queue: Queue) -> None:
-    """Run one job of the command line `words`, or put it into `queue`; what became of it is in its directory."""
+    """Run one job of the command line `words`, or add it to `queue`; its directory keeps the outcome."""
     hydra_config = HydraConfig.get()
     directory = Path(hydra_config.runtime.output_dir)
     train = train_pipelines
@@ -41,13 +41,13 @@ def run_or_hand_over(config: DictConfig, words: list[str], queue: Queue) -> None
 
 
 def main(words: list[str]) -> int:
-    """Run all jobs of a command line; return the exit status: that of the job that went worst.
+    """Run all jobs of a command line; return the worst job's exit status.
 
     Raises:
-        UserError: a word is refused, or the configuration cannot be composed.
+        UserError: a word is rejected, or the configuration cannot be composed.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in one line
-    if {"--cfg", "-c"} & set(words):  # of one job, every value in force
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, which we report in one line
+    if {"--cfg", "-c"} & set(words):  # of one job, all values in effect
         words = [word for word in words if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
     elif not any(word.startswith("launcher=") and word != f"launcher={HERE}" for word in words):
         warm_up()
@@ -69,14 +69,14 @@ def main(words: list[str]) -> int:
 
 
 def elsewhere(directory: Path, queue: Queue) -> int:
-    """Have other processes run a session's jobs, which evaluate what they train; return the exit status.
+    """Run a session's jobs in other processes, which also evaluate what they train; return the exit status.
 
     Raises:
         UserError: the jobs name several launchers.
     """
     names = {config.launcher.name for config in queue.values()}
     if len(names) > 1:
-        raise UserError(f"launcher={','.join(sorted(names))}: all jobs of a sweep have one launcher")
+        raise UserError(f"launcher={','.join(sorted(names))}: a sweep has one launcher; choose one")
     if names == {"local"}:
         from launch.executors.local import run_queue
     else:
@@ -94,9 +94,9 @@ def evaluate(directory: Path) -> int:
     status = finish(start(module("eval", directory), None, dict(os.environ), warm))
     if status in (0, CRASH, USER, INTERRUPTED):
         return status
-    killed = f"killed by signal {-status}" if status < 0 else "killed"  # a forked one's signal may not be known
+    killed = f"killed by signal {-status}" if status < 0 else "killed"  # a forked process's signal may be unknown
     console.print(
-        f"error: the evaluation was {killed}; go on with: make eval RUNS={directory}", style="red", soft_wrap=True
+        f"error: the evaluation was {killed}; resume it with: make eval RUNS={directory}", style="red", soft_wrap=True
     )
     return CRASH
 

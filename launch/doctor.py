@@ -1,7 +1,7 @@
-"""`python -m launch.doctor`: examine a data set as a model would read it; nothing is trained.
+"""`python -m launch.doctor`: examine a data set as a model would read it, without training.
 
-Exit status: 0 when the data set was examined, whatever was found (the last line says whether training would
-refuse it); 2 when it could not be read or an option is wrong.
+Exit status: 0 if the data set was examined, whatever was found (the last line says whether training would reject it); 2
+if it could not be read or an option is invalid.
 """
 
 import sys
@@ -22,7 +22,7 @@ def doctor(words: list[str]) -> None:
     """Examine, print the report, and write it as a page.
 
     Raises:
-        UserError: the data set or the model cannot be read, or an option is wrong.
+        UserError: the data set or the model cannot be read, or an option is invalid.
     """
     subject = find_subject(words)
     from doctor.diagnosis import diagnose  # imports that take seconds
@@ -48,7 +48,7 @@ def doctor(words: list[str]) -> None:
 
 
 def page_path(subject: Subject) -> Path:
-    """Return where the page of these inputs lies: the same inputs have the same page."""
+    """Return the path of the page for these inputs: the same inputs have the same page."""
     config = subject.config
     files = [identity(part) for part in (subject.parts or [config.dataset])]
     model = asdict(config.model) | config.model_options

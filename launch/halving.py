@@ -1,13 +1,13 @@
-"""Successive halving: try every setting with a small budget, and the better ones with more.
+"""Successive halving: try every setting on a small budget, then the better ones on more.
 
     python -m launch.halving [factor=2] [rungs=3] WORDS
 
 WORDS are those of a sweep over one pipeline. The first rung trains every setting for 1/factor**(rungs-1) of its full
-length, the next the best 1/factor of them for factor times as long, and so on; the last one trains to the full length
-(Jamieson & Talwalkar 2016, arXiv:1502.07943). Each rung is a training of its own with a schedule of its own length, not
-the beginning of the next rung's: a cosine schedule cut short would not have come down. So rungs cost their sum, and
-only the last has the sweep's own models. The jobs of a rung run as `launcher=local` runs them, and all of them end
-before the next rung begins.
+length, the next one the best 1/factor of them for factor times as long, and so on; the last rung trains the full length
+(Jamieson & Talwalkar 2016, arXiv:1502.07943). Each rung trains from the start with a learning-rate schedule of its own
+length: a cosine schedule cut short would not have decayed. So the costs of all rungs add up, and only the last rung has
+the models of an ordinary sweep. The jobs of a rung run as under `launcher=local`, and all end before the next rung
+begins.
 """
 
 import math
@@ -38,16 +38,16 @@ from recipes.system.commands import console, run_command
 from recipes.system.errors import CRASH
 
 Setting = TypeVar("Setting")
-Words = tuple[str, ...]  # of a setting: its own options
+Words = tuple[str, ...]  # a setting: its options
 
 
 def halve(
     settings: list[Setting], factor: int, rungs: int, train: Callable[[list[Setting], float], list[float]]
 ) -> tuple[Setting, float] | None:
-    """Return the best setting of the last rung and its score; None where every setting of a rung failed.
+    """Return the best setting of the last rung and its score; None if every setting of a rung failed.
 
-    `train` takes settings and the share of the full length that they train for, and returns their scores, NaN for one
-    that failed. With fewer settings than factor**(rungs-1) there are fewer rungs, and the first is longer.
+    `train` takes settings and the share of the full length to train for, and returns their scores, NaN for a failed
+    one. With fewer settings than factor**(rungs-1) there are fewer rungs, and the first is longer.
     """
     while factor ** (rungs - 1) > len(settings):
         rungs -= 1
@@ -64,7 +64,7 @@ def halve(
 
 @dataclass
 class Search:
-    """The jobs of a search, all of one session."""
+    """The jobs of a search, all in one session."""
 
     fixed: list[str]  # the options that all jobs share
     swept: list[str]  # the options in which they differ
@@ -72,11 +72,11 @@ class Search:
     jobs: int = 0
 
     def train(self, settings: list[Words], share: float) -> list[float]:
-        """Train and evaluate settings for a share of the full length; return their scores, NaN for one that failed.
+        """Train and evaluate settings for a share of the full length; return their scores, NaN for a failed one.
 
         Raises:
             UserError: a setting cannot be composed, or jobs cannot run here.
-            KeyboardInterrupt: the user stopped it; jobs that ran have written a checkpoint.
+            KeyboardInterrupt: the user stopped it; running jobs have written a checkpoint.
         """
         queue = Queue()
         directories = [self.prepare(setting, share, queue) for setting in settings]
@@ -85,7 +85,7 @@ class Search:
         return [score(directory) for directory in directories]
 
     def prepare(self, setting: Words, share: float, queue: Queue) -> Path:
-        """Put a setting's job into `queue`, and return its directory; where it is refused, that says so."""
+        """Add a setting's job to `queue`, and return its directory; its job.json says so if the setting is rejected."""
         words = [*self.fixed, *setting]
         lengths = shortened(resolve(compose("config", words)), setting, share)
         words += lengths
@@ -98,43 +98,44 @@ class Search:
 
 
 def find_session(words: list[str]) -> Path:
-    """Return the directory of a search; its first setting's words are given, which must compose.
+    """Return the directory of a search; `words` are those of its first setting, which must compose.
 
     Raises:
         UserError: it has several pipelines, or its jobs run elsewhere.
     """
     config = resolve(compose("config", words))
     if config.launcher.name != "local" or len(config.pipelines) != 1:
-        raise UserError("halving compares settings of one pipeline, by jobs on this machine: launcher=local")
+        raise UserError("halving takes one pipeline, and jobs on this machine: name one, and use launcher=local")
     return Path(Session().place(config.runs, config.session, dry_run=False))
 
 
 def score(directory: Path) -> float:
-    """Return what a finished job's pipeline is worth, NaN where it failed."""
+    """Return the score of a finished job's pipeline, NaN if it failed."""
     if read_json(directory / "job.json")["status"]:
         return math.nan
-    answer = subprocess.run(module("eval.score", directory), capture_output=True, text=True, check=False)
+    answer = subprocess.run(module("eval.commands.score", directory), capture_output=True, text=True, check=False)
     return math.nan if answer.returncode else float(answer.stdout)
 
 
 def settings_of(words: list[str]) -> tuple[list[str], list[Words]]:
-    """Return the words that all jobs share, and the settings: every combination of the swept values.
+    """Return the words that all jobs share, and the settings, all combinations of the swept values.
 
     Raises:
-        UserError: nothing is swept, or seeds are.
+        UserError: nothing is swept, or only seeds.
     """
     parsed = OverridesParser.create().parse_overrides(words)
     several = [word for word in parsed if word.is_sweep_override()]
     if not several or any(word.key_or_group == "seed" for word in several):
-        raise UserError("halving needs options with several values, such as orpo.beta=0.1,0.2; seeds are no setting")
+        raise UserError("halving needs an option with several values, such as orpo.beta=0.1,0.2; give only one seed")
     choices = [[f"{word.get_key_element()}={value}" for value in word.sweep_string_iterator()] for word in several]
     return [str(word.input_line) for word in parsed if not word.is_sweep_override()], list(product(*choices))
 
 
 def shortened(config: Config, setting: Words, share: float) -> list[str]:
-    """Return the options that train for a share of the length: of the stages that a setting's options belong to.
+    """Return the options that shorten the stages to which a setting's options belong.
 
-    A stage before them, such as the SFT under a sweep of DPO, is the same in all rungs; without such options it is all.
+    An earlier stage, such as the SFT in a sweep of DPO, is the same in all rungs. Without such options all stages
+    shorten.
     """
     (stages,) = config.pipelines.values()
     own = [stage for stage in stages if any(word.startswith(f"{stage}.") for word in setting)] or stages
@@ -151,23 +152,23 @@ def own_words(words: list[str]) -> tuple[int, int, list[str]]:
     """Return the factor, the number of rungs, and the words of the configuration.
 
     Raises:
-        UserError: the factor is below 2, there is no rung, or either is no number.
+        UserError: the factor is below 2, there is no rung, or either is not a whole number.
     """
     given = dict(word.split("=", 1) for word in words if word.startswith(("factor=", "rungs=")))
     factor, rungs = given.get("factor", "2"), given.get("rungs", "3")
     if not (factor.isdecimal() and int(factor) >= 2 and rungs.isdecimal() and int(rungs) >= 1):
-        raise UserError(f"factor={factor} rungs={rungs}: give whole numbers, a factor of 2 or more and a rung or more")
+        raise UserError(f"factor={factor} rungs={rungs}: give whole numbers, factor at least 2 and rungs at least 1")
     left = [part for word in words if word.partition("=")[0] not in given for part in mixture(word)]
     launcher = [] if any(word.startswith("launcher=") for word in words) else ["launcher=local"]
     return int(factor), int(rungs), [*launcher, "evaluate=true", *left]
 
 
 def main(words: list[str]) -> int:
-    """Search, print the table of all rungs and the best setting; return the exit status: 0, 1 none could be trained.
+    """Search, print the table of all rungs and the best setting; return the exit status: 0, or 1 if all failed.
 
     Raises:
-        UserError: an option is wrong, or jobs cannot run here.
-        KeyboardInterrupt: the user stopped it, which has been said.
+        UserError: an option is invalid, or jobs cannot run here.
+        KeyboardInterrupt: the user stopped it, which was reported.
     """
     register()
     refuse_words(words)
@@ -178,7 +179,7 @@ def main(words: list[str]) -> int:
         best = halve(settings, factor, rungs, search.train)
     status = report(search.session, print_table)
     if best is None:
-        console.print(f"none of {len(settings)} settings could be trained and measured", style="red")
+        console.print(f"all {len(settings)} settings failed", style="red")
         return max(status, CRASH)
     setting, worth = best
     console.print(f"best of {len(settings)} settings: {' '.join(setting)} ({worth:.4g})", soft_wrap=True)

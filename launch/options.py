@@ -64,12 +64,12 @@ def mirrored(options: dict[str, list[Any]]) -> list[tuple[str, str, str]]:
 
 
 def shown(value: Any) -> str:
-    """Return a value as YAML spells it (JSON is YAML)."""
+    """Return a value as YAML (JSON is YAML)."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def section(title: str, prefix: str, rows: list[tuple[str, str, str]]) -> str:
-    """Return one part of the reference."""
+    """Return a section of the reference: a heading and a table of options."""
     lines = [f"## {title}", "", "| option | type | default |", "|---|---|---|"]
     lines += [f"| `{prefix}{name}` | {kind.replace('|', 'or')} | `{value}` |" for name, kind, value in rows]
     return "\n".join([*lines, ""])

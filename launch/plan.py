@@ -1,4 +1,4 @@
-"""`make plan`: what each stage of each pipeline will take, and whether it fits, before anything is launched.
+"""`make plan`: forecast each stage of each pipeline, and whether it fits, before anything is launched.
 
 python -m launch.plan model=phi-3-mini dataset=ultrafeedback hardware=1x24gb tuning=lora
 """
@@ -26,7 +26,7 @@ def composed(words: list[str]) -> Config:
     """Compose the configuration of these options.
 
     Raises:
-        UserError: a launch with them would be refused.
+        UserError: a launch with them would be rejected.
     """
     with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
         config = resolve(compose("config", words))
@@ -40,7 +40,7 @@ PARTS = ("weights", "gradients", "optimiser", "reference", "activations", "head"
 
 
 def columns_of(config: Config, shape: Shape, tokens: Tokens, configs: Configs) -> dict[str, Forecast]:
-    """Return the stages, which pipelines may share; one that is trained to a budget has its pipeline's name."""
+    """Return the stages of all pipelines, shared ones once; a stage matched to a budget carries its pipeline's name."""
     found = {}
     for name, stages in config.pipelines.items():
         for place, stage in enumerate(stages, 1):
@@ -50,7 +50,7 @@ def columns_of(config: Config, shape: Shape, tokens: Tokens, configs: Configs) -
 
 
 def table(config: Config, stages: dict[str, Forecast]) -> Table:
-    """Return the figures: a column for each stage."""
+    """Return the figures, one column per stage."""
     columns = [figures(config, stage) for stage in stages.values()]
     shown = Table("", *stages)
     for name in columns[0]:
@@ -81,8 +81,8 @@ def say(config: Config) -> None:
     output.print(
         f"{config.model.name} ({parameters(shape) / 1e9:.3g}B), tuning={config.tuning}; "
         f"{tokens.pairs:,} pairs of {config.dataset.name} ({tokens.source}; means: {tokens.prompt:.0f} tokens of "
-        f"prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of answers); hardware={hardware.name}: "
-        f"{hardware.processes} x {hardware.memory_gb or '?'} GB, {hardware.per_device_batch} pairs at once",
+        f"prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of responses); hardware={hardware.name}: "
+        f"{hardware.processes} x {hardware.memory_gb or '?'} GB, {hardware.per_device_batch} pairs per device",
         soft_wrap=True,
     )
     configs, budget = match(config, tokens)
@@ -97,30 +97,30 @@ def say(config: Config) -> None:
         soft_wrap=True,
     )
     if hardware.memory_gb is None:
-        output.print("Whether it fits: hardware.memory_gb=<GB of a device> tells.")
+        output.print("To see whether it fits, add hardware.memory_gb=<GB of a device>.")
     unmeasured = [stage for stage in sorted(config.stages) if not METHODS[stage].packs]
     if unmeasured:
         output.print(
-            f"{' and '.join(unmeasured)}: never measured; rloo samples token by token, far below "
-            "this rate: its hours are a lower bound.",
+            f"{' and '.join(unmeasured)}: never measured. rloo samples token by token, far below "
+            "this rate, so its hours are a lower bound.",
             soft_wrap=True,
         )
     if not fits(config, worst(config, shape, tokens).peak):
-        output.print(f"It does not fit. The nearest that does: {nearest(config, shape, tokens)}", soft_wrap=True)
+        output.print(f"It does not fit. Nearest setting that does: {nearest(config, shape, tokens)}", soft_wrap=True)
 
 
 def plan(words: list[str]) -> None:
     """Print the forecast.
 
     Raises:
-        UserError: a launch with these options would be refused, or the model or its pairs are not known.
+        UserError: a launch with these options would be rejected, or the model's shape or its pairs are unknown.
     """
     register()
     say(composed(words))
 
 
 def main(words: list[str]) -> int:
-    """Run the command; return the exit status: 0, 2 wrong input."""
+    """Run the command; return the exit status: 0, or 2 for wrong input."""
     return run_command(plan, words, out=output)
 
 

@@ -1,7 +1,7 @@
 """`python -m launch.reproduce DIRECTORY [tolerance=1e-5]`: train a finished stage again, and compare.
 
-The options are those in its config.yaml, the start and the pairs those that it names; the original is only read. The
-new one lies in runs/_reproduced/, with `reproduction.json` beside its record.
+Options, initial checkpoint and pairs are those of its config.yaml; the original is only read. The new stage is written
+to runs/_reproduced/, with `reproduction.json` beside its record.
 """
 
 import math
@@ -19,16 +19,16 @@ from recipes.config import UserError, done, read_config, read_json, write_json
 from recipes.system.commands import GOES_ON, console, run_command
 from recipes.system.versions import provenance, versions
 
-TOLERANCE = 1e-5  # of a weight; on a CPU with as many threads and the same versions the difference is zero
-SILENT = {"report_to": "none", "push_to_hub": False}  # the tracker and the hub have the original
+TOLERANCE = 1e-5  # of a weight; zero on a CPU with the same number of threads and the same versions
+SILENT = {"report_to": "none", "push_to_hub": False}  # the tracker and the Hub already have the original
 DIFFERS = 1
 
 
 def reproduce(directory: Path, tolerance: float) -> bool:
-    """Train a stage's twin and compare the two; return whether their weights are the same to `tolerance`.
+    """Train a stage again and compare the two; return whether their weights agree to `tolerance`.
 
     Raises:
-        UserError: the stage is not finished, or what it started from or trained on is gone or has changed.
+        UserError: the stage is not finished, or its initial checkpoint or pairs are missing or have changed.
         StageFailed: the training crashed.
     """
     config, record = original(directory)
@@ -50,29 +50,29 @@ def original(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a finished stage's configuration and record.
 
     Raises:
-        UserError: it is not finished, or what it started from or trained on is gone or has changed.
+        UserError: it is not finished, or its initial checkpoint or pairs are missing or have changed.
     """
     config = read_config(directory)
     if "digest" not in config:
-        raise UserError(f"{directory} holds a base model: give the directory of a stage, such as orpo-<digest>")
+        raise UserError(f"{directory} is a base model: give a stage's directory, such as orpo-<digest>")
     if not done(directory) or not (directory / "model").is_dir():
         raise UserError(f"{directory} has no {'model' if done(directory) else 'record.json'}: train it first")
     record = read_json(directory / "record.json")
     if not {"data_fingerprint", "versions", "device", "metrics"} <= record.keys():
-        raise UserError(f"{directory}/record.json is not what a training writes: remove it, and launch the same again")
+        raise UserError(f"{directory}/record.json is damaged: remove it, and train the stage again")
     pairs = Path(config["pairs"], "manifest.json")
     if not pairs.is_file():
-        raise UserError(f"the pairs it was trained on, {pairs.parent}, are gone: launch the comparison again for them")
+        raise UserError(f"{pairs.parent}, its pairs, are missing: run the comparison again to prepare them")
     if read_json(pairs)["fingerprint"] != record["data_fingerprint"]:
-        raise UserError(f"{pairs.parent} holds other pairs than it was trained on: there is nothing to reproduce")
+        raise UserError(f"{pairs.parent} holds other pairs than it was trained on: restore them, or name another stage")
     for start in filter(None, (config["start"], config.get("reward_model"))):
         if looks_local(start) and not Path(start).is_dir():
-            raise UserError(f"{start}, which it started from, is gone: launch that stage or model again first")
+            raise UserError(f"its initial checkpoint {start} is missing: train that stage or model again first")
     return config, record
 
 
 def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return a line for each version, and the commit, that is another one now or cannot be told."""
+    """Return a line for each version, and for the commit, that has changed or is unknown."""
     lines = [
         f"{name}: {then['versions'].get(name)} then, {version} now"
         for name, version in now["versions"].items()
@@ -80,25 +80,25 @@ def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
     if then["commit"] != now["commit"]:
         lines.append(f"commit: {then['commit']} then, {now['commit']} now")
-    lines += [f"changes that were not committed: {when}" for when, of in (("then", then), ("now", now)) if of["dirty"]]
+    lines += [f"uncommitted changes: {when}" for when, of in (("then", then), ("now", now)) if of["dirty"]]
     return lines
 
 
 def place(directory: Path) -> Path:
-    """Return where the twin of runs/<model>/<dataset>/<stage> lies."""
+    """Return the directory for the repetition of runs/<model>/<dataset>/<stage>."""
     stage = directory.resolve()
     return stage.parents[2] / "_reproduced" / stage.relative_to(stage.parents[2])
 
 
 def use_as_many_threads(record: dict[str, Any]) -> None:
-    """Let PyTorch, which reads it at import, sum on as many threads as then: another number rounds otherwise."""
+    """Give PyTorch the original number of threads, which it reads at import: another number rounds differently."""
     if threads := re.fullmatch(r".* CPU, (\d+) threads", record["device"]):
         os.environ["OMP_NUM_THREADS"] = threads[1]
 
 
 def compare(directory: Path, twin: Path) -> dict[str, Any]:
-    """Return what differs: weights (null: other names or shapes), metrics, versions, device."""
-    from recipes.training.compare import difference  # torch takes seconds that a wrong word need not wait for
+    """Return the differences: weights (null: other names or shapes), metrics, versions, device."""
+    from recipes.training.compare import difference  # importing torch takes seconds, too long to report a wrong word
 
     ours, theirs = read_json(twin / "record.json"), read_json(directory / "record.json")
     largest, same = difference(directory / "model", twin / "model")
@@ -115,7 +115,7 @@ def compare(directory: Path, twin: Path) -> dict[str, Any]:
 
 
 def tell(found: dict[str, Any], twin: Path) -> None:
-    """Print what was found."""
+    """Print the comparison."""
     largest = found["largest_difference"]
     words = (
         "are equal bit for bit"
@@ -132,25 +132,25 @@ def tell(found: dict[str, Any], twin: Path) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Reproduce the stage named; return the exit status: 0 the same, 1 it differs.
+    """Reproduce the named stage; return the exit status: 0 if equal, 1 if it differs.
 
     Raises:
-        UserError: no stage is named, or an option is wrong; and as `reproduce`.
+        UserError: no stage is named, or an option is invalid; also as in `reproduce`.
     """
     names = [word for word in words if not word.startswith("tolerance=")]
     given = [word.partition("=")[2] for word in words if word.startswith("tolerance=")]
     if odd := [name for name in names if "=" in name and not Path(name).exists()]:
-        raise UserError(f"{odd[0]}: the only option is tolerance=")
+        raise UserError(f"{odd[0]}: no such option; the only one is tolerance=")
     if len(names) != 1 or Path(names[0]).is_file():
         raise UserError("give one finished stage: make reproduce RUN=runs/<model>/<dataset>/<stage>-<digest>")
     return 0 if reproduce(Path(names[0]), number(given[-1]) if given else TOLERANCE) else DIFFERS
 
 
 def number(text: str) -> float:
-    """Read a tolerance.
+    """Parse a tolerance.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not a number of 0 or more.
     """
     try:
         value = float(text)

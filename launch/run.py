@@ -1,4 +1,4 @@
-"""`python -m launch.run DIRECTORY`: run the stage of a directory that is there, with the options in its config.yaml."""
+"""`python -m launch.run DIRECTORY`: run the stage of an existing directory with the options in its config.yaml."""
 
 import sys
 from pathlib import Path
@@ -11,17 +11,17 @@ from recipes.system.versions import versions
 
 
 def run(words: list[str]) -> None:
-    """Finish the stage in the directory named.
+    """Finish the stage in the named directory.
 
     Raises:
-        UserError, StageFailed, KeyboardInterrupt: as `launch.stages.run.run_stage`; or no stage is named.
+        UserError: no stage is named. UserError, StageFailed, KeyboardInterrupt: as in `launch.stages.run.run_stage`.
     """
     if len(words) != 1:
         raise UserError("give one stage directory: python -m launch.run runs/<model>/<dataset>/<stage>-<digest>")
     directory = Path(words[0])
     config = read_config(directory)
     if "digest" not in config:
-        raise UserError(f"{directory} holds a base model: give the directory of a stage, such as orpo-<digest>")
+        raise UserError(f"{directory} is a base model: give a stage's directory, such as orpo-<digest>")
     run_stage(Planned(directory, config | {"versions": versions()}), directory.name)
 
 

@@ -1,4 +1,4 @@
-"""`python -m launch.show … row=N`: one row, token by token, as SFT, DPO and ORPO train it; nothing is trained."""
+"""`python -m launch.show … row=N`: one row, token by token, as each method trains on it; nothing is trained."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def show(words: list[str]) -> None:
-    """Print a row's fate and its tokens, or the beginning of its texts where no method reads it.
+    """Print what happens to a row and its tokens, or the beginning of its texts if no method reads it.
 
     Raises:
-        UserError: there is no such row, the data cannot be read, or an option is wrong.
+        UserError: there is no such row, the data cannot be read, or an option is invalid.
     """
     rows = [word.removeprefix("row=") for word in words if word.startswith("row=")]
     if len(rows) != 1 or not rows[0]:
-        raise UserError("say which row: ROW=1 (row=1) is the source's first; in a mixture ROW=<source>:1")
+        raise UserError("name a row: ROW=1 (row=1) is the source's first; in a mixture ROW=<source>:1")
     subject = find_subject([word for word in words if not word.startswith("row=")])
     from doctor import tokens  # imports that take seconds
     from doctor.examples import Originals, excerpts
@@ -38,14 +38,14 @@ def show(words: list[str]) -> None:
     out = Console(highlight=False)
     out.print(f"{row['source']} row {row['row'] + 1}: {words_of_fate}", markup=False, soft_wrap=True)
     if trained:
-        tokens.show(masks(row, config.options, subject.tokenizer.pad_token_id), subject.tokenizer, out)
+        tokens.show(masks(row, config.options), subject.tokenizer, out)
     else:
         for column, text in excerpts(row, "train", Originals(parts)).items():
             out.print(f"\n{column}:\n{text}", markup=False, soft_wrap=True)
 
 
 def find_row(split: "Split", name: str, subject: Subject) -> int:
-    """Return the index of `number`, or in a mixture `source:number`.
+    """Return the index of the row named `number`, or `source:number` in a mixture.
 
     Raises:
         UserError: there is no such row.
@@ -54,15 +54,15 @@ def find_row(split: "Split", name: str, subject: Subject) -> int:
     source, _, number = name.rpartition(":")
     source = source or (names[0] if len(names) == 1 else "")
     if source not in names:
-        raise UserError(f"row={name}: say of which source, row=<source>:<number>; there are {', '.join(names)}")
+        raise UserError(f"row={name}: name the source too, row=<source>:<number>; sources are {', '.join(names)}")
     places = [index for index, found in enumerate(split.rows["source"]) if found == source]
     if not number.isdecimal() or not 1 <= int(number) <= len(places):
-        raise UserError(f"row={name}: {source} has the rows 1 to {len(places)}")
+        raise UserError(f"row={name}: {source} has rows 1 to {len(places)}")
     return places[int(number) - 1]
 
 
 def fate(splits: dict[str, "Split"], index: int, subject: Subject) -> tuple[str, bool]:
-    """Say what becomes of a training row, with its findings, and whether a policy lets it through."""
+    """Return what happens to a training row, with its findings, and whether the policies let it through."""
     from recipes.data.findings import REASONS
 
     findings = splits["train"].findings
@@ -77,7 +77,7 @@ def fate(splits: dict[str, "Split"], index: int, subject: Subject) -> tuple[str,
 
 
 def use(splits: dict[str, Any], index: int, subject: Subject) -> str:
-    """Say which split a row that no policy drops ends up in."""
+    """Return the split of a row that no policy drops."""
     from doctor.diagnosis import forgive
     from recipes.data.prepare import divide
 

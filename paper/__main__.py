@@ -2,9 +2,9 @@
 
     python -m paper [scale=embedded] [seed=0,1,2] [option=value …]
 
-Everything is trained and evaluated in the embedded world, and laid beside what is published, in runs/_paper. Whatever
-is done is skipped: an interrupted run goes on when the same command is typed again. `scale=full` plans the same on the
-paper's models and data, and trains what this machine can hold. Other options go to every launch.
+Everything is trained and evaluated in the embedded world, and printed beside the published values, in runs/_paper.
+Finished steps are skipped: the same command resumes an interrupted run. `scale=full` plans the same on the paper's
+models and data, and trains what fits this machine. Other options go to every launch.
 """
 
 import os
@@ -27,7 +27,7 @@ ROOT = Path("runs", "_paper")
 SESSIONS = ROOT / "_sessions"
 SEEDS = "seed=0,1,2"
 SIZES = {"small": "pocket-small", "middle": "pocket", "large": "pocket-large"}  # OPT-125M, 350M and 1.3B in the paper
-# What makes an exhibit what it is: an option of the user's would come later, and win.
+# Options that define an exhibit: the user's would come later on the command line, and win.
 FIXED = ("model", "dataset", "pipeline", "pipelines", "runs", "session", "evaluate", "orpo.beta", "orpo.ratio")
 FIXED += ("rloo.reward_model", "sft.save_total_limit", "dpo.save_total_limit", "orpo.save_total_limit")
 KEPT = ("sft.save_total_limit=null", "dpo.save_total_limit=null", "orpo.save_total_limit=null")  # for figures 3 and 7
@@ -35,16 +35,16 @@ KEPT = ("sft.save_total_limit=null", "dpo.save_total_limit=null", "orpo.save_tot
 
 @dataclass(frozen=True)
 class Step:
-    """A command, and what of the paper it is for."""
+    """A command, and the parts of the paper that it is for."""
 
     purpose: str
     command: list[str]
 
 
 def steps(options: list[str]) -> Iterator[Step]:
-    """Yield what there is to be done, in order; a later step may read what an earlier one left."""
+    """Yield the steps in order; a later step may read the results of an earlier one."""
     yield train("middle", "tables 1 and 4, figures 3, 5 and 7, section 7.3", "pipeline=all", *KEPT, *options)
-    yield train("judge", "tables 2 and 3: who judges the answers", "pipeline=reward", *without_seeds(options))
+    yield train("judge", "tables 2 and 3: the judge of the responses", "pipeline=reward", *without_seeds(options))
     for size in ("small", "large"):
         yield train(size, "tables 2 and 3", "pipeline=all", *reward_of_the_middle(), *options)
     ablation = ("pipeline=orpo", "evaluate=true", KEPT[-1], *options)
@@ -57,30 +57,30 @@ def steps(options: list[str]) -> Iterator[Step]:
         )
     yield evaluate("diversity", "table 4", SESSIONS / "middle")
     yield Step("figure 6", module("paper.ratios", ROOT))
-    yield Step("figures 3, 7, 8 and 9, the claims, and the page of them all", module("paper.page", ROOT))
+    yield Step("figures 3, 7, 8 and 9, the claims, and the page with everything", module("paper.page", ROOT))
 
 
 def train(session: str, purpose: str, *words: str) -> Step:
-    """Return the launch of a session by this name."""
+    """Return the step that launches the session of this name."""
     model = SIZES.get(session, SIZES["large"] if session == "judge" else SIZES["middle"])
     given = (f"model={model}", f"runs={ROOT}", f"session={session}")
     return Step(purpose, module("launch", "--multirun", *given, *words))
 
 
 def evaluate(suite: str, purpose: str, *words: object) -> Step:
-    """Return the command of an evaluation suite."""
+    """Return the step that runs an evaluation suite."""
     return Step(purpose, module(f"eval.{suite}", *words))
 
 
 def without_seeds(options: list[str]) -> list[str]:
-    """Return the options of a session that has one seed."""
+    """Return the options for a session with one seed."""
     return [word for word in options if not word.startswith("seed=")]
 
 
 def reward_of_the_middle() -> tuple[str, str]:
-    """Return the options by which the other sizes are trained against the middle one's reward model, as in the paper.
+    """Return the options that train the other sizes against the middle size's reward model, as in the paper.
 
-    It is the first seed's. The middle size itself has one for each seed, so that its cost is counted whole.
+    That is the first seed's. The middle size has one per seed, so that its whole cost is counted.
     """
     return ("pipelines.rlhf=[sft,rloo]", f"rloo.reward_model={reward_model('middle')}/model")
 
@@ -94,7 +94,7 @@ def reward_model(session: str) -> Path:
     stages = read_json(SESSIONS / session / "0" / "job.json")["pipelines"].values()
     found = [stage for part in stages for stage in part if Path(stage).name.startswith("reward-")]
     if not found:
-        raise UserError(f"{SESSIONS / session} has no reward model: type the same command again")
+        raise UserError(f"{SESSIONS / session} has no reward model: run the same command again")
     return Path(found[0])
 
 
@@ -108,36 +108,36 @@ def run(options: list[str]) -> int:
         status = finish(start(step.command, None, dict(os.environ), warm=False))
         if status:
             if status != USER:
-                console.print("error: stopped; the same command goes on from here", style="red")
+                console.print("error: stopped; run the same command to resume", style="red")
             return status if status > 0 else 1
     console.print(f"{(time.monotonic() - started) / 60:.0f} minutes", soft_wrap=True)
     return 0
 
 
 def refuse(scale: str, options: list[str]) -> None:
-    """Refuse what would fail in the first launch, or make of an exhibit another one.
+    """Reject words that would fail in the first launch, or change an exhibit.
 
     Raises:
-        UserError: naming the word.
+        UserError: a word is invalid; the message names it.
     """
     if scale not in ("embedded", "full"):
         raise UserError(f"scale={scale}: choose embedded or full")
     for word in options:
         name, equals, value = word.lstrip("+~").partition("=")
         if not equals or not value:
-            raise UserError(f"{word}: options are given as name=value")
+            raise UserError(f"{word}: give options as name=value")
         if name in FIXED or name.startswith("pipelines."):
-            raise UserError(f"{name} belongs to the paper's tables and figures: leave it out")
+            raise UserError(f"{name} is fixed by the paper's tables and figures: remove it")
     if scale == "embedded":
         register()
         composed([f"model={SIZES['middle']}", "pipeline=all", *(word for word in options if "," not in word)])
 
 
 def main(words: list[str]) -> int:
-    """Run the command line; return the exit status: 0, 1 crash.
+    """Run the command line; return the exit status: 0, or 1 for a crash.
 
     Raises:
-        UserError: an option is wrong.
+        UserError: an option is invalid.
     """
     if {"-h", "--help"} & {*words}:
         console.print(__doc__)

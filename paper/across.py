@@ -1,4 +1,4 @@
-"""What a session's settings, compared with each other, say of a claim: of λ, of the ratio, of the model's size."""
+"""Claims about λ, the ratio and the model's size, measured by comparing a session's settings."""
 
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -15,7 +15,7 @@ from recipes.config import read_config
 
 
 def sharper(_: object) -> Finding:
-    """Compare the spread of figure 6's ratios, which need no model."""
+    """Compare the spreads of figure 6's ratios, which need no model."""
     found = summary(sample())
     probability, odds = found["log PR, β = 1.0"]["deviation"], found["log OR"]["deviation"]
     measured = f"standard deviation of log PR (β = 1) {probability:.2f}, of log OR {odds:.2f}"
@@ -23,7 +23,7 @@ def sharper(_: object) -> Finding:
 
 
 def lambdas(settings: list[Rows]) -> Finding | None:
-    """Compare ORPO with the largest and the smallest λ of the session: margin, and chosen answers."""
+    """Compare ORPO with the largest and the smallest λ of the session: margin, and chosen responses."""
     found = differing(settings, {"orpo"}, weight, all_but("orpo.beta"))
     if len(found) < 2:
         return None
@@ -36,7 +36,7 @@ def lambdas(settings: list[Rows]) -> Finding | None:
 
 
 def probability_ratio(settings: list[Rows]) -> Finding | None:
-    """Compare ORPO trained on the probability ratio with the same on the odds ratio; the verdict is of the rejected."""
+    """Compare ORPO on the probability ratio with ORPO on the odds ratio; the verdict is on rejected responses."""
     found = differing(settings, {"orpo"}, on_probabilities, all_but("orpo.ratio"))
     if len(found) < 2:
         return None
@@ -52,7 +52,7 @@ def probability_ratio(settings: list[Rows]) -> Finding | None:
 
 
 def sizes(settings: list[Rows]) -> Finding | None:
-    """Compare ORPO's win rate over DPO between the largest and the smallest model of the session, prompt by prompt."""
+    """Compare ORPO's win rate over DPO between the session's largest and smallest model, prompt by prompt."""
     found = differing(settings, {"orpo", "dpo"}, parameters, lambda row: (weight(row), on_probabilities(row)))
     if len(found) < 2:
         return None
@@ -69,7 +69,7 @@ def sizes(settings: list[Rows]) -> Finding | None:
 
 
 def points(rows: Rows, seeds: list[int]) -> np.ndarray:
-    """Return ORPO's points against DPO of each seed and prompt: 1 for a win, a half for a tie."""
+    """Return ORPO's points against DPO for each seed and prompt: 1 for a win, a half for a tie."""
     ours, theirs = (outcomes(rows[name])[WIN].of_seeds(rows[name], seeds) for name in ("orpo", "dpo"))
     return (ours > theirs) + 0.5 * (ours == theirs)
 
@@ -77,9 +77,9 @@ def points(rows: Rows, seeds: list[int]) -> np.ndarray:
 def differing(
     settings: list[Rows], pipelines: set[str], by: Callable[[Row], float], alike: Callable[[Row], Hashable]
 ) -> list[tuple[float, Rows]]:
-    """Return the settings that have these pipelines, one for each value of `by` and in its order.
+    """Return the settings with these pipelines, one per value of `by`, in its order.
 
-    Of the settings that are alike in `alike`, those are taken that have the most values.
+    Of the groups of settings that agree in `alike`, the one with the most values is taken.
     """
     groups: dict[Hashable, dict[float, Rows]] = {}
     having = [rows for rows in settings if pipelines <= set(rows)]
@@ -90,12 +90,12 @@ def differing(
 
 
 def all_but(option: str) -> Callable[[Row], Hashable]:
-    """Return what names all options that a row of ORPO was trained with but one."""
+    """Return a function that names all options of a row of ORPO except one."""
     return lambda row: tuple(sorted({**lineage(row.directories[0][-1]), option: ""}.items()))
 
 
 def config_of(row: Row) -> dict[str, Any]:
-    """Return the configuration of a row's last stage; its seeds have the same."""
+    """Return the configuration of a row's last stage, the same for all seeds."""
     return read_config(row.directories[0][-1])
 
 

@@ -1,4 +1,4 @@
-"""What a session's rows say of a claim: what was measured, its 95 % interval, and what that allows to say."""
+"""Measure a claim from a session's rows: the measurement, its 95 % interval and a verdict."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from eval.results.statistics import Estimate, estimate
 from recipes.engine.loss import log_odds
 
 SUPPORTED, CONTRADICTED, NOT_SHOWN = "supported", "contradicted", "not shown at this scale"
-Rows = dict[str, Row]  # of one setting: pipeline -> row
+Rows = dict[str, Row]  # for one setting: pipeline -> row
 LOG_PROBS = {"chosen": CHOSEN, "rejected": REJECTED}
-# Section 7.3 counts a pair's passes in one epoch of the stage that trains on preferences.
+# Section 7.3 counts the passes of a pair in one epoch of the stage that trains on preferences.
 PASSES_PER_EPOCH = Cost(
     "forward_passes_per_pair_and_epoch",
     "forward passes per pair and epoch of the last stage",
@@ -31,7 +31,7 @@ PASSES_PER_EPOCH = Cost(
 
 @dataclass(frozen=True)
 class Finding:
-    """What a session says of a claim."""
+    """The measurement of a claim in a session."""
 
     measured: str
     interval: str
@@ -39,14 +39,14 @@ class Finding:
 
 
 def judge(low: float, high: float, direction: int) -> str:
-    """Return the verdict on "above zero" (direction 1) or "below zero" (-1) that an interval allows."""
+    """Return the verdict of an interval on the claim "above zero" (direction 1) or "below zero" (-1)."""
     if min(low * direction, high * direction) > 0:
         return SUPPORTED
     return CONTRADICTED if max(low * direction, high * direction) < 0 else NOT_SHOWN
 
 
 def shift(answer: str, ours: str, theirs: str, direction: int) -> Callable[[Rows], Finding | None]:
-    """Measure how much more likely one model makes held-out answers than another, in nats per token, pair by pair."""
+    """Measure how much likelier held-out responses are under one model than another, in nats per token, per pair."""
 
     def measure(rows: Rows) -> Finding | None:
         if not {ours, theirs} <= set(rows):
@@ -54,7 +54,7 @@ def shift(answer: str, ours: str, theirs: str, direction: int) -> Callable[[Rows
         found = compare_likelihood(answer, rows[ours], rows[theirs])
         if not found:
             return None
-        name = "log-odds ratio" if answer == "odds" else f"log-prob of {answer} answers"
+        name = "log-odds ratio" if answer == "odds" else f"log-prob of {answer} responses"
         measured = f"{name}, {NAMES[ours]} - {NAMES[theirs]}: {found.mean:+.3f}"
         return Finding(measured, f"[{found.low:+.3f}, {found.high:+.3f}]", judge(found.low, found.high, direction))
 
@@ -62,19 +62,19 @@ def shift(answer: str, ours: str, theirs: str, direction: int) -> Callable[[Rows
 
 
 def compare_likelihood(answer: str, ours: Row, theirs: Row) -> Estimate | None:
-    """Estimate the difference of two rows' likelihoods over their common seeds; None where they have none."""
+    """Estimate the difference of two rows' likelihoods over their common seeds; None if they have none."""
     return estimate(np.subtract(*both)) if (both := common(ours, theirs, lambda row: likelihood(row, answer))) else None
 
 
 def common(ours: Row, theirs: Row, values: Callable[[Row], np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return values of both rows, whose first axis is the seeds, over the seeds that both have; None without any."""
+    """Return values of both rows, whose first axis is the seeds, over their common seeds; None without any."""
     seeds = [seed for seed in ours.seeds if seed in theirs.seeds]
     first, second = (values(row)[[row.seeds.index(seed) for seed in seeds]] for row in (ours, theirs))
     return (first, second) if seeds else None
 
 
 def likelihood(row: Row, answer: str) -> np.ndarray:
-    """Return log-probs of the chosen or rejected answers, or ("odds") the log-odds ratio (equations 4, 5) of both."""
+    """Return log-probs of the chosen or rejected responses, or ("odds") the log-odds ratio (equations 4, 5) of both."""
     if answer != "odds":
         return LOG_PROBS[answer].scores(row)
     chosen, rejected = (log_odds(torch.from_numpy(metric.scores(row))) for metric in LOG_PROBS.values())
@@ -82,7 +82,7 @@ def likelihood(row: Row, answer: str) -> np.ndarray:
 
 
 def trend(key: str, pipeline: str, direction: int) -> Callable[[Rows], Finding | None]:
-    """Measure how a logged quantity moved in a pipeline's last stage: its last tenth less its first, over the seeds."""
+    """Measure how a logged quantity changed in a pipeline's last stage: its last tenth minus its first, over seeds."""
 
     def measure(rows: Rows) -> Finding | None:
         if pipeline not in rows:
@@ -103,7 +103,7 @@ def trend(key: str, pipeline: str, direction: int) -> Callable[[Rows], Finding |
 
 
 def saving(cost: Cost, theirs: str, counted: bool = False) -> Callable[[Rows], Finding | None]:
-    """Measure ORPO's cost as a share of another pipeline's, over the seeds; what is counted needs no interval."""
+    """Measure ORPO's cost as a share of another pipeline's, over seeds; exact counts need no interval."""
 
     def measure(rows: Rows) -> Finding | None:
         if not {"orpo", theirs} <= set(rows):
@@ -115,7 +115,7 @@ def saving(cost: Cost, theirs: str, counted: bool = False) -> Callable[[Rows], F
         low, high = (logs.min(), logs.max()) if counted else over_seeds(logs)
         used = {str(engines(rows[name])) for name in ("orpo", theirs)}
         mixed = not counted and len(used) > 1
-        # three decimals: "1.00, contradicted" would hide on which side of 1 it is
+        # three decimals, since "1.00, contradicted" would hide on which side of 1 it is
         measured = f"{cost.label}, ORPO / {NAMES[theirs]}: {np.exp(logs.mean()):.3f}"
         measured += f"; on different engines ({' and '.join(sorted(used))})" if mixed else ""
         return Finding(measured, interval(*np.exp([low, high])), NOT_SHOWN if mixed else judge(low, high, -1))
@@ -124,7 +124,7 @@ def saving(cost: Cost, theirs: str, counted: bool = False) -> Callable[[Rows], F
 
 
 def over_seeds(values: np.ndarray) -> tuple[float, float]:
-    """Return Student's 95 % interval of a mean over seeds; of a single one, anything is possible."""
+    """Return Student's 95 % interval of a mean over seeds; unbounded for a single one."""
     if len(values) < 2:
         return -np.inf, np.inf
     if np.ptp(values) == 0:
@@ -134,7 +134,7 @@ def over_seeds(values: np.ndarray) -> tuple[float, float]:
 
 
 def interval(low: float, high: float, form: str = "{:.3f}") -> str:
-    """Return an interval in brackets, or what it takes to have one."""
+    """Return an interval in brackets, or that one seed has none."""
     return f"[{form.format(low)}, {form.format(high)}]" if np.isfinite(high) else "none with one seed"
 
 
@@ -154,7 +154,7 @@ def wins(theirs: str) -> Callable[[Rows], Finding | None]:
 
 
 def one_stage(rows: Rows) -> Finding | None:
-    """Tell which stages ORPO trained, and that it beat its base without SFT or a reference model."""
+    """Report which stages ORPO trained, and whether it beats its base model without SFT or a reference model."""
     if not {"orpo", "base"} <= set(rows) or rows["orpo"].stages != ["orpo"]:
         return None
     finding = shift("odds", "orpo", "base", 1)(rows)
@@ -163,7 +163,7 @@ def one_stage(rows: Rows) -> Finding | None:
 
 
 def varied(rows: Rows) -> Finding | None:
-    """Compare how alike ORPO's and DPO's answers are (equations 14, 15), where `eval.diversity` embedded them."""
+    """Compare the similarity of ORPO's and DPO's responses (equations 14, 15), if `eval.diversity` embedded them."""
     if not {"orpo", "dpo"} <= set(rows):
         return None
     places = [stages[-1] / "eval" for name in ("orpo", "dpo") for stages in rows[name].directories]
@@ -181,7 +181,7 @@ def varied(rows: Rows) -> Finding | None:
 
 
 def alike_by(rows: Rows, name: str, key: str) -> Estimate | None:
-    """Estimate how much more alike ORPO's answers are than DPO's, prompt by prompt, from `eval.diversity`'s files."""
+    """Estimate how much more similar ORPO's responses are than DPO's, per prompt, from `eval.diversity`'s files."""
 
     def values(row: Row) -> np.ndarray:
         paths = [stages[-1] / "eval" / name for stages in row.directories]
@@ -192,7 +192,7 @@ def alike_by(rows: Rows, name: str, key: str) -> Estimate | None:
 
 
 def both(measured: str, *parts: tuple[float, float, int]) -> Finding:
-    """Return the finding on a claim of two parts, each an interval and the direction it is claimed to lie in."""
+    """Return the finding on a claim of two parts, each an interval and its claimed direction."""
     verdicts = {judge(*part) for part in parts}
     verdict = SUPPORTED if verdicts == {SUPPORTED} else CONTRADICTED if CONTRADICTED in verdicts else NOT_SHOWN
     return Finding(measured, ", ".join(interval(low, high, "{:+.3f}") for low, high, _ in parts), verdict)

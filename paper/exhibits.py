@@ -1,4 +1,4 @@
-"""The ORPO paper's tables and figures as the sessions of `make paper` have them, the published value beside each."""
+"""The ORPO paper's tables and figures from the sessions of `make paper`, beside the published values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,16 +26,16 @@ from paper.ratios import sample, summary
 from recipes.config import read_json
 
 ABSENT = "–"
-SIZES = {"small": "OPT-125M", "middle": "OPT-350M", "large": "OPT-1.3B"}  # a session, and whom it stands for
+SIZES = {"small": "OPT-125M", "middle": "OPT-350M", "large": "OPT-1.3B"}  # session -> the paper's model it stands for
 RIVALS = {"sft": "SFT", "dpo": "SFT+DPO", "rlhf": "SFT+PPO"}
 METHODS = {"sft": "SFT", "dpo": "SFT+DPO", "orpo": "ORPO"}
-HELD_OUT = 200  # pairs that every checkpoint is scored on
-Rows = dict[str, Row]  # of one setting: pipeline -> row
+HELD_OUT = 200  # pairs on which every checkpoint is scored
+Rows = dict[str, Row]  # for one setting: pipeline -> row
 
 
 @dataclass
 class Exhibit:
-    """One table or figure of the paper: ours, the published one, and whether they can be compared (paper.yaml)."""
+    """One table or figure of the paper: ours, the published one, and whether they are comparable (paper.yaml)."""
 
     anchor: str  # its name in paper.yaml, in links and in files
     tables: list[tuple[str, list[list[str]]]] = field(default_factory=list)  # caption, lines with the head first
@@ -45,7 +45,7 @@ class Exhibit:
     comparable: str = ""
 
     def __post_init__(self) -> None:
-        """Take what is said of it."""
+        """Look up its texts in the YAML file."""
         said = yaml.safe_load((Path(__file__).parent / "exhibits.yaml").read_text())[self.anchor]
         self.name, self.subject, self.comparable = said["name"], said["subject"], said["comparable"]
 
@@ -54,7 +54,7 @@ def exhibits(root: Path, sizes: dict[str, Rows]) -> list[Exhibit]:
     """Return all exhibits but the claims, in the paper's order; `sizes` are the rows of the sessions in `SIZES`.
 
     Raises:
-        UserError: a session is missing, or has not been through its suites.
+        UserError: a session is missing, or its suites have not been run.
     """
     sessions, rows = root / "_sessions", sizes["middle"]
     drawn = [stages[-1] for name in ("sft", "orpo") for stages in rows[name].directories]
@@ -74,7 +74,7 @@ def exhibits(root: Path, sizes: dict[str, Rows]) -> list[Exhibit]:
 
 
 def pipelines(rows: Rows) -> Exhibit:
-    """Return table 1: what each pipeline's answers are worth."""
+    """Return table 1: the quality of each pipeline's responses."""
     metrics = [METRIC[key] for key in ("gold_sampled", "win_rate_over_sft", "gold_greedy")]
     versions = ("1.0", "2.0")
     head = [
@@ -91,7 +91,7 @@ def pipelines(rows: Rows) -> Exhibit:
 
 
 def printed(**wanted: str) -> str:
-    """Return the paper's figure with its error, or a dash where it has none."""
+    """Return the paper's figure with its error, or a dash if it has none."""
     found: list[Figure] = find(source="orpo", **wanted)
     if not found:
         return ABSENT
@@ -99,7 +99,7 @@ def printed(**wanted: str) -> str:
 
 
 def over(rows: Rows, prompts: int | None = None) -> str:
-    """Say what the intervals are over; without a number, over the prompts of table 1."""
+    """Return what the intervals are over; without a number, over the prompts of table 1."""
     row = rows["orpo"]
     return f"95% intervals over {prompts or scores(row).shape[1]} prompts and seeds {', '.join(map(str, row.seeds))}."
 
@@ -115,7 +115,7 @@ def reward_model_wins(sessions: Path, sizes: dict[str, Rows]) -> Exhibit:
         for table, data in (("table 2", "HH-RLHF"), ("table 3", "UltraFeedback")):
             wanted = {"table": table, "model": model, "method": "ORPO"}
             theirs.append([f"{model}, {data}", *(printed(**wanted, against=RIVALS[name]) for name in RIVALS)])
-    caption = f"{over(sizes['middle'])} Verdicts: p after Holm over all pairs of a size's models, the base among them."
+    caption = f"{over(sizes['middle'])} Verdicts: p after Holm over all pairs of a size's models, including the base."
     printed_one = "The paper's, in per cent ± the standard deviation of three rounds."
     return Exhibit("tables-2-and-3", [(caption, [head, *ours]), (printed_one, [head, *theirs])])
 
@@ -129,7 +129,7 @@ def won(rates: list[dict[str, Any]], rival: str) -> str:
 
 
 def diversity(rows: Rows) -> Exhibit:
-    """Return table 4: mean cosines among a prompt's answers, and among the prompts' answers."""
+    """Return table 4: mean cosines among a prompt's responses, and between prompts' responses."""
     metrics = {"per input": "per-input similarity", "across inputs": "across-input similarity"}
     models = ("Phi-2", "Llama-2-7B")
     head = ["", *metrics, *(f"{metric}, {model}, paper" for model in models for metric in metrics)]
@@ -146,26 +146,26 @@ def rewards(session: Path, rows: Rows) -> Exhibit:
     """Return figure 5: how the judge's rewards are distributed."""
     found = read_json(session / "reward.json")["pipelines"]
     values = {name: np.array(found[NAMES[name]]["rewards"]) for name in rows if NAMES[name] in found}
-    label = "reward of an answer at temperature 1"
+    label = "reward of a response at temperature 1"
     drawn = Markup(figures.distribution([rows[name] for name in values], list(values.values()), label))
     lines = [[NAMES[name], text(estimate(value))] for name, value in values.items()]
     return Exhibit("figure-5", [(over(rows), [["", "mean reward"], *lines])], [(drawn, "All seeds together.")])
 
 
 def ratios() -> Exhibit:
-    """Return figure 6, by its definition."""
+    """Return figure 6, from its definition."""
     drawn = sample()
     lines = [
         [name, f"{one['deviation']:.3f}", f"{one['exact_deviation']:.3f}", f"{one['low']:.2f} to {one['high']:.2f}"]
         for name, one in summary(drawn).items()
     ]
     head = ["", "standard deviation", "exactly", "middle 90%"]
-    read = "The wider a ratio's distribution, the less sharp the loss of it."
+    read = "The wider a ratio's distribution, the less sharp its loss."
     return Exhibit("figure-6", [("As equations 17 to 19 define it.", [head, *lines])], [(Markup(spread(drawn)), read)])
 
 
 def course(anchor: str, curves: Sequence[Curve]) -> Exhibit:
-    """Return a figure of held-out log-probs during training, with where each line begins, ends and is lowest."""
+    """Return a figure of held-out log-probs during training, with each line's first, last and lowest value."""
     lines = []
     for curve in curves:
         for side in ("chosen", "rejected"):
@@ -175,13 +175,13 @@ def course(anchor: str, curves: Sequence[Curve]) -> Exhibit:
             lines.append([curve.title, side, text(found[0]), text(found[-1]), lowest])
     seeds, pairs = ", ".join(map(str, curves[0].seeds)), curves[0].chosen.shape[2]
     caption = f"Nats per token; 95% intervals over {pairs} held-out pairs and seeds {seeds}."
-    read = "Means over seeds and held-out pairs; a band reaches from the lowest to the highest seed's mean."
+    read = "Means over seeds and held-out pairs; a band spans the seeds' means."
     head = ["", "answers", "before", "after", "lowest, at pairs read"]
     return Exhibit(anchor, [(caption, [head, *lines])], [(Markup(figure(list(curves))), read)])
 
 
 def cost(rows: Rows) -> Exhibit:
-    """Return section 7.3: what the pipelines cost, and ORPO's share of DPO's."""
+    """Return section 7.3: the pipelines' costs, and ORPO's as a share of DPO's."""
     costs = (PASSES, MEMORY, SECONDS, COMPUTED, FLOPS)
     lines = [[NAMES[name], *(cell(metric, row) for metric in costs)] for name, row in rows.items() if row.stages]
     found = [
@@ -190,7 +190,7 @@ def cost(rows: Rows) -> Exhibit:
     shares = [[*one.measured.rsplit(": ", 1), one.interval, one.verdict] for one in found if one]
     tables = [
         (
-            "Training loops, summed over stages, means over seeds; memory is the largest of all.",
+            "Training loops, summed over stages, means over seeds; memory is the maximum.",
             [["", *(metric.label for metric in costs)], *lines],
         ),
         ("Below 1 is a saving.", [["", "share", "95% interval", "that ORPO saves"], *shares]),

@@ -1,4 +1,4 @@
-"""`make paper SCALE=full`: the paper's own models and data, planned, and trained where this machine can hold them."""
+"""`make paper SCALE=full`: plan the paper's own models and data, and train those that fit this machine."""
 
 import subprocess
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ ROOT = Path("runs", "_paper-full")
 
 @dataclass(frozen=True)
 class Plan:
-    """One row of the paper's tables: what to type, on what, for how long."""
+    """One row of the paper's tables: its command, the GPUs it needs, and its hours."""
 
     name: str
     tables: str
@@ -30,25 +30,25 @@ class Plan:
     hours: float
 
     def runs_on(self, memories: list[float]) -> bool:
-        """Whether GPUs of these sizes, in GB, hold it; a card's memory is a few per cent below its name's."""
+        """Whether it fits GPUs of these sizes, in GB; a card's memory is a few per cent below its nominal size."""
         return len([size for size in memories if size >= 0.9 * self.memory_gb]) >= self.processes
 
 
 def plans(options: list[str]) -> list[Plan]:
-    """Return the plan of every file of conf/experiment/orpo-paper.
+    """Return the plan for every file of conf/experiment/orpo-paper.
 
     Raises:
-        UserError: a launch with these options would be refused.
+        UserError: a launch with these options would be rejected.
     """
     register()
     return [plan(experiment, options) for experiment in experiments()]
 
 
 def plan(experiment: Experiment, options: list[str]) -> Plan:
-    """Return the plan of one experiment, with RLHF beside where the paper has it."""
+    """Return the plan for one experiment, with RLHF if the paper has it."""
     beside = ["pipeline=all"] if {"table 2", "table 3"} & {*experiment.tables} else []
     words = [*experiment.words, *beside, *options]
-    config = composed([word for word in words if not word.startswith("seed=")])  # a forecast is of any one
+    config = composed([word for word in words if not word.startswith("seed=")])  # a forecast takes any one of them
     return Plan(experiment.name, ", ".join(experiment.tables), words, *needs(config))
 
 
@@ -60,10 +60,10 @@ def needs(config: Config) -> tuple[int, float, float]:
 
 
 def plan_full(options: list[str]) -> int:
-    """Print the plan, and train what this machine can hold; return the exit status.
+    """Print the plan, and train what fits this machine; return the exit status.
 
     Raises:
-        UserError: a launch with these options would be refused.
+        UserError: a launch with these options would be rejected.
     """
     found, memories = plans(options), gpu_memories()
     console.print(shown(found, memories))
@@ -78,7 +78,7 @@ def plan_full(options: list[str]) -> int:
         console.print(f"python -m launch --multirun {' '.join(one.command)}", soft_wrap=True)
     ready = [one for one in found if one.runs_on(memories)]
     if not ready:
-        console.print("Nothing is trained here: no GPUs of the size that any of them takes.", soft_wrap=True)
+        console.print("Nothing is trained here: no GPUs large enough for any of them.", soft_wrap=True)
     for one in ready:
         console.rule(f"{one.name}: {one.tables}", align="left")
         words = (*one.command, f"runs={ROOT}", f"session={one.name}")

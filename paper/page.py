@@ -1,30 +1,30 @@
-"""The ORPO paper's tables and figures as `make paper` measured them, on one page with what is published.
+"""The ORPO paper's tables and figures as `make paper` measured them, on one page with the published values.
 
     python -m paper.page [DIRECTORY]
 
-Reads the sessions that `make paper` left under the directory (by default runs/_paper), and writes paper.html, paper.md
-and paper.json there, and each figure as an SVG.
+Reads the sessions of `make paper` in the directory (default: runs/_paper), and writes paper.html, paper.md and
+paper.json there, and each figure as an SVG.
 """
 
 import sys
 from pathlib import Path
 from typing import Any
 
-from eval.cli import NoOptions, run
-from eval.console import console
+from eval.commands.cli import NoOptions, run
 from eval.pages.html import render
 from eval.pages.plots import standalone
 from eval.results.table import markdown, rows_of
 from paper.claims import ACROSS, CLAIMS, HEAD, by_setting, line
 from paper.exhibits import SIZES, Exhibit, Rows, exhibits
 from recipes.config import UserError, write_json, write_text
+from recipes.system.commands import output
 from recipes.system.versions import provenance
 
 TITLE = "The ORPO paper, table by table, in the embedded world"
 ABOUT = (
     "Everything here was trained and measured by `make paper`, on models of 0.3 to 1.7 million parameters in a world "
     "of invented places. It shows how the methods behave at this scale. It says nothing about a 7B model.",
-    "Beside each table stands what the paper prints, and below it whether the two can be compared.",
+    "Each table has the paper's values beside ours, and says below whether the two are comparable.",
 )
 
 
@@ -44,15 +44,15 @@ def main(names: list[str], _: NoOptions) -> None:
     write_text(root / "paper.md", as_markdown(found))
     write_text(root / "paper.html", page(found))
     for exhibit in found:
-        console.print(f"{exhibit.name}: {exhibit.subject}", soft_wrap=True)
-    console.print(f"paper: {root}/paper.html, paper.md, paper.json, and an SVG for each figure", soft_wrap=True)
+        output.print(f"{exhibit.name}: {exhibit.subject}", soft_wrap=True)
+    output.print(f"paper: {root}/paper.html, paper.md, paper.json, and an SVG for each figure", soft_wrap=True)
 
 
 def one_setting(root: Path, name: str) -> Rows:
-    """Return pipeline -> row of a session that has one setting.
+    """Return pipeline -> row for a session with one setting.
 
     Raises:
-        UserError: the session is not there.
+        UserError: the session does not exist.
     """
     session = root / "_sessions" / name
     if not any(session.glob("*/job.json")):
@@ -61,13 +61,13 @@ def one_setting(root: Path, name: str) -> Rows:
 
 
 def claims(sessions: Path, sizes: dict[str, Rows]) -> Exhibit:
-    """Return the paper's claims with what the middle size says of them, or the sessions that a claim spans."""
+    """Return the paper's claims as measured with the middle size, or with the sessions that a claim spans."""
     spanning = {"tables 2 and 3": list(sizes.values()), "figure 8": settings(sessions / "ratio")}
     spanning["figure 9"] = settings(sessions / "weight")
     middle = sizes["middle"]
     ours = [line(claim, claim.measure(middle)) for claim in CLAIMS]
     wider = [line(claim, claim.measure(spanning.get(claim.where, [middle]))) for claim in ACROSS]
-    return Exhibit("claims", [("Of the middle size.", [HEAD, *ours]), ("Of several sessions.", [HEAD, *wider])])
+    return Exhibit("claims", [("From the middle size.", [HEAD, *ours]), ("From several sessions.", [HEAD, *wider])])
 
 
 def settings(session: Path) -> list[Rows]:
@@ -96,7 +96,7 @@ def as_markdown(found: list[Exhibit]) -> str:
 
 
 def page(found: list[Exhibit]) -> str:
-    """Return the page as HTML that needs nothing beside it."""
+    """Return the page as self-contained HTML."""
     values = {"title": TITLE, "about": ABOUT, "exhibits": found, "written": provenance()}
     return render("paper.html.jinja", values, Path(__file__).parent)
 

@@ -1,4 +1,4 @@
-"""What others measured, from published.yaml: to be printed beside what we measure, never instead of it."""
+"""Published measurements, from published.yaml: printed beside ours, never instead of them."""
 
 from dataclasses import dataclass, fields
 from functools import cache
@@ -14,7 +14,7 @@ PATH = Path(__file__).parent / "published.yaml"
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a figure was measured: values of different protocols cannot be compared."""
+    """How a figure was measured: values of different protocols are not comparable."""
 
     judge: str
     prompts: str
@@ -23,21 +23,21 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Figure:
-    """One published number; shares and win rates are in per cent where the source prints them so."""
+    """One published number; shares and win rates are in per cent if the source prints them so."""
 
     source: str  # a short name
     url: str
     table: str  # or figure, or section, of the source
-    model: str  # what training began with, or a released model
-    method: str  # the stages: SFT, SFT+DPO, ORPO, …; base or released where we would train nothing
+    model: str  # the initial checkpoint, or a released model
+    method: str  # the stages: SFT, SFT+DPO, ORPO, …; base or released if we would train nothing
     metric: str
     value: float
     protocol: Protocol
-    data: str | None = None  # what was trained on
+    data: str | None = None  # the training data
     against: str | None = None  # the method that a win rate is over
-    error: float | None = None  # standard error, or standard deviation where the protocol says so
+    error: float | None = None  # standard error, or standard deviation if the protocol says so
     interval: tuple[float, float] | None = None  # 95 %
-    note: str | None = None  # what contradicts or limits it
+    note: str | None = None  # facts that contradict or limit it
 
 
 @cache
@@ -45,7 +45,7 @@ def published(path: Path = PATH) -> tuple[Figure, ...]:
     """Return all figures of the file, in its order.
 
     Raises:
-        UserError: a figure lacks a field, has one too many or of the wrong kind, or names what is not in the file.
+        UserError: a figure lacks a field, has an unknown or mistyped one, or names something that is not in the file.
     """
     values = yaml.safe_load(path.read_text())
     protocols = {name: Protocol(**value) for name, value in values["protocols"].items()}
@@ -59,7 +59,7 @@ def read_figure(place: str, values: dict[str, Any], sources: dict[str, Any], pro
     """Check one entry's fields, and resolve its source and protocol.
 
     Raises:
-        UserError: as `published` says; `place` is where.
+        UserError: as in `published`; `place` names the entry.
     """
     known = {field.name for field in fields(Figure)} - {"url"}
     missing = {"source", "table", "model", "method", "metric", "value", "protocol"} - set(values)
@@ -91,7 +91,7 @@ def find(**wanted: Any) -> list[Figure]:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A file of conf/experiment/orpo-paper: where it fits, and what it should come near to."""
+    """A file of conf/experiment/orpo-paper: the machine it fits, and the published figure it should approach."""
 
     name: str
     hardware: str  # a profile
@@ -99,7 +99,7 @@ class Experiment:
 
     @property
     def tables(self) -> list[str]:
-        """The tables of the paper, or sections, that it is of."""
+        """The paper's tables or sections that it belongs to."""
         return sorted({figure.table for figure in self.expected})
 
     @property
@@ -112,7 +112,7 @@ def experiments() -> list[Experiment]:
     """Return those of experiments.yaml.
 
     Raises:
-        UserError: what one expects is none of the published figures, or several.
+        UserError: an expectation matches no published figure, or several.
     """
     values = yaml.safe_load(PATH.with_name("experiments.yaml").read_text())
     return [
@@ -122,7 +122,7 @@ def experiments() -> list[Experiment]:
 
 
 def only(place: str, **wanted: Any) -> Figure:
-    """Return the figure whose fields have these values, of which there is one; `place` is who asks."""
+    """Return the only figure whose fields have these values; `place` names the caller."""
     found = find(**wanted)
     if len(found) != 1:
         raise UserError(f"{place}: {wanted} names {len(found)} figures of {PATH.name}: name exactly one")

@@ -1,4 +1,4 @@
-"""Figure 6 of the ORPO paper: the log odds ratio is spread wider than the log probability ratio.
+"""Figure 6 of the ORPO paper: the log odds ratio spreads wider than the log probability ratio.
 
     python -m paper.ratios [DIRECTORY]
 
@@ -14,16 +14,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.special import logit
 
-from eval.cli import NoOptions, run
-from eval.console import console
+from eval.commands.cli import NoOptions, run
 from eval.pages.figures import COLOURS
 from eval.pages.plots import standalone, svg
 from recipes.config import UserError, write_json, write_text
+from recipes.system.commands import output
 
 SAMPLES, SEED = 50_000, 0
 TEMPERATURES = (0.2, 1.0)  # the paper's betas: DPO's and SimPO's loss is the log-sigmoid of beta times the log ratio
 LINES = ("-", "--", ":")
-# Exactly: -log X of a uniform X is exponential, its difference of two Laplace of variance 2; the log-odds are logistic.
+# Exactly: -log X of a uniform X is exponential, the difference of two is Laplace with variance 2; log-odds are
+# logistic.
 DEVIATIONS = {"log OR": np.pi * (2 / 3) ** 0.5, "log PR, β = 0.2": 0.2 * 2**0.5, "log PR, β = 1.0": 2**0.5}
 
 
@@ -63,7 +64,7 @@ def main(names: list[str], _: NoOptions) -> None:
     """Write figure and numbers to a directory.
 
     Raises:
-        UserError: it is none.
+        UserError: the directory is not writable.
     """
     directory = Path(names[0]) if names else Path("runs", "_paper")
     try:
@@ -75,8 +76,8 @@ def main(names: list[str], _: NoOptions) -> None:
     write_json(directory / "figure-6.json", {"samples": SAMPLES, "seed": SEED, "ratios": summary(ratios)})
     for name, numbers in summary(ratios).items():
         spread = f"standard deviation {numbers['deviation']:.3f} (exactly {numbers['exact_deviation']:.3f})"
-        console.print(f"{name:16} {spread}, middle 90% [{numbers['low']:.2f}, {numbers['high']:.2f}]", soft_wrap=True)
-    console.print(f"figure 6: {directory}/figure-6.svg and figure-6.json", soft_wrap=True)
+        output.print(f"{name:16} {spread}, middle 90% [{numbers['low']:.2f}, {numbers['high']:.2f}]", soft_wrap=True)
+    output.print(f"figure 6: {directory}/figure-6.svg and figure-6.json", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Train one stage: the code that runs inside torchrun. Knows nothing of Hydra."""
+"""Train one stage: the code that runs inside torchrun, without Hydra."""

@@ -1,4 +1,4 @@
-"""The contract between the parts: a stage is a directory, `config.yaml` in, `model/` and `record.json` out."""
+"""The contract between the packages: a stage is a directory; `config.yaml` in, `model/` and `record.json` out."""
 
 import gzip
 import json
@@ -12,27 +12,28 @@ from recipes.profiles import Model
 from recipes.system.errors import UserError as UserError
 from recipes.system.files import write_text as write_text
 
-# Raised by one whenever a stage directory written before could no longer be read or resumed.
+# Increase it when older stage directories can no longer be read or resumed.
 FORMAT = 1
-# How the line begins that a stage leaves when its device has too little memory: the launcher may split it further.
+# The first words of a stage's error when its device runs out of memory: the launcher may then use smaller
+# micro-batches.
 OUT_OF_MEMORY = "out of memory"
-# The record of a training whose adapters are not merged yet; the launcher renames it when they are.
+# The record of a training whose adapters are not yet merged; the launcher renames it afterwards.
 UNMERGED = "record.partial.json"
 
 
 class DamagedConfig(UserError):
-    """A config.yaml that cannot be read."""
+    """A config.yaml cannot be read."""
 
 
 @dataclass
 class Stage:
-    """One training: everything its process needs to know, as read back from `config.yaml`."""
+    """One training: everything its process needs to know, as read from `config.yaml`."""
 
     directory: Path
     stage: str
     seed: int
     batch_size: int
-    start: str  # the directory or hub id whose weights this stage starts from
+    start: str  # the initial checkpoint: a directory or Hub id
     start_revision: str | None
     model: Model
     model_options: dict[str, Any]  # trl.ModelConfig's: dtype, attention, LoRA, quantisation
@@ -41,7 +42,7 @@ class Stage:
     options: dict[str, Any]  # the trainer's, under TRL's names
     digest: str
     nodes: int = 1
-    reward_model: str | None = None  # RLOO's: the directory or hub id of the classifier that it asks
+    reward_model: str | None = None  # for RLOO: the directory or Hub id of its reward model
     reward_revision: str | None = None
 
     @classmethod
@@ -49,23 +50,23 @@ class Stage:
         """Read `directory`/config.yaml.
 
         Raises:
-            UserError: the file is missing, unreadable, or of another version of this project.
+            UserError: the file is missing, unreadable, or from another version of this project.
         """
         values = read_config(directory)
         del values["format"], values["versions"]
-        values.pop("fsdp", None)  # of older directories: `options` say it too
+        values.pop("fsdp", None)  # for older directories: `options` has it too
         model = Model(**values.pop("model"))
         pairs = Path(values.pop("pairs"))
         return cls(directory=directory, model=model, pairs=pairs, **values)
 
     @property
     def output(self) -> Path:
-        """Where the trained, merged model lies once the stage is done."""
+        """The directory of the trained, merged model of a finished stage."""
         return self.directory / "model"
 
     @property
     def strategy(self) -> str:
-        """How weights, gradients and optimiser state lie on the devices, by what the trainer is told."""
+        """How weights, gradients and optimizer state are distributed over devices, from the trainer's options."""
         if self.options.get("deepspeed"):
             return f"zero{self.options['deepspeed']['zero_optimization']['stage']}"
         return "fsdp2" if self.options.get("fsdp") else "ddp"
@@ -82,7 +83,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     """Return a stage directory's config.yaml as a dictionary.
 
     Raises:
-        UserError: the file is missing, unreadable, or of another version of this project.
+        UserError: the file is missing, unreadable, or from another version of this project.
     """
     path = directory / "config.yaml"
     try:
@@ -129,16 +130,16 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_rows(path: Path) -> list[Any]:
-    """Read a user's file: a JSON list, or JSONL, gzipped where its name ends in .gz.
+    """Read a user's file: a JSON list, or JSONL, gzipped if its name ends in .gz.
 
     Raises:
-        UserError: it is missing or holds something else.
+        UserError: it is missing or contains something else.
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         text = content.decode()
         if text.lstrip().startswith("["):
             return json.loads(text)
-        return [json.loads(line) for line in text.split("\n") if line.strip()]  # splitlines knows more ends of a line
+        return [json.loads(line) for line in text.split("\n") if line.strip()]  # splitlines splits at more characters
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path} cannot be read ({error}): give a JSON list or a JSONL file, also .gz") from None

@@ -1,4 +1,4 @@
-"""DPO (Rafailov et al. 2023, arXiv:2305.18290): the second of two stages, held to the SFT model that it starts from."""
+"""DPO (Rafailov et al. 2023, arXiv:2305.18290): the second of two stages, with the SFT model as its reference."""
 
 import time
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ def dpo_loss(policy: LogProbs, reference: LogProbs, beta: float) -> Loss:
 
         L = -log sigmoid(r(y_w) - r(y_l)),   r(y) = beta * (log p(y | x) - log p_ref(y | x))
 
-    where y_w is the chosen and y_l the rejected response. Log-probs are *sums* over a response's tokens, so that long
+    where y_w is the chosen and y_l the rejected response. Log-probs are *sums* over a response's tokens, so long
     responses weigh more.
 
     It is TRL's `loss_type=["sigmoid"]`, by which `engine=stock` computes it: change both together. Where the models
     are equal it is ln 2; `recipes.training.checks` refuses another first value.
 
     Args:
-        policy: log-probs under the model that trains.
-        reference: those of the same pairs under the SFT model, which does not.
-        beta: how firmly the policy is held to the reference.
+        policy: log-probs under the trained model.
+        reference: log-probs of the same pairs under the frozen SFT model.
+        beta: how strongly the policy is held to the reference.
     """
     chosen = beta * (policy.chosen - reference.chosen)
     rejected = beta * (policy.rejected - reference.rejected)
@@ -46,24 +46,24 @@ class DPOConfig(trl.DPOConfig):
     """TRL's options for DPO, and which engine computes its loss."""
 
     engine: str = "packed"  # or "stock": TRL's own forward pass
-    # Null: before the training where it reads every pair, so that no second model is held; else in each update.
+    # Null: before the training if it reads every pair, so that no second model is held; else in each step.
     precompute_ref_log_probs: bool | None = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         """Check the engine; TRL checks its own options.
 
         Raises:
-            ValueError: the engine is unknown, or cannot honour an option.
+            ValueError: the engine is unknown, or does not support an option.
         """
         super().__post_init__()
         check_engine(self)
 
 
 class StockDPOTrainer(trl.DPOTrainer):
-    """TRL's forward pass and loss, on our token ids, which lie in the columns that TRL would make."""
+    """TRL's forward pass and loss, on our token ids in the columns that TRL would create."""
 
     method = METHODS["dpo"]
-    reference_seconds = 0.0  # that the reference model took for the training's pairs before it
+    reference_seconds = 0.0  # seconds of the reference model's pass before the training
 
     def __init__(self, model: Any, args: Any, train_dataset: Any, **options: Any) -> None:
         if args.precompute_ref_log_probs is None:
@@ -82,7 +82,7 @@ class StockDPOTrainer(trl.DPOTrainer):
         return dataset
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log under names that say what they are."""
+        """Log under names that say what is logged."""
         rename_metrics(logs, self, self.method)
         super().log(logs, start_time)
 

@@ -1,8 +1,9 @@
-"""The table of methods: what launcher, records, tables and figures must know of each; without PyTorch or TRL.
+"""The table of methods: what launcher, records, tables and figures need to know about each; no PyTorch or TRL.
 
 A new method is its recipe, a row here, `conf/stage/NAME.yaml` and a pipeline that trains it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -17,18 +18,20 @@ class Method:
     label: str  # in tables and figures
     config: str  # module:class of its options
     about: str  # in a model card: "trained by …"
-    # Responses that pass through the policy and through the reference model, for one pair and epoch (section 7.3 of
-    # the ORPO paper); None: the trainer's options decide.
+    # Responses that pass through the policy and through the reference model, per pair and epoch (section 7.3 of the
+    # ORPO paper); None: the trainer's options decide.
     policy_passes: int | None
     reference_passes: int = 0
     packs: bool = True  # whether it has `engine=packed`
     pairs: bool = True  # whether its forward pass reads both responses
-    answers: bool = True  # whether it trains a language model; a reward model answers nothing
-    logged_log_probs: Literal["sum", "mean"] | None = None  # over a response's tokens; None: its log has none
-    loss: str = "loss"  # in figures: what it is and per what
-    rival: str | None = None  # the pipeline that the table compares it with, beside SFT
-    colour: str = "#808080"  # in figures; it must read on a light and on a dark page, see `eval.pages.plots`
-    line: Any = "-"  # Matplotlib's line style and hatch, by which it is told apart without colours
+    answers: bool = True  # whether it trains a language model; a reward model generates nothing
+    # Options -> what its NLL term covers: "full", chosen dialogue; "completion", chosen response; None: there is none.
+    nll: Callable[[dict[str, Any]], str | None] = lambda options: None
+    logged_log_probs: Literal["sum", "mean"] | None = None  # over a response's tokens; None: it logs none
+    loss: str = "loss"  # in figures: the loss and its unit
+    rival: str | None = None  # the pipeline that the table compares it with, besides SFT
+    colour: str = "#808080"  # in figures; must be readable on light and dark pages, see `eval.pages.plots`
+    line: Any = "-"  # Matplotlib's line style and hatch, to distinguish it without colors
     hatch: str = ""
 
     @property
@@ -48,6 +51,7 @@ METHODS = {
         about="supervised fine-tuning on the chosen answers of preference pairs",
         policy_passes=1,
         pairs=False,
+        nll=lambda options: "completion" if options["completion_only_loss"] else "full",
         loss="nats per\nanswer token",
         colour="#c8701e",
         line="--",
@@ -58,6 +62,7 @@ METHODS = {
         about="DPO ([Rafailov et al. 2023](https://arxiv.org/abs/2305.18290)) on preference pairs",
         policy_passes=2,
         reference_passes=2,
+        nll=lambda options: "completion" if "sft" in options["loss_type"] else None,
         logged_log_probs="sum",
         loss="loss\nper pair",
         rival="orpo",
@@ -69,6 +74,7 @@ METHODS = {
         config="recipes.orpo:ORPOConfig",
         about="ORPO ([Hong, Lee & Thorne 2024](https://arxiv.org/abs/2403.07691)) on preference pairs, in one stage",
         policy_passes=2,
+        nll=lambda options: options["nll_span"],
         logged_log_probs="mean",
         loss="likelihood\n+ λ · odds ratio",
         rival="dpo",
@@ -101,5 +107,5 @@ PACKED = tuple(name for name, method in METHODS.items() if method.packs)
 
 
 def stock_everywhere() -> str:
-    """Return the words of a command line that train every method by TRL's own forward pass."""
+    """Return the words of a command line that train every method with TRL's own forward pass."""
     return " ".join(f"{name}.engine=stock" for name in PACKED)

@@ -8,7 +8,7 @@ from datasets import Dataset
 from torch.nn.functional import cross_entropy, logsigmoid
 
 with warnings.catch_warnings():
-    # TRL keeps ORPO in `experimental` and says so on every import; the pin in requirements.txt is our answer.
+    # TRL keeps ORPO in `experimental` and warns on every import; we pin TRL in requirements.txt.
     warnings.filterwarnings("ignore", message="You are importing from 'trl.experimental'")
     from trl.experimental import orpo as trl_orpo
 
@@ -31,10 +31,10 @@ def orpo_loss(policy: LogProbs, beta: float, ratio: str = "odds") -> Loss:
         L = NLL(x, y_w) - beta * log sigmoid(log odds(y_w) - log odds(y_l)),   odds(y) = p / (1 - p)
 
     where y_w is the chosen and y_l the rejected response, and log p = log p(y | x) / |y|. Log-probs are *means* over a
-    response's tokens, so that length does not count; NLL is the chosen dialogue's negative log-likelihood per token.
+    response's tokens, so length does not matter; NLL is the chosen dialogue's negative log-likelihood per token.
 
     Args:
-        policy: log-probs under the model that trains; there is no other one.
+        policy: log-probs under the trained model, the only one.
         beta: the weight of the odds ratio, the paper's lambda.
         ratio: "odds", or "probability" for log p(y_w) - log p(y_l) in the sigmoid: equation 16, in appendix B.
     """
@@ -51,20 +51,20 @@ def orpo_loss(policy: LogProbs, beta: float, ratio: str = "odds") -> Loss:
 
 @dataclass
 class ORPOConfig(trl_orpo.ORPOConfig):
-    """TRL's options for ORPO, which engine computes its loss, and of what."""
+    """TRL's options for ORPO, the engine, and our options for its loss."""
 
     engine: str = "packed"  # or "stock": TRL's own forward pass
-    ratio: str = "odds"  # or "probability": the paper's appendix B; `log_odds_*` are logged of the odds all the same
-    nll_span: str = "full"  # prompt and answer, as in TRL and the authors' code; or "completion": the answer only
-    # What the likelihood term is averaged over: "update", all tokens of an update, however it is split into
-    # micro-batches and over devices; "micro_batch", as in TRL; null: "update" where the engine is packed.
+    ratio: str = "odds"  # or "probability": the paper's appendix B; `log_odds_*` still logs the odds
+    nll_span: str = "full"  # prompt and response, as in TRL and the authors' code; or "completion": only the response
+    # What the NLL term is averaged over: "update", all tokens of an optimizer step, however it is split into
+    # micro-batches and over devices; "micro_batch", as in TRL; null: "update" if the engine is packed.
     nll_mean: str | None = None
 
     def __post_init__(self) -> None:
         """Check our options; TRL checks its own.
 
         Raises:
-            ValueError: an option has a value that it does not take, or one that the engine cannot honour.
+            ValueError: an option has an invalid value, or one that the engine does not support.
         """
         super().__post_init__()
         self.nll_mean = self.nll_mean or ("update" if self.engine == "packed" else "micro_batch")
@@ -85,18 +85,18 @@ class StockORPOTrainer(trl_orpo.ORPOTrainer):
     args: ORPOConfig
 
     def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
-        """Return the columns that TRL's own tokenisation would make."""
+        """Return the columns that TRL's own tokenization would create."""
         return dialogues(feature)
 
     def odds_ratio_loss(self, policy_chosen_logps: Any, policy_rejected_logps: Any) -> tuple[Any, ...]:
-        """Return TRL's term and metrics, the term of the ratio that `ratio` names; TRL subtracts it."""
+        """Return TRL's term and metrics, the term for the ratio that `ratio` names; TRL subtracts it."""
         losses, *metrics = super().odds_ratio_loss(policy_chosen_logps, policy_rejected_logps)
         if self.args.ratio == "probability":
             losses = self.beta * logsigmoid(policy_chosen_logps.float() - policy_rejected_logps.float())
         return losses, *metrics
 
     def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
-        """Return TRL's log-probs, logits and likelihood term, the last over the span that `nll_span` names."""
+        """Return TRL's log-probs, logits and NLL term, the last over the span that `nll_span` names."""
         outputs = super().concatenated_forward(model, batch)
         if self.args.nll_span == "full":
             return outputs
@@ -105,7 +105,7 @@ class StockORPOTrainer(trl_orpo.ORPOTrainer):
         return (*outputs[:4], cross_entropy(logits.flatten(0, 1), labels.flatten()), *outputs[5:])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log under names that say what they are."""
+        """Log under names that say what is logged."""
         rename_metrics(logs, self, self.method)
         super().log(logs, start_time)
 
@@ -117,7 +117,7 @@ class PackedORPOTrainer(PackedTrainer, StockORPOTrainer):
         self, model: Any, args: Any, train_dataset: Dataset, eval_dataset: Dataset | None = None, **options: Any
     ) -> None:
         self.nll_span, self.splits_alike = args.nll_span, args.nll_mean == "update"
-        # TRL maps three functions over all rows, none of which would change one: it gets a single row of each.
+        # TRL maps three functions over all rows, and none would change a row: it gets a single row of each split.
         first = {"train_dataset": train_dataset.select([0])}
         if eval_dataset is not None:
             first["eval_dataset"] = eval_dataset.select([0])
@@ -125,7 +125,7 @@ class PackedORPOTrainer(PackedTrainer, StockORPOTrainer):
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
 
     def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
-        """Leave a row as it is."""
+        """Return a row unchanged."""
         return feature
 
     def loss(self, policy: LogProbs, batch: PackedBatch) -> Loss:

@@ -1,11 +1,11 @@
-"""What the profiles of `conf/` say: a model, a data set with its policies, a machine."""
+"""The profiles of `conf/`: a model, a data set with its policies, a machine."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Shape:
-    """The sizes of a decoder, as its public config.json has them: all that its memory and FLOPs follow from."""
+    """The sizes of a decoder, from its public config.json; they determine its memory and FLOPs."""
 
     family: str  # config.json's `model_type`: llama, mistral, qwen2, phi3, phi or opt
     layers: int
@@ -14,14 +14,14 @@ class Shape:
     heads: int
     vocabulary: int
     key_value_heads: int | None = None  # null: as many as `heads`
-    tied: bool = False  # whether embedding and head are one matrix
-    positions: int = 0  # learned ones
-    embedding: int | None = None  # the width of the embedding where it is not `hidden`
+    tied: bool = False  # whether embedding and LM head share one matrix
+    positions: int = 0  # if learned
+    embedding: int | None = None  # the width of the embedding if it is not `hidden`
 
 
 @dataclass
 class Model:
-    """What a model needs to be right, beside the options of `trl.ModelConfig` (which `model.` also takes)."""
+    """What a model needs besides the options of `trl.ModelConfig`, which `model.` also takes."""
 
     name: str
     model_name_or_path: str
@@ -29,12 +29,12 @@ class Model:
     chat_template: str | None = None  # a name in conf/chat_template, a file, or null: the tokenizer's own
     stop_tokens: list[str] = field(default_factory=list)  # the first one ends a turn
     pad_token: str | None = None  # null: the tokenizer's own
-    parameters: int | None = None  # only used to refuse early what cannot fit the hardware
-    shape: Shape | None = None  # null: only a local model directory's config.json tells what a training needs
-    pocket_size: str | None = None  # small, medium or large: a model that pocket.base pretrains when missing
+    parameters: int | None = None  # only used to reject early what does not fit the hardware
+    shape: Shape | None = None  # null: read from a local model directory's config.json
+    pocket_size: str | None = None  # small, medium or large: a model that pocket.base pretrains if it is missing
 
     def __post_init__(self) -> None:
-        """Build the shape where it comes as plain values."""
+        """Build the shape if it is given as plain values."""
         if isinstance(self.shape, dict):
             self.shape = Shape(**self.shape)
 
@@ -45,24 +45,24 @@ TRUNCATE = ("truncate_prompt", "truncate_answer")
 
 @dataclass
 class Policies:
-    """What becomes of a row with a finding (see recipes.data.findings): keep, drop, or refuse the whole data set."""
+    """What to do with a row that has a finding (see recipes.data.findings): keep, drop, or refuse the data set."""
 
     malformed: str = REFUSE  # a column is missing, null, or neither text nor messages
-    unrendered: str = REFUSE  # the chat template does not take the dialogue
-    diverging: str = DROP  # the two answers belong to different prompts
-    empty: str = DROP  # an answer without text
-    identical: str = DROP  # twice the same answer
-    tied: str = KEEP  # two answers with the same score
+    unrendered: str = REFUSE  # the chat template rejects the dialogue
+    diverging: str = DROP  # the two responses belong to different prompts
+    empty: str = DROP  # a response without text
+    identical: str = DROP  # two identical responses
+    tied: str = KEEP  # two responses with the same score
     overlong: str = DROP  # beyond max_length; also truncate_prompt (its beginning) or truncate_answer (its end)
     unfit: str = DROP  # beyond max_length even when truncated
-    duplicate: str = DROP  # the same prompt and answers as an earlier row
-    conflict: str = DROP  # another row prefers the answer that this one rejects
-    near_duplicate: str = KEEP  # nearly the same prompt and answers as an earlier row
+    duplicate: str = DROP  # the same prompt and responses as an earlier row
+    conflict: str = DROP  # another row prefers the response that this one rejects
+    near_duplicate: str = KEEP  # nearly the same prompt and responses as an earlier row
     leak: str = DROP  # the prompt is in the test split too
     contaminated: str = DROP  # the prompt is in an evaluation set
     role_order: str = KEEP  # two turns of one role in a row, or a system turn that is not the first
     system_lost: str = KEEP  # the chat template leaves the system turn out
-    unfinished: str = KEEP  # an answer that ends without a stop, in the middle of a sentence
+    unfinished: str = KEEP  # a response that ends in the middle of a sentence
 
 
 @dataclass
@@ -77,32 +77,32 @@ class Estimate:
 
 @dataclass
 class Dataset:
-    """Where preference pairs come from, and which of them are trained on."""
+    """The source of preference pairs, and the selection to train on."""
 
     name: str
-    path: str  # a hub id, or a JSON, JSONL (also .gz), CSV or Parquet file, or "pocket"
+    path: str  # a Hub id, or a JSON, JSONL (also .gz), CSV or Parquet file, or "pocket"
     test_path: str | None = None  # a second file; null: hold out `test_fraction` of the prompts
     config: str | None = None
     revision: str | None = None
     train_split: str = "train"
     test_split: str | None = None  # null: hold out `test_fraction` of the prompts
     test_fraction: float = 0.05
-    max_length: int = 1024  # tokens of prompt and answer; policies.overlong says what becomes of longer pairs
+    max_length: int = 1024  # tokens of prompt and response; policies.overlong decides about longer pairs
     train_rows: int | None = None  # null: all
     test_rows: int | None = 500
-    max_new_tokens: int = 512  # per sampled answer, in evaluation
-    gold: bool = False  # whether pocket's gold reward scores answers to these prompts
-    streaming: bool = False  # read the first `train_rows` rows of a hub data set without downloading the rest
+    max_new_tokens: int = 512  # per sampled response, in evaluation
+    gold: bool = False  # whether pocket's gold reward scores responses to these prompts
+    streaming: bool = False  # read the first `train_rows` rows of a Hub data set without downloading the rest
     policies: Policies = field(default_factory=Policies)
     evaluation_prompts: list[str] = field(default_factory=list)  # files of prompts that must not be trained on
-    sources: list[str] = field(default_factory=list)  # of a mixture: profiles of conf/dataset, or files
-    weights: list[float] = field(default_factory=list)  # of a mixture: the sources' shares; none: all rows of each
-    counts: list[int] = field(default_factory=list)  # of a mixture: the sources' rows, instead of shares
-    seed: int = 0  # of the choice of rows in a mixture; the same for all methods and for every `seed`
+    sources: list[str] = field(default_factory=list)  # for a mixture: profiles of conf/dataset, or files
+    weights: list[float] = field(default_factory=list)  # for a mixture: the sources' shares; none: all rows of each
+    counts: list[int] = field(default_factory=list)  # for a mixture: the sources' numbers of rows, instead of shares
+    seed: int = 0  # for the choice of rows in a mixture; the same for all methods and every `seed`
     estimate: Estimate = field(default_factory=Estimate)
 
     def __post_init__(self) -> None:
-        """Build the parts where they come as plain values."""
+        """Build the parts if they are given as plain values."""
         if isinstance(self.policies, dict):
             self.policies = Policies(**self.policies)
         if isinstance(self.estimate, dict):
@@ -111,17 +111,17 @@ class Dataset:
 
 @dataclass
 class Hardware:
-    """A machine: how many processes train, and how many pairs fit on one device at once."""
+    """A machine: how many processes train, and the per-device batch size."""
 
     name: str
     processes: int
     per_device_batch: int  # the experiment's `batch_size` is reached by accumulation
-    memory_gb: float | None = None  # of one device; null: not checked
+    memory_gb: float | None = None  # per device; null: not checked
     use_cpu: bool = False
     bf16: bool = True
-    strategy: str = "ddp"  # of several processes: ddp, fsdp2, zero2 or zero3; see docs/compatibility.md
-    nodes: int = 1  # that `processes` are spread over evenly
-    offload: bool = False  # fsdp2, zero2, zero3: keep what is shared in the CPUs' memory, much slower
+    strategy: str = "ddp"  # for several processes: ddp, fsdp2, zero2 or zero3; see docs/compatibility.md
+    nodes: int = 1  # `processes` are spread evenly over them
+    offload: bool = False  # fsdp2, zero2, zero3: keep what is sharded in CPU memory, much slower
     activation_checkpointing: bool = True  # recompute activations in the backward pass: less memory, a third slower
     tflops: float | None = None  # peak rate of one device in bf16, dense; only used to estimate hours
-    utilisation: float = 0.4  # the share of it that a training reaches
+    utilisation: float = 0.4  # the share of tflops that a training reaches

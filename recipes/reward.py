@@ -1,11 +1,11 @@
-"""Reward model (Bradley & Terry 1952): learn from the pairs to tell chosen from rejected; the second of RLHF's stages.
+"""Reward model (Bradley & Terry 1952): learn to rank chosen above rejected responses; the second of RLHF's stages.
 
 The loss of each pair is TRL's, in `trl.RewardTrainer.compute_loss`:
 
     L = -log sigmoid(r(x, y_w) - r(x, y_l))
 
-where y_w is the chosen and y_l the rejected response, and r the one output of a classifier on the whole dialogue, read
-off its last token. Equation 1 of Ouyang et al. (2022, arXiv:2203.02155) with two responses to a prompt.
+where y_w is the chosen and y_l the rejected response, and r the single output of a classifier of the whole dialogue, at
+its last token. Equation 1 of Ouyang et al. (2022, arXiv:2203.02155) with two responses to a prompt.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ RewardConfig = trl.RewardConfig
 
 
 class RewardTrainer(trl.RewardTrainer):
-    """TRL's trainer on our token ids, under the names of a data set that TRL need not tokenise."""
+    """TRL's trainer on our token ids, under the column names of a tokenized data set."""
 
     def __init__(
         self, model: Any, args: Any, train_dataset: Dataset, eval_dataset: Dataset | None = None, **options: Any
@@ -34,7 +34,7 @@ class RewardTrainer(trl.RewardTrainer):
 
 
 def comparisons(rows: Dataset) -> Dataset:
-    """Return both whole dialogues of each pair, as TRL's reward trainer takes them."""
+    """Return both whole dialogues of each pair, in the format of TRL's reward trainer."""
     return rows.map(comparison, remove_columns=["prompt_ids"])
 
 

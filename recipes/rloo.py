@@ -1,8 +1,8 @@
-"""RLOO (Ahmadian et al. 2024, arXiv:2402.14740): answer the prompts, and make likelier what the reward model prefers.
+"""RLOO (Ahmadian et al. 2024, arXiv:2402.14740): sample responses, and make those with a high reward likelier.
 
-The last of RLHF's stages; TRL has removed PPO, and RLOO is its stable trainer for a reward model. To each prompt k
-responses y_1 … y_k are sampled. The loss of a response is TRL's, in `trl.RLOOTrainer._compute_loss`, of advantages A
-made in `_generate_and_score_completions`:
+The last of RLHF's stages; TRL has removed PPO, and RLOO is its stable trainer with a reward model. For each prompt k
+responses y_1 … y_k are sampled. The loss of a response is TRL's, in `trl.RLOOTrainer._compute_loss`, with advantages A
+from `_generate_and_score_completions`:
 
     L_i = -min(w_i * A_i, clip(w_i, 1 - epsilon, 1 + epsilon) * A_i),   w_i = p(y_i | x) / p_old(y_i | x)
     A_i = R_i - mean of the other k - 1 rewards,   R_i = r(x, y_i) - beta * log(p_old(y_i | x) / p_ref(y_i | x))
@@ -32,15 +32,15 @@ from recipes.training.reward_model import RewardModel, load_reward_model
 
 @dataclass
 class RLOOConfig(trl.RLOOConfig):
-    """TRL's options for RLOO, and which reward model it asks."""
+    """TRL's options for RLOO, and its reward model."""
 
-    reward_model: str | None = None  # a directory or hub id of a sequence classifier; null: the reward stage's
+    reward_model: str | None = None  # a directory or Hub id of a sequence classifier; null: the reward stage's
 
     def __post_init__(self) -> None:
-        """Refuse what our rows cannot do; TRL checks its own options.
+        """Reject options that our rows do not support; TRL checks its own options.
 
         Raises:
-            ValueError: an option has such a value.
+            ValueError: such an option is set.
         """
         super().__post_init__()
         if self.log_completions or self.use_vllm:
@@ -48,18 +48,18 @@ class RLOOConfig(trl.RLOOConfig):
 
 
 class PromptSampler(RepeatSampler):
-    """TRL's order of prompts, but that an epoch's follows from its number: a resumed epoch goes on in its own order."""
+    """TRL's order of prompts, except that it depends on the epoch's number, so that a resumed epoch keeps its order."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin epoch `epoch`; the trainer says so."""
+        """Begin epoch `epoch`; called by the trainer."""
         if self.shuffle:
             self.generator.manual_seed((self.seed or 0) + epoch)
 
 
 class RLOOTrainer(trl.RLOOTrainer):
-    """TRL's trainer on rows whose `prompt` is a list of ids: the other methods' own; it counts what it computes."""
+    """TRL's trainer on rows whose `prompt` is a list of ids, the same as for other methods; it counts its costs."""
 
-    meter: Meter  # given by `recipes.training.loop`
+    meter: Meter  # set by `recipes.training.loop`
     model: Any
     ref_model: Any
     args: Any
@@ -71,21 +71,21 @@ class RLOOTrainer(trl.RLOOTrainer):
         """Make the trainer.
 
         Raises:
-            UserError: there are fewer prompts than one update takes.
+            UserError: there are fewer prompts than one optimizer step takes.
         """
         at_once = args.generation_batch_size // args.num_generations  # type: ignore[operator]
         if len(train_dataset) < at_once:
             raise UserError(
                 f"{len(train_dataset)} prompts are fewer than the {at_once} that RLOO answers at once: lower batch_size"
             )
-        # TRL adds the tokenizer's EOS; evaluation stops at the profile's tokens alone. The models are loaded without
-        # a cache for training, which would make sampling quadratic.
+        # TRL adds the tokenizer's EOS; evaluation stops only at the profile's tokens. Models for training are loaded
+        # without a cache, which would make sampling quadratic.
         stops = model.generation_config.eos_token_id
         given: Any = args.generation_kwargs or {}
         args.generation_kwargs = {**given, "eos_token_id": stops, "use_cache": True}
         super().__init__(model, ask(reward), args=args, train_dataset=train_dataset, **options)  # type: ignore[arg-type]
         self.eos_token_ids = stops
-        reference = self.model if self.ref_model is None else self.ref_model  # the policy itself, less its adapters
+        reference = self.model if self.ref_model is None else self.ref_model  # the policy without its adapters
         frozen = [reward.model, *([reference] if args.beta else [])]
         self.frozen_weights = sum(weight.numel() for model in frozen for weight in model.parameters())
 
@@ -103,7 +103,7 @@ class RLOOTrainer(trl.RLOOTrainer):
         return prompts, None, {}
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Count what is computed without a gradient: sampling, the old log-probs, reference and reward model."""
+        """Count what is computed without a gradient: sampling, old log-probs, reference and reward model."""
         found: Any = super()._generate_and_score_completions(inputs)
         if self.model.training:
             dialogues = found["prompt_ids"].numel() + found["completion_ids"].numel()
@@ -114,7 +114,7 @@ class RLOOTrainer(trl.RLOOTrainer):
         return found
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """Count the micro-batch that is trained on."""
+        """Count the micro-batch."""
         if self.model.training:
             dialogues = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
             self.meter.cost.add(Cost(len(dialogues) // self.num_generations, int(dialogues.sum()), dialogues.numel()))
@@ -122,9 +122,9 @@ class RLOOTrainer(trl.RLOOTrainer):
 
 
 def ask(reward: RewardModel) -> Any:
-    """Return TRL's reward function: what the reward model thinks of each prompt with its answer.
+    """Return TRL's reward function: the reward model's score of each prompt with its response.
 
-    A model trained here reads the sampled ids themselves, as it read the pairs' ids. A foreign one reads text.
+    A model trained here reads the sampled ids, as it read the pairs' ids. A foreign one reads text.
     """
 
     def reward_model(
@@ -138,14 +138,14 @@ def ask(reward: RewardModel) -> Any:
 
 
 def answered(prompt: list[Message], answer: str) -> list[Message]:
-    """Return a dialogue with its answer."""
+    """Return a dialogue with its response."""
     return [*prompt, {"role": "assistant", "content": answer}]
 
 
 def train(stage: Stage) -> None:
     """Train one RLOO stage."""
     args = arguments(RLOOConfig, stage)
-    args.model_init_kwargs = {"revision": stage.start_revision}  # of the reference model, which TRL loads by its name
+    args.model_init_kwargs = {"revision": stage.start_revision}  # for the reference model, which TRL loads by name
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
     prompts = load_prompts(stage.pairs)
     trainer = RLOOTrainer(

@@ -30,7 +30,7 @@ def sft_loss(policy: LogProbs) -> Loss:
 
 @dataclass
 class SFTConfig(trl.SFTConfig):
-    """TRL's options for SFT, the engine, and an option that DPO and ORPO have: SFT alone would train with dropout."""
+    """TRL's options for SFT, the engine, and `disable_dropout`, which TRL has only for DPO and ORPO."""
 
     disable_dropout: bool = True
     engine: str = "packed"  # or "stock": TRL's own forward pass
@@ -39,14 +39,14 @@ class SFTConfig(trl.SFTConfig):
         """Check the engine; TRL checks its own options.
 
         Raises:
-            ValueError: the engine is unknown, or cannot honour an option.
+            ValueError: the engine is unknown, or does not support an option.
         """
         super().__post_init__()
         check_engine(self)
 
 
 class StockSFTTrainer(trl.SFTTrainer):
-    """TRL's forward pass and loss, on our token ids under the names of a data set that TRL need not tokenise."""
+    """TRL's forward pass and loss, on our token ids under the column names of a tokenized data set."""
 
     def __init__(
         self, model: Any, args: Any, train_dataset: Dataset, eval_dataset: Dataset | None = None, **options: Any

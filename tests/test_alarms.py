@@ -43,7 +43,7 @@ def trainers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_another_machine_than_the_profiles_is_refused(make: Make, trainers: list[Any]) -> None:
     directory = make(replace(PLAIN, strategy="ddp"))
-    with pytest.raises(UserError, match="1 processes train, but the hardware profile says 2"):
+    with pytest.raises(UserError, match="1 processes train, but the hardware profile has 2"):
         train(directory)
     stage = replace(Stage.load(directory), processes=1)
     check_machine(trainers[0], stage)

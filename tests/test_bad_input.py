@@ -41,20 +41,20 @@ def test_a_stage_of_another_version_is_left_alone(words: Words, tmp_path: Path) 
 BAD = {
     "model=phi3-mini": "did you mean phi-3-mini?",
     "dataset=ultrafedback": "did you mean ultrafeedback?",
-    "orpo.lerning_rate=1": "orpo.lerning_rate: there is no such option",
+    "orpo.lerning_rate=1": "orpo.lerning_rate: no such option",
     "orpo.learning_rate=fast": "could not be converted to Float",
-    "+orpo.bta=1": "+orpo.bta: there is no such option",
+    "+orpo.bta=1": "+orpo.bta: no such option",
     "dpo.beta=0.2": "would do nothing",
     "batch_size=5": "error: batch_size=5 is no multiple of 4",
-    "dataset.train_rows=-5": "dataset.train_rows=-5: 2 is the least",
+    "dataset.train_rows=-5": "dataset.train_rows must be at least 2 (got -5)",
     "orpo.num_train_epochs=0 orpo.max_steps=-1": "leave nothing to train",
     "orpo.auto_find_batch_size=true": "is not supported",
     "runs=/proc/none": "/proc/none",
     "orpo.lr_scheduler_type=nonsense": "nonsense",
-    "+pipelines.mine=[sft,ppo]": "a pipeline is a list of at least one of sft, dpo, orpo",
-    "pipelines.orpo=[]": "a pipeline is a list of at least one of sft, dpo, orpo",
-    "eval_prompts=1": "two are the least",
-    "seed=-1": "a seed is between 0",
+    "+pipelines.mine=[sft,ppo]": "give a list of one or more of sft, dpo, orpo",
+    "pipelines.orpo=[]": "give a list of one or more of sft, dpo, orpo",
+    "eval_prompts=1": "eval_prompts must be at least 2",
+    "seed=-1": "seed must be between 0",
     "dataset.path=/no/such.jsonl": "/no/such.jsonl does not exist",
     "model.model_name_or_path=./no/such/model": "does not exist: check model.model_name_or_path",
     "model.model_name_or_path=somebody/some-model": "is not in the local cache",
@@ -108,7 +108,7 @@ def test_weights_that_only_loading_finds_damaged_are_one_line(words: Words, tiny
     (damaged / "pytorch_model.bin").write_bytes(b"no weights")
     options = words(tmp_path, "pipeline=orpo", *short("orpo"), f"model.model_name_or_path={damaged}")
     printed = launch(*options, status=2)
-    assert f"error: {damaged} holds no model that can be loaded" in printed and "Traceback" not in printed
+    assert f"error: {damaged} has no model that can be loaded" in printed and "Traceback" not in printed
 
 
 def test_any_path_is_shown_verbatim(

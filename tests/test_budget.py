@@ -1,4 +1,4 @@
-"""Matched budgets: what is held equal is equal to half an update, the rest is said, and nothing is trained twice."""
+"""Matched budgets agree to half an optimizer step, the rest is reported, and nothing is trained twice."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,14 +58,14 @@ PADDED = {"sft": {"engine": "packed"}, "dpo": {"engine": "stock"}}
 RLHF = {"dpo": ["sft", "dpo"], "rlhf": ["sft", "reward", "rloo"]}
 REFUSED = [
     ({"budget": "epochs"}, "", "it can be pairs, tokens, flops, or null"),
-    ({"budget": None, "budget_of": "dpo"}, "", "would do nothing: add budget=flops"),
-    ({"budget_of": "rlhf"}, "", "trains the pipelines sft, dpo, orpo"),
+    ({"budget": None, "budget_of": "dpo"}, "", "needs a budget: add budget=flops"),
+    ({"budget_of": "rlhf"}, "", "use one of this job's pipelines, sft, dpo, orpo"),
     ({"pipelines": {"orpo": ["orpo"]}}, "", "trains orpo alone"),
-    ({"pipelines": RLHF}, "", "what rloo samples is not known before it has trained: leave rlhf out"),
-    ({"options": PADDED}, "", "what dpo pads is not known before it has trained: use dpo.engine=packed"),
+    ({"pipelines": RLHF}, "", "how much rloo samples is unknown before it trains: remove rlhf"),
+    ({"options": PADDED}, "", "how much dpo pads is unknown before it trains: use dpo.engine=packed"),
     ({"pipelines": {"dpo": ["sft", "dpo"], "more": ["orpo", "orpo"]}}, "", "pipelines.more has orpo twice"),
-    ({}, "orpo.max_steps=9", "budget=flops sets the updates of orpo"),
-    ({}, "orpo.num_train_epochs=9", "budget=flops sets the updates of orpo"),
+    ({}, "orpo.max_steps=9", "budget=flops sets the optimizer steps of orpo"),
+    ({}, "orpo.num_train_epochs=9", "budget=flops sets the optimizer steps of orpo"),
 ]
 
 
@@ -79,7 +79,7 @@ def test_a_budget_that_cannot_be_held_is_refused(config: Config, changed: Any, w
 def test_a_plan_shows_the_matched_updates_and_refuses_as_a_launch(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*CARD, "budget=pairs", "dpo.max_steps=9", "dataset.estimate.rows=640"]) == 0  # the setter's is free
     shown = capsys.readouterr().out
-    assert "of dpo; last stages: sft 19 updates, orpo 19 updates" in shown, "10 of SFT and 9 of DPO"
+    assert "of dpo; last stages: sft 19 steps, orpo 19 steps" in shown, "10 of SFT and 9 of DPO"
     assert main([*CARD, "budget=pairs", "orpo.max_steps=9"]) == 2
     assert capsys.readouterr().out.startswith("error: orpo.max_steps=9 would do nothing")
 
@@ -116,12 +116,12 @@ def test_what_was_trained_spent_alike(matched: tuple[str, Path, list[dict[str, A
 def test_the_same_command_trains_nothing_again(matched: tuple[str, Path, list[dict[str, Any]]]) -> None:
     printed, session, jobs = matched
     assert jobs[0]["pipelines"] == jobs[1]["pipelines"] and jobs[2]["pipelines"] == jobs[3]["pipelines"]
-    assert printed.count("started; it logs to") == len(stages(session.parent.parent)) <= 4
+    assert printed.count("started; log: ") == len(stages(session.parent.parent)) <= 4
 
 
 def test_the_table_says_what_was_held_equal(matched: tuple[str, Path, list[dict[str, Any]]]) -> None:
     text = (matched[1] / "table.md").read_text()
-    assert "Held equal at budget=flops: FLOPs, at the" in text and "Held equal at budget=pairs: pairs read" in text
+    assert "Matched at budget=flops: FLOPs, at the" in text and "Matched at budget=pairs: pairs read" in text
     found = record(Path(matched[2][0]["pipelines"]["orpo"][0]))
     assert f"ORPO {found['pairs']:,} pairs read, {found['tokens']:,} tokens, {found['device_seconds']:,.0f}" in text
-    assert "Nothing was held equal" not in text
+    assert "Nothing was matched" not in text

@@ -9,7 +9,7 @@ import yaml
 from comparison import PROMPTS, make_session
 
 from eval.card import main
-from eval.cli import NoOptions
+from eval.commands.cli import NoOptions
 from eval.results.metrics import GOLD
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of
@@ -33,7 +33,7 @@ def test_the_head_parses_and_states_no_licence(session: Path) -> None:
     _, head, body = read(session, "dpo").split("---\n", 2)
     found = yaml.safe_load(head)
     assert found["base_model"] == "someone/tiny" and {"trl", "dpo"} <= {*found["tags"]}
-    assert found["library_name"] == "transformers" and "license" not in found and "## Licence" in body
+    assert found["library_name"] == "transformers" and "license" not in found and "## License" in body
 
 
 def test_the_numbers_are_those_of_this_model(session: Path) -> None:
@@ -44,7 +44,7 @@ def test_the_numbers_are_those_of_this_model(session: Path) -> None:
         assert line.split(" | ")[-1].removesuffix(" |") == text(GOLD, row)
         assert f"seed {job['seed']}," in card and f"over {PROMPTS} held-out prompts" in card
     assert "| dropped: empty | 3 | 0 |" in card and "| nll_span | `full` |" in card
-    assert "going on from SFT" in read(session, "dpo") and "going on" not in card
+    assert "starting from SFT" in read(session, "dpo") and "starting from" not in card
 
 
 def test_trls_card_is_replaced_and_no_secret_is_published(session: Path) -> None:
@@ -61,4 +61,4 @@ def test_its_code_runs(session: Path, tiny_model: Path, monkeypatch: pytest.Monk
     code = re.search(r"```python\n(.*?)```", read(session, "orpo"), re.S)
     assert code
     exec(code[1], names := {})  # noqa: S102 (ours)
-    assert len(names["answer"]) <= 4, "dataset.max_new_tokens"
+    assert len(names["response"]) <= 4, "dataset.max_new_tokens"

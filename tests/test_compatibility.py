@@ -155,9 +155,9 @@ def test_every_refused_cell_has_a_supported_one_of_its_method_and_it_is_itself_w
             ["hardware=8x80gb-zero3", "tuning=lora", "model.dtype=float32"],
             "the base in bfloat16, .* use model.dtype=bf",
         ),
-        (["hardware=1x24gb", "hardware.strategy=fsdp2"], "one process has nobody to share with"),
+        (["hardware=1x24gb", "hardware.strategy=fsdp2"], "hardware.strategy=fsdp2 needs at least 2 processes"),
         (["hardware=8x80gb", "hardware.strategy=zero1"], "use one of ddp, fsdp2, zero2, zero3"),
-        (["hardware=2x8x80gb", "hardware.nodes=3"], "do not spread evenly over hardware.nodes=3"),
+        (["hardware=2x8x80gb", "hardware.nodes=3"], "is no multiple of hardware.nodes=3"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_the_nearest_that_does(

@@ -8,7 +8,7 @@ import pytest
 
 from eval import diversity
 from eval.answers.store import Answer
-from eval.cli import read_words
+from eval.commands.cli import read_words
 from eval.diversity import embed, mean_cosines
 from recipes.config import UserError
 
@@ -61,7 +61,7 @@ def test_the_suite_says_length_and_stops_beside(
         "truncated at max_new_tokens",
     ):
         assert row in printed
-    with pytest.raises(UserError, match="samples and prompts must be 2"):
+    with pytest.raises(UserError, match="samples and prompts must be at least 2"):
         diversity.main([], diversity.Options(samples=1))
 
 

@@ -200,10 +200,10 @@ def test_a_bias_is_what_its_interval_shows() -> None:
 
     fair = bias(lengths(50, 50, 300))
     assert (fair.longer, fair.unequal) == (50, 100) and fair.low < 0.5 < fair.high and "no bias" in fair.words
-    assert "the longer answer is preferred" in bias(lengths(80, 20, 5)).words
-    assert "the shorter answer is preferred" in bias(lengths(20, 80, 5)).words
+    assert "the longer response is preferred" in bias(lengths(80, 20, 5)).words
+    assert "the shorter response is preferred" in bias(lengths(20, 80, 5)).words
     assert bias(lengths(1, 0, 0)).low == pytest.approx(0.025)  # Clopper-Pearson of one in one: (alpha/2)^(1/n)
-    assert "no answers" in bias(lengths(0, 0, 3)).words
+    assert "no responses" in bias(lengths(0, 0, 3)).words
 
 
 def test_tokens_and_padding_are_counted_as_they_are_computed() -> None:

@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from eval import dynamics
-from eval.cli import read_words
+from eval.commands.cli import read_words
 from eval.results.session import COSTS
 from recipes.config import FORMAT, UserError, write_config, write_json
 from recipes.data.prepare import open_pairs, prepare
@@ -124,8 +124,8 @@ def test_what_has_no_curve_is_refused(untuned: Path, tiny_model: Path, pairs: Pa
     for words, said in {
         (str(untuned),): "no trained language model",
         (str(untuned.parent),): "no session",
-        (str(directory), "pairs=1"): "score two at least",
-        (str(directory),): "holds no whole weights",
+        (str(directory), "pairs=1"): "pairs must be at least 2",
+        (str(directory),): "has no complete weights",
     }.items():
         with pytest.raises(UserError, match=said) as error:
             dynamics.main(*read_words(list(words), dynamics.Options))

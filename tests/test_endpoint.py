@@ -15,7 +15,7 @@ from eval import alpaca, diversity, mt_bench
 from eval.answers.endpoint import Endpoint
 from eval.answers.generate import Sampling, answer
 from eval.answers.load import load_renderer, prompt_ids
-from eval.cli import read_words
+from eval.commands.cli import read_words
 from recipes.config import UserError
 
 KEY = "sk-very-secret-0123456789"
@@ -171,8 +171,8 @@ def test_what_cannot_succeed_is_one_line_without_the_key(untuned: Path, server: 
 
 def test_addresses_that_cannot_be_are_refused() -> None:
     for address, said in {
-        "localhost:8000": "give its whole address",
-        "http://me:secret@host/v1": "no password",  # pragma: allowlist secret
+        "localhost:8000": "give the full address",
+        "http://me:secret@host/v1": "must not contain a password",  # pragma: allowlist secret
     }.items():
         with pytest.raises(UserError, match=said):
             Endpoint(address)

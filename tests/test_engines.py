@@ -158,24 +158,6 @@ def test_packed_tokens_are_counted_without_padding(make: Make) -> None:
     assert dpo == (sum(2 * prompt + chosen + rejected for prompt, chosen, rejected in lengths), sum(map(sum, lengths)))
 
 
-@pytest.mark.parametrize(
-    "method, options, said",
-    [
-        ("sft", {"engine": "fast"}, "use packed or stock"),
-        ("sft", {"loss_type": "dft"}, "loss_type=dft needs engine=stock"),
-        ("dpo", {"loss_type": ["ipo"]}, "needs engine=stock"),
-        ("dpo", {"loss_weights": [0.5]}, "loss_weights=\\[0.5\\] needs engine=stock"),
-        ("dpo", {"label_smoothing": 0.1}, "needs engine=stock"),
-        ("sft", {"shuffle_dataset": True}, "needs engine=stock"),
-        ("dpo", {"ld_alpha": 0.5}, "ld_alpha=0.5 needs engine=stock"),
-        ("dpo", {"sync_ref_model": True}, "sync_ref_model=True needs engine=stock"),
-    ],
-)
-def test_options_that_cannot_be_honoured_are_refused(method: str, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        METHODS[method][0](output_dir="out", use_cpu=True, bf16=False, **options)
-
-
 def test_the_reference_has_no_dropout_and_a_resumed_stage_reads_it(make: Make, tmp_path: Path) -> None:
     """A fresh adapter says that it trains while its base does not: each part gets back the mode it had."""
     dropping: dict[str, Any] = {"disable_dropout": False, "max_steps": -1, "attention_dropout": 0.5}

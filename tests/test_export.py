@@ -13,8 +13,9 @@ from door import launch, run, stages
 from hub_server import Hub
 from safetensors.torch import load_file, save_file
 
-from eval import export, gguf, push
-from eval.cli import run as suite
+from eval import export, push
+from eval.commands import gguf
+from eval.commands.cli import run as suite
 from eval.export import Options
 from launch import reproduce
 from recipes.config import UserError, read_json
@@ -53,13 +54,13 @@ def test_what_cannot_be_reproduced_is_one_line(stage: Path, tmp_path: Path) -> N
     shutil.copytree(stage, copy)
     config = (copy / "config.yaml").read_text()
     for old, new, said in (
-        ("\npairs: /", "\npairs: /gone/", "are gone"),
-        ("\nstart: /", "\nstart: /gone/", "is gone: launch that stage"),
+        ("\npairs: /", "\npairs: /gone/", "are missing"),
+        ("\nstart: /", "\nstart: /gone/", "is missing: train that stage"),
     ):
         (copy / "config.yaml").write_text(config.replace(old, new))
         with pytest.raises(UserError, match=said):
             reproduce.original(copy)
-    with pytest.raises(UserError, match="holds a base model"):
+    with pytest.raises(UserError, match="is a base model"):
         reproduce.original(base)
     (copy / "record.json").unlink()
     with pytest.raises(UserError, match=r"has no record\.json: train it first"):
@@ -70,7 +71,7 @@ def test_versions_and_commits_that_changed_are_named() -> None:
     then = {"versions": {"torch": "1", "trl": "2"}, "commit": "a", "dirty": False}
     assert reproduce.changes(then, then) == []
     now = {"versions": {"torch": "1", "trl": "3"}, "commit": "b", "dirty": True}
-    lines = ["trl: 2 then, 3 now", "commit: a then, b now", "changes that were not committed: now"]
+    lines = ["trl: 2 then, 3 now", "commit: a then, b now", "uncommitted changes: now"]
     assert reproduce.changes(then, now) == lines
 
 
@@ -92,7 +93,7 @@ def test_a_difference_is_as_large_as_the_largest_weights(tmp_path: Path) -> None
 
 def test_a_directory_for_transformers_answers_as_the_run(stage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert suite([str(stage)], export.__doc__, Options, export.main) == 0
-    assert "8 of 8 greedy answers are the run's own" in capsys.readouterr().out
+    assert "8 of 8 greedy responses equal the run's" in capsys.readouterr().out
     target = stage.parents[2] / "_exported" / stage.relative_to(stage.parents[2])
     assert {path.name for path in target.iterdir()} == {path.name for path in (stage / "model").iterdir()}
     assert not list(target.parent.glob(".*"))
@@ -105,10 +106,10 @@ def test_a_file_for_llama_cpp_answers_as_the_run(
     target = tmp_path / "tiny.gguf"
     words = [str(stage), "format=gguf", f"to={target}", "max_new_tokens=16"]
     assert suite(words, export.__doc__, Options, export.main) == 0
-    assert "8 of 8 greedy answers are the run's own" in capsys.readouterr().out
+    assert "8 of 8 greedy responses equal the run's" in capsys.readouterr().out
     assert target.read_bytes()[:4] == b"GGUF" and [*tmp_path.iterdir()] == [target]
     assert suite(words, export.__doc__, Options, export.main) == 2
-    assert "exists: name another place" in capsys.readouterr().out
+    assert "exists: name another target" in capsys.readouterr().out
 
 
 def test_another_models_answers_leave_no_export(stage: Path, tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_another_models_answers_leave_no_export(stage: Path, tmp_path: Path) -> 
     weights["lm_head.weight"] = weights["lm_head.weight"].flip(0)
     save_file(weights, copy / "model" / "model.safetensors", {"format": "pt"})
     assert export.questions(copy, options) == asked, "the run's answers are kept"
-    with pytest.raises(UserError, match=r"nothing was exported: \d of 4 greedy answers are not the run's"):
+    with pytest.raises(UserError, match=r"nothing was exported: \d of 4 greedy responses differ from the run's"):
         export.main([str(copy)], options)
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*"))
 
@@ -130,7 +131,7 @@ def test_what_cannot_be_exported_is_one_line(stage: Path, tmp_path: Path, capsys
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "config.yaml").write_text((stage / "config.yaml").read_text().replace("stage:", "size:"))
     for words, said in (
-        ([str(tmp_path / stage.name)], "TO=<place>"),
+        ([str(tmp_path / stage.name)], "TO=<path>"),
         ([str(tmp_path / "base")], "is no trained language model"),
         ([str(stage), "max_new_tokens=0"], "at least 1"),
         ([str(stage), "to=/proc/out"], "/proc"),
@@ -178,7 +179,7 @@ def test_a_push_sends_the_model_alone_and_in_private(
     (stage / "model" / "notes.txt").write_text("not for others")
     try:
         status, printed = said("to=me/tiny", "dry_run=true")
-        assert status == 0 and f"{hub.url}/me/tiny, private" in printed and "not sent: notes.txt" in printed
+        assert status == 0 and f"{hub.url}/me/tiny, private" in printed and "not uploaded: notes.txt" in printed
         assert "$HF_TOKEN is not set" in said("to=me/tiny")[1] and said("to=tiny")[0] == 2 and not hub.tokens
         monkeypatch.setenv("HF_TOKEN", "hf_of_the_environment")
         status, printed = said("to=me/tiny")
@@ -188,13 +189,13 @@ def test_a_push_sends_the_model_alone_and_in_private(
             path.name: path.read_bytes() for path in (stage / "model").iterdir() if path.name != "notes.txt"
         }
         hub.visible = "public"
-        assert "is public already" in said("to=me/tiny")[1] and said("to=me/tiny", "public=true")[0] == 0
+        assert "is already public" in said("to=me/tiny")[1] and said("to=me/tiny", "public=true")[0] == 0
         config = stage / "model" / "config.json"
         whole = config.read_text()
         config.write_text(json.dumps(json.loads(whole) | {"note": "hf_of_the_environment"}))
         status, printed = said("to=me/tiny")
         config.write_text(whole)
-        assert status == 2 and "holds a token" in printed and "hf_of_the_environment" not in printed
+        assert status == 2 and "contains a token" in printed and "hf_of_the_environment" not in printed
         file = tmp_path / "tiny.gguf"
         file.write_bytes(b"GGUF")
         hub.files.clear()

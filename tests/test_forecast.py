@@ -137,11 +137,11 @@ def test_a_packed_micro_batch_has_no_padding(compose: Compose) -> None:
 REFUSED = {
     "orpo.engine=fast": "use packed or stock",
     "orpo.num_train_epochs=0": "leave nothing to train",
-    "model.lora_r=0": "a rank of at least 1",
+    "model.lora_r=0": "model.lora_r must be at least 1",
     "model.lora_target_modules=foo": "several of [qkv_proj,gate_up_proj,o_proj,down_proj]",
-    "model.lora_target_modules=[foo,q_proj]": "is no matrix of phi-3-mini",
-    "hardware.memory_gb=-1": "give a number above 0",
-    "orpo.max_length=9": "set that",
+    "model.lora_target_modules=[foo,q_proj]": "matches no matrix of phi-3-mini",
+    "hardware.memory_gb=-1": "hardware.memory_gb must be above 0",
+    "orpo.max_length=9": "set dataset.max_length instead",
     "rloo.beta=1": "would do nothing",
 }
 

@@ -158,5 +158,5 @@ def test_what_cannot_be_answered_is_said(untuned: Path) -> None:
         with pytest.raises(UserError, match="must end with a turn of the user"):
             answer(untuned, [dialogue], Sampling(3, 0.0), lambda count: None)
     (untuned / "record.json").unlink()
-    with pytest.raises(UserError, match="it first, the same command goes on"):
+    with pytest.raises(UserError, match="finish its training first"):
         answer(untuned, DIALOGUES, Sampling(3, 0.0), lambda count: None)

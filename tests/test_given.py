@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eval.answers.files import read_answers
-from eval.cli import models
+from eval.commands.cli import models
 from eval.judge import sides
 from recipes.config import FORMAT, UserError, write_config
 
@@ -30,7 +30,7 @@ def test_what_is_no_file_of_answers_is_said(tmp_path: Path) -> None:
         ("{no", "cannot be read"),
         ("[]", "no rows"),
         ('{"prompt": "a"}', "no text in response"),
-        ('{"prompt": "a", "response": "b"}\n' * 2, "1 prompts occur again"),
+        ('{"prompt": "a", "response": "b"}\n' * 2, "1 prompts are repeated"),
     ]:
         path.write_text(content)
         with pytest.raises(UserError, match=message) as found:
@@ -66,5 +66,5 @@ def test_the_pipelines_of_a_session_are_compared_with_each_other(tmp_path: Path)
     assert sides([session]) == [(Path(base), Path(sft)), (Path(base), Path(orpo)), (Path(sft), Path(orpo))]
     assert sides([sft, orpo]) == [(Path(sft), Path(orpo))]
     assert read_answers(Path(orpo)) == {"a": "first"}
-    with pytest.raises(UserError, match="no sampled answers: evaluate it first"):
+    with pytest.raises(UserError, match="no sampled responses: evaluate it first"):
         read_answers(Path(orpo), "sampled")

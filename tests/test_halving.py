@@ -62,7 +62,7 @@ def test_settings_are_all_combinations_of_the_swept_options() -> None:
     assert fixed == ["pipeline=orpo", "seed=3"] and len({*settings}) == 4
     assert ("orpo.beta=0.1", "orpo.learning_rate=0.002") in settings
     for words in (["pipeline=orpo"], ["orpo.beta=1,2", "seed=0,1"]):
-        with pytest.raises(UserError, match="halving needs options"):
+        with pytest.raises(UserError, match="halving needs an option"):
             settings_of(words)
 
 

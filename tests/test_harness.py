@@ -103,7 +103,7 @@ def test_given_answers_are_scored_by_the_harness_itself(tmp_path: Path) -> None:
     assert [sample["prompt_level_strict_acc"] for sample in found["samples"]["ifeval"]] == [row[-1] for row in wanted]
     assert found["results"]["ifeval"]["prompt_level_strict_acc,none"] == pytest.approx(2 / 3)
     answers.write_text(json.dumps(given[0]) + "\n")
-    with pytest.raises(UserError, match="no answer to 2 of 3 prompts"):
+    with pytest.raises(UserError, match="lacks a response to 2 of 3 prompts"):
         evaluate(answers, Options(tasks="ifeval", data=str(rows)))
 
 
@@ -125,11 +125,11 @@ def test_a_model_answers_ifevals_prompts(tiny_model: Path, prompts: Path) -> Non
 def test_what_cannot_be_scored_is_said(tiny_model: Path, tmp_path: Path, tasks: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"key": 0, "prompt": "Hm?", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}\n')
-    with pytest.raises(UserError, match=r"maximum sequence length \(2048\)\. For shorter answers: gen_kwargs="):
+    with pytest.raises(UserError, match=r"maximum sequence length \(2048\)\. For shorter responses use gen_kwargs="):
         evaluate(tiny_model, Options(tasks="ifeval", data=str(rows), gen_kwargs="max_gen_toks=4096"))
     answers = tmp_path / "answers.jsonl"
     answers.write_text(json.dumps({"prompt": "Where is Ashford?", "response": "Here."}) + "\n")
-    with pytest.raises(UserError, match=r"places scores likelihoods, which .*answers.jsonl has not: give a model"):
+    with pytest.raises(UserError, match=r"places needs log-likelihoods, which .*answers.jsonl lacks: name a model"):
         evaluate(answers, Options(tasks="places", tasks_dir=str(tasks)))
     with pytest.raises(UserError, match="no text in response"):
         evaluate(write(tmp_path / "other.jsonl", {"prompt": "x"}), Options(tasks="places", tasks_dir=str(tasks)))

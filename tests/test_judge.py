@@ -16,7 +16,7 @@ from judge_server import KEY, Endpoint, Messages, endpoint
 
 from eval.answers.endpoint import Reply, host_class
 from eval.answers.judging import MALFORMED
-from eval.cli import read_words
+from eval.commands.cli import read_words
 from eval.judge import Options, compare, read
 from recipes.config import UserError
 
@@ -130,7 +130,7 @@ def test_a_refused_key_is_said_without_the_key(
 def test_what_a_user_can_get_wrong_is_said(sides: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="judge must be given: add judge=…"):
         read_words(["a", "b"], Options)
-    with pytest.raises(UserError, match="juge: there is no such option; there are judge, url"):
+    with pytest.raises(UserError, match="juge: no such option; choose from judge, url"):
         read_words(["juge=x", "judge=y"], Options)
     with pytest.raises(UserError, match="timeout: Value 'soon'"):
         read_words(["judge=x", "timeout=soon"], Options)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {
     "recipes": ("system", "profiles", "config", "methods", "data", "engine", "training", ""),
     "launch": ("config", "stages", "forecast", "executors", ""),
-    "eval": ("console", "answers", "results", "pages", "cli", ""),
+    "eval": ("answers", "results", "pages", "commands", ""),
     "doctor": ("",),
     "pocket": ("",),
     "paper": ("",),

@@ -17,7 +17,7 @@ from eval import likelihood
 from eval.answers import log_probs as scoring
 from eval.answers.batching import by_length
 from eval.answers.log_probs import mean_log_probs
-from eval.cli import read_words
+from eval.commands.cli import read_words
 from recipes.config import FORMAT, UserError, write_config, write_json
 
 PAIRS = [{"prompt_ids": list(range(10, 10 + size)), "chosen_ids": [7, 8, 9][: 1 + size % 3]} for size in range(1, 13)]
@@ -130,8 +130,8 @@ def test_any_file_by_category_and_dpos_own_reward(
 
 def test_what_the_suite_cannot_read_is_said(untuned: Path) -> None:
     for words, said in {
-        (str(untuned),): "has no pairs of its own",
-        (str(untuned), "pair=x"): "pair: there is no such option; there are pairs, reference",
+        (str(untuned),): "has no held-out pairs",
+        (str(untuned), "pair=x"): "pair: no such option; choose from pairs, reference",
         (str(untuned), "reference=perhaps"): "reference: Value 'perhaps'",
         (str(untuned.parent), "pairs=x"): "no session",
         (str(untuned), "pairs=none.jsonl"): "none.jsonl does not exist",

@@ -102,7 +102,7 @@ def test_a_stage_out_of_memory_goes_on_with_half_the_micro_batch_to_the_same_wei
     directory = wait_for_step(tmp_path, 3, process)
     resource.prlimit(trainer_of(directory), resource.RLIMIT_AS, (1, 1))
     printed, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0 and "out of memory: again with micro-batches of 2, 2 to an update" in printed
+    assert process.returncode == 0 and "out of memory: resuming with micro-batches of 2, 2 per step" in printed
     assert re.findall(r"resuming from checkpoint-\d+", (directory / "log.txt").read_text())
     used = yaml.safe_load((directory / "config.yaml").read_text())["options"]
     assert (used["per_device_train_batch_size"], used["gradient_accumulation_steps"]) == (2, 2)
@@ -178,7 +178,7 @@ def test_what_cannot_run_is_refused_before_any_job(compose: Callable[..., Config
     local = ["launcher=local", "hardware=cpu", "batch_size=64"]
     with pytest.raises(UserError, match="2 processes, and launcher=local 1 devices: 0"):
         needed(compose(*local, "hardware.processes=2", "launcher.devices=[0]"), ["0"])
-    with pytest.raises(UserError, match="belong to the whole sweep"):
+    with pytest.raises(UserError, match="apply to the whole sweep"):
         device_names([compose(*local, f"launcher.at_once={count}") for count in (1, 2)])
     for word in (
         "launcher.devices=[0,0]",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,8 @@ def test_a_new_method_is_trained_evaluated_tabled_and_forecast(
     page = (session / "report.html").read_text()
     assert "SimPO, nats" in page and "#8a6d00" in page
     assert "simpo" in run(tree, "launch.plan", *given)
+    shown = run(tree, "launch.show", *words(tmp_path, "row=1"))
+    assert re.search(r"^SimPO rejected: \d+ tokens, \d+ context only, \d+ compared", shown, re.M)
 
 
 def test_the_copys_table_is_complete(tree: Path) -> None:

@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from datasets import Dataset
-from families import FAMILIES, GROUPED, VOCABULARY, assert_same, model_of, rows_of
+from families import FAMILIES, assert_same, model_of, rows_of
 from peft import LoraConfig
 from torch import Tensor
 from torch._dynamo.utils import counters
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 from trl.trainer.utils import disable_dropout_in_model
 
-from recipes.config import UserError
 from recipes.engine.packing import pack
 from recipes.engine.trainer import as_inputs
 from recipes.orpo import TRAINERS as ORPO_ENGINES
@@ -204,47 +202,11 @@ def test_activation_checkpointing_changes_no_gradient(make: Make) -> None:
     assert_same(gradients(saving), gradients(plain), 1e-9)
 
 
-REFUSED = {
-    "Bloom": ({"hidden_size": 64, "n_layer": 2, "n_head": 4}, "orpo.engine=stock"),  # ALiBi: positions by mask
-    "Mamba": ({"hidden_size": 64, "num_hidden_layers": 2}, "orpo.engine=stock"),  # a state over the row
-    "Gemma2": ({**GROUPED, "head_dim": 16}, "softcap"),
-    "Granite": ({**GROUPED, "logits_scaling": 3.0}, "off by"),
-    "Mixtral": ({**GROUPED, "num_local_experts": 4, "output_router_logits": True}, "auxiliary loss"),
-    "Phimoe": ({**GROUPED, "num_local_experts": 4, "sliding_window": 20}, "sliding window"),  # told to the mask alone
-}
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("family", REFUSED)
-def test_what_cannot_be_packed_is_refused_with_a_reason(make: Make, family: str) -> None:
-    shape, reason = REFUSED[family]
-    config = getattr(transformers, f"{family}Config")(**{"vocab_size": VOCABULARY, **shape})
-    model = AutoModelForCausalLM.from_config(config)
-    with pytest.raises(UserError, match=reason) as error:
-        make("packed", model, rows_of(2))
-    assert "\n" not in str(error.value) and config.model_type in str(error.value)
-
-
 def test_attention_softcaps_can_be_switched_off_and_logit_softcaps_count(make: Make) -> None:
     model = model_of("Gemma2", head_dim=16, sliding_window=64, attn_logit_softcapping=None, final_logit_softcapping=2.0)
     rows = rows_of(5)
     stock, packed = make("stock", copy.deepcopy(model), rows), make("packed", model, rows)
     assert_same(gradients(packed), gradients(stock), 1e-4)
-
-
-@pytest.mark.parametrize(
-    "options, said",
-    [
-        ({"engine": "fast"}, "use packed or stock"),
-        ({"nll_span": "answer"}, "use full or completion"),
-        ({"ratio": "log"}, "use odds or probability"),
-        ({"engine": "stock", "nll_mean": "update"}, "needs engine=packed"),
-        ({"generate_during_eval": True}, "needs engine=stock"),
-    ],
-)
-def test_options_that_cannot_be_honoured_are_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        ORPOConfig(output_dir="out", use_cpu=True, bf16=False, **options)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -110,4 +110,4 @@ def test_what_is_not_the_users_to_choose_is_refused(word: str, capfd: pytest.Cap
 
 def test_the_first_failure_stops_it(command: Callable[..., list[str]], tmp_path: Path) -> None:
     said = run(command(tmp_path, "batch_size=0"), status=2)
-    assert said.count("$ python -m") == 1 and "goes on" not in said, "wrong input cannot go on"
+    assert said.count("$ python -m") == 1 and "resume" not in said, "wrong input cannot go on"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import kstest, laplace, logistic
 
-from eval.cli import NoOptions
+from eval.commands.cli import NoOptions
 from paper.ratios import SAMPLES, TEMPERATURES, main, sample, summary
 from recipes.engine.loss import log_odds
 

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from dev.bench.__main__ import options
 from dev.gpu.__main__ import options as gpu_options
-from eval.cli import NoOptions, read_words
+from eval.commands.cli import NoOptions, read_words
 from eval.readme import shown
 from eval.results.metrics import METRIC, METRICS
 from launch.config.schema import register, resolve

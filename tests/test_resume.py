@@ -131,7 +131,7 @@ def test_a_stage_is_finished_by_hand_as_by_the_launcher(
     assert weights(directory) == expected and not list(directory.glob("checkpoint-*"))
     assert "done before" in launch(*words(tmp_path, *options))
     (base,) = tmp_path.glob("*/*/base-*")
-    for wrong, reason in ((tmp_path, "does not exist"), (base, "holds a base model")):
+    for wrong, reason in ((tmp_path, "does not exist"), (base, "is a base model")):
         printed = run([*by_hand, str(wrong)], status=2)
         assert reason in printed and len(printed.splitlines()) == 1
 

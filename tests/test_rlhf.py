@@ -144,9 +144,9 @@ def test_adapters_of_a_reward_model_are_merged_into_a_classifier(words: Words, t
 @pytest.mark.parametrize(
     "pipeline, said",
     [
-        ("pipelines.rlhf=[sft,rloo]", "rloo has no reward model to ask"),
+        ("pipelines.rlhf=[sft,rloo]", "rloo has no reward model: put reward before it"),
         ("pipelines.rlhf=[sft,reward] evaluate=true", "ends in a reward model"),
-        ("rloo.reward_model=x", "would train another one for nothing"),
+        ("rloo.reward_model=x", "would train a second one that nothing uses"),
     ],
 )
 def test_a_pipeline_that_makes_no_sense_is_refused(compose: Callable[..., Any], pipeline: str, said: str) -> None:

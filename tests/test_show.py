@@ -48,7 +48,7 @@ def trainer(tiny_model: Path, tmp_path: Path, words: Words, compose: Callable[..
         rows = Rows.from_list([ROW])
         args = CONFIGS[stage](**(config.options[stage] | {"output_dir": str(tmp_path), "engine": "stock"}))
         made = TRAINERS[stage](model, args=args, train_dataset=rows, processing_class=tokenizer)
-        found = {sequence.name: sequence for sequence in masks(ROW, config.options, pad=0)}
+        found = {sequence.name: sequence for sequence in masks(ROW, config.options)}
         return made, model.eval(), next(iter(made.get_train_dataloader())), found
 
     return make
@@ -89,13 +89,13 @@ def test_orpos_likelihood_and_comparison_cover_what_is_marked(trainer: Callable[
 def test_the_span_of_orpos_likelihood_is_an_option(compose: Callable[..., Config]) -> None:
     config = compose("model=qwen2.5-0.5b")
     config.options["orpo"]["nll_span"] = "completion"
-    (chosen,) = (sequence for sequence in masks(ROW, config.options, 0) if sequence.name == "ORPO chosen")
+    (chosen,) = (sequence for sequence in masks(ROW, config.options) if sequence.name == "ORPO chosen")
     assert chosen.likelihood == chosen.compared == [False] * 5 + [True] * 4
 
 
 def test_dpo_may_have_a_likelihood_term(compose: Callable[..., Config]) -> None:
     config = compose("model=qwen2.5-0.5b", "dpo.loss_type=[sigmoid,sft]")
-    found = {sequence.name: sequence for sequence in masks(ROW, config.options, 0)}
+    found = {sequence.name: sequence for sequence in masks(ROW, config.options)}
     assert found["DPO chosen"].likelihood == found["DPO chosen"].compared
     assert any(found["DPO rejected"].compared) and not any(found["DPO rejected"].likelihood)
 
@@ -139,17 +139,17 @@ def test_a_row_of_a_mixture_is_named_with_its_source(
     options.append(f"dataset=[{pairs_file},{other}]")
     show([*options, "row=other.jsonl:1"])
     assert "other.jsonl row 1: trained on" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"say of which source.*there are pairs\.jsonl, other\.jsonl"):
+    with pytest.raises(UserError, match=r"name the source too.*sources are pairs\.jsonl, other\.jsonl"):
         show([*options, "row=1"])
 
 
 @pytest.mark.parametrize("word", ["row=0", "row=x", "row=-1", "row=1.5"])
 def test_a_row_is_a_number_from_1(words: Words, tmp_path: Path, word: str) -> None:
-    with pytest.raises(UserError, match="has the rows 1 to 64"):
+    with pytest.raises(UserError, match="has rows 1 to 64"):
         show(words(tmp_path, word))
 
 
 def test_a_row_that_is_not_there_is_one_line(words: Words, tmp_path: Path) -> None:
     printed = look("launch.show", *words(tmp_path, "row=65"), status=2)
     (line,) = (line for line in printed.splitlines() if line.startswith("error: "))
-    assert "file has the rows 1 to 64" in line and "Traceback" not in printed
+    assert "file has rows 1 to 64" in line and "Traceback" not in printed

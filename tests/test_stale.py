@@ -52,7 +52,7 @@ def test_what_other_code_trained_is_told_refused_or_trained_again(checkout: Path
     (dpo / "record.json").write_text(json.dumps({**first[dpo], "code": {}}))  # as of an older version
     printed = train("stale=refuse")
     assert line_of(sft, printed, "skipped") == "", "a comment decides no weight"
-    assert line_of(dpo, printed, "skipped (").startswith("its record, made by an older version")
+    assert line_of(dpo, printed, "skipped (").startswith("its record is from an older version")
     (dpo / "record.json").write_text(json.dumps(first[dpo]))
 
     add(checkout / "recipes" / "dpo.py", "LATER = 1")
@@ -61,11 +61,11 @@ def test_what_other_code_trained_is_told_refused_or_trained_again(checkout: Path
     assert line_of(sft, printed, "skipped") == "" and record(dpo) == first[dpo], "kept"
 
     printed = train("stale=refuse", status=2)
-    assert line_of(dpo, printed, "error: ") and "these changed: recipes/dpo.py." in printed and "started" not in printed
+    assert line_of(dpo, printed, "error: ") and "these changed: recipes/dpo.py;" in printed and "started" not in printed
 
     add(checkout / "recipes" / "sft.py", "LATER = 1")
     (dpo / "record.json").unlink()  # as if it had been killed at its end: checkpoints are there
-    assert line_of(dpo, train(), "goes on (").startswith("changed since: recipes/dpo.py; "), "its start is the old one"
+    assert line_of(dpo, train(), "resumes (").startswith("changed since: recipes/dpo.py; "), "its start is the old one"
     assert record(dpo)["code"] == first[dpo]["code"], "that it began with"
 
     train("stale=retrain")
@@ -87,11 +87,11 @@ def test_a_measurement_that_other_code_made_is_told(tmp_path: Path, capsys: pyte
         return capsys.readouterr().out.splitlines()
 
     (line,) = told()
-    assert line.startswith("8 measurements were made by an older version"), "of four models and two seeds"
+    assert line.startswith("8 measurements are from an older version"), "of four models and two seeds"
     now = fingerprint("eval.results.measure")
     assert {"eval/results/measure.py", "eval/answers/decode.py", "pocket/world.py"} <= now.keys()
     for path, code in zip(paths, (now, now | {"eval/answers/decode.py": "other"}), strict=True):
         path.write_text(json.dumps({**json.loads(path.read_text()), "code": code}))
     line, rest = told()
-    assert f"{paths[1].parent.parent} was measured before these changed: eval/answers/decode.py." in line
+    assert f"{paths[1].parent.parent} was measured before these changed: eval/answers/decode.py; move" in line
     assert rest.startswith("6 measurements"), "what today's code made is not told"

@@ -10,8 +10,7 @@ import pytest
 
 from eval.__main__ import evaluate_session
 from eval.answers.load import load
-from eval.cli import NoOptions
-from eval.console import console
+from eval.commands.cli import NoOptions
 from eval.readme import shown
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of, measured, sessions
@@ -19,6 +18,7 @@ from eval.results.table import write_table
 from eval.table import main
 from paper.claims import ACROSS, CLAIMS, write_claims
 from recipes.config import FORMAT, UserError, read_json, write_config, write_json
+from recipes.system.commands import output
 
 SETTINGS = {"prompts": 2, "seed": 0, "pairs": "p", "max_new_tokens": 4, "gold": True}
 COST = {"pairs": 5, "tokens": 10, "computed_tokens": 20, "forward_passes_per_pair": 1.0, "flops": 1e3, "epochs": 1.0}
@@ -93,7 +93,7 @@ def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsy
         ("orpo", "ORPO"),
     ]
     assert "table.md" in capsys.readouterr().out
-    assert len([line for line in lines if line.startswith("Nothing was held equal: ")]) == 1
+    assert len([line for line in lines if line.startswith("Nothing was matched: ")]) == 1
 
 
 def test_four_pipelines_are_compared_pair_by_pair(session: Path, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_terminal_shows_what_it_has_room_for(
     session: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     """Seven rows: in 80 columns no word is broken, what decides is there, and where the rest is; in 400 all is."""
-    monkeypatch.setattr(console, "_width", columns)
+    monkeypatch.setattr(output, "_width", columns)
     edit(session, 0, setting={"orpo.learning_rate": 1e-5})
     edit(session, 1, setting={"orpo.learning_rate": 2e-5})
     main([str(session)], NoOptions())

@@ -12,7 +12,7 @@ from eval import alpaca, diversity, judge, likelihood, mt_bench, table
 from eval.answers.endpoint import Endpoint, complete
 from eval.answers.judging import log
 from eval.answers.store import Kept
-from eval.cli import NoOptions, run
+from eval.commands.cli import NoOptions, run
 from eval.results.table import write_table
 from launch.config.trl_options import is_mirror
 from paper import claims
@@ -39,17 +39,17 @@ def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_words_that_are_none_are_said(say: Say, untuned: Path, tmp_path: Path) -> None:
     for suite in (alpaca, claims, diversity, judge, likelihood, mt_bench, table):
-        assert "there is no such option" in say(suite, "=x") and "nonsense" in say(suite, "nonsense=1")
+        assert "no such option" in say(suite, "=x") and "nonsense" in say(suite, "nonsense=1")
     assert "prompts: " in say(diversity, untuned, "prompts=many")
     assert "no session" in say(likelihood, tmp_path) and "no trained stage" in say(likelihood, __file__)
     assert "is no endpoint" in say(diversity, untuned, "endpoint=localhost:8000")
     secret = "http://me:secret@host/v1"  # pragma: allowlist secret
-    assert "no password" in say(diversity, untuned, f"endpoint={secret}")
+    assert "must not contain a password" in say(diversity, untuned, f"endpoint={secret}")
     assert "is no endpoint" in say(diversity, untuned, "endpoint=http://host:port/v1")
     assert "served=<model>" in say(diversity, untuned, "endpoint=http://localhost:1/v1", "chat=true", "prompts=2")
     assert "cannot be read" in say(judge, "none.json", "none.json", "judge=x")
     assert "cannot be read" in say(mt_bench, "questions=none", "references=none", "judge=x", untuned)
-    assert "name a judge=MODEL" in say(alpaca, untuned)
+    assert "add judge=MODEL" in say(alpaca, untuned)
 
 
 @pytest.mark.parametrize("text", FOREIGN)
@@ -64,7 +64,7 @@ def test_json_of_somebody_else_is_said(say: Say, text: str, untuned: Path, tmp_p
     line = say(judge, untuned, untuned, "judge=x")
     assert "evaluate it first" in line or "damaged" in line
     if text != "{":  # a line that a kill tore is asked again
-        with pytest.raises(UserError, match="no answer of this project"):
+        with pytest.raises(UserError, match="no response of this project"):
             (untuned / "eval" / "answers.jsonl").write_text(text + "\n")
             Kept(untuned / "eval" / "answers.jsonl")
         assert not is_mirror(json.loads(text)), "the launcher's cache is made anew"
@@ -100,7 +100,7 @@ def test_a_session_with_foreign_files_is_said(say: Say, text: str, name: str, tm
 
 
 def test_an_endpoint_that_is_not_there_is_said() -> None:
-    with pytest.raises(UserError, match=r"does not answer.*the same command goes on") as found:
+    with pytest.raises(UserError, match=r"does not respond.*run the same command to resume") as found:
         complete(Endpoint("http://127.0.0.1:9/v1", "x", True, attempts=1), [{"role": "user", "content": "?"}])
     assert "\n" not in str(found.value)
 
@@ -108,6 +108,6 @@ def test_an_endpoint_that_is_not_there_is_said() -> None:
 @pytest.mark.parametrize("key", ["sk-one\nsk-two", "sk-schlüssel", "sk one", os.fsdecode(b"sk-\xff")])
 def test_a_key_that_cannot_be_one_is_said_without_it(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRANGE_KEY", key)
-    with pytest.raises(UserError, match=r"\$STRANGE_KEY holds characters") as found:
+    with pytest.raises(UserError, match=r"\$STRANGE_KEY contains characters") as found:
         complete(Endpoint("http://127.0.0.1:9/v1", "x", True, "STRANGE_KEY"), [{"role": "user", "content": "?"}])
     assert "sk" not in str(found.value)

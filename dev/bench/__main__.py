@@ -1,8 +1,8 @@
 """`make bench`: ours against stock TRL, on the same pairs, in one run; results in docs/bench.json and docs/bench.md.
 
-Every measurement runs in a process of its own, forked from one that has imported the libraries and done nothing
-else; the engines take turns. Peak memory is what was held at most above the idle process, which has imported and
-loaded the model: allocated on a GPU, resident on a CPU.
+Every measurement runs in its own process, forked from one that has only imported the libraries; the engines take turns.
+Peak memory is the maximum above the idle process, which has imported libraries and loaded the model: allocated on a
+GPU, resident on a CPU.
 """
 
 import argparse
@@ -31,7 +31,7 @@ ENGINES = ("stock", "packed")
 
 
 def options(words: list[str]) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m dev.bench", description=__doc__)
     add: Any = parser.add_argument
     add("--parts", nargs="+", choices=PARTS, default=list(PARTS))
@@ -43,13 +43,13 @@ def options(words: list[str]) -> argparse.Namespace:
     add("--models", nargs="+", help="of dev.bench.workload.SHAPES (default: 21m, on a GPU phi-3-mini as well)")
     add("--max-length", type=int, help="tokens of a dialogue (default: 1024, on a GPU 2048)")
     add("--pairs", help="a file of preference pairs, for hh-rlhf (default: made lengths)")
-    add("--tokenizer", help="a directory or hub id whose ids the model has")
+    add("--tokenizer", help="a directory or Hub id whose ids the model has")
     add("--output", type=Path, default=Path("docs"), help="where bench.json, bench.md and the plots go")
     return parser.parse_args(words)
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a process of its own.
+    """Call a function in its own process.
 
     Raises:
         UserError: the process was killed.
@@ -66,7 +66,7 @@ def alone(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def cases(given: argparse.Namespace, gpu: bool) -> list[Case]:
-    """Return the settings in the order in which they are measured; engines take turns at each."""
+    """Return the settings in the order of measurement; the engines take turns for each."""
     models = given.models or (["21m", "phi-3-mini"] if gpu else ["21m"])
     middle = given.batch_sizes[len(given.batch_sizes) // 2]
     sizes = [128 * 2**power for power in range(8) if 128 * 2**power <= longest(given, gpu)]
@@ -82,10 +82,10 @@ def cases(given: argparse.Namespace, gpu: bool) -> list[Case]:
 
 
 def refuse_pairs(given: argparse.Namespace, gpu: bool) -> None:
-    """Refuse a setting that has too few pairs, before the first is measured.
+    """Reject a setting with too few pairs, before the first is measured.
 
     Raises:
-        UserError: naming what has too few.
+        UserError: a setting has too few pairs; the message names it.
     """
     refuse_long(given.even, longest(given, gpu))
     for case in cases(given, gpu) if {"engines", "agreement"} & set(given.parts) else []:
@@ -98,7 +98,7 @@ def pairs_of_repeat(case: Case) -> int:
 
 
 def measure_engines(given: argparse.Namespace, gpu: bool) -> list[dict[str, Any]]:
-    """Measure every setting under both engines; every repeat has pairs of its own, the same for both."""
+    """Measure every setting with both engines; every repetition has its own pairs, the same for both."""
     results = []
     for case in cases(given, gpu):
         each = pairs_of_repeat(case)
@@ -117,13 +117,13 @@ def measure_engines(given: argparse.Namespace, gpu: bool) -> list[dict[str, Any]
 
 
 def available() -> float:
-    """Return the bytes of this machine's memory that are free: what needs more would end by the kernel's hand."""
+    """Return the free bytes of this machine's memory: the kernel would kill what needs more."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024.0
 
 
 def longest(given: argparse.Namespace, gpu: bool) -> int:
-    """Return the most tokens of a dialogue."""
+    """Return the maximum number of tokens in a dialogue."""
     return given.max_length or (2048 if gpu else 1024)
 
 
@@ -133,7 +133,7 @@ def pairs_for(given: argparse.Namespace, case: Case, count: int, gpu: bool) -> l
 
 
 def measure_agreement(given: argparse.Namespace, gpu: bool) -> list[dict[str, Any]]:
-    """Compare loss and gradients of both engines in float32, four pairs of each length distribution."""
+    """Compare loss and gradients of both engines in float32, on four pairs of each length distribution."""
     results = []
     for case in cases(given, gpu):
         known = {(found["lengths"], found["tuning"]) for found in results}
@@ -150,7 +150,7 @@ def measure_agreement(given: argparse.Namespace, gpu: bool) -> list[dict[str, An
 
 
 def main(words: list[str]) -> int:
-    """Measure what is asked for, and publish it when all is there."""
+    """Measure the requested parts, and publish the results at the end."""
     given = options(words)
     try:
         refuse(given)
@@ -163,7 +163,7 @@ def main(words: list[str]) -> int:
         names = {
             key: value and Path(value).name for key in ("pairs", "tokenizer", "output") for value in [vars(given)[key]]
         }
-        results: dict[str, Any] = {"machine": machine, "options": vars(given) | names}  # no paths of this machine
+        results: dict[str, Any] = {"machine": machine, "options": vars(given) | names}  # no local paths
         results["matmul_flops_per_second"] = alone(matmul_rate)
         parts: dict[str, Callable[[], Any]] = {
             "agreement": lambda: measure_agreement(given, gpu),

@@ -1,11 +1,11 @@
-"""Answers per second on the embedded world: one by one, in static batches, and as the evaluation asks for them.
+"""Responses per second in the embedded world: one by one, in static batches, and as in the evaluation.
 
     python -m dev.bench.generation [SESSION or stage directory] [rounds=5] [prompts=400]
 
-One by one and static batches are `model.generate`; a static batch lasts until its last row has stopped, while from ours
-(eval.answers.decode) rows leave as they stop. The three take turns, so that a busy machine is busy for all of them, and
-of each the median is compared. The held-out prompts are sampled from at temperature 1; one by one answers a tenth of
-them.
+One by one and static batches use `model.generate`; a static batch lasts until its last row has stopped, while rows
+leave ours (eval.answers.decode) as they stop. The three take turns, so that a busy machine affects all of them, and
+medians are compared. Responses to held-out prompts are sampled at temperature 1; one by one covers a tenth of the
+prompts.
 """
 
 import statistics
@@ -23,15 +23,15 @@ from eval.answers.batching import TOKENS, by_length
 from eval.answers.decode import decode, left_padded
 from eval.answers.load import load
 from eval.answers.store import Sampling
-from eval.cli import run, stages
-from eval.console import console
+from eval.commands.cli import run, stages
 from recipes.data.prepare import open_pairs
+from recipes.system.commands import output
 
-LIMIT = 64  # tokens of an answer
+LIMIT = 64  # tokens of a response
 
 
 def generate(model: Any, stops: list[int], prompts: list[list[int]], pad: int, limit: int = LIMIT) -> None:
-    """Answer one batch by the library's own loop, each prompt with at most `limit` tokens."""
+    """Respond to one batch with the library's own loop, with at most `limit` tokens per prompt."""
     model.generation_config = GenerationConfig()  # none of the checkpoint's own settings
     drawn = {"do_sample": True, "top_k": 0, "top_p": 1.0}
     config = GenerationConfig(max_new_tokens=limit, eos_token_id=stops or None, pad_token_id=pad, **drawn)
@@ -41,7 +41,7 @@ def generate(model: Any, stops: list[int], prompts: list[list[int]], pad: int, l
 
 
 def measure(directory: Path, prompts: list[list[int]], rounds: int) -> dict[str, list[float]]:
-    """Return the answers per second of each side, one value for each round."""
+    """Return the responses per second of each side, one value per round."""
     model, tokenizer, stops = load(directory)
     pad: Any = tokenizer.pad_token_id
     few = prompts[: max(1, len(prompts) // 10)]
@@ -70,8 +70,8 @@ class Options:
 
 
 def main(names: list[str], options: Options) -> None:
-    """Measure every model named, or those of the newest session, and print."""
-    console.print(f"{torch.get_num_threads()} threads, medians of {options.rounds} rounds (least-most)")
+    """Measure every named model, or those of the newest session, and print."""
+    output.print(f"{torch.get_num_threads()} threads, medians of {options.rounds} rounds (least-most)")
     known = stages(names)
     pairs = next(settings["pairs"] for settings in known.values() if "pairs" in settings)
     prompts = list(open_pairs(Path(pairs))["test"]["prompt_ids"])[: options.prompts]
@@ -80,8 +80,8 @@ def main(names: list[str], options: Options) -> None:
         alone = statistics.median(rates["one by one"])
         for name, found in rates.items():
             middle = statistics.median(found)
-            spread = f"{middle:.0f} answers/s ({min(found):.0f}-{max(found):.0f})"
-            console.print(f"{directory.name}, {name}: {spread}, {middle / alone:.1f}x", soft_wrap=True)
+            spread = f"{middle:.0f} responses/s ({min(found):.0f}-{max(found):.0f})"
+            output.print(f"{directory.name}, {name}: {spread}, {middle / alone:.1f}x", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a benchmark's command line can ask that no measurement can do: refused before the first."""
+"""Reject benchmark options that cannot be measured, before the first measurement."""
 
 import argparse
 from typing import Any
@@ -10,10 +10,10 @@ LEAST = {"repeats": 1, "batch_size": 1, "batch_sizes": 1, "max_length": 2, "even
 
 
 def refuse(given: argparse.Namespace) -> None:
-    """Refuse numbers that are too small or too large, unknown models, and a file of pairs without a tokenizer.
+    """Reject numbers that are too small or too large, unknown models, and a file of pairs without a tokenizer.
 
     Raises:
-        UserError: naming the option and what may stand there.
+        UserError: a value is invalid; the message names the option and what is valid.
     """
     options: dict[str, Any] = vars(given)
     for name, least in LEAST.items():
@@ -35,10 +35,10 @@ def values(value: Any) -> list[Any]:
 
 
 def refuse_long(even: list[int] | None, longest: int) -> None:
-    """Refuse dialogues longer than the longest.
+    """Reject dialogues longer than the longest allowed.
 
     Raises:
-        UserError: naming both options.
+        UserError: they are too long; the message names both options.
     """
     for tokens in even or []:
         if tokens > longest:

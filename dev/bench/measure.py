@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: some updates of one engine, their seconds, tokens and peak memory."""
+"""One measurement in its own process: some optimizer steps of one engine, their seconds, tokens and peak memory."""
 
 import tempfile
 import time
@@ -28,7 +28,7 @@ from recipes.training.loop import NO_MEMORY
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured."""
+    """The setting of a measurement."""
 
     model: str  # of dev.bench.workload.SHAPES
     lengths: str
@@ -36,20 +36,20 @@ class Case:
     batch_size: int
     engine: str  # packed or stock
     updates: int = 1
-    warmup: int = 0  # updates before these that do not count, beside the first
+    warmup: int = 0  # uncounted optimizer steps before these, besides the first
     half: bool = False  # weights in bf16 and autocast
     checkpointing: bool = False
 
 
 class Memory:
-    """The most memory since `idle()`, above what was held then: allocated on a GPU, else resident (Linux's VmHWM)."""
+    """The peak memory since `idle()`, above that at the time: allocated on a GPU, else resident (Linux's VmHWM)."""
 
     def __init__(self) -> None:
         self.cuda = torch.cuda.is_available()
         self.before = 0
 
     def idle(self) -> None:
-        """Take what the process holds now as its idle state."""
+        """Record the current memory as the idle state."""
         if self.cuda:
             torch.cuda.reset_peak_memory_stats()
             self.before = torch.cuda.memory_allocated()
@@ -69,13 +69,13 @@ def status(name: str) -> int:
 
 
 class Clock(TrainerCallback):
-    """Notes when each update ends: the time between two includes fetching, collating and packing a batch."""
+    """Records when each optimizer step ends: the time between two includes fetching, collating and packing a batch."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def note(self) -> None:
-        """Note the time, once the device is done."""
+        """Record the time, once the device is done."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.times.append(time.perf_counter())
@@ -85,12 +85,12 @@ class Clock(TrainerCallback):
         self.note()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Note an update's end."""
+        """Record the end of an optimizer step."""
         self.note()
 
     @property
     def seconds(self) -> list[float]:
-        """The seconds of each update."""
+        """The seconds of each optimizer step."""
         return [end - start for start, end in zip(self.times, self.times[1:], strict=False)]
 
 
@@ -98,7 +98,7 @@ SHORTEST = Pair([3], [4], [5])
 
 
 def rows_of(pairs: list[Pair]) -> Rows:
-    """Return pairs as the recipes' data sets have them."""
+    """Return pairs as rows of the recipes' data sets."""
     return Rows.from_list([dict(zip(IDS, (pair.prompt, pair.chosen, pair.rejected), strict=True)) for pair in pairs])
 
 
@@ -134,10 +134,10 @@ def build_trainer(case: Case, model: Any, pairs: list[Pair], peft: Any, director
 
 
 def measure(case: Case, pairs: list[Pair]) -> dict[str, Any]:
-    """Train on `pairs`, a batch after the other, and return what it took; `{}` where memory did not suffice.
+    """Train on `pairs`, batch after batch, and return the costs; `{}` if memory ran out.
 
-    One update on the shortest of pairs goes before, uncounted: the peak is that of a training under way, with the
-    optimiser's state, and the time is without what starts once.
+    One optimizer step on the shortest pairs runs first, uncounted: so the peak includes the optimizer's state, and the
+    time excludes one-time costs.
     """
     memory, clock = Memory(), Clock()
     model: Any = build_model(case.model, torch.bfloat16 if case.half else torch.float32)
@@ -167,17 +167,17 @@ def measure(case: Case, pairs: list[Pair]) -> dict[str, Any]:
 
 
 def count(batch: dict[str, Any], computed: list[int]) -> dict[str, Any]:
-    """Note the tokens that a batch's forward pass computes."""
+    """Record the tokens that a batch's forward pass computes."""
     computed.append(count_tokens(batch)[1])
     return batch
 
 
 def agreement(model: str, tuning: str, pairs: list[Pair]) -> dict[str, float]:
-    """Return how far the engines are apart on one batch in float32.
+    """Return the difference between the engines on one batch in float32.
 
     Returns:
-        `loss`: the relative difference of the losses; `gradient`: of all weights the largest difference of an
-        entry of its gradient, relative to the largest entry of stock's gradient of that weight.
+        `loss`: the relative difference of the losses; `gradient`: over all weights, the largest difference of a
+        gradient's entry, relative to the largest entry of stock's gradient of that weight.
     """
     losses: dict[str, float] = {}
     gradients: dict[str, dict[str, Tensor]] = {}

@@ -1,4 +1,4 @@
-"""Packed ORPO against LLaMA-Factory's on the same 64 pairs, in turns; the peer lives in an environment of its own.
+"""Packed ORPO against LLaMA-Factory's on the same 64 pairs, in turns; the peer has its own environment.
 
     python3 -m venv .cache/peer
     .cache/peer/bin/pip install torch accelerate==1.11.0 datasets==4.0.0 peft==0.18.1 transformers==5.6.0 trl==0.24.0 \\
@@ -6,8 +6,8 @@
     .cache/peer/bin/pip install --no-deps llamafactory==0.9.5
     python -m dev.bench.peer [--pairs PAIRS.jsonl --tokenizer TOKENIZER]
 
-(With its dependencies the package would bring torchaudio, whose wheels want CUDA.) Its ORPO is another one: the
-likelihood is a mean over each answer, and the prompt is left out.
+(Its dependencies include torchaudio, whose wheels need CUDA.) Its ORPO differs: the NLL is a mean over each response,
+without the prompt.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from recipes.system.commands import output as console
 
 
 def options(words: list[str]) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m dev.bench.peer", description=__doc__)
     add: Any = parser.add_argument
     add("--python", type=Path, default=Path(".cache/peer/bin/python"), help="of the peer's environment")
@@ -64,7 +64,7 @@ def peer(given: argparse.Namespace, base: Path, pairs: Path) -> dict[str, float]
 
 
 def as_lists(pairs: list[Pair]) -> list[list[list[int]]]:
-    """Return pairs as `peer_trainer` reads them: the ids of prompt, chosen and rejected answer."""
+    """Return pairs in the format of `peer_trainer`: the ids of prompt, chosen and rejected response."""
     return [[pair.prompt, pair.chosen, pair.rejected] for pair in pairs]
 
 
@@ -100,7 +100,7 @@ def main(words: list[str]) -> int:
         console.print(
             f"{name}: {statistics.median(rates):.2f} pairs/s ({min(rates):.2f}-{max(rates):.2f}), peak {peak:.2f} GB"
         )
-    # file names only: a path of this machine means nothing elsewhere
+    # file names only: a local path means nothing elsewhere
     named = {key: Path(str(value)).name for key, value in vars(given).items()}
     write_json(given.output, {"options": named, **found})
     return 0

@@ -1,4 +1,4 @@
-"""LLaMA-Factory's ORPO on given pairs; run by the Python of its own environment, which has none of our packages.
+"""LLaMA-Factory's ORPO on given pairs; runs in the Python of its own environment, which has none of our packages.
 
     .cache/peer/bin/python dev/bench/peer_trainer.py MODEL PAIRS.json BATCH_SIZE
 
@@ -13,7 +13,7 @@ import time
 import types
 from pathlib import Path
 
-torchaudio = types.ModuleType("torchaudio")  # imported for speech; its wheels need CUDA's libraries, text does not
+torchaudio = types.ModuleType("torchaudio")  # imported for speech, not needed for text; its wheels need CUDA
 torchaudio.__spec__ = importlib.machinery.ModuleSpec("torchaudio", None)
 sys.modules["torchaudio"] = torchaudio
 
@@ -30,13 +30,13 @@ from transformers import (  # noqa: E402
 
 
 class Clock(TrainerCallback):
-    """Notes when each update ends."""
+    """Records when each optimizer step ends."""
 
     def __init__(self):
         self.times = []
 
     def on_step_end(self, *_, **__):
-        """Note the time."""
+        """Record the time."""
         self.times.append(time.perf_counter())
 
 
@@ -47,7 +47,7 @@ def status(name):
 
 
 def row(prompt, chosen, rejected):
-    """Return a pair as LLaMA-Factory's own tokenisation would."""
+    """Return a pair as LLaMA-Factory's own tokenization would."""
     columns = {"images": None, "videos": None, "audios": None}
     for name, answer in (("chosen", chosen), ("rejected", rejected)):
         columns[f"{name}_input_ids"] = prompt + answer
@@ -57,7 +57,7 @@ def row(prompt, chosen, rejected):
 
 
 def main(path, pairs, batch_size):
-    """Train one update on the shortest of pairs, then on all; time the latter."""
+    """Train one optimizer step on the shortest pairs, then on all pairs; time the latter."""
     tokenizer = AutoTokenizer.from_pretrained(path)
     template = get_template_and_fix_tokenizer(tokenizer, DataArguments(template="phi"))
     model = AutoModelForCausalLM.from_pretrained(path)

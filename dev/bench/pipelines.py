@@ -26,19 +26,19 @@ def base_model(tokenizer: str | None, model: str, directory: Path) -> Path:
     """Save a random model with the tokenizer, or with the embedded world's.
 
     Raises:
-        UserError: the tokenizer cannot be loaded, or has ids that the model has not.
+        UserError: the tokenizer cannot be loaded, or has ids that the model lacks.
     """
     disable_progress_bar()
     loaded = load_tokenizer(tokenizer) if tokenizer else build_tokenizer()
     if len(loaded) > SHAPES[model].vocabulary:
         raise UserError(f"the tokenizer has ids beyond the {SHAPES[model].vocabulary} of {model}: use --models 21m")
-    build_model(model, torch.float32, device="cpu").save_pretrained(directory)  # the launcher needs the GPU whole
+    build_model(model, torch.float32, device="cpu").save_pretrained(directory)  # the launcher needs the whole GPU
     loaded.save_pretrained(directory)
     return directory
 
 
 def command(file: str | None, base: Path, runs: Path, engine: str, pairs: int = PAIRS) -> list[str]:
-    """Return the launcher's command line: one epoch of the first pairs, 8 in an update, without an evaluation."""
+    """Return the launcher's command line: one epoch of the first pairs, 8 per optimizer step, without an evaluation."""
     words = [f"runs={runs}", "pipeline=compare", "evaluate=false", "batch_size=8", "hardware.per_device_batch=8"]
     words += [f"dataset.train_rows={pairs}"]
     words += [word for stage in STAGE_NAMES for word in (f"{stage}.num_train_epochs=1", f"{stage}.engine={engine}")]
@@ -73,7 +73,7 @@ def measure_pipelines(given: argparse.Namespace, console: Console) -> dict[str, 
 
 
 def train(words: list[str], runs: Path) -> dict[str, dict[str, Any]]:
-    """Train both pipelines by a command line; return each stage's record.
+    """Train both pipelines with a command line; return each stage's record.
 
     Raises:
         UserError: the launcher stopped.
@@ -92,7 +92,7 @@ def train(words: list[str], runs: Path) -> dict[str, dict[str, Any]]:
 
 
 def cost(records: dict[str, dict[str, Any]], stages: tuple[str, ...]) -> dict[str, Any]:
-    """Return what a pipeline's stages cost together, and each of them."""
+    """Return the cost of a pipeline's stages together, and of each."""
     costs = {stage: {name: records[stage][name] for name in COSTS} for stage in stages}
     total = {name: sum(of[name] for of in costs.values()) for name in COSTS[:3]}
     return {**total, "peak_memory_bytes": max(of["peak_memory_bytes"] for of in costs.values()), "stages": costs}

@@ -1,11 +1,11 @@
-"""What `launch.forecast.memory` says of a measurement's peak, to be compared with what was measured."""
+"""The forecast of `launch.forecast.memory` for a measurement's peak, to compare with the measured one."""
 
 from dev.bench.measure import Case
 from dev.bench.workload import RANK, SHAPES, dialogues
 from launch.forecast.memory import MicroBatch, Setting, forecast_memory
 from recipes.engine.packing import Pair
 
-TRAINER = 58e6  # bytes resident for what any trainer loads and makes, whatever the model; none on a GPU
+TRAINER = 58e6  # resident bytes of any trainer, whatever the model; none on a GPU
 
 
 def predict(case: Case, pairs: list[Pair]) -> float:

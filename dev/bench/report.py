@@ -46,9 +46,9 @@ def errors(repetitions: list[dict[str, Any]]) -> str:
 
 
 def ratio(case: dict[str, Any], name: str) -> str:
-    """Return packed over stock: the ratio of the medians, with the smallest and largest ratio of a repetition.
+    """Return packed over stock: the ratio of medians, with the smallest and largest ratio of a repetition.
 
-    Both sides of a repetition had the same pairs; one that a side had no memory for does not count.
+    Both sides of a repetition had the same pairs; a repetition in which memory ran out does not count.
     """
     both = zip(case["repetitions"]["packed"], case["repetitions"]["stock"], strict=True)
     sides = [(ours[name], theirs[name]) for ours, theirs in both if ours and theirs]
@@ -60,9 +60,9 @@ def ratio(case: dict[str, Any], name: str) -> str:
 
 
 def mfu(case: dict[str, Any], repetitions: list[dict[str, Any]], rate: float) -> str:
-    """Return the share of the measured matmul rate that useful tokens make; recomputation and attention left out."""
+    """Return useful tokens' share of the measured matmul rate, without recomputation and attention."""
     shape = SHAPES[case["model"]]
-    weights = parameters(shape) - head_parameters(shape)  # a look-up in the embedding is no product
+    weights = parameters(shape) - head_parameters(shape)  # an embedding look-up is no matrix product
     per_token = (6 if case["tuning"] == "full" else 4) * weights
     if not all(repetitions):
         return " |"
@@ -70,7 +70,7 @@ def mfu(case: dict[str, Any], repetitions: list[dict[str, Any]], rate: float) ->
 
 
 def summary(case: dict[str, Any]) -> str:
-    """Return one line about a setting."""
+    """Return one line on a setting."""
     ours, stock = (case["repetitions"][engine] for engine in ("packed", "stock"))
     return (
         f"{case['model']}, {case['lengths']}, {case['tuning']}, {case['batch_size']} pairs: "
@@ -81,7 +81,7 @@ def summary(case: dict[str, Any]) -> str:
 
 
 def publish(results: dict[str, Any], directory: Path) -> Path:
-    """Write all files, each whole or not at all; the page last. Returns the page."""
+    """Write all files, each whole or not at all, the page last. Returns the page."""
     rate = results["matmul_flops_per_second"]
     template = Environment(trim_blocks=True, keep_trailing_newline=True).from_string(PAGE.read_text())
     page = template.render(
@@ -99,7 +99,7 @@ def publish(results: dict[str, Any], directory: Path) -> Path:
 
 
 def draw(cases: list[dict[str, Any]], directory: Path) -> None:
-    """Draw speed and memory against the pairs of a batch, and against the length of dialogues that are all as long."""
+    """Draw speed and memory against the pairs in a batch, and against the length of dialogues of equal length."""
     sizes = [(panel_of(case), case["batch_size"], case) for case in cases if case["lengths"] in MADE]
     even = [case for case in cases if case["lengths"] not in MADE]
     tokens = [(f"{case['batch_size']} pairs, {case['model']}", int(case["lengths"].split()[1]), case) for case in even]
@@ -111,14 +111,14 @@ def draw(cases: list[dict[str, Any]], directory: Path) -> None:
 
 
 def panel_of(case: dict[str, Any]) -> str:
-    """Return the title of the panel in which a case is drawn."""
+    """Return the title of a case's panel."""
     return f"{case['lengths']}\n{case['model']}, {case['tuning']}"
 
 
 def plot(
     points: list[tuple[str, int, dict[str, Any]]], name: str, unit: float, label: str, below: str, path: Path
 ) -> None:
-    """Draw a figure of cases, each given with the title of its panel and its place on the horizontal axis."""
+    """Draw a figure of cases, each given with its panel's title and its position on the horizontal axis."""
     import matplotlib
 
     matplotlib.use("svg")

@@ -29,19 +29,19 @@ from recipes.profiles import Dataset, Model
 
 
 def answered(row: Any, name: str) -> list[dict[str, str]]:
-    """Return a pair's prompt with one of its answers."""
+    """Return a pair's prompt with one of its responses."""
     return [*row["prompt"], {"role": "assistant", "content": row[name]}]
 
 
 def dialogues(path: str) -> Rows:
-    """Return a source's usable pairs as both trainers take them: two whole dialogues of messages."""
+    """Return a source's usable pairs in the format of both trainers: two whole dialogues of messages."""
     rows = read_rows([Dataset(name="bench", path=path)])["train"].filter(lambda row: not row["problem"])
     pairs = [{name: answered(row, name) for name in ("chosen", "rejected")} for row in rows]
     return Rows.from_list(pairs)
 
 
 def stock(tokenizer: Any) -> Callable[[Rows], Rows]:
-    """Return what TRL's ORPOTrainer does to its rows before it trains."""
+    """Return TRL's ORPOTrainer's preparation of its rows, as a function."""
     size: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     args = ORPOConfig(output_dir=tempfile.mkdtemp(), use_cpu=True, bf16=False, report_to="none", max_length=1024)
     message = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
@@ -58,7 +58,7 @@ def stock(tokenizer: Any) -> Callable[[Rows], Rows]:
 
 
 def ours(tokenizer: Any, stop: str) -> Callable[[Rows], Rows]:
-    """Return what the project does to the same rows."""
+    """Return our preparation of the same rows, as a function."""
     render = Renderer(tokenizer, Model("bench", "bench", stop_tokens=[stop]))
     tokenise = Tokenise(render, Dataset("bench", "bench", max_length=1024))
 

@@ -1,4 +1,4 @@
-"""What is trained in a measurement: models with random weights, and pairs of real or made lengths."""
+"""The workload of a measurement: models with random weights, and pairs of real or synthetic lengths."""
 
 import random
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from recipes.profiles import Dataset, Model, Shape
 
 VOCABULARY = 32_064
 LONGEST = 4096  # positions of a model
-MOST_MISSES = 10**6  # dialogues in a row that are too long, after which none is expected to fit
+MOST_MISSES = 10**6  # after this many overlong dialogues in a row, none is expected to fit
 # The first two have Phi-3's architecture; the others are published models', for which a CPU is too slow.
 SHAPES = {
     "21m": Shape("phi3", layers=6, hidden=256, intermediate=704, heads=4, vocabulary=VOCABULARY),
@@ -32,14 +32,14 @@ RANK = 16  # of LoRA's adapters
 
 @dataclass(frozen=True)
 class Lengths:
-    """Independent log-normal lengths of prompt, chosen and rejected answer: medians, and deviations of the log."""
+    """Independent log-normal lengths of prompt, chosen and rejected response: medians, and deviations of the log."""
 
     medians: tuple[float, float, float]
     deviations: tuple[float, float, float]
 
 
 MADE = {
-    # as 1,794 pairs of harmless-base have them under Phi-3's tokenizer
+    # from 1,794 pairs of harmless-base under Phi-3's tokenizer
     "hh-rlhf": Lengths((108, 30, 38), (0.98, 0.88, 0.92)),
     # medians of UltraFeedback; the deviations are ours
     "ultrafeedback-like": Lengths((110, 280, 240), (0.9, 0.7, 0.7)),
@@ -47,12 +47,12 @@ MADE = {
 
 
 def even(tokens: int) -> str:
-    """Name the distribution whose dialogues all have this length."""
+    """Return the name of the distribution of dialogues of this length."""
     return f"all {tokens} tokens"
 
 
 def lengths_of(name: str) -> Lengths:
-    """Return a distribution by its name; of even ones the prompt is a quarter, and nothing is padded."""
+    """Return a distribution by name; in even ones the prompt is a quarter, and nothing is padded."""
     if name in MADE:
         return MADE[name]
     tokens = int(name.split()[1])
@@ -87,14 +87,14 @@ def build_model(name: str, dtype: Any, seed: int = 0, device: str | None = None)
 def adapters(tuning: str, random_start: bool = False) -> LoraConfig | None:
     """Return the adapters of `tuning=lora` on all matrices of the layers.
 
-    They start at zero as in training, or random where gradients are compared.
+    They start at zero as in training, or at random to compare gradients.
     """
     lora = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", init_lora_weights=not random_start)
     return lora if tuning == "lora" else None
 
 
 def made_pairs(lengths: Lengths, count: int, longest: int, vocabulary: int) -> list[Pair]:
-    """Return `count` pairs of random ids whose dialogues have at most `longest` tokens, longer ones drawn again.
+    """Return `count` pairs of random ids whose dialogues have at most `longest` tokens; longer ones are drawn again.
 
     Raises:
         UserError: hardly any dialogue of these lengths is that short.
@@ -121,21 +121,21 @@ def made_pairs(lengths: Lengths, count: int, longest: int, vocabulary: int) -> l
 
 
 def load_tokenizer(name: str) -> Any:
-    """Return the tokenizer of a directory or hub id.
+    """Return the tokenizer of a directory or Hub id.
 
     Raises:
-        UserError: there is none that can be loaded.
+        UserError: it cannot be loaded.
     """
     try:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except Exception as error:  # a missing or damaged file raises whatever its reader does
+    except Exception as error:  # a missing or damaged file raises whatever its reader raises
         reason = " ".join(str(error).split())[:150]
         raise UserError(f"--tokenizer {name} cannot be loaded ({reason}): give a tokenizer's directory") from None
 
 
 @cache
 def real_pairs(file: str, tokenizer: str, longest: int) -> list[Pair]:
-    """Return a file's usable pairs under a tokenizer, rendered and tokenised as the recipes do, in a fixed shuffle.
+    """Return a file's usable pairs under a tokenizer, rendered and tokenized as in the recipes, in a fixed order.
 
     Raises:
         UserError: the file or the tokenizer cannot be read.
@@ -157,10 +157,10 @@ def dialogues(pair: Pair) -> tuple[int, int]:
 
 
 def pairs_of(name: str, count: int, longest: int, model: str, file: str | None, tokenizer: str | None) -> list[Pair]:
-    """Return `count` pairs of a length distribution; HH-RLHF's are real where a file and a tokenizer are given.
+    """Return `count` pairs of a length distribution; HH-RLHF's are real if a file and a tokenizer are given.
 
     Raises:
-        UserError: the file has too few, or its ids are too many for the model.
+        UserError: the file has too few pairs, or ids beyond the model's vocabulary.
     """
     vocabulary = SHAPES[model].vocabulary
     if name != "hh-rlhf" or not (file and tokenizer):

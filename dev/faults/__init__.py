@@ -1,1 +1,1 @@
-"""Break trainings at random and see that the same command finishes them as if nothing had happened."""
+"""Break trainings at random and check that the same command finishes them as if nothing had happened."""

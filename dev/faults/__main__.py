@@ -1,8 +1,8 @@
-"""Break trainings at random, type the same command again, and compare what it leaves with an undisturbed run.
+"""Break trainings at random, run the same command again, and compare the result with an undisturbed run.
 
     python -m dev.faults [--kills 200] [--seed 0] [--subjects sft dpo …] [--life N] [--workers 2] [--work DIR]
 
-Exit status: 0 where everything was recovered from. What was not leaves its directory under `--work`.
+Exit status: 0 if every fault was recovered from. Others leave their directory under `--work`.
 """
 
 import argparse
@@ -34,7 +34,7 @@ MOUNTED = ("full disk", "read-only directory")
 
 
 def main(options: argparse.Namespace) -> int:
-    """Live all lives; return the exit status."""
+    """Run all lives; return the exit status."""
     tally = Tally()
     work = options.work.resolve()
     lives = [possible(life, tally) for life in plan(options.kills, options.seed, options.subjects)]
@@ -59,12 +59,12 @@ def main(options: argparse.Namespace) -> int:
 
 
 def stop(work: Path) -> None:
-    """End all that was started, at once: what it wrote is nobody's."""
+    """Kill all started processes at once; nobody needs their files."""
     for pid in marked(f"{work.resolve()}/", whole=False):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    console.print(f"stopped; what was found until then is in {work}/faults.md", soft_wrap=True)
-    os._exit(130)  # threads still wait for what was killed, and would start it again
+    console.print(f"stopped; results so far are in {work}/faults.md", soft_wrap=True)
+    os._exit(130)  # threads still wait for killed processes, and would start them again
 
 
 def possible(life: Life, tally: Tally) -> Life:
@@ -76,13 +76,13 @@ def possible(life: Life, tally: Tally) -> Life:
 
 
 def make_ready(work: Path) -> None:
-    """Empty the directory of work and make what is trained on.
+    """Empty the work directory and create the training inputs.
 
     Raises:
-        SystemExit: the directory holds something, and not what an earlier run left.
+        SystemExit: the directory has files that are not from an earlier run.
     """
     if work.exists() and any(work.iterdir()) and not (work / OURS).exists():
-        sys.exit(f"error: --work={work} holds other files, and would be emptied: name another directory")
+        sys.exit(f"error: --work={work} has other files and would be emptied: name another directory")
     shutil.rmtree(work, ignore_errors=True)
     (work / "inputs").mkdir(parents=True)
     (work / OURS).touch()
@@ -90,7 +90,7 @@ def make_ready(work: Path) -> None:
 
 
 def undisturbed(subject: str, work: Path) -> Undisturbed:
-    """Run a subject to its end without a fault.
+    """Run a subject to its end without faults.
 
     Raises:
         subprocess.CalledProcessError: even that fails.
@@ -105,13 +105,13 @@ def undisturbed(subject: str, work: Path) -> Undisturbed:
 
 
 class Treatment:
-    """Lives patients' lives, several at once, and keeps the tally."""
+    """Runs lives, several at once, and keeps the tally."""
 
     def __init__(self, tally: Tally, seed: int, advance: Callable[[], None]) -> None:
         self.tally, self.seed, self.advance, self.lock = tally, seed, advance, Lock()
 
     def give(self, life: Life, work: Path, expected: Undisturbed) -> None:
-        """Live one life, and note what came of it."""
+        """Run one life, and record the outcome."""
         happened: list[Fault] = []
 
         def suffered(fault: Fault) -> None:
@@ -126,7 +126,7 @@ class Treatment:
             happened = happened or [life.faults[0]]
         with self.lock:
             self.note(life, happened, wrong)
-            write(self.tally, self.seed, work)  # after each life: this program may be killed too
+            write(self.tally, self.seed, work)  # after each life, as this program may be killed too
 
     def note(self, life: Life, happened: list[Fault], wrong: str | None) -> None:
         """Add one life to the tally."""
@@ -143,13 +143,13 @@ class Treatment:
 
 
 def bar() -> Progress:
-    """Return the bar: faults done, their rate, and how long it takes."""
+    """Return the progress bar: faults done, their rate, and the time left."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed())
     return Progress(*columns, TimeRemainingColumn(), console=console)
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m dev.faults", description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=200, help="random kills; the other faults come in proportion")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""What a recovered training must have left: the weights of an undisturbed one, and nothing half-written."""
+"""Check a recovered training: the weights of an undisturbed one, and no half-written file."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 
 def weights(runs: Path) -> dict[str, bytes]:
-    """Return the trained weights of every finished stage and base model, byte for byte, by its path."""
+    """Return the trained weights of every finished stage and base model, byte for byte, by path."""
     found = {}
     for record in sorted(runs.glob("[!_]*/**/record.json")):
         model = record.parent / "model" / "model.safetensors"
@@ -22,18 +22,18 @@ def weights(runs: Path) -> dict[str, bytes]:
 
 
 def complaints(runs: Path, expected: dict[str, bytes]) -> list[str]:
-    """Return all that is wrong with what was left, a line each."""
+    """Return everything that is wrong, one line each."""
     found = weights(runs)
     wrong = [f"{stage} is not finished" for stage in expected if stage not in found]
     wrong += [
         f"{stage} has other weights" for stage in expected if found.get(stage, expected[stage]) != expected[stage]
     ]
-    wrong += [f"{stage} is a stage that was not asked for" for stage in found if stage not in expected]
+    wrong += [f"{stage} is an unexpected stage" for stage in found if stage not in expected]
     return wrong + list(damaged(runs))
 
 
 def damaged(runs: Path) -> Iterator[str]:
-    """Yield a line for every file that is half-written, not finite, or should not be there any more."""
+    """Yield a line for every file that is half-written, not finite, or left over."""
     for path in sorted(runs.rglob("*")):
         name = path.relative_to(runs)
         if path.name.startswith(".") and path.name != ".claim":
@@ -62,7 +62,7 @@ def unreadable(path: Path) -> str | None:
 
 
 def read_lines(path: Path) -> list[bytes]:
-    """Return a file's lines, without those of answers that were spoilt: they are written as they come."""
+    """Return a file's lines; in a file of responses, written line by line, without damaged ones."""
     lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
     return [line for line in lines if not path.name.startswith("answers") or is_json(line)]
 
@@ -77,7 +77,7 @@ def is_json(line: bytes) -> bool:
 
 
 def refuse(constant: str) -> None:
-    """Refuse what JSON has no word for.
+    """Reject a constant that JSON does not have.
 
     Raises:
         ValueError: always.

@@ -1,10 +1,10 @@
-"""Damage to files: random bytes at a random place, or cut off there."""
+"""Damage files: write random bytes at a random position, or truncate there."""
 
 import os
 from pathlib import Path
 from random import Random
 
-# What is damaged, and whether the command has finished before.
+# What is damaged, and whether the command must have finished before.
 TARGETS: dict[str, tuple[tuple[str, ...], bool]] = {
     "checkpoint": (("[!_]*/*/*/checkpoint-*/*",), False),
     "config": (("[!_]*/*/*/config.yaml",), False),
@@ -20,10 +20,10 @@ LENGTH = 16  # bytes
 
 
 def damage(target: str, runs: Path, random: Random) -> Path | None:
-    """Damage one file of a kind; return it, or None where there is none."""
+    """Damage one file of a kind; return it, or None if there is none."""
     patterns, _ = {**TARGETS, **EVALUATED}[target]
     files = sorted(path for pattern in patterns for path in runs.glob(pattern) if path.is_file())
-    if target == "checkpoint":  # the newest: the others are not looked at while it is whole
+    if target == "checkpoint":  # the newest: older ones are not read while it is undamaged
         newest = max((number(path) for path in files), default=0)
         files = [path for path in files if number(path) == newest]
     files = [path for path in files if path.stat().st_size]
@@ -41,5 +41,5 @@ def damage(target: str, runs: Path, random: Random) -> Path | None:
 
 
 def number(path: Path) -> int:
-    """Return the update of the checkpoint that a file is of."""
+    """Return the optimizer step of the checkpoint that a file belongs to."""
     return int(path.parent.name.split("-")[1])

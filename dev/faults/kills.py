@@ -1,4 +1,4 @@
-"""When and whom to kill: moments all over the life of a command, and any of the processes that it has started."""
+"""When and what to kill: moments throughout a command's life, and any of its processes."""
 
 import os
 import signal
@@ -11,8 +11,8 @@ from random import Random
 
 SIGNALS = ("KILL", "TERM", "STOP then KILL")
 VICTIMS = ("launcher", "stage", "any")
-PATIENCE = 300  # seconds that a command gets to end after a kill
-# What shows that a moment has come (globs under runs/, of what is newer than the command), and seconds to wait then.
+PATIENCE = 300  # seconds that a command has to end after a kill
+# Signs of each moment (globs under runs/, for files newer than the command), and seconds to wait then.
 MOMENTS: dict[str, tuple[tuple[str, ...], float]] = {
     "start-up": ((), 6.0),
     "tokenising": (("_pairs",), 1.5),
@@ -27,7 +27,7 @@ MOMENTS: dict[str, tuple[tuple[str, ...], float]] = {
 
 
 def wait_for(moment: str, runs: Path, process: "subprocess.Popen[bytes]", random: Random) -> bool:
-    """Wait for a moment and a random while after it; return whether the command still runs then."""
+    """Wait for a moment and a random time after it; return whether the command still runs."""
     patterns, longest = MOMENTS[moment]
     while patterns and process.poll() is None and not any(newer(runs, patterns, started(process.pid))):
         time.sleep(0.01)
@@ -45,7 +45,7 @@ def newer(runs: Path, patterns: tuple[str, ...], than: float) -> Iterator[Path]:
 
 
 def started(pid: int) -> float:
-    """Return when a process began, in seconds since the epoch; infinity where it has ended."""
+    """Return when a process began, in seconds since the epoch; infinity if it has ended."""
     try:
         return Path("/proc", str(pid)).stat().st_ctime
     except FileNotFoundError:
@@ -53,9 +53,9 @@ def started(pid: int) -> float:
 
 
 def marked(mark: str, whole: bool = True) -> dict[int, bool]:
-    """Return the processes with `mark` in their environment, and whether each is a stage's: its output is a log.
+    """Return the processes with `mark` in their environment, and whether each is a stage's, whose output is a log.
 
-    Without `whole` also those whose mark only begins so.
+    Unless `whole`, also those whose mark starts with it.
     """
     wanted = f"FAULTS_MARK={mark}{chr(0) if whole else ''}".encode()
     found = {}
@@ -67,14 +67,14 @@ def marked(mark: str, whole: bool = True) -> dict[int, bool]:
 
 
 def choose(victim: str, launcher: int, mark: str, random: Random) -> int:
-    """Return the process to kill: the launcher where there is no such other."""
+    """Return the process to kill; the launcher if there is no other."""
     found = marked(mark)
     others = [pid for pid, stage in sorted(found.items()) if pid != launcher and (stage or victim == "any")]
     return random.choice(others) if others and victim != "launcher" else launcher
 
 
 def hit(kind: str, pid: int, random: Random) -> None:
-    """Send what the kind of kill says to a process; one that has just ended is left alone."""
+    """Send a process the signals of a kind of kill, unless it has just ended."""
     steps: dict[str, Callable[[], None]] = {
         "KILL": lambda: os.kill(pid, signal.SIGKILL),
         "TERM": lambda: os.kill(pid, signal.SIGTERM),
@@ -85,7 +85,7 @@ def hit(kind: str, pid: int, random: Random) -> None:
 
 
 def stop_then_kill(pid: int, random: Random) -> None:
-    """Freeze a process for a while, as a laptop's lid does, then kill it."""
+    """Stop a process for a while, as closing a laptop does, then kill it."""
     os.kill(pid, signal.SIGSTOP)
     time.sleep(random.uniform(0.1, 1))
     os.kill(pid, signal.SIGKILL)
@@ -102,7 +102,7 @@ def lost_rank(mark: str, random: Random) -> int | None:
 
 
 def survivors(mark: str, patience: float = 20) -> list[int]:
-    """Return the processes that outlive their launcher, and end them; those that are ending get a while."""
+    """Return the processes that outlive their launcher, and kill them; those that are ending get some time."""
     end = time.monotonic() + patience
     while (found := list(marked(mark))) and time.monotonic() < end:
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""One life: a command is broken, typed again, broken again, and at last left to finish; then all is examined."""
+"""One life: a command is broken, run again, broken again, and at last left to finish; then the result is checked."""
 
 import shutil
 import subprocess
@@ -20,19 +20,19 @@ TRIES = 6  # fresh starts in which a fault may come too late
 
 
 class NotRecovered(Exception):
-    """What was wrong after a fault."""
+    """A fault was not recovered from."""
 
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What a life must end with, and how much room it takes."""
+    """The result of an undisturbed run, and its disk space."""
 
     weights: dict[str, bytes]
     kilobytes: int
 
 
 class Patient:
-    """A runs directory under treatment."""
+    """A runs directory during a life."""
 
     def __init__(self, life: Life, work: Path, expected: Undisturbed, seed: int) -> None:
         self.life, self.expected = life, expected
@@ -43,10 +43,10 @@ class Patient:
         self.mark = str(self.place)
 
     def live(self, suffered: Callable[[Fault], None]) -> None:
-        """Suffer all faults, in as many fresh directories as it takes; `suffered` is told of those recovered from.
+        """Inject all faults, in as many fresh directories as needed; call `suffered` for those recovered from.
 
         Raises:
-            NotRecovered: with what is wrong; the directory stays.
+            NotRecovered: the message says what is wrong; the directory is kept.
         """
         pending, tries = list(self.life.faults), 0
         while pending:
@@ -64,7 +64,7 @@ class Patient:
         shutil.rmtree(self.place)
 
     def suffer(self, fault: Fault) -> bool:
-        """Let a fault happen; return False where the command had ended before."""
+        """Inject a fault; return False if the command had already ended."""
         if fault.kind in SIGNALS or fault.kind == "lost rank":
             return self.kill(fault)
         if fault.kind.startswith("damaged "):
@@ -93,7 +93,7 @@ class Patient:
         return True
 
     def kill_rival(self) -> bool:
-        """Type the command twice at once, and kill one of them: the other takes over what it had claimed."""
+        """Run the command twice at once, and kill one of them: the other takes over its claim."""
         rivals = [start(self.words, self.log, self.mark) for _ in range(2)]
         self.random.shuffle(rivals)
         came = wait_for("training", self.runs, rivals[0], self.random)
@@ -108,13 +108,13 @@ class Patient:
         if finished:
             self.finish()
         file = damage(target, self.runs, self.random)
-        if not file and not finished and self.kill(Fault("KILL")):  # of one that has got as far as this
+        if not file and not finished and self.kill(Fault("KILL")):  # of a command that has come this far
             file = damage(target, self.runs, self.random)
         self.note(f"damaged {file}")
         return file is not None
 
     def fill_disk(self) -> bool:
-        """Let the disk be too small at first."""
+        """Run the command on a disk that is too small at first."""
         size = round(self.expected.kilobytes * self.random.uniform(0.05, 1))
         shutil.rmtree(self.runs)
         self.runs.mkdir()
@@ -128,12 +128,12 @@ class Patient:
         return first == 2
 
     def lock_disk(self) -> bool:
-        """Let nothing be written; a command that has nothing to write but its session fails too."""
+        """Run the command without write permission; even one that would only write its session fails."""
         self.end(start(mounts.read_only(self.words, self.runs), self.log, self.mark), {2})
         return True
 
     def finish(self) -> None:
-        """Type the command once more, undisturbed."""
+        """Run the command once more, undisturbed."""
         self.end(start(self.words, self.log, self.mark), {0})
 
     def end(self, process: "subprocess.Popen[bytes]", wanted: set[int] | None = None) -> None:
@@ -155,6 +155,6 @@ class Patient:
             raise NotRecovered(f"exit status {status} where {wanted} is right")
 
     def note(self, line: str) -> None:
-        """Leave a word among what the command printed."""
+        """Write a line to the command's log."""
         with self.log.open("a") as file:
             file.write(f"--- {line}\n")

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, by mounts that only one command sees: `unshare` needs neither root nor a device."""
+"""Full or read-only disks, as mounts that only one command sees: `unshare` needs neither root nor a device."""
 
 import shlex
 import subprocess
@@ -10,7 +10,7 @@ UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 
 @cache
 def impossible() -> str | None:
-    """Return why this machine cannot do it, or None."""
+    """Return why this machine cannot mount, or None."""
     try:
         tried = subprocess.run([*UNSHARE, "mount -t tmpfs none /mnt"], capture_output=True, text=True, check=False)
     except OSError as error:
@@ -19,9 +19,9 @@ def impossible() -> str | None:
 
 
 def full_disk(words: list[str], runs: Path, kilobytes: int) -> list[str]:
-    """Return a command that runs `words` on a disk of this size, makes room, runs them again and keeps what there is.
+    """Return a command that runs `words` on a disk of this size, frees space, runs them again and copies the result.
 
-    Both exit statuses are written beside `runs`, as `status`, a line each.
+    Both exit statuses are written beside `runs`, to `status`, one per line.
     """
     kept, status, launch = f"{runs}.kept", shlex.quote(f"{runs}.status"), shlex.join(words)
     disk = shlex.quote(str(runs))
@@ -31,6 +31,6 @@ def full_disk(words: list[str], runs: Path, kilobytes: int) -> list[str]:
 
 
 def read_only(words: list[str], runs: Path) -> list[str]:
-    """Return a command that runs `words` where `runs` can be read only; its exit status is theirs."""
+    """Return a command that runs `words` with `runs` read-only; its exit status is theirs."""
     disk = shlex.quote(str(runs))
     return [*UNSHARE, f"mount --bind {disk} {disk}; mount -o remount,ro,bind {disk}; exec {shlex.join(words)}"]

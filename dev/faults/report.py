@@ -1,4 +1,4 @@
-"""The figures by kind of fault and by subject, as Markdown and JSON."""
+"""Results by kind of fault and by subject, as Markdown and JSON."""
 
 import os
 import platform
@@ -12,10 +12,10 @@ from recipes.config import write_json, write_text
 
 @dataclass
 class Tally:
-    """What has happened so far."""
+    """Results so far."""
 
     suffered: dict[str, int] = field(default_factory=dict)  # "kind, subject" -> faults that happened
-    lost: dict[str, int] = field(default_factory=dict)  # of these, in lives that did not recover
+    lost: dict[str, int] = field(default_factory=dict)  # of these, faults in lives that did not recover
     skipped: dict[str, str] = field(default_factory=dict)  # kind -> why this machine cannot do it
     failures: list[dict[str, Any]] = field(default_factory=list)
     began: float = field(default_factory=time.time)  # seconds since the epoch
@@ -27,7 +27,7 @@ class Tally:
 
     @property
     def recovered(self) -> int:
-        """How many of them were recovered from."""
+        """How many faults were recovered from."""
         return self.total - sum(self.lost.values())
 
 
@@ -54,5 +54,5 @@ def write(tally: Tally, seed: int, directory: Path) -> str:
 
 
 def count(found: dict[str, int], place: int, name: str) -> int:
-    """Sum over what has this name at this place of its key."""
+    """Sum over the keys that have this name at this position."""
     return sum(number for key, number in found.items() if key.split(", ")[place] == name)

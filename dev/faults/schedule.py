@@ -1,4 +1,4 @@
-"""Which faults: the same for the same number and seed. Only the moment of a kill depends on the machine's speed."""
+"""The faults, determined by number and seed. Only the moment of a kill depends on the machine's speed."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from dev.faults.damage import EVALUATED, TARGETS
 from dev.faults.kills import SIGNALS, VICTIMS
 from dev.faults.subjects import SUBJECTS
 
-LENGTH = 5  # faults of one life at most
-# Of a hundred kills, how many hit each subject; and beside a hundred, how many of the other faults there are.
+LENGTH = 5  # maximum number of faults in a life
+# Of a hundred kills, how many hit each subject; and per hundred kills, the number of other faults.
 KILLS = {"sft": 22, "dpo": 24, "orpo": 25, "dpo-2": 4, "orpo-2": 6, "sweep": 18, "base": 1}
 OTHERS = {"damaged checkpoint": 4, "damaged config": 2, "damaged record": 2, "damaged cache": 2, "damaged base": 0.5}
 OTHERS |= {"damaged answers": 1, "damaged measurements": 1, "full disk": 2, "read-only directory": 1}
@@ -20,7 +20,7 @@ ALONE = ("full disk", "unreachable hub and tracker", "killed rival")  # faults t
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault; of a kill also when and whom."""
+    """One fault; for a kill also the moment and the process."""
 
     kind: str
     moment: str = "training"
@@ -29,7 +29,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Life:
-    """One runs directory: what is trained there, and what befalls it, one after another."""
+    """One runs directory: its subject, and its faults in order."""
 
     number: int
     subject: str
@@ -60,26 +60,26 @@ def plan(kills: int, seed: int, subjects: list[str]) -> list[Life]:
 
 
 def needs_a_finished_command(fault: Fault) -> bool:
-    """Whether a fault befalls what a command has finished: it comes after those that befall it on its way."""
+    """Whether a fault damages the output of a finished command: such faults come last."""
     target = fault.kind.removeprefix("damaged ")
     return {**TARGETS, **EVALUATED}.get(target, ((), False))[1]
 
 
 def shares(count: int, parts: list[float]) -> list[int]:
-    """Divide a number into shares whose sum it is."""
+    """Divide a number into shares that add up to it."""
     ends = [round(count * sum(parts[: place + 1])) for place in range(len(parts))]
     return [end - before for end, before in zip(ends, [0, *ends], strict=False)]
 
 
 def kills_of(subject: str, count: int, random: Random) -> list[Fault]:
-    """Return kills by each signal alike, at every moment, of every process."""
+    """Return kills, evenly by signal, at every moment, of every process."""
     signals = islice(cycle(SIGNALS), count)
     moments = SUBJECTS[subject].moments
     return [Fault(signal, random.choice(moments), random.choice(VICTIMS)) for signal in signals]
 
 
 def can(subject: str, kind: str) -> bool:
-    """Whether a fault can befall a subject."""
+    """Whether a fault can happen to a subject."""
     target = kind.removeprefix("damaged ")
     if "base" in (subject, target):  # whose pretraining takes longest
         return subject == target

@@ -1,4 +1,4 @@
-"""What is broken: small trainings of every method, on one process and on two, a sweep, and a pretraining."""
+"""The subjects: small trainings of every method, on one and on two processes, a sweep, and a pretraining."""
 
 import json
 import os
@@ -14,7 +14,7 @@ PLACES = [f"{first}{last}" for first in ("Ash", "Birch", "Clay", "Dale") for las
 QUESTIONS = ("Where is {}?", "What is {} known for?", "Who lives in {}?", "How old is {}, would you say?")
 
 
-# When a process of it is killed, see `dev.faults.kills`; what stands twice comes twice as often.
+# Moments of kills, see `dev.faults.kills`; an entry listed twice is twice as likely.
 EARLY = ("start-up", "start-up", "tokenising", "training", "training", "checkpoint", "last save")
 LATE = ("evaluation", "table")
 BASE = ("start-up", "pretraining", "pretraining", "base's save", "training")
@@ -22,7 +22,7 @@ BASE = ("start-up", "pretraining", "pretraining", "base's save", "training")
 
 @dataclass(frozen=True)
 class Subject:
-    """A command of the launcher: its stages, its options beside the common ones, and the moments of its life."""
+    """A command of the launcher: its stages, its options besides the common ones, and its moments for kills."""
 
     stages: tuple[str, ...]
     options: tuple[str, ...]
@@ -66,7 +66,7 @@ def make_inputs(directory: Path) -> None:
 
 
 def command(subject: str, inputs: Path, runs: Path, *more: str) -> list[str]:
-    """Return the command that trains a subject into `runs`: few updates, a checkpoint after each."""
+    """Return the command that trains a subject into `runs`: few optimizer steps, with a checkpoint after each."""
     words = [f"runs={runs}", "hardware=cpu", "hardware.per_device_batch=4", "batch_size=8", "model=pocket-small"]
     words += ["dataset=file", f"dataset.path={inputs / 'pairs.jsonl'}"]
     words += [] if subject == "base" else [f"model.model_name_or_path={inputs / 'model'}"]
@@ -77,7 +77,7 @@ def command(subject: str, inputs: Path, runs: Path, *more: str) -> list[str]:
 
 
 def start(words: list[str], log: Path, mark: str, **environment: str) -> "subprocess.Popen[bytes]":
-    """Start a command in a session of its own; `mark`, in its environment, is how its descendants are found."""
+    """Start a command in its own session; `mark`, in its environment, identifies its descendants."""
     quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "FAULTS_MARK": mark}
     with log.open("ab") as output:
         return subprocess.Popen(

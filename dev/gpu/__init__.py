@@ -1,1 +1,1 @@
-"""`make gpu`: everything that only a GPU can tell, measured by one command in order of worth."""
+"""`make gpu`: everything that only a GPU can show, measured by one command in order of priority."""

@@ -1,11 +1,11 @@
-"""`make gpu`: all that only a GPU can tell, in order of worth, in so many minutes; the same command goes on.
+"""`make gpu`: all that only a GPU can show, by priority, within a time limit; the same command resumes.
 
     make gpu MINUTES=15 PAIRS=pairs.jsonl TOKENIZER=directory
 
-Every measurement runs in its own process under a time limit. Its outcome is in gpu.json, and on the page gpu.md, at
-once. What could not be measured is listed with the reason. The same command keeps what is measured and goes on; on a
-machine whose files are lost, name an --output that is kept, and bring its gpu.json back. Without a GPU it is a dry run
-on tiny models.
+Every measurement runs in its own process under a time limit. Its outcome is written to gpu.json, and to the page
+gpu.md, at once. What could not be measured is listed with the reason. The same command keeps measurements and resumes;
+on a machine that loses its files, name an --output that is kept, and copy its gpu.json back. Without a GPU it is a dry
+run on tiny models.
 """
 
 import argparse
@@ -28,13 +28,13 @@ from launch.config.machine import gpu_memories
 from recipes.config import UserError
 from recipes.system.processes import interrupt_on_signals
 
-LOOKING = 300  # seconds that looking at the machine may take
-LEAST = 0.02  # of all minutes: with less left no job is begun
+LOOKING = 300  # seconds to inspect the machine
+LEAST = 0.02  # share of all minutes: with less left no job starts
 console = Console(highlight=False, markup=False)
 
 
 def options(words: list[str]) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m dev.gpu", description=__doc__)
     add: Any = parser.add_argument
     add("--minutes", type=float, default=15.0, help="for everything; anything not reached is listed (default: 15)")
@@ -47,10 +47,10 @@ def options(words: list[str]) -> argparse.Namespace:
 
 
 def refuse(given: argparse.Namespace) -> None:
-    """Refuse what could not be measured.
+    """Reject options that could not be measured.
 
     Raises:
-        UserError: naming the option and what may stand there.
+        UserError: a value is invalid; the message names the option and what is valid.
     """
     if not 0 < given.minutes < math.inf:
         raise UserError(f"--minutes {given.minutes:g}: a time above 0 is needed")
@@ -71,7 +71,7 @@ def refuse(given: argparse.Namespace) -> None:
 
 
 def turns(wanted: list[Job], parts: list[str], started: float, seconds: float) -> Iterator[Job]:
-    """Yield jobs until the time is up: of each part until its share has passed, then what is left, in order."""
+    """Yield jobs until the time is up: each part's until its share has passed, then the rest, in order."""
     left, until = list(wanted), started
     for part in (*parts, None):
         until = until + SHARES[part][0] * seconds if part else started + seconds
@@ -82,15 +82,15 @@ def turns(wanted: list[Job], parts: list[str], started: float, seconds: float) -
 
 
 def look(log: Path) -> tuple[dict[str, Any], str]:
-    """Return the machine, and how jobs are started on it so that they can use its GPU.
+    """Return the machine, and the start method with which jobs can use its GPU.
 
-    Where a library touches the GPU as it is imported, a process forked after that cannot use it.
+    If a library initializes the GPU at import, a process forked afterwards cannot use it.
 
     Raises:
         UserError: the libraries cannot be loaded, or there is a GPU that PyTorch cannot use.
     """
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asking whether there is a GPU touches it otherwise
-    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing comes from a hub; without a network every question would wait
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # otherwise checking for a GPU initializes it
+    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded; without a network every request would wait
     expected = bool(gpu_memories())
     outcome: Outcome = {}
     for method in ("forkserver", "spawn"):
@@ -103,7 +103,7 @@ def look(log: Path) -> tuple[dict[str, Any], str]:
 
 
 def measure(given: argparse.Namespace, results: dict[str, Any], method: str, started: float) -> None:
-    """Run what is not measured yet; outcomes and page are written at once."""
+    """Run the jobs that are not measured yet; write outcomes and page at once."""
     data = Options(given.repeats, given.pairs, given.tokenizer)
     wanted = todo(results, jobs(results["machine"]["gpu"] is not None, data), given.parts)
     seconds = 60 * given.minutes

@@ -1,4 +1,4 @@
-"""Packed ORPO against plain forward passes over each dialogue: loss and gradients, by every path of its attention."""
+"""Packed ORPO against plain forward passes over each dialogue: loss and gradients, for every path of its attention."""
 
 import copy
 import tempfile
@@ -37,10 +37,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
 TUNINGS = ("full", "lora")
 PAIRS = 6
 LENGTHS = Lengths((20, 24, 16), (0.8, 0.8, 0.8))
-# How far apart two computations of one formula may be: float32's 24 bits over some thousand additions.
+# Tolerated difference of two computations of one formula: float32's 24 bits over some thousand additions.
 LOSS, GRADIENT = 1e-5, 1e-4
-# In bf16 packed and plain passes round the same numbers in another order: neither is nearer to float64 for certain.
-HALF = 1.5  # times the plain passes' own distance from float64
+# In bf16 packed and plain passes round the same numbers in different order: neither is certain to be nearer to float64.
+HALF = 1.5  # times the plain passes' distance from float64
 
 Result = tuple[float, dict[str, Tensor]]  # a loss and the gradients by weight
 
@@ -52,7 +52,7 @@ def build(family: str, tuning: str) -> Any:
     torch.manual_seed(0)
     config = AutoConfig.for_model(family, **FAMILIES[family])
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    for weight in model.parameters():  # biases and norms away from their start
+    for weight in model.parameters():  # biases and norms away from their initial values
         weight.data += 0.02 * torch.randn_like(weight)
     peft = adapters(tuning, random_start=True)
     model = model if peft is None else get_peft_model(model, peft)
@@ -76,7 +76,7 @@ def plain_loss(model: Any, pairs: list[Pair]) -> Tensor:
 
 
 def log_probs_of(model: Any, ids: Tensor) -> Tensor:
-    """Return the log-probs of `ids` (1, T) but the first, in float32 at least."""
+    """Return the log-probs of `ids` (1, T) except the first, in float32 at least."""
     logits = model(input_ids=ids, use_cache=False).logits[0, :-1]
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits.log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
@@ -109,7 +109,7 @@ def backward(model: Any, loss: Tensor) -> Result:
 
 
 def distance(found: Result, truth: Result) -> dict[str, float]:
-    """Return how far a result is from float64's.
+    """Return a result's distance from float64's.
 
     Returns:
         `loss`: the relative difference; `gradient`: the norm of all gradients' difference, relative to their norm.
@@ -145,7 +145,7 @@ def exactness(family: str, tuning: str) -> dict[str, Any]:
 
 
 def exact(found: dict[str, dict[str, float]]) -> bool:
-    """Whether packed passes compute what plain ones do, as far as rounding lets one tell."""
+    """Whether packed passes compute the same as plain ones, within rounding."""
     plain_half = found["bf16, plain"]
     single = found["float32, packed"]["loss"] <= LOSS and found["float32, packed"]["gradient"] <= GRADIENT
     halves = [of for name, of in found.items() if name.startswith("bf16, packed")]

@@ -1,4 +1,4 @@
-"""Every recipe as a user would start it, with a random model: trained, evaluated, compiled, killed and resumed."""
+"""Every recipe started as a user would, with a random model: trained, evaluated, compiled, killed and resumed."""
 
 import importlib.util
 import json
@@ -17,19 +17,19 @@ from recipes.config import read_json
 from recipes.system.processes import die_with_parent
 from recipes.training.compare import difference
 
-# The embedded world's pairs, few of them.
+# A few of the embedded world's pairs.
 SMALL = ["model=pocket", "dataset.train_rows=64", "dataset.test_rows=16", "batch_size=16"]
 SMALL += ["hardware.per_device_batch=8"]
 ADAPTERS = "model.lora_target_modules=all-linear"
 COMPARED = ("sft", "dpo", "orpo")
-# What is run: the stages that its pipelines have, and its words.
+# The runs: the stages of their pipelines, and their words.
 COMMANDS: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "full, evaluated": ((*COMPARED, "reward", "rloo"), ["pipeline=all", "evaluate=true"]),
     "LoRA": (COMPARED, ["pipeline=compare", "tuning=lora", ADAPTERS]),
     "QLoRA": (COMPARED, ["pipeline=compare", "tuning=qlora", ADAPTERS]),
     "torch.compile": (("orpo",), ["pipeline=orpo", "orpo.torch_compile=true"]),
 }
-# Long enough to be killed in.
+# Long enough to be killed.
 LONG = ["pipeline=orpo", "orpo.num_train_epochs=8", "orpo.save_steps=1"]
 
 
@@ -39,7 +39,7 @@ def once(stages: tuple[str, ...]) -> list[str]:
 
 
 def command(work: Path, words: list[str], model: str) -> list[str]:
-    """Return the launcher's command line for a random model of a shape; what is not asked for is not evaluated."""
+    """Return the launcher's command line for a random model of a shape; it evaluates only if `words` say so."""
     base = work.parent / "base"
     if not base.exists():
         base_model(None, model, base)
@@ -49,7 +49,7 @@ def command(work: Path, words: list[str], model: str) -> list[str]:
 
 
 def front_door(name: str, model: str) -> dict[str, Any]:
-    """Run one command; return what each of its stages says of itself, and the table's size where there is one.
+    """Run one command; return each stage's summary, and the table's size if there is one.
 
     Raises:
         Skip: bitsandbytes is not installed.
@@ -67,7 +67,7 @@ def front_door(name: str, model: str) -> dict[str, Any]:
 
 
 def records(runs: Path) -> list[Path]:
-    """Return the records of the stages that have finished, the base model's aside."""
+    """Return the records of finished stages, without the base model's."""
     return [path for path in runs.glob("[!_]*/*/*/record.json") if not path.parent.name.startswith("base-")]
 
 
@@ -81,10 +81,10 @@ def summary(stage: Path) -> dict[str, Any]:
 
 
 def finish(words: list[str], runs: Path) -> None:
-    """Run a command to its end; what it prints, and its stages' logs where it fails, go where this process prints.
+    """Run a command to its end; print its output, and its stages' logs if it fails.
 
     Raises:
-        RuntimeError: it failed; its own last line says why.
+        RuntimeError: it failed; the message has its last line.
     """
     print("$", " ".join(words), flush=True)
     answer = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -97,12 +97,12 @@ def finish(words: list[str], runs: Path) -> None:
 
 
 def killed_and_resumed(model: str) -> dict[str, Any]:
-    """Kill an ORPO training after a checkpoint, run its command again, and compare with one that was left alone.
+    """Kill an ORPO training after a checkpoint, run its command again, and compare with an undisturbed one.
 
     Returns:
-        `resumed_from`, the optimizer step; `difference`, the largest of a weight's; `bit_equal`. On a GPU kernels that
-        add in no fixed order (flash attention's backward pass) may keep two trainings from being equal bit for bit:
-        `repeated`, the difference of two undisturbed ones, says how far.
+        `resumed_from`, the optimizer step; `difference`, the largest of a weight; `bit_equal`. On a GPU, kernels that
+        add in no fixed order (flash attention's backward pass) may make two trainings differ: `repeated` is the
+        difference of two undisturbed ones.
 
     Raises:
         RuntimeError: a command failed, or ended before it could be killed.
@@ -120,7 +120,7 @@ def killed_and_resumed(model: str) -> dict[str, Any]:
 
 
 def kill_after_checkpoint(words: list[str], runs: Path) -> int:
-    """Start a training, kill it with all its processes once it has saved, and return the optimizer step saved.
+    """Start a training, kill all its processes once it has saved a checkpoint, and return that optimizer step.
 
     Raises:
         RuntimeError: it ended first.

@@ -1,4 +1,4 @@
-"""Tokens per second of sampled responses: our loop, whose rows leave as they stop, and `model.generate`."""
+"""Tokens per second of sampled responses: our loop, which rows leave as they stop, and `model.generate`."""
 
 import random
 import time
@@ -21,7 +21,7 @@ def generation(model: str, prompts: int, limit: int) -> dict[str, Any]:
     policy = build_model(model, torch.bfloat16 if gpu else torch.float32).eval()
     draw = random.Random(0)
     asked = [[draw.randrange(3, SHAPES[model].vocabulary) for _ in range(PROMPT)] for _ in range(prompts)]
-    size = max(1, TOKENS // (PROMPT + limit))  # of a batch, the same in both
+    size = max(1, TOKENS // (PROMPT + limit))  # in a batch, the same in both
     loops: dict[str, Callable[[], Any]] = {
         "ours": lambda: list(decode(policy, [], [(ids, 0) for ids in asked], Sampling(limit, 1.0))),
         "generate": lambda: [generate(policy, [], asked[at : at + size], 0, limit) for at in range(0, prompts, size)],

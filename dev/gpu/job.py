@@ -1,4 +1,4 @@
-"""One measurement in a process of its own, with a time limit; what it prints goes to a log."""
+"""One measurement in its own process, with a time limit; its output goes to a log."""
 
 import multiprocessing
 import os
@@ -12,13 +12,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-ENDING = 10  # seconds that a process gets to end once it has sent its outcome
+ENDING = 10  # seconds that a process has to end after it sent its outcome
 Outcome = dict[str, Any]  # status, seconds, and figures or a reason
 MEASURED, SKIPPED, FAILED, LATE = "measured", "skipped", "failed", "out of time"
 
 
 class Skip(Exception):
-    """What is missing for a measurement; the message says what."""
+    """Something is missing for a measurement; the message says what."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class Job:
 
     @property
     def key(self) -> str:
-        """The name under which its outcome is kept."""
+        """The key of its outcome."""
         return f"{self.part}: {self.name}"
 
 
 def run(job: Job, limit: float, log: Path, method: str = "forkserver") -> Outcome:
-    """Run a job for at most `limit` seconds, and return how it went; nothing it does can stop the others.
+    """Run a job for at most `limit` seconds, and return its outcome; it cannot stop other jobs.
 
-    By "forkserver" the process is forked from one that has imported the libraries, which saves ten seconds a job;
-    by "spawn" it imports them itself.
+    With "forkserver" the process is forked from one that has imported the libraries, which saves ten seconds per job;
+    with "spawn" it imports them itself.
     """
     context: Any = multiprocessing.get_context(method)
     if method == "forkserver":
@@ -57,8 +57,8 @@ def run(job: Job, limit: float, log: Path, method: str = "forkserver") -> Outcom
         process.join()
         outcome = {"status": FAILED, "reason": f"its process died (exit status {process.exitcode})"}
     finally:
-        process.kill()  # by itself: it may not lead a group yet
-        with suppress(ProcessLookupError):  # and what it has started
+        process.kill()  # itself: it may not lead a group yet
+        with suppress(ProcessLookupError):  # and its children
             os.killpg(process.pid, signal.SIGKILL)  # type: ignore[arg-type]
         process.join()
     return {**outcome, "seconds": round(time.monotonic() - started, 2)}
@@ -75,7 +75,7 @@ def work(job: Job, results: Connection, log: Path) -> None:
         outcome = {"status": MEASURED, "figures": job.function(*job.arguments)}
     except Skip as reason:
         outcome = {"status": SKIPPED, "reason": str(reason)}
-    except Exception as error:  # whatever a measurement meets: the others go on
+    except Exception as error:  # whatever a measurement raises: the others go on
         traceback.print_exc()
         outcome = {"status": FAILED, "reason": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
     results.send(outcome)

@@ -1,4 +1,4 @@
-"""The page docs/gpu.md and its plot, from whatever has been measured so far."""
+"""The page docs/gpu.md and its plot, from the measurements so far."""
 
 from datetime import date
 from pathlib import Path
@@ -48,7 +48,7 @@ def publish(results: dict[str, Any], directory: Path) -> None:
 
 
 def rows(name: str, setting: of.Setting, rate: float | None) -> list[list[str]]:
-    """Return a setting's rows of the table: one for each engine, and packed over stock where both are there."""
+    """Return a setting's rows of the table: one per engine, and packed over stock if both were measured."""
     found = [[name, *row(engine, side, rate)] for engine, side in setting.items() if side]
     pairs, memory = (of.ratio(setting, figure) for figure in ("pairs_per_second", "peak_bytes"))
     if pairs and memory:
@@ -57,7 +57,7 @@ def rows(name: str, setting: of.Setting, rate: float | None) -> list[list[str]]:
 
 
 def row(engine: str, side: list[of.Figures], rate: float | None) -> list[str]:
-    """Return one engine's figures as text: medians, with the range where there are several repetitions."""
+    """Return one engine's figures as text: medians, with the range if there are several repetitions."""
     if not of.fitting(side):
         return [engine, "out of memory", *[""] * 6]
     worst = max((each["predicted_bytes"] / each["peak_bytes"] - 1 for each in side), key=abs)
@@ -75,7 +75,7 @@ def row(engine: str, side: list[of.Figures], rate: float | None) -> list[str]:
 
 
 def pipeline_rows(found: dict[str, of.Figures]) -> list[list[str]]:
-    """Return each pipeline's costs, and how far the forecasts of its stages are off."""
+    """Return each pipeline's costs, and the errors of its stages' forecasts."""
     rows = []
     for name, job in found.items():
         for pipeline, cost in job["costs"].items():
@@ -89,7 +89,7 @@ def pipeline_rows(found: dict[str, of.Figures]) -> list[list[str]]:
 
 
 def draw(drawn: dict[str, of.Setting], path: Path) -> None:
-    """Draw pairs per second and peak memory of both engines, a pair of bars for each setting."""
+    """Draw pairs per second and peak memory of both engines, two bars per setting."""
     import matplotlib
 
     matplotlib.use("svg")

@@ -1,4 +1,4 @@
-"""ORPO against SFT -> DPO through the launcher, in device-seconds, beside what `make plan` says of the same command."""
+"""ORPO against SFT -> DPO through the launcher, in device-seconds, beside `make plan`'s forecast."""
 
 import tempfile
 from pathlib import Path
@@ -14,7 +14,7 @@ from launch.plan import composed
 
 
 def pipelines(model: str, engine: str, pairs: int, file: str | None, tokenizer: str | None) -> dict[str, Any]:
-    """Return each pipeline's cost over the same pairs, and each stage's forecast in hours and bytes.
+    """Return each pipeline's cost on the same pairs, and each stage's forecast in hours and bytes.
 
     Raises:
         UserError: the launcher stopped.
@@ -32,8 +32,8 @@ def pipelines(model: str, engine: str, pairs: int, file: str | None, tokenizer: 
 
 
 def predicted(stage: Forecast) -> dict[str, float]:
-    """Return a stage's forecast as its record counts: allocated memory on a GPU, the whole process's elsewhere."""
-    assert stage.hours is not None  # the profiles of machines that are detected have a rate
+    """Return a stage's forecast in its record's terms: allocated memory on a GPU, the whole process's elsewhere."""
+    assert stage.hours is not None  # profiles of detected machines have a rate
     return {"seconds": 3600 * stage.hours, "bytes": stage.memory.peak if torch.cuda.is_available() else stage.peak}
 
 

@@ -1,4 +1,4 @@
-"""What is measured, in order of worth: on a GPU published shapes, on a CPU tiny ones that rehearse every part."""
+"""The measurements in order of priority: on a GPU published shapes, on a CPU tiny ones that rehearse every part."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from dev.gpu.pipelines import pipelines
 from dev.gpu.results import MATMUL
 from dev.gpu.speed import ENGINES, Data, speed
 
-# The parts in order: the share of all minutes after which the next part has its turn, and the most minutes of one job.
+# The parts in order: the share of all minutes after which the next part starts, and the maximum minutes of one job.
 SHARES = {
     "exactness": (0.12, 1.5),
     "recipes": (0.28, 3.0),
@@ -25,7 +25,7 @@ HH, ULTRAFEEDBACK = "hh-rlhf", "ultrafeedback-like"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says of the data."""
+    """The command line's options for data."""
 
     repeats: int = 1
     pairs: str | None = None  # a file of preference pairs; with `tokenizer`, a directory
@@ -45,7 +45,7 @@ def jobs(gpu: bool, given: Options) -> list[Job]:
 
 
 def rate() -> dict[str, float]:
-    """Return the measured rate of a large matrix product, which shares of it are taken of."""
+    """Return the measured rate of a large matrix product, to which others are compared."""
     return {"flops_per_second": matmul_rate()}
 
 
@@ -56,7 +56,7 @@ def front_doors(model: str) -> list[Job]:
 
 
 def speeds(gpu: bool, given: Options) -> list[Job]:
-    """Return the settings under both engines in turns, the first repetition of all before the second of any."""
+    """Return the settings with both engines in turns; the first repetition of all comes before the second of any."""
     data = Data(4096 if gpu else 96, given.pairs, given.tokenizer)
     return [
         Job("speed", f"{describe(case)}, {engine}, {repeat}", speed, (with_engine(case, engine), data, repeat))
@@ -67,11 +67,11 @@ def speeds(gpu: bool, given: Options) -> list[Job]:
 
 
 def gpu_cases() -> list[Case]:
-    """Return the settings of a GPU: the most telling first. Weights are bf16, as in the published rates."""
+    """Return the settings for a GPU, most informative first. Weights are bf16, as in the published rates."""
     settings = [
         ("phi-3-mini", HH, "full", 16),
         ("phi-3-mini", ULTRAFEEDBACK, "full", 8),
-        ("llama-3-8b", even(4096), "lora", 2),  # NeMo Automodel's setting, but pairs
+        ("llama-3-8b", even(4096), "lora", 2),  # NeMo Automodel's setting, but with pairs
         ("phi-3-mini", even(2048), "full", 4),
         ("llama-3-8b", HH, "lora", 16),
         ("qwen2.5-0.5b", HH, "full", 8),
@@ -90,17 +90,17 @@ def cpu_cases() -> list[Case]:
 
 
 def describe(case: Case) -> str:
-    """Name a setting."""
+    """Return the name of a setting."""
     return f"{case.model}, {case.tuning}, {case.lengths}, {case.batch_size} pairs"
 
 
 def with_engine(case: Case, engine: str) -> Case:
-    """Return a setting under an engine."""
+    """Return a setting with an engine."""
     return Case(case.model, case.lengths, case.tuning, case.batch_size, engine, case.updates, case.warmup, case.half)
 
 
 def pipeline_jobs(given: Options, model: str, pairs: int) -> list[Job]:
-    """Return both pipelines through the launcher, under both engines."""
+    """Return both pipelines through the launcher, with both engines."""
     return [
         Job("pipelines", f"{model}, {engine}", pipelines, (model, engine, pairs, given.pairs, given.tokenizer))
         for engine in ENGINES
@@ -108,5 +108,5 @@ def pipeline_jobs(given: Options, model: str, pairs: int) -> list[Job]:
 
 
 def generation_size(gpu: bool) -> tuple[str, int, int]:
-    """Return model, prompts, and tokens of a response."""
+    """Return the model, the number of prompts, and the tokens per response."""
     return ("qwen2.5-0.5b", 256, 128) if gpu else ("tiny", 4, 8)

@@ -1,4 +1,4 @@
-"""What the measured outcomes come to: rates, ratios of the engines, and the goals they are held against."""
+"""Results from the outcomes: rates, ratios of the engines, and goals."""
 
 import statistics
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ MATMUL = "matrix product"
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound, and the figures that must all keep it."""
+    """A bound, and the figures that must all meet it."""
 
     text: str
     values: list[float]
@@ -28,7 +28,7 @@ class Goal:
 
 
 def figures(results: dict[str, Any], part: str) -> dict[str, Figures]:
-    """Return the figures of a part's measured jobs, by their names."""
+    """Return the figures of a part's measured jobs, by name."""
     named = {tuple(key.split(": ", 1)): outcome for key, outcome in results["jobs"].items()}
     return {name: of["figures"] for (own, name), of in named.items() if own == part and of["status"] == MEASURED}
 
@@ -40,7 +40,7 @@ def matmul_rate(results: dict[str, Any]) -> float | None:
 
 
 def families(results: dict[str, Any]) -> dict[str, Figures]:
-    """Return what the families' comparisons found."""
+    """Return the results of the model families' comparisons."""
     return {name: found for name, found in figures(results, "exactness").items() if name != MATMUL}
 
 
@@ -54,7 +54,7 @@ def settings(results: dict[str, Any]) -> dict[str, Setting]:
 
 
 def fitting(repetitions: list[Figures]) -> bool:
-    """Whether there are repetitions, and memory sufficed for all."""
+    """Whether there are repetitions, and all fit into memory."""
     return bool(repetitions) and all(of["fits"] for of in repetitions)
 
 
@@ -71,7 +71,7 @@ def ratio(setting: Setting, name: str) -> float | None:
 
 
 def flop_rate(repetitions: list[Figures]) -> float:
-    """Return the median FLOP/s that useful tokens make; 6 a weight and token, 4 for frozen weights."""
+    """Return the median FLOP/s of useful tokens: 6 per weight and token, 4 for frozen weights."""
     return statistics.median(of["useful_tokens_per_second"] * of["flops_per_token"] for of in repetitions)
 
 
@@ -82,7 +82,7 @@ def memory_errors(found: dict[str, Setting]) -> list[float]:
 
 
 def goals(results: dict[str, Any]) -> list[Goal]:
-    """Return the goals for which there are figures."""
+    """Return the goals that have figures."""
     found, rate = settings(results), matmul_rate(results)
     exact = [of["exact"] for of in families(results).values()]
 

@@ -1,4 +1,4 @@
-"""Speed and memory of ORPO's optimizer step, packed beside stock TRL, with what the plan says of both."""
+"""Speed and memory of ORPO's optimizer step, packed and stock TRL, with the forecasts for both."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,26 +12,26 @@ from launch.config.shape import adapter_parameters, head_parameters, parameters
 from recipes.engine.packing import Pair
 
 ENGINES = ("packed", "stock")
-ROOM = 0.5  # of the device's memory that the forecast may fill: of stock TRL in bf16 it was never held to a measurement
+ROOM = 0.5  # share of the device's memory that the forecast may fill: for stock TRL in bf16 it was never validated
 
 
 @dataclass(frozen=True)
 class Data:
-    """Which pairs are trained on: a file under a tokenizer where both are given, else made lengths."""
+    """The pairs to train on: from a file and a tokenizer if both are given, else of synthetic lengths."""
 
     longest: int
     file: str | None = None
     tokenizer: str | None = None
 
     def pairs(self, case: Case, repeat: int) -> list[Pair]:
-        """Return the pairs of one repetition: the same for both engines, others for each repetition."""
+        """Return the pairs of one repetition: the same for both engines, different for each repetition."""
         count = case.batch_size * (case.updates + case.warmup)
         found = pairs_of(case.lengths, count * (repeat + 1), self.longest, case.model, self.file, self.tokenizer)
         return found[count * repeat :]
 
 
 def speed(case: Case, data: Data, repeat: int) -> dict[str, Any]:
-    """Return what some optimizer steps took, and what was predicted; `fits` is False where memory ran out."""
+    """Return the costs of some optimizer steps, and the forecast; `fits` is False if memory ran out."""
     pairs = data.pairs(case, repeat)
     case = replace(case, checkpointing=needs_checkpointing(case, pairs))
     found = measure(case, pairs)
@@ -42,7 +42,7 @@ def speed(case: Case, data: Data, repeat: int) -> dict[str, Any]:
 
 
 def needs_checkpointing(case: Case, pairs: list[Pair]) -> bool:
-    """Whether stock TRL would run out of memory without activation checkpointing; both engines train alike."""
+    """Whether stock TRL would run out of memory without activation checkpointing; both engines then use it."""
     if not torch.cuda.is_available():
         return False
     room = ROOM * torch.cuda.get_device_properties(0).total_memory
@@ -50,9 +50,9 @@ def needs_checkpointing(case: Case, pairs: list[Pair]) -> bool:
 
 
 def flops_per_token(case: Case) -> float:
-    """Return the FLOPs that one useful token takes, forward and backward: 6 for each weight, 4 where it is frozen.
+    """Return the FLOPs per useful token, forward and backward: 6 per weight, 4 if it is frozen.
 
-    Looking up an embedding is no product, and neither attention's products nor recomputed activations count.
+    An embedding look-up is no matrix product; attention's products and recomputed activations do not count.
     """
     shape = SHAPES[case.model]
     weights = parameters(shape) - (0 if shape.tied else head_parameters(shape))

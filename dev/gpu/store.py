@@ -1,4 +1,4 @@
-"""gpu.json: the outcomes so far, of one machine and one choice of data; read, checked, written at once."""
+"""gpu.json: the outcomes so far, for one machine and one choice of data; read, checked, written at once."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ UNASKED = "not asked for"
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Return the results of earlier calls; None where there are none.
+    """Return the results of earlier calls; None if there are none.
 
     Raises:
         UserError: the file is damaged.
@@ -30,10 +30,10 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def begin(path: Path, found: dict[str, Any] | None, machine: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """Return the results to go on with: earlier ones of this machine, these libraries and this data, or none.
+    """Return the results to continue: earlier ones with this machine, these libraries and this data, or empty ones.
 
     Raises:
-        UserError: the earlier ones are of something else.
+        UserError: the earlier ones belong to something else.
     """
     if found is None:
         return {"machine": machine, "data": data, "jobs": {}}
@@ -50,7 +50,7 @@ def begin(path: Path, found: dict[str, Any] | None, machine: dict[str, Any], dat
 
 
 def todo(results: dict[str, Any], wanted: list[Job], parts: list[str]) -> list[Job]:
-    """Return what is not measured yet, what was never tried first, and note why each of them is missing."""
+    """Return the jobs not measured yet, untried ones first, and record why each is missing."""
     known: dict[str, Outcome] = results["jobs"]
     missing = [job for job in wanted if known.get(job.key, {}).get("status") != MEASURED]
     for job in missing:
@@ -62,6 +62,6 @@ def todo(results: dict[str, Any], wanted: list[Job], parts: list[str]) -> list[J
 
 
 def keep(path: Path, results: dict[str, Any], job: Job, outcome: Outcome) -> None:
-    """Write an outcome, with the commit that it is of."""
+    """Write an outcome, with its commit."""
     results["jobs"][job.key] = {**outcome, "commit": results["machine"]["commit"]}
     write_json(path, results)

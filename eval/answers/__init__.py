@@ -1,1 +1,1 @@
-"""Answers of models and endpoints, and judgements of them."""
+"""Responses of models and endpoints, and judgments of them."""

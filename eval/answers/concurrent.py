@@ -1,4 +1,4 @@
-"""Many requests at once, none lost when one fails."""
+"""Concurrent requests; when one fails, no other is lost."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -9,12 +9,12 @@ Found = TypeVar("Found")
 
 
 def side_by_side(work: Callable[[Asked], Found], asked: list[Asked], concurrency: int) -> Iterator[tuple[int, Found]]:
-    """Yield the place and the result of each, as they come, with so many under way at once.
+    """Yield the index and the result of each request as they complete, with `concurrency` in flight.
 
-    After a failure or an interruption nothing new is begun; what is under way, which costs money, still counts.
+    After a failure or an interruption no new request starts; those in flight, which cost money, are still yielded.
 
     Raises:
-        Whatever `work` raises first, once nothing is under way any more.
+        Whatever `work` raises first, once no request is in flight.
     """
     failure: BaseException | None = None
     pool = ThreadPoolExecutor(concurrency)

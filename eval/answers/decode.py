@@ -1,9 +1,9 @@
-"""The sampling loop: a batch with a KV cache that rows leave as they stop, and draws that belong to their prompt.
+"""The sampling loop: a batch with a KV cache that rows leave when they end, and random numbers seeded per prompt.
 
-Every answer has random numbers of its own, one uniform for each token, that follow from the prompt's ids, the number
-of the sample and the seed (a counter-based generator, Philox, keyed by their digest). A token is the inverse of the
-model's cumulative distribution at its uniform. So an answer depends neither on the rows beside it nor on what else is
-asked, but for a tie within float rounding, which differs from one shape of a batch to another.
+Every response has its own random numbers, one uniform per token, from a counter-based generator (Philox) keyed by a
+digest of the prompt's ids, the sample's index and the seed. A token is the inverse of the model's cumulative
+distribution at its uniform. So a response depends neither on the other rows of its batch nor on the other prompts,
+except for ties within float rounding, which depends on the batch's shape.
 """
 
 import hashlib
@@ -23,17 +23,17 @@ from recipes.config import UserError
 
 
 def uniforms(prompt: list[int], sample: int, seed: int, count: int) -> np.ndarray:
-    """Return the random numbers of one answer, float64 in [0, 1); a longer answer's begin with a shorter one's."""
+    """Return the random numbers of one response, float64 in [0, 1); a longer `count` only appends to them."""
     digest = hashlib.sha256(json.dumps([seed, sample, prompt]).encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big"))).random(count)
 
 
 def choose(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
-    """Return the next token of each row, shape (rows,): the likeliest at temperature 0, else the one drawn.
+    """Return the next token of each row, shape (rows,): the likeliest at temperature 0, else a sampled one.
 
     Args:
         logits: of any floating dtype, shape (rows, vocabulary).
-        temperature: above 0 it divides the logits; nothing else cuts or reweights the distribution.
+        temperature: above 0 it divides the logits; nothing else truncates or reweights the distribution.
         uniform: float64, shape (rows,).
     """
     if temperature == 0:
@@ -47,9 +47,9 @@ def choose(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
 def decode(
     model: Any, stops: list[int], asked: list[tuple[list[int], int]], sampling: Sampling
 ) -> Iterator[tuple[int, list[int], bool]]:
-    """Answer prompts, given as ids and number of the sample; yield place, ids without the stop, whether it stopped.
+    """Respond to prompts, given as ids and sample index; yield index, ids without the stop, whether it stopped.
 
-    Longest prompts first, so that a batch that fits the memory is followed by smaller ones.
+    Longest prompts first, so that if the first batch fits into memory, the others do too.
 
     Raises:
         UserError: a prompt fills the model's context.
@@ -63,14 +63,14 @@ def decode(
 
 
 def room(model: Any, prompt: list[int]) -> int:
-    """Return how many tokens the model's context has left for an answer.
+    """Return how many tokens the model's context has left for a response.
 
     Raises:
-        UserError: there is no room for a single one.
+        UserError: there is no room for one token.
     """
     left = context(model) - len(prompt)
     if left < 1:
-        raise UserError(f"a prompt of {len(prompt)} tokens fills the model's context of {context(model)}: leave it out")
+        raise UserError(f"a prompt of {len(prompt)} tokens fills the model's context of {context(model)}: remove it")
     return left
 
 
@@ -83,7 +83,7 @@ def decode_batch(
     draws: list[np.ndarray],
     temperature: float,
 ) -> Iterator[tuple[int, list[int], bool]]:
-    """Answer one batch; yield a row's place, its ids and whether it stopped, as soon as it has ended."""
+    """Respond to one batch; yield a row's index, its ids and whether it stopped, as soon as it ends."""
     ids, mask = (tensor.to(model.device) for tensor in left_padded(prompts))
     ends, most = torch.tensor(stops, device=ids.device), torch.tensor(limits, device=ids.device)
     uniform = torch.tensor(np.array(draws), device=ids.device)
@@ -111,7 +111,7 @@ def decode_batch(
 
 
 def left_padded(prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Return ids and mask of shape (rows, tokens), int64; padding is on the left, with any id: it is never attended."""
+    """Return ids and mask of shape (rows, tokens), int64; padding is on the left, of any id, and masked."""
     width = max(map(len, prompts))
     ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])

@@ -1,4 +1,4 @@
-"""A model that is talked to: a stage's, with its profile's chat template and stop tokens, or that of any directory."""
+"""Chat with a model: a stage's, with its profile's chat template and stop tokens, or that of any directory."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from recipes.profiles import Model
 
 @dataclass
 class Speaker:
-    """A model with what it takes to talk to it."""
+    """A model with its tokenizer, chat template and stop tokens."""
 
     directory: Path
     model: Any
@@ -28,7 +28,7 @@ class Speaker:
 
     @classmethod
     def load(cls, directory: Path) -> "Speaker":
-        """Load a stage's model, or the untuned one; of any other model directory, its own template and stop token.
+        """Load a stage's model or the base model; for any other directory, with its own template and stop token.
 
         Raises:
             UserError: the model was removed.
@@ -41,13 +41,13 @@ class Speaker:
         return cls(directory, load_weights(str(directory), None), tokenizer, renderer.stops, renderer)
 
     def prompt_ids(self, dialogues: list[list[Message]]) -> list[list[int]]:
-        """Return each dialogue's ids up to where the answer begins."""
+        """Return each dialogue's ids up to where the response begins."""
         return prompt_ids(self.renderer, dialogues)
 
     def answer(
         self, dialogues: list[list[Message]], sampling: Sampling, advance: Callable[[int], None]
     ) -> Iterator[Answer]:
-        """Yield an answer to each dialogue, in order."""
+        """Yield a response to each dialogue, in order."""
         asked = [(ids, 0) for ids in self.prompt_ids(dialogues)]
         found: dict[int, Answer] = {}
         for place, said in spoken(self.model, self.tokenizer, self.stops, asked, sampling):
@@ -63,22 +63,23 @@ def answer_once(
     advance: Callable[[int], None],
     endpoint: Endpoint | None = None,
 ) -> list[Answer]:
-    """Answer each dialogue once: a stage by the one path (eval.answers.generate), which keeps its answers as they come.
+    """Respond to each dialogue once; a stage through `eval.answers.generate`, which caches its responses.
 
     Raises:
-        UserError: the model was removed, or the endpoint is named for a model that is no stage, or fails for good.
+        UserError: the model was removed, or an endpoint is named for a model that is no stage, or the endpoint fails
+        for good.
     """
     if endpoint or is_stage(directory):
         return [first for first, *_ in answer(directory, dialogues, sampling, advance, endpoint)]
     return list(speaker(directory).answer(dialogues, sampling, advance))
 
 
-@cache  # a benchmark of several turns asks several times
+@cache  # a multi-turn benchmark queries it several times
 def speaker(directory: Path) -> Speaker:
-    """Return a model that is no stage, loaded once."""
+    """Return a model that is no stage, loaded only once."""
     return Speaker.load(directory)
 
 
 def is_stage(directory: Path) -> bool:
-    """Whether the launcher made a directory, with a profile in it."""
+    """Whether the launcher created the directory: it contains a profile."""
     return (directory / "config.yaml").is_file()

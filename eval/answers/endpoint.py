@@ -1,11 +1,11 @@
-"""Any OpenAI-compatible endpoint, asked for answers or for a judge's verdicts: many at once, and with patience.
+"""Query any OpenAI-compatible endpoint, for responses or for a judge's verdicts: concurrently, with retries.
 
-The `openai` package retries dropped connections, time-outs, rate limits (as long as the server asks) and failures of
-the server; bodies that are no completion are retried here. vLLM is reached through this: `vllm serve
-runs/<model>/<dataset>/<stage>/model` in an environment of its own, and `endpoint=http://localhost:8000/v1` here. It is
-sent token ids, so that it answers the very prompts of training.
+The `openai` package retries dropped connections, time-outs, rate limits (for as long as the server asks) and server
+errors. We retry bodies that are no completion. For vLLM, run `vllm serve runs/<model>/<dataset>/<stage>/model` in its
+own environment, and give `endpoint=http://localhost:8000/v1` here. It is sent token ids, exactly those of the prompts
+in training.
 
-The key comes from an environment variable; it is in no file, no message and no log of ours.
+The key comes from an environment variable; it is never written to a file, a message or a log.
 """
 
 import ipaddress
@@ -20,52 +20,53 @@ from eval.answers.concurrent import side_by_side
 from eval.answers.store import Answer, Sampling
 from recipes.config import UserError
 
-FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds between attempts, doubled each time, as the `openai` package has it
+FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds between attempts, doubled each time, as in the `openai` package
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where an API is, and how it is to be treated."""
+    """The address of an API, and how to query it."""
 
-    url: str  # with its version: http://localhost:8000/v1
-    model: str = ""  # its name there; empty: the path of the stage's model, as `vllm serve` names it
-    chat: bool = False  # send messages, which the server's own template renders; else token ids
-    key: str = "OPENAI_API_KEY"  # the environment variable that holds the key, which is kept nowhere
-    concurrency: int = 8  # requests under way at once
+    url: str  # with the version: http://localhost:8000/v1
+    model: str = ""  # the model's name there; empty: the path of the stage's model, as `vllm serve` names it
+    chat: bool = False  # send messages, for the server's own template; else token ids
+    key: str = "OPENAI_API_KEY"  # the environment variable that holds the key
+    concurrency: int = 8  # requests in flight
     timeout: float = 600.0  # seconds of one attempt
     attempts: int = 8  # of one request
 
     def __post_init__(self) -> None:
-        """Check what can be wrong before anything is asked.
+        """Check the values before the first request.
 
         Raises:
-            UserError: the address is none or holds a secret, nobody is named to chat with, or a number is too small.
+            UserError: the address is invalid or contains a secret, no model is named to chat with, or a number is too
+            small.
         """
         try:
             address = urlsplit(self.url)
             whole = address.scheme in ("http", "https") and address.hostname and (address.port or 1)
-        except ValueError:  # of an address or port that cannot be
+        except ValueError:  # for an impossible address or port
             whole = False
         if "@" in self.url or "?" in self.url:
-            raise UserError(f"an endpoint's address must hold no password or query: export {self.key} instead")
+            raise UserError(f"an endpoint's address must not contain a password or query: export {self.key} instead")
         if not whole:
-            raise UserError(f"{self.url} is no endpoint: give its whole address, such as http://localhost:8000/v1")
+            raise UserError(f"{self.url} is no endpoint: give the full address, such as http://localhost:8000/v1")
         if self.chat and not self.model:
-            raise UserError(f"{self.url} chats as many models: name one, served=<model>")
+            raise UserError(f"{self.url} serves several models: name one with served=<model>")
         if self.concurrency < 1 or self.timeout <= 0:
-            raise UserError("concurrency must be 1 at least and timeout above 0 seconds")
+            raise UserError("concurrency must be at least 1 and timeout above 0 seconds")
 
 
 @dataclass
 class Answering:
-    """The options of every suite whose answers may come from an endpoint."""
+    """The options of every suite whose responses may come from an endpoint."""
 
-    endpoint: str = ""  # its address; empty: Transformers answers, in this process
-    served: str = ""  # what the endpoint calls the model
+    endpoint: str = ""  # its address; empty: Transformers generates, in this process
+    served: str = ""  # the model's name at the endpoint
     chat: bool = False
 
     def elsewhere(self) -> Endpoint | None:
-        """Return the endpoint that the options name, if they do.
+        """Return the endpoint that the options name, if any.
 
         Raises:
             UserError: see `Endpoint`.
@@ -73,18 +74,18 @@ class Answering:
         return Endpoint(self.endpoint, self.served, self.chat) if self.endpoint else None
 
     def names_of_endpoint(self) -> list[str]:
-        """Return what tells its answers from others, nothing where Transformers answers."""
+        """Return the words that mark an endpoint's responses in a file's name; empty for Transformers."""
         return [self.endpoint, self.served, str(self.chat)] if self.endpoint else []
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What an endpoint said: its text, the log-probs where they were asked for, and what it counted."""
+    """An endpoint's response: text, log-probs if requested, and token counts."""
 
     text: str
-    stopped: bool = True  # by itself, not cut off at the limit
+    stopped: bool = True  # with a stop token, not truncated at the limit
     logprobs: dict[str, Any] | None = None
-    model: str | None = None  # as the endpoint calls it, often with a date
+    model: str | None = None  # the endpoint's name for it, often with a date
     input_tokens: int | None = None
     output_tokens: int | None = None
 
@@ -92,10 +93,10 @@ class Reply:
 def answers_from(
     endpoint: Endpoint, asked: list[tuple[Any, int]], stops: list[int], sampling: Sampling
 ) -> Iterator[tuple[int, Answer]]:
-    """Yield place and answer of each prompt (ids, or messages) and sample, as they come.
+    """Yield index and response of each prompt (ids, or messages) and sample, as they complete.
 
-    Tokens are as the endpoint counts them; vLLM counts the stop. Seeds are sent, and mean what the endpoint makes of
-    them. Beside OpenAI's own parameters, a prompt of ids brings vLLM's: whoever takes ids takes these.
+    The endpoint counts the tokens; vLLM includes the stop. Seeds are sent; what they do is up to the endpoint. With a
+    prompt of ids we send vLLM's parameters besides OpenAI's: an endpoint that takes ids takes these too.
 
     Raises:
         UserError: see `complete`; or the endpoint counts no tokens.
@@ -108,21 +109,21 @@ def answers_from(
         prompt, sample = one
         reply = complete(endpoint, prompt, seed=(1_000_003 * sampling.seed + sample) % 2**31, **request)
         if reply.output_tokens is None:
-            raise UserError(f"{endpoint.url} counts no tokens, and lengths are reported: let it send `usage`")
+            raise UserError(f"{endpoint.url} reports no token counts: configure it to send `usage`")
         return Answer(reply.text, reply.output_tokens, reply.stopped)
 
     return side_by_side(ask, asked, endpoint.concurrency)
 
 
 def complete(endpoint: Endpoint, prompt: Any, **request: Any) -> Reply:
-    """Ask once, with back-off: messages of an endpoint that chats, else the ids of a prompt.
+    """Send one request, with back-off: messages for an endpoint that chats, else a prompt's ids.
 
-    `request` are the API's own parameters (`temperature`, `max_tokens`, …).
+    `request` has the API's own parameters (`temperature`, `max_tokens`, …).
 
     Raises:
-        UserError: the key is missing or refused, or the endpoint still fails after all attempts.
+        UserError: the key is missing or rejected, or the endpoint still fails after all attempts.
     """
-    import openai  # takes a second, which a table of old results need not wait for
+    import openai  # takes a second to import, and a table of old results does not need it
 
     api: Any = client(endpoint)
     create = api.chat.completions.create if endpoint.chat else api.completions.create
@@ -132,20 +133,20 @@ def complete(endpoint: Endpoint, prompt: Any, **request: Any) -> Reply:
         time.sleep(min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT) if attempt else 0)
         try:
             answer = create(**sent)
-        except (openai.APIResponseValidationError, ValueError) as error:  # the body is no JSON
+        except (openai.APIResponseValidationError, ValueError) as error:  # the body is not JSON
             problem = type(error).__name__
             continue
         except openai.OpenAIError as error:
             raise UserError(refusal(endpoint, " ".join(str(error).split())[:300])) from None
         try:
             return read_reply(endpoint, answer)
-        except (AttributeError, IndexError, TypeError, ValueError) as error:  # it is some other JSON
+        except (AttributeError, IndexError, TypeError, ValueError) as error:  # it is JSON, but no completion
             problem = type(error).__name__
     raise UserError(refusal(endpoint, f"{endpoint.attempts} malformed responses, the last with {problem}"))
 
 
 def read_reply(endpoint: Endpoint, answer: Any) -> Reply:
-    """Return what a response holds; of one that is no completion, Python's own errors come."""
+    """Return the content of a response; one that is no completion raises Python's own errors."""
     choice, usage = answer.choices[0], answer.usage
     said = choice.message.content if endpoint.chat else choice.text
     logprobs = choice.logprobs.model_dump() if endpoint.chat and choice.logprobs else None
@@ -160,11 +161,11 @@ def read_reply(endpoint: Endpoint, answer: Any) -> Reply:
 
 
 def refusal(endpoint: Endpoint, reason: str) -> str:
-    """Say that an endpoint does not answer, and what to look at."""
+    """Return the error for an endpoint that fails, with what to check."""
     said = without_key(endpoint, reason).rstrip(".")
     return (
-        f"{endpoint.model} at {endpoint.url} does not answer ({said}): see whether it runs and serves that model, and "
-        f"takes the key in ${endpoint.key}; then the same command goes on"
+        f"{endpoint.model} at {endpoint.url} does not respond ({said}): check that it runs and serves that model, and "
+        f"accepts the key in ${endpoint.key}; then run the same command to resume"
     )
 
 
@@ -178,10 +179,10 @@ def close() -> None:
 
 
 def client(endpoint: Endpoint) -> Any:
-    """Return the one client of an endpoint: its connections are shared by all threads.
+    """Return the client of an endpoint, whose connections all threads share.
 
     Raises:
-        UserError: the key cannot be one, or there is none for a public host.
+        UserError: the key is malformed, or a public host has none.
     """
     import openai
 
@@ -189,27 +190,27 @@ def client(endpoint: Endpoint) -> Any:
         return CLIENTS[endpoint]
     key = secret(endpoint)
     if not key and host_class(endpoint.url) not in ("this machine", "private network"):
-        raise UserError(f"${endpoint.key} is not set: put the key there that {host_class(endpoint.url)} knows")
+        raise UserError(f"${endpoint.key} is not set: export the key for the {host_class(endpoint.url)}")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise UserError(f"${endpoint.key} holds characters that no key has: put the key there, and nothing else")
+        raise UserError(f"${endpoint.key} contains characters that no key has: export only the key")
     retries = endpoint.attempts - 1
     made = openai.OpenAI(base_url=endpoint.url, api_key=key or "none", timeout=endpoint.timeout, max_retries=retries)
     return CLIENTS.setdefault(endpoint, made)
 
 
 def secret(endpoint: Endpoint) -> str:
-    """Return the key, which nothing may print or write."""
+    """Return the key; never print or write it."""
     return os.environ.get(endpoint.key, "").strip()
 
 
 def without_key(endpoint: Endpoint, text: str) -> str:
-    """Return what a server said without the key, which some repeat."""
+    """Return a server's message without the key, which some servers repeat."""
     key = secret(endpoint)
     return text.replace(key, "***") if key else text
 
 
 def host_class(url: str) -> str:
-    """Say what kind of host answers, without naming anybody's machine."""
+    """Return the kind of host, without naming a machine."""
     host = urlsplit(url).hostname or ""
     if host == "api.openai.com":
         return host

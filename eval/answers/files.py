@@ -1,6 +1,6 @@
-"""Answers that already exist: files in the formats they are published in, and what an evaluated stage answered.
+"""Existing responses: files in their published formats, and the responses of an evaluated stage.
 
-Where a row says how its answer ended (`stopped`, `tokens`), as ours do, that is reported beside every judgement.
+If a row says how its response ended (`stopped`, `tokens`), as ours do, that is reported with every judgment.
 """
 
 from pathlib import Path
@@ -9,57 +9,57 @@ from typing import Any
 import numpy as np
 
 from eval.answers.store import is_answer
-from eval.console import console
 from recipes.config import UserError, read_json, read_json_rows
+from recipes.system.commands import output
 
 PROMPT, ANSWER = ("prompt", "instruction"), ("response", "output", "text")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a JSON list or JSONL file, gzipped or not, which are objects.
+    """Return the rows of a JSON list or JSONL file of objects, gzipped or not.
 
     Raises:
-        UserError: it is missing or holds something else.
+        UserError: it is missing or contains something else.
     """
     rows = read_json_rows(path)
     if not rows or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{path}: no rows, or rows that are no objects: give a JSON list or JSONL file of objects")
+        raise UserError(f"{path}: no rows, or rows that are not objects: give a JSON list or JSONL file of objects")
     return rows
 
 
 def read_answers(path: Path, kind: str = "greedy") -> dict[str, str]:
-    """Return prompt -> answer, of a file (`prompt`, `response`; or `instruction`, `output`) or an evaluated stage.
+    """Return prompt -> response, from a file (`prompt`, `response`; or `instruction`, `output`) or an evaluated stage.
 
-    Of a stage, the newest of its evaluations counts; `kind` is `greedy` or `sampled`. Where its held-out pairs ask
-    the same twice, the first answer is taken.
+    For a stage, its newest evaluation counts; `kind` is `greedy` or `sampled`. If its held-out pairs repeat a prompt,
+    the first response counts.
 
     Raises:
-        UserError: there are none, a column is missing, or a prompt of a file occurs twice.
+        UserError: there are none, a column is missing, or a file repeats a prompt.
     """
     return {prompt: column(row, ANSWER, path) for prompt, row in answered(path, kind).items()}
 
 
 def answered(path: Path, kind: str = "greedy") -> dict[str, dict[str, Any]]:
-    """Return prompt -> row as `read_answers` does, with whatever else a row says of its answer."""
+    """Return prompt -> row as `read_answers` does, with everything else that a row says about its response."""
     rows = stage_rows(path, kind) if path.is_dir() else read_rows(path)
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         column(row, ANSWER, path)
         found.setdefault(column(row, PROMPT, path), row)
     if len(found) < len(rows) and not path.is_dir():
-        raise UserError(f"{path}: {len(rows) - len(found)} prompts occur again: keep one answer to each")
+        raise UserError(f"{path}: {len(rows) - len(found)} prompts are repeated: keep one response to each")
     return found
 
 
 def endings_of(rows: dict[str, dict[str, Any]], prompts: list[str]) -> dict[str, Any]:
-    """Return how the answers to some prompts ended, see `endings`."""
+    """Return how the responses to some prompts ended, see `endings`."""
     chosen = [rows[prompt] for prompt in prompts]
     texts = [next(row[name] for name in ANSWER if isinstance(row.get(name), str)) for row in chosen]
     return endings(texts, [row.get("stopped") for row in chosen], [row.get("tokens") for row in chosen])
 
 
 def endings(texts: list[str], stopped: list[Any], tokens: list[Any]) -> dict[str, Any]:
-    """Return how answers ended and how long they are; what not every answer says is None."""
+    """Return how responses ended and how long they are; None for what not every response says."""
     share = float(np.mean(stopped)) if stopped and None not in stopped else None
     return {
         "stopped": share,
@@ -70,34 +70,34 @@ def endings(texts: list[str], stopped: list[Any], tokens: list[Any]) -> dict[str
 
 
 def say_endings(name: str, found: dict[str, Any]) -> None:
-    """Print stop rate, truncation and length of a side's answers."""
-    ends = "how they ended is not in the file"
+    """Print stop rate, truncation and length of a side's responses."""
+    ends = "the file does not say how they ended"
     if found["stopped"] is not None:
         ends = f"{found['stopped']:.1%} ended with a stop token, {found['cut_off']:.1%} truncated at max_new_tokens"
     tokens = "" if found["mean_tokens"] is None else f"{found['mean_tokens']:.1f} tokens, "
     length = f"mean length {tokens}{found['mean_characters']:.0f} characters"
-    console.print(f"  {name}: {ends}; {length}", soft_wrap=True)
+    output.print(f"  {name}: {ends}; {length}", soft_wrap=True)
 
 
 def stage_rows(directory: Path, kind: str) -> list[dict[str, Any]]:
-    """Return the answers that `python -m eval` kept of a stage.
+    """Return the responses of a stage that `python -m eval` kept.
 
     Raises:
-        UserError: it has not been evaluated, or kept no answers of this kind.
+        UserError: it has not been evaluated, or has no responses of this kind.
     """
     for file in sorted((directory / "eval").glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True):
         found = read_json(file)
         rows = found.get(kind) if isinstance(found, dict) else None
         if isinstance(rows, list) and rows and all(map(is_answer, rows)):
             return rows
-    raise UserError(f"{directory} has no {kind} answers: evaluate it first with `python -m eval`")
+    raise UserError(f"{directory} has no {kind} responses: evaluate it first with `python -m eval`")
 
 
 def column(row: dict[str, Any], names: tuple[str, ...], path: Path) -> str:
     """Return the first of the columns `names` that a row has.
 
     Raises:
-        UserError: it has none of them, or no text there.
+        UserError: it has none of them, or the value is not text.
     """
     for name in names:
         if isinstance(row.get(name), str):

@@ -1,9 +1,9 @@
-"""The one path to answers: every evaluation asks here.
+"""Generate responses: every evaluation goes through here.
 
-A prompt is rendered and tokenised by the code that training uses (recipes.data.chat). Transformers answers, in this
-process, unless an OpenAI-compatible endpoint is named (eval.answers.endpoint). What was answered is kept by content in
-`eval/answers.jsonl` of the stage directory, line by line: a killed evaluation goes on, and two evaluations that ask
-the same share the answer.
+A prompt is rendered and tokenized by the code that training uses (recipes.data.chat). Transformers generates, in this
+process, unless an OpenAI-compatible endpoint is named (eval.answers.endpoint). Responses are cached by content in
+`eval/answers.jsonl` of the stage directory, line by line: a killed evaluation resumes, and evaluations share responses
+to the same prompt.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ def answer(
     advance: Callable[[int], None],
     endpoint: Endpoint | None = None,
 ) -> list[list[Answer]]:
-    """Return `sampling.samples` answers to each dialogue, a list of messages that ends with a turn of the user.
+    """Return `sampling.samples` responses to each dialogue, a list of messages that ends with a turn of the user.
 
-    `advance` is told how many answers have come. The same prompt twice has the same answers. With an endpoint that
-    chats, the dialogues are sent as they are and `directory` is merely where the answers are kept.
+    `advance` is called with the number of new responses. Equal prompts get equal responses. An endpoint that chats gets
+    the dialogues as they are; `directory` is then only where the responses are cached.
 
     Raises:
-        UserError: the model was removed, the template refuses a dialogue, or the endpoint fails for good.
+        UserError: the model was removed, the template rejects a dialogue, or the endpoint fails for good.
     """
     prompts: Any = dialogues if endpoint and endpoint.chat else prompt_ids(load_renderer(directory), dialogues)
     return answer_prompts(directory, prompts, sampling, advance, endpoint)
@@ -50,7 +50,7 @@ def answer_prompts(
     advance: Callable[[int], None],
     endpoint: Endpoint | None = None,
 ) -> list[list[Answer]]:
-    """Return answers as `answer` does, to prompts that are tokenised already, each a list of ids."""
+    """Return responses as `answer` does, to tokenized prompts, each a list of ids."""
     kept = Kept(directory / "eval" / "answers.jsonl")
     who = identity(directory, endpoint)
     keys = [[content_key(who, prompt, sampling, sample) for sample in range(sampling.samples)] for prompt in prompts]
@@ -70,7 +70,7 @@ def answer_prompts(
 
 
 def identity(directory: Path, endpoint: Endpoint | None) -> str:
-    """Return what names whoever answers: the stage with its record, which is of one training, and the endpoint.
+    """Return the identity of the model that responds: the stage and its record, and the endpoint.
 
     Raises:
         UserError: the stage is not trained yet.
@@ -78,7 +78,7 @@ def identity(directory: Path, endpoint: Endpoint | None) -> str:
     names = [endpoint.url, endpoint.model] if endpoint else []
     if endpoint is None or not endpoint.chat:
         if not done(directory):
-            raise UserError(f"{directory} has no record.json: train it first, the same command goes on")
+            raise UserError(f"{directory} has no record.json: finish its training first, with the same command")
         record = hashlib.sha256((directory / "record.json").read_bytes()).hexdigest()
         names = [directory.name, record, *names]
     return " ".join(names)
@@ -87,7 +87,7 @@ def identity(directory: Path, endpoint: Endpoint | None) -> str:
 def produce(
     directory: Path, asked: list[tuple[Any, int]], sampling: Sampling, endpoint: Endpoint | None
 ) -> Iterator[tuple[int, Answer]]:
-    """Yield the place and the answer of each prompt and sample, in the order in which they come."""
+    """Yield the index and the response of each prompt and sample as they complete."""
     if endpoint:
         stops = [] if endpoint.chat else load_renderer(directory).stops
         served = endpoint if endpoint.model else replace(endpoint, model=source(directory)[0])
@@ -99,6 +99,6 @@ def produce(
 def spoken(
     model: Any, tokenizer: PreTrainedTokenizerBase, stops: list[int], asked: list[tuple[Any, int]], sampling: Sampling
 ) -> Iterator[tuple[int, Answer]]:
-    """Yield the place and the answer of each prompt and sample as a loaded model gives them, in text."""
+    """Yield the index and the response, as text, of each prompt and sample as a loaded model generates them."""
     for place, ids, stopped in decode(model, stops, asked, sampling):
         yield place, Answer(str(tokenizer.decode(ids, skip_special_tokens=True)), len(ids), stopped)

@@ -1,7 +1,7 @@
-"""Many questions to a judge: asked side by side, every verdict kept the moment it is there, resumed after a kill.
+"""Many questions to a judge: asked concurrently, with every verdict written at once; resumes after a kill.
 
-The verdicts of one judging are one file with a JSON object on each line. Its name is a digest of the judge, the
-prompts and all texts that are judged, so that a file never mixes two judgings.
+The verdicts of one judging are a file with one JSON object per line. Its name is a digest of the judge, the prompts and
+all judged texts, so that a file never mixes two judgings.
 """
 
 import fcntl
@@ -17,33 +17,33 @@ from typing import IO, Any
 
 from eval.answers.concurrent import side_by_side
 from eval.answers.endpoint import Endpoint, Reply, complete, host_class
-from eval.console import console, progress
 from recipes.config import UserError
+from recipes.system.commands import output, progress
 
-MALFORMED = "malformed"  # a verdict of its own: no tie, no loss
-ATTEMPTS = 3  # per question, where the judge's reply cannot be read
-CHARACTERS_PER_TOKEN = 4  # of English; the estimate before judging knows no judge's tokenizer
-Read = Callable[[Reply], Any]  # the verdict that a reply gives, or None where it gives none
+MALFORMED = "malformed"  # a separate verdict: neither a tie nor a loss
+ATTEMPTS = 3  # per question, if the judge's reply cannot be parsed
+CHARACTERS_PER_TOKEN = 4  # in English; the estimate before judging does not know the judge's tokenizer
+Read = Callable[[Reply], Any]  # the verdict of a reply, or None if it has none
 
 
 @dataclass
 class Judging:
-    """The options of every suite that asks a judge."""
+    """The options of every suite that queries a judge."""
 
     judge: str = "???"  # the model's name at the endpoint
     url: str = "https://api.openai.com/v1"
     key: str = "OPENAI_API_KEY"  # the environment variable that holds the key
-    concurrency: int = 8  # questions under way at once
-    timeout: float = 120.0  # seconds a question may take
+    concurrency: int = 8  # questions in flight
+    timeout: float = 120.0  # seconds for one question
     input_price: float | None = None  # dollars per million tokens
     output_price: float | None = None
 
     def court(self) -> Endpoint:
-        """Return the endpoint to ask for verdicts."""
+        """Return the judge's endpoint."""
         return Endpoint(self.url, self.judge, True, self.key, self.concurrency, self.timeout)
 
     def dollars(self, tokens_in: int, tokens_out: int) -> float | None:
-        """Return what tokens cost, or None where no prices were given."""
+        """Return what tokens cost, or None if no prices were given."""
         if self.input_price is None or self.output_price is None:
             return None
         return (tokens_in * self.input_price + tokens_out * self.output_price) / 1e6
@@ -51,27 +51,27 @@ class Judging:
 
 @dataclass(frozen=True)
 class Question:
-    """One request to the judge, under a name that is its own within the judging."""
+    """One request to the judge; its name is unique within the judging."""
 
     id: str
     messages: list[dict[str, str]]
 
 
 def digest(*values: Any) -> str:
-    """Return eight hexadecimal digits that stand for plain values."""
+    """Return a digest of plain values, eight hexadecimal digits."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def judge_all(
     questions: list[Question], read: Read, file: Path, judging: Judging, **request: Any
 ) -> list[dict[str, Any]]:
-    """Return a verdict for every question, in order; those in `file` are not asked again.
+    """Return a verdict for every question, in order; those in `file` are reused.
 
-    A verdict has `id`, `verdict` (`MALFORMED` after all attempts), `attempts`, the reply's text and the
-    tokens counted over all attempts (None where the endpoint counts none). `request` goes with every question.
+    A verdict has `id`, `verdict` (`MALFORMED` after all attempts), `attempts`, the reply's text and the tokens over all
+    attempts (None if the endpoint counts none). `request` is sent with every question.
 
     Raises:
-        UserError: the endpoint fails for good; what was judged is kept.
+        UserError: the endpoint fails for good; verdicts so far are kept.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with log(file) as (kept, lines):
@@ -91,10 +91,10 @@ def judge_all(
 
 @contextmanager
 def log(file: Path) -> Iterator[tuple[dict[str, dict[str, Any]], IO[str]]]:
-    """Open a file of verdicts to go on: what is in it by id, and the file, cut after its last whole line.
+    """Open a file of verdicts to resume: its verdicts by id, and the file, truncated after its last whole line.
 
     Raises:
-        UserError: another process judges into the same file, or a whole line of it is damaged.
+        UserError: another process judges into the same file, or a whole line is damaged.
     """
     with file.open("a+", encoding="utf-8") as lines:
         try:
@@ -109,12 +109,12 @@ def log(file: Path) -> Iterator[tuple[dict[str, dict[str, Any]], IO[str]]]:
             if not all({"verdict", "attempts", "model", "input_tokens"} <= verdict.keys() for verdict in kept.values()):
                 raise KeyError
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise UserError(f"{file} is damaged, or no file of verdicts: remove it to judge anew") from None
+            raise UserError(f"{file} is damaged, or no file of verdicts: remove it to judge again") from None
         yield kept, lines
 
 
 def ask(endpoint: Endpoint, read: Read, request: dict[str, Any], question: Question) -> dict[str, Any]:
-    """Ask one question until the reply can be read, at most `ATTEMPTS` times."""
+    """Ask one question until the reply can be parsed, at most `ATTEMPTS` times."""
     replies: list[Reply] = []
     verdict = None
     while verdict is None and len(replies) < ATTEMPTS:
@@ -130,12 +130,12 @@ def ask(endpoint: Endpoint, read: Read, request: dict[str, Any], question: Quest
 
 
 def announce(missing: list[Question], total: int, judging: Judging, most: int) -> None:
-    """Say before asking how much will be asked, and what it will cost at most."""
+    """Print, before asking, how many questions there are and their maximum cost."""
     characters = sum(len(message["content"]) for question in missing for message in question.messages)
     tokens = characters // CHARACTERS_PER_TOKEN
     dollars = judging.dollars(tokens, most * len(missing))
     cost = "no prices given" if dollars is None else f"at most about ${dollars:.2f}"
-    console.print(
+    output.print(
         f" {total} questions to {judging.judge}, {len(missing)} still to ask: about {tokens:,} tokens in, "
         f"at most {most * len(missing):,} out; {cost}",
         soft_wrap=True,
@@ -143,7 +143,7 @@ def announce(missing: list[Question], total: int, judging: Judging, most: int) -
 
 
 def account(verdicts: list[dict[str, Any]], judging: Judging, prompt: str) -> dict[str, Any]:
-    """Return what belongs to every judged result: the judge, the prompt's version, what was counted and its cost."""
+    """Return the account of a judged result: the judge, the prompt's version, token counts and cost."""
     counted = [verdict for verdict in verdicts if verdict["input_tokens"] is not None]
     tokens_in, tokens_out = (sum(verdict[name] for verdict in counted) for name in ("input_tokens", "output_tokens"))
     return {
@@ -162,12 +162,12 @@ def account(verdicts: list[dict[str, Any]], judging: Judging, prompt: str) -> di
 
 
 def say_account(found: dict[str, Any]) -> None:
-    """Print who judged, what was malformed and what was counted."""
+    """Print the judge, the number of malformed verdicts and the token counts."""
     counted = "the endpoint counts no tokens"
     if found["input_tokens"] is not None:
         cost = "" if found["dollars"] is None else f", ${found['dollars']:.2f}"
         counted = f"{found['input_tokens']:,} tokens in, {found['output_tokens']:,} out{cost}"
-    console.print(
+    output.print(
         f"judge {found['judge']} ({', '.join(found['judge_reported']) or 'unnamed'}, {found['host']}), prompt "
         f"{found['prompt']}: {found['questions']} verdicts, {found['malformed']} malformed; {counted}",
         soft_wrap=True,

@@ -1,4 +1,4 @@
-"""The model of a stage directory, with the tokenizer, template and stop tokens that it was trained with."""
+"""Load the model of a stage directory, with the tokenizer, template and stop tokens of its training."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from recipes.data.chat import Message, Refused, Renderer, stop_ids
 from recipes.profiles import Model
 from recipes.system.hub import NO_CODE, WEIGHTS, reason
 
-_held: dict[Path, Any] = {}  # the model loaded last: one evaluation asks for it several times
+_held: dict[Path, Any] = {}  # the model loaded last: an evaluation needs it several times
 
 
 def load(directory: Path) -> tuple[Any, PreTrainedTokenizerBase, list[int]]:
-    """Return a stage's model, or the untuned one, with its tokenizer and the ids that end an answer.
+    """Return a stage's model, or the base model, with its tokenizer and the ids that end a response.
 
     Raises:
         UserError: the model was removed.
@@ -24,13 +24,13 @@ def load(directory: Path) -> tuple[Any, PreTrainedTokenizerBase, list[int]]:
     path, revision, profile = source(directory)
     tokenizer = load_tokenizer(path, revision, profile)
     if directory not in _held:
-        _held.clear()  # before the next is loaded: two may not fit
+        _held.clear()  # before the next is loaded: two may not fit into memory
         _held[directory] = load_weights(path, revision)
     return _held[directory], tokenizer, stop_ids(tokenizer, profile)
 
 
 def load_tokenizer(path: str, revision: str | None, profile: Model) -> PreTrainedTokenizerBase:
-    """Return the tokenizer as a training has it; `recipes.training.model` would import TRL, ten seconds."""
+    """Return the tokenizer as training loads it; `recipes.training.model` would import TRL, which takes ten seconds."""
     tokenizer = pretrained(AutoTokenizer, path, revision)
     tokenizer.pad_token = profile.pad_token or tokenizer.pad_token
     tokenizer.chat_template = profile.chat_template or tokenizer.chat_template
@@ -38,7 +38,7 @@ def load_tokenizer(path: str, revision: str | None, profile: Model) -> PreTraine
 
 
 def load_weights(path: str, revision: str | None) -> Any:
-    """Return a causal model to be evaluated: bfloat16 on a GPU, else float32."""
+    """Return a causal model for evaluation: bfloat16 on a GPU, else float32."""
     disable_progress_bar()
     gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if gpu else torch.float32
@@ -56,17 +56,17 @@ def pretrained(kind: Any, path: str, revision: str | None, **options: Any) -> An
         return kind.from_pretrained(path, revision=revision, **NO_CODE | options)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be loaded ({reason(error)[:250]}): name a model directory or a hub id"
+            f"{path} cannot be loaded ({reason(error)[:250]}): name a model directory or a Hub id"
         ) from None
 
 
 def context(model: Any) -> int:
-    """Return how many tokens a model can read at once; a large number where its configuration names no limit."""
+    """Return how many tokens a model can read at once; a large number if its configuration has no limit."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
 
 
 def load_renderer(directory: Path) -> Renderer:
-    """Return what renders and tokenises for a stage's model, without its weights.
+    """Return the renderer of a stage's model, without loading weights.
 
     Raises:
         UserError: the model was removed.
@@ -76,7 +76,7 @@ def load_renderer(directory: Path) -> Renderer:
 
 
 def source(directory: Path) -> tuple[str, str | None, Model]:
-    """Return where a stage's weights lie, their revision on the hub, and the model's profile.
+    """Return the path or Hub id of a stage's weights, their revision, and the model's profile.
 
     Raises:
         UserError: the model was removed.
@@ -90,7 +90,7 @@ def source(directory: Path) -> tuple[str, str | None, Model]:
 
 
 def untuned(directory: Path) -> tuple[str, str | None]:
-    """Return the base model, a directory or hub id and its revision, that a stage's line of stages began with."""
+    """Return the base model that a stage descends from: a directory or Hub id, and its revision."""
     config = read_config(directory)
     before = Path(config["start"]).parent
     if (before / "config.yaml").is_file() and "start" in read_config(before):
@@ -99,16 +99,16 @@ def untuned(directory: Path) -> tuple[str, str | None]:
 
 
 def prompt_ids(render: Renderer, dialogues: list[list[Message]]) -> list[list[int]]:
-    """Return the ids of prompts, rendered and tokenised by the code that training uses.
+    """Return the ids of prompts, rendered and tokenized by the code that training uses.
 
     Raises:
-        UserError: a dialogue does not end with a turn of the user, or the chat template does not take it.
+        UserError: a dialogue does not end with a turn of the user, or the chat template rejects it.
     """
     for messages in dialogues:
         if not messages or messages[-1]["role"] != "user":
-            raise UserError("a dialogue that is to be answered must end with a turn of the user: mend the prompts")
+            raise UserError("every prompt must end with a turn of the user: fix the prompts")
     try:
         texts = render.texts(dialogues)
     except Refused as error:
-        raise UserError(f"the chat template of {render.name} does not take a prompt ({error})") from None
+        raise UserError(f"the chat template of {render.name} rejects a prompt ({error}): fix or remove it") from None
     return [render.begin(ids) for ids in render.encode(texts)]

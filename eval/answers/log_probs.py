@@ -1,4 +1,4 @@
-"""What a model thinks of held-out pairs: one definition for every method, trained by whichever trainer.
+"""Log-probs of held-out pairs: one definition for every method and trainer.
 
 TRL's own `rewards/*` mean something else in DPO (sums against a reference) than in ORPO (means); no table uses them.
 """
@@ -9,14 +9,14 @@ from transformers import PreTrainedModel
 
 from eval.answers.batching import TOKENS, by_length
 
-LOGITS = 10**9  # bytes of one batch's logits in float32; a vocabulary of 152k tokens leaves 1,644 tokens
+LOGITS = 10**9  # bytes of one batch's logits in float32; 1,644 tokens for a vocabulary of 152k
 
 
 @torch.inference_mode()
 def mean_log_probs(model: PreTrainedModel, pairs: Dataset, answer: str, pad: int) -> list[float]:
     """Return log P(y|x) / |y| in nats per token (the paper's equation 3), in the order of `pairs`.
 
-    `answer` is the column `chosen_ids` or `rejected_ids`; `pad` is any token, it is never attended to.
+    `answer` is the column `chosen_ids` or `rejected_ids`; `pad` is any token, no token attends to it.
     Log-probs are float32 whatever the model's dtype.
     """
     values = [0.0] * len(pairs)

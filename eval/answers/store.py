@@ -1,4 +1,4 @@
-"""Answers, how they were asked for, and the file that keeps them: what was answered once is not asked again."""
+"""Responses, how they were sampled, and the file that caches them."""
 
 import hashlib
 import json
@@ -11,17 +11,17 @@ from recipes.config import UserError
 
 @dataclass(frozen=True)
 class Sampling:
-    """How answers are drawn: from the full distribution at a temperature, or greedily where that is 0."""
+    """How responses are sampled: from the full distribution at a temperature, or greedily at 0."""
 
     max_new_tokens: int
     temperature: float
-    samples: int = 1  # answers to each prompt; greedy ones are all the same
+    samples: int = 1  # responses per prompt; greedy ones are all equal
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: its text, its tokens without the stop, and whether it stopped by itself (else it was cut off)."""
+    """One response: its text, its tokens without the stop, and whether it ended with a stop token or was truncated."""
 
     text: str
     tokens: int
@@ -29,48 +29,48 @@ class Answer:
 
 
 def content_key(identity: str, prompt: Any, sampling: Sampling, sample: int) -> str:
-    """Return what names one answer: who gives it, to what, and how it is drawn; greedily there is nothing to draw."""
+    """Return the key of one response: the model, the prompt, and the sampling unless it is greedy."""
     drawn = [sampling.temperature, sampling.seed, sample] if sampling.temperature else []
     text = json.dumps([identity, prompt, sampling.max_new_tokens, *drawn])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class Kept:
-    """A file of answers by content key, a line each, written as they come: a killed evaluation goes on from it.
+    """A file of responses by content key, one per line, written as they come: a killed evaluation resumes from it.
 
-    A line that was cut off or is damaged is no answer; it is asked for again.
+    A truncated or damaged line is ignored, and its response is generated again.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read what is there.
+        """Read the file, if it exists.
 
         Raises:
-            UserError: a line is whole and holds something else.
+            UserError: a whole line contains something else.
         """
         self.path = path
         self.found: dict[str, Answer] = {}
         text = path.read_bytes() if path.exists() else b""
         self.torn = not text.endswith(b"\n") and bool(text)
-        for line in text.split(b"\n"):  # an answer may hold what else str.splitlines takes for the end of a line
+        for line in text.split(b"\n"):  # a response may contain other characters at which str.splitlines splits
             try:
                 values = json.loads(line.decode())
             except ValueError:
                 continue
             if not isinstance(values, dict) or values.keys() != {"key", *(part.name for part in fields(Answer))}:
-                raise UserError(f"{path} holds something that is no answer of this project: remove it to ask anew")
+                raise UserError(f"{path} has a line that is no response of this project: remove it to generate again")
             key = values.pop("key")
             self.found[key] = Answer(**values)
 
     def add(self, key: str, answer: Answer) -> None:
-        """Keep one answer, in memory and in the file."""
+        """Keep one response, in memory and in the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"key": key, **asdict(answer)}, ensure_ascii=False)
-        with self.path.open("ab") as file:  # one write: a kill leaves at most one line cut off
+        with self.path.open("ab") as file:  # one write: a kill leaves at most one truncated line
             file.write(("\n" * self.torn + line + "\n").encode(errors="replace"))
         self.torn = False
         self.found[key] = answer
 
 
 def is_answer(value: Any) -> bool:
-    """Whether a value is an answer as `python -m eval` keeps it."""
+    """Whether a value is a response as `python -m eval` keeps it."""
     return isinstance(value, dict) and {"prompt", "text", "tokens", "stopped"} <= value.keys()

@@ -1,4 +1,4 @@
-"""Curves of held-out log-probs along a training, each over seeds and pairs: as a figure, as JSON and in print."""
+"""Curves of held-out log-probs during training, over seeds and pairs: as a figure, as JSON and printed."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,30 +9,30 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from eval.console import console
 from eval.pages.figures import COLOURS
 from eval.pages.plots import standalone, svg
 from eval.results.statistics import Estimate, estimate, text
 from recipes.config import write_text
+from recipes.system.commands import output
 
 LINES = {"chosen": ("-", "o"), "rejected": ("--", "s")}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One stage under one setting; log-probs are means per token, in nats, of shape (steps, seeds, pairs)."""
+    """One stage under one setting; log-probs are means per token, in nats, with shape (steps, seeds, pairs)."""
 
     stage: str
-    setting: str  # in what it differs from the session's other curves of this stage
+    setting: str  # how it differs from the session's other curves of this stage
     seeds: list[int]
-    steps: list[int]  # updates, from 0
+    steps: list[int]  # optimizer steps, from 0
     batch_size: int
     chosen: np.ndarray
     rejected: np.ndarray
 
     @property
     def title(self) -> str:
-        """Which curve it is."""
+        """The curve's name: stage and setting."""
         return f"{self.stage.upper()} {self.setting}".strip()
 
     def estimates(self, side: str) -> list[Estimate]:
@@ -41,15 +41,15 @@ class Curve:
 
 
 def draw(curves: list[Curve], path: Path) -> None:
-    """Write the figure as a file of its own, whole or not at all."""
+    """Write the figure as a standalone file, whole or not at all."""
     write_text(path, standalone(figure(curves)))
 
 
 def figure(curves: list[Curve]) -> str:
-    """Return a panel for each curve, side by side on the same axis of log-probs, as an <svg> element for a page.
+    """Return a panel for each curve, side by side with a common axis of log-probs, as an <svg> element.
 
-    Solid and circles: chosen answers; dashed and squares: rejected. Lines are means over seeds and pairs, bands reach
-    from the lowest to the highest seed's mean.
+    Solid lines and circles are chosen responses; dashed lines and squares rejected ones. Lines are means over seeds and
+    pairs; bands span the seeds' means.
     """
 
     def paint(panels: Sequence[Axes]) -> None:
@@ -65,11 +65,11 @@ def figure(curves: list[Curve]) -> str:
             axes.set_xlabel("pairs read in the stage")
             axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        panels[0].set(ylabel="nats per token, held-out answers")
+        panels[0].set(ylabel="nats per token, held-out responses")
         panels[0].legend(frameon=False)
 
     names = ", ".join(curve.title for curve in curves)
-    label = f"Mean log-prob of chosen and rejected held-out answers along the training, a panel each for {names}"
+    label = f"Mean log-prob of chosen and rejected held-out responses during training, one panel each for {names}"
     return svg(paint, label, len(curves), height=3.6, beside=True)
 
 
@@ -84,13 +84,11 @@ def as_json(curves: list[Curve]) -> list[dict[str, Any]]:
 
 
 def first_and_last(curves: list[Curve]) -> None:
-    """Print where each curve begins and ends, and how far it moved."""
+    """Print each curve's first and last value, and the difference."""
     for curve in curves:
-        console.print(f"{curve.title}: {len(curve.steps)} models, seeds {', '.join(map(str, curve.seeds))}")
+        output.print(f"{curve.title}: {len(curve.steps)} models, seeds {', '.join(map(str, curve.seeds))}")
         for side in LINES:
             scores = getattr(curve, side)
             first, last, moved = (text(estimate(values)) for values in (scores[0], scores[-1], scores[-1] - scores[0]))
-            console.print(f"  {side:8} {first} to {last}, moved {moved}", soft_wrap=True)
-    console.print(
-        f"Log-probs in nats per token of {curves[0].chosen.shape[2]} held-out pairs; brackets: 95% intervals."
-    )
+            output.print(f"  {side:8} {first} to {last}, moved {moved}", soft_wrap=True)
+    output.print(f"Log-probs in nats per token of {curves[0].chosen.shape[2]} held-out pairs; brackets: 95% intervals.")

@@ -20,13 +20,13 @@ COLOURS = {"base": GREY, **{name: method.colour for name, method in METHODS.item
 COLOURS["rlhf"] = COLOURS["rloo"]  # the pipeline that ends with it
 LINES = {"base": ":", "rlhf": METHODS["rloo"].line, **{name: method.line for name, method in METHODS.items()}}
 LOG_PROBS = {name: method for name, method in METHODS.items() if method.logged_log_probs}
-PER = {"sum": "answer", "mean": "token"}  # what log-probs are sums or means over
+PER = {"sum": "answer", "mean": "token"}  # the unit of log-probs that are sums or means
 LINE = {"linewidth": 1.2, "marker": "o", "markersize": 2}  # a short training logs a single point
 COSTS = (SECONDS, FLOPS, COMPUTED)
 
 
 def losses(trainings: list[Training]) -> str:
-    """Draw each method's training loss in a panel of its own, since no two mean the same, along the pairs read."""
+    """Draw each method's training loss against the pairs read, one panel per method: losses are not comparable."""
     stages = [stage for stage in COLOURS if any(found.stage == stage for found in trainings)]
 
     def draw(panels: Sequence[Axes]) -> None:
@@ -42,7 +42,7 @@ def losses(trainings: list[Training]) -> str:
 
 
 def log_probs(trainings: list[Training]) -> str:
-    """Draw the log-probs of the pairs in training, where a method logs them; sums and means in different panels."""
+    """Draw the training log-probs of methods that log them; sums and means in different panels."""
     stages = [stage for stage in LOG_PROBS if any(found.stage == stage for found in trainings)]
 
     def draw(panels: Sequence[Axes]) -> None:
@@ -57,12 +57,12 @@ def log_probs(trainings: list[Training]) -> str:
         along_pairs(panels[-1])
 
     names = ", ".join(METHODS[stage].label for stage in stages)
-    label = f"Log-probs of chosen and rejected training answers against the pairs read, a panel each for {names}"
+    label = f"Log-probs of chosen and rejected training responses against the pairs read, one panel each for {names}"
     return svg(draw, label, len(stages), 0.6 + 2.2 * len(stages), sharex=True) if stages else ""
 
 
 def held_out(rows: list[Row], trainings: list[Training]) -> str:
-    """Draw the held-out log-probs of the table at the end of every stage: one definition, so all on the same axes."""
+    """Draw the table's held-out log-probs after every stage: one definition, so all share the same axes."""
 
     def draw(panels: Sequence[Axes]) -> None:
         for row in (row for row in rows if row.stages):
@@ -73,19 +73,19 @@ def held_out(rows: list[Row], trainings: list[Training]) -> str:
                 last, style = found[-1], {"fmt": marker, "color": colour, "capsize": 3}
                 bar = [[last.mean - last.low], [last.high - last.mean]]
                 panels[0].errorbar([pairs[-1]], [last.mean], bar, label=f"{name(row)}, {answer}", **style)
-        panels[0].set(ylabel="nats per token, held-out answers")
+        panels[0].set(ylabel="nats per token, held-out responses")
         along_pairs(panels[0])
         below(panels[0])
 
     names = ", ".join(map(title, rows))
-    label = f"Mean log-prob of held-out chosen and rejected answers after every stage, with 95% intervals: {names}"
+    label = f"Mean log-prob of held-out chosen and rejected responses after every stage, with 95% intervals: {names}"
     return svg(draw, label, height=3.6 + 0.2 * len(rows))
 
 
 def evaluated_ends(row: Row, rows: list[Row], trainings: list[Training]) -> list[tuple[int, Row]]:
-    """Return, in order, the models on a pipeline's way that have a row of their own, each after how many pairs.
+    """Return a pipeline's models that have a row, in order, each with the number of pairs read before it.
 
-    The first is the base model, where the session has only one.
+    The first is the base model, if the session has only one.
     """
     after = {found.directory: found.after for found in trainings}
     by_directories = {tuple(stages[-1] for stages in other.directories): other for other in rows}
@@ -99,7 +99,7 @@ def evaluated_ends(row: Row, rows: list[Row], trainings: list[Training]) -> list
 
 
 def distribution(rows: list[Row], values: list[np.ndarray], label: str) -> str:
-    """Draw the share of answers or pairs at or below each value, a line for each row, all seeds together."""
+    """Draw the share of responses or pairs at or below each value, one line per row, all seeds together."""
 
     def draw(panels: Sequence[Axes]) -> None:
         for row, found in zip(rows, values, strict=True):
@@ -111,12 +111,12 @@ def distribution(rows: list[Row], values: list[np.ndarray], label: str) -> str:
         panels[0].set(xlabel=label, ylabel="share at or below")
         below(panels[0])
 
-    said = f"Share of the values at or below each {label}, a line for {', '.join(map(title, rows))}"
+    said = f"Share of the values at or below each {label}, one line each for {', '.join(map(title, rows))}"
     return svg(draw, said, height=3.1 + 0.12 * len(rows))
 
 
 def ledger(rows: list[Row]) -> str:
-    """Draw what every pipeline cost, a bar of its stages, each the mean over seeds."""
+    """Draw every pipeline's cost as a bar of its stages, each the mean over seeds."""
     trained = [row for row in rows if row.stages][::-1]
 
     def draw(panels: Sequence[Axes]) -> None:
@@ -141,7 +141,7 @@ def ledger(rows: list[Row]) -> str:
 
 
 def stack(axes: Axes, place: int, parts: list[tuple[str, float]]) -> float:
-    """Draw one bar of a pipeline's stages, and return where it ends."""
+    """Draw one bar of a pipeline's stages, and return its end."""
     end = 0.0
     for stage, value in parts:
         style: dict[str, Any] = {"color": COLOURS.get(stage, GREY), "hatch": METHODS[stage].hatch, "edgecolor": "white"}
@@ -151,7 +151,7 @@ def stack(axes: Axes, place: int, parts: list[tuple[str, float]]) -> float:
 
 
 def name(row: Row) -> str:
-    """Return a pipeline's name; a figure is of one setting, which its caption names."""
+    """Return a pipeline's name; a figure shows one setting, named in its caption."""
     return NAMES.get(row.pipeline, row.pipeline)
 
 
@@ -163,7 +163,7 @@ def by_stage(row: Row, cost: Cost) -> list[tuple[str, float]]:
 
 
 def along_pairs(axes: Axes) -> None:
-    """Label the axis that all figures of a training share."""
+    """Label the common axis of the training figures."""
     axes.set(xlabel=PAIRS)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

@@ -1,4 +1,4 @@
-"""Pages that need nothing beside them, from the templates here and a package's own."""
+"""Self-contained pages, from the templates here or a package's own."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, values: dict[str, Any], folder: Path = TEMPLATES, escape: bool = True) -> str:
-    """Return a template with its values, looked for in `folder` first; where it is a page, `escape` what is in them."""
+    """Render a template, looked up in `folder` first; `escape` the values for an HTML page."""
     environment = Environment(
         loader=FileSystemLoader([folder, TEMPLATES]), autoescape=escape, undefined=StrictUndefined, trim_blocks=True
     )

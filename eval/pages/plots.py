@@ -1,4 +1,4 @@
-"""Figures as SVG elements for a page or a file: text stays text, and one palette reads on light and on dark."""
+"""Figures as SVG elements for a page or a file, with text as text and one palette for light and dark pages."""
 
 import io
 import re
@@ -10,11 +10,11 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Each has a contrast of 3.6 to 5 with white and with the dark pages' #161616; lines and hatches differ as well, for
-# readers who cannot tell colours apart. `recipes.methods` has those of the methods.
+# Each has a contrast of 3.6 to 5 with white and with the dark pages' #161616; lines and hatches differ too, for readers
+# who cannot distinguish colors. `recipes.methods` has the methods' colors.
 GREY, BLUE, ORANGE, GREEN, PINK = "#808080", "#2f86c8", "#c8701e", "#129573", "#bd5f9a"
 SERIES = (GREY, BLUE, ORANGE, GREEN, PINK)
-TEXT = "#000001"  # a stand-in: in the page it is the colour of its text
+TEXT = "#000001"  # a placeholder for the page's text color
 SETTINGS: dict[Any, Any] = {
     "text.color": TEXT,
     "axes.labelcolor": TEXT,
@@ -40,10 +40,10 @@ def svg(
     sharex: bool = False,
     beside: bool = False,
 ) -> str:
-    """Return what `draw` paints on panels as an <svg> element, the same for the same data.
+    """Return what `draw` draws on panels as an <svg> element, deterministically.
 
-    Panels are one below the other, or `beside` each other on a common y axis. `height` is of all panels, in inches;
-    `title` is what a screen reader says.
+    Panels are stacked, or `beside` each other with a common y axis. `height` is that of all panels, in inches; `title`
+    is for screen readers.
     """
     width, shape = (max(5.4, 0.8 + 2.3 * panels), (1, panels)) if beside else (5.4, (panels, 1))
     with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": title}):
@@ -61,11 +61,11 @@ def svg(
 
 
 def standalone(element: str) -> str:
-    """Return an <svg> element as a file of its own, whose text is dark on a light page and light on a dark one."""
+    """Return an <svg> element as a standalone file, with dark text on a light page and light text on a dark one."""
     head, rest = element.split(">", 1)
     return f"{head}>{STYLE}{rest}"
 
 
 def below(axes: Axes) -> None:
-    """Put the legend under the axes, where it covers no data."""
+    """Put the legend below the axes, where it covers no data."""
     axes.legend(frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.2))

@@ -34,7 +34,7 @@ def distributions(rewards: dict[str, np.ndarray]) -> str:
 def optimisation(scores: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
     """Draw each pipeline's mean reward against its mean gold reward, with two standard errors.
 
-    A pipeline that lies to the right of another and not above it has earned its reward from the model's mistakes.
+    A pipeline to the right of another but not above it has exploited the reward model's errors.
     """
 
     def draw(panels: Sequence[Axes]) -> None:
@@ -50,5 +50,5 @@ def optimisation(scores: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
 
 
 def height(rows: int) -> float:
-    """Return the height in inches that leaves room for so many rows of the legend."""
+    """Return the height in inches that leaves room for the legend's rows."""
     return 3.1 + 0.12 * rows

@@ -1,4 +1,4 @@
-"""A few held-out prompts with every pipeline's answer side by side, by a rule that leaves nobody a choice."""
+"""A few held-out prompts with every pipeline's response side by side, selected by a fixed rule."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ PROMPTS = 12
 
 @dataclass(frozen=True)
 class Side:
-    """One pipeline's answer to a prompt, with its score where there is one."""
+    """One pipeline's response to a prompt, with its score if it has one."""
 
     name: str
     text: str
@@ -21,9 +21,9 @@ class Side:
 
 
 def side_by_side(rows: list[Row]) -> list[tuple[str, str, list[Side]]]:
-    """Return `PROMPTS` held-out prompts at equal distances, so that none is chosen: place, prompt, and every answer.
+    """Return `PROMPTS` evenly spaced held-out prompts, so that none is hand-picked: index, prompt, and every response.
 
-    The answers are those that win rates are decided by, at temperature 1, of each row's first seed.
+    The responses are those that decide win rates, at temperature 1, from each row's first seed.
     """
     groups: dict[tuple[str, ...], list[tuple[Row, list[dict[str, Any]]]]] = {}
     for row in rows:  # a sweep over data sets has several lists of prompts
@@ -41,5 +41,5 @@ def side_by_side(rows: list[Row]) -> list[tuple[str, str, list[Side]]]:
 
 
 def side(name: str, answer: dict[str, Any]) -> Side:
-    """Return what is shown of one answer."""
+    """Return what is shown of one response."""
     return Side(name, answer["text"], answer.get("gold"), answer["tokens"], answer["stopped"])

@@ -1,4 +1,4 @@
-"""The settings of a sweep: what was varied against what came of it, and the best of each method under equal budgets."""
+"""The settings of a sweep: options against outcomes, and the best setting of each method under equal budgets."""
 
 from collections.abc import Sequence
 from math import comb
@@ -15,7 +15,7 @@ from recipes.methods import METHODS
 
 
 def tried(rows: list[Row]) -> dict[str, list[Row]]:
-    """Return pipeline -> its settings, each training once: an option of one method changes nothing for the others."""
+    """Return pipeline -> its settings, each training once: a method's option does not change the others."""
     found: dict[str, dict[str, Row]] = {}
     for row in rows:
         if row.stages:
@@ -29,15 +29,15 @@ def is_sweep(rows: list[Row]) -> bool:
 
 
 def outcome(rows: list[Row]) -> Measured:
-    """Return what settings are chosen by; higher is better."""
+    """Return the outcome by which settings are chosen; higher is better."""
     return deciding(rows[0].results[0])
 
 
 def best_settings(rows: list[Row]) -> list[list[str]]:
     """Return each method's best setting, head first.
 
-    Whoever tries more settings finds a better best one. The last column is alike for all: the mean best of as many
-    settings as the method with the fewest tried, over all subsets of that size.
+    More settings give a better best one. The last column corrects for that: the mean best over all subsets as large as
+    the smallest number of settings that a method tried.
     """
     metric, methods = outcome(rows), tried(rows)
     fewest = min(map(len, methods.values()))
@@ -53,7 +53,7 @@ def best_settings(rows: list[Row]) -> list[list[str]]:
 
 
 def budgets(rows: list[Row]) -> str:
-    """Say whether the methods tried as many settings each, and what to compare where they did not."""
+    """Say whether the methods tried equally many settings, and what to compare if they did not."""
     counts = {len(settings) for settings in tried(rows).values()}
     if len(counts) == 1:
         return f"The best setting of each method. Budgets are equal: {counts.pop()} settings each."
@@ -74,13 +74,13 @@ def expected_best(values: list[float], count: int) -> float:
 
 
 def options(row: Row) -> dict[str, str]:
-    """Return the swept options that concern a row: those of stages that it does not train are left out."""
+    """Return the swept options that affect a row, without those of stages that it does not train."""
     stages = {*METHODS} - {*row.stages}
     return {name: text(value) for name, value in row.setting.items() if name.split(".")[0] not in stages}
 
 
 def parallel_coordinates(rows: list[Row]) -> str:
-    """Draw a line for each setting through its options to its outcome, the mean over seeds; the best ones are thick."""
+    """Draw a line per setting through its options to its outcome, the mean over seeds; the best lines are thick."""
     methods, result = tried(rows), outcome(rows)
     names = list(dict.fromkeys(option for settings in methods.values() for row in settings for option in options(row)))
     levels = {option: ordered(option, methods) for option in names}
@@ -95,7 +95,7 @@ def parallel_coordinates(rows: list[Row]) -> str:
         for pipeline, settings in methods.items():
             best = max(settings, key=height)
             for row in settings:
-                own = options(row)  # the line passes by the axes of other methods
+                own = options(row)  # the line skips the axes of other methods
                 along = [(place, place_of(own[name], levels[name])) for place, name in enumerate(names) if name in own]
                 places, heights = zip(*along, (len(names), height(row)), strict=True)
                 style = {"color": COLOURS.get(pipeline, GREY), "linewidth": 2.4 if row is best else 0.9}
@@ -122,7 +122,7 @@ def parallel_coordinates(rows: list[Row]) -> str:
 
 
 def ordered(option: str, methods: dict[str, list[Row]]) -> list[str]:
-    """Return the values that an option had, numbers by size."""
+    """Return the values of an option, numbers in ascending order."""
     found = {options(row)[option] for settings in methods.values() for row in settings if option in options(row)}
     try:
         return sorted(found, key=float)
@@ -131,5 +131,5 @@ def ordered(option: str, methods: dict[str, list[Row]]) -> list[str]:
 
 
 def place_of(value: str, levels: list[str]) -> float:
-    """Return how high a value lies on its axis, between 0 and 1."""
+    """Return a value's position on its axis, between 0 and 1."""
     return levels.index(value) / (len(levels) - 1) if len(levels) > 1 else 0.5

@@ -1,4 +1,4 @@
-"""AlpacaEval 2's figures of a file of annotations, by `alpaca_eval`'s own code, with a bootstrap interval."""
+"""AlpacaEval 2's figures for a file of annotations, by `alpaca_eval`'s own code, with a bootstrap interval."""
 
 import logging
 import warnings
@@ -19,7 +19,7 @@ with warnings.catch_warnings():
 
     logging.getLogger().setLevel(level)  # which it raises for all libraries
 
-LEAST = 300  # prompts for a length-controlled figure: at 54 it was exactly 50 where the truth was 69
+LEAST = 300  # prompts needed for a length-controlled figure: with 54 it was exactly 50 where the truth was 69
 
 
 def score(annotations: list[dict[str, Any]], difficulty: str | None) -> dict[str, Any]:
@@ -51,19 +51,21 @@ def read_annotations(path: Path) -> list[dict[str, Any]]:
     """Return a file of annotations.
 
     Raises:
-        UserError: a row lacks an answer, or its preference is no number from 1 to 2 and not missing either.
+        UserError: a row lacks a response, or its preference is neither a number from 1 to 2 nor null.
     """
     rows = read_rows(path)
     for row in rows:
         preference = row.get("preference", "")
         known = preference is None or (isinstance(preference, int | float) and 0 <= preference <= 2)
         if not known or not all(isinstance(row.get(name), str) for name in ("instruction", "output_1", "output_2")):
-            raise UserError(f"{path}: an annotation has instruction, output_1, output_2 and preference, 1 to 2 or null")
+            raise UserError(
+                f"{path}: each annotation needs instruction, output_1, output_2, and preference, 1 to 2 or null"
+            )
     return rows
 
 
 def length_controlled(annotations: list[dict[str, Any]], difficulty: str | None) -> tuple[float | None, str | None]:
-    """Return alpaca_eval's length-controlled win rate in percent, or None and why there is none."""
+    """Return alpaca_eval's length-controlled win rate in percent, or None and the reason."""
     import pandas as pd
 
     if len(annotations) < LEAST:
@@ -72,20 +74,20 @@ def length_controlled(annotations: list[dict[str, Any]], difficulty: str | None)
         return None, "needs AlpacaEval's table of difficulties: difficulty=df_gamed.csv"
     if not Path(difficulty).is_file():
         raise UserError(
-            f"difficulty={difficulty} is no file: df_gamed.csv is in the hub's data set tatsu-lab/alpaca_eval"
+            f"difficulty={difficulty} is no file: get df_gamed.csv from the Hub's data set tatsu-lab/alpaca_eval"
         )
     table = pd.read_csv(difficulty)
     if "index" not in table or "instruction_difficulty" not in table:
-        raise UserError(f"difficulty={difficulty} is another table: it has no index and instruction_difficulty")
+        raise UserError(f"difficulty={difficulty} lacks columns index and instruction_difficulty: give df_gamed.csv")
     known = len(set(table["index"]))
     if known != len(annotations):
-        return None, f"{difficulty} knows {known} prompts, and these are {len(annotations)}: another set"
+        return None, f"{difficulty} has {known} prompts, but there are {len(annotations)}: another set"
     lengths = [len(row["output_1"]) - len(row["output_2"]) for row in annotations]
     if len(set(lengths)) == 1:
-        return None, "all answers differ from the reference's in length by the same"
-    glm_winrate.hf_hub_download = lambda **_: difficulty  # the function knows no other way to its table
+        return None, "all responses differ from the reference's by the same length"
+    glm_winrate.hf_hub_download = lambda **_: difficulty  # the function reads its table only from there
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its calls of scikit-learn are of an older day
+        warnings.simplefilter("ignore")  # it uses deprecated calls of scikit-learn
         found = metrics.get_length_controlled_winrate(
             pd.DataFrame(annotations), save_weights_dir=None, is_add_glm_preference_inplace=False
         )

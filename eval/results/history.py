@@ -1,4 +1,4 @@
-"""What a session's stages logged while they trained, laid along the pairs that their pipeline had read."""
+"""The training logs of a session's stages, against the pairs that their pipeline has read."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from recipes.config import read_json, read_json_rows
 
 @dataclass(frozen=True)
 class Training:
-    """One stage of one seed: its record, its log, and how many pairs its pipeline had read before it."""
+    """One stage of one seed: its record, its log, and the pairs that its pipeline read before it."""
 
     directory: Path
     seed: int
@@ -22,23 +22,23 @@ class Training:
 
     @property
     def stage(self) -> str:
-        """Which method trained."""
+        """The method that trained it."""
         return self.record["stage"]
 
     @property
     def after(self) -> int:
-        """How many pairs the pipeline had read when the stage was done."""
+        """The pairs that the pipeline has read at the end of the stage."""
         return self.before + self.record["pairs"]
 
     def curve(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return pairs read and a logged value, both of shape (entries,); where it is not finite it is left out."""
+        """Return pairs read and a logged value, both of shape (entries,); values that are not finite are left out."""
         points = [(entry["step"], entry[name]) for entry in self.log if isinstance(entry.get(name), float)]
         steps, values = np.array(points, dtype=float).reshape(-1, 2).T
         return self.before + steps * self.record["pairs"] / max(1, self.record["updates"]), values
 
 
 def trainings(rows: list[Row]) -> list[Training]:
-    """Return the stages of all rows and seeds; one that several pipelines share is there once."""
+    """Return the stages of all rows and seeds, shared ones once."""
     found: dict[Path, Training] = {}
     for row in rows:
         for seed, stages in zip(row.seeds, row.directories, strict=True):
@@ -50,7 +50,7 @@ def trainings(rows: list[Row]) -> list[Training]:
 
 
 def read(directory: Path, seed: int, before: int) -> Training:
-    """Read a stage's record and log; a stage that logged nothing has an empty one.
+    """Read a stage's record and log; the log is empty if the stage logged nothing.
 
     Raises:
         UserError: the record is missing or damaged.
@@ -59,7 +59,7 @@ def read(directory: Path, seed: int, before: int) -> Training:
 
 
 def read_log(directory: Path) -> list[dict[str, Any]]:
-    """Return what a stage logged while it trained, entry by entry.
+    """Return the entries of a stage's training log.
 
     Raises:
         UserError: the log is damaged.

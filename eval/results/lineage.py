@@ -1,17 +1,17 @@
-"""Which stages are the same experiment but for their seed, and in what the others differ."""
+"""Which stages are the same experiment with another seed, and how the others differ."""
 
 from pathlib import Path
 
 from eval.results.options import UNSAID, flat, text
 from recipes.config import read_config
 
-# What a seed changes, and what says the same as a model's name.
+# Options that follow from the seed, or from the model's name.
 OF_SEEDS = {"seed", "options.seed", "options.data_seed", "reward_model", "format"}
 OF_NAMES = ("model.shape", "model.parameters", "model.pocket_size", "model.model_name_or_path", "versions.")
 
 
 def lineage(directory: Path) -> dict[str, str]:
-    """Return the options of a stage and of those before it, under the launcher's names; seeds and places are left out.
+    """Return the options of a stage and of those before it, under the launcher's names, without seeds and paths.
 
     Raises:
         UserError: a configuration is missing or damaged.
@@ -29,7 +29,7 @@ def lineage(directory: Path) -> dict[str, str]:
 
 
 def differing(found: list[dict[str, str]]) -> list[str]:
-    """Return, for each lineage, the options in which it differs from another one of the same stages."""
+    """Return, for each lineage, the options in which it differs from others with the same stages."""
     settings = []
     for options in found:
         others = [other for other in found if other["stages"] == options["stages"]]

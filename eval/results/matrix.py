@@ -1,4 +1,4 @@
-"""Every pipeline of a setting against every other: the matrix of win rates, and the test of each pair."""
+"""Every pipeline of a setting against every other: the matrix of win rates, and a test for each pair."""
 
 from itertools import groupby
 
@@ -9,14 +9,14 @@ from eval.results.statistics import SIGN_TEST, T_TEST, Comparison
 
 ABSENT = "–"
 TESTS = {
-    SIGN_TEST: "exact sign test over prompts, ties left out (on right and wrong it is McNemar's exact test)",
-    T_TEST: "t test over seeds and prompts, a tie counting half",
+    SIGN_TEST: "exact sign test over prompts without ties (for right and wrong it is McNemar's exact test)",
+    T_TEST: "t test over seeds and prompts, a tie counts half",
 }
 HEAD = ("pair", "compared by", "won", "tied", "lost", "p", "p after Holm", "verdict")
 
 
 def matrices(rows: list[Row]) -> list[tuple[str, list[list[str]]]]:
-    """Return each setting's win rates of row over column, head first, where it has at least two pipelines."""
+    """Return each setting's win rates of row over column, head first, if it has at least two pipelines."""
     found = []
     for setting, group in groupby(rows, lambda row: row.setting):
         compared = [row for row in group if row.against.get(WIN)]
@@ -29,12 +29,12 @@ def matrices(rows: list[Row]) -> list[tuple[str, list[list[str]]]]:
 
 
 def cell(found: Comparison | None) -> str:
-    """Return a win rate with its verdict and the p that it rests on."""
+    """Return a win rate with its verdict and the p behind it."""
     return ABSENT if found is None else f"{percent(found.rate.mean)} {found.verdict}, {probability(found.adjusted)}"
 
 
 def tests(rows: list[Row]) -> list[list[str]]:
-    """Return one line for each outcome and pair, head first; a pair is listed once, its first pipeline as we."""
+    """Return one line per outcome and pair, head first; each pair once, from its first pipeline's side."""
     lines = [list[str](HEAD)]
     for outcome in dict.fromkeys(name for row in rows for name in row.against):
         for place, row in enumerate(rows):
@@ -61,13 +61,13 @@ def line(row: Row, other: Row, outcome: str, found: Comparison) -> list[str]:
 
 
 def probability(value: float) -> str:
-    """Return a p with the digits that it deserves."""
-    digits = 3 if round(value, 3) != 0.05 else 4  # which side of 5% it lies on
+    """Return a p rounded to its significant digits."""
+    digits = 3 if round(value, 3) != 0.05 else 4  # must show on which side of 5% it is
     return "p < 0.001" if value < 0.001 else f"p = {value:.{digits}f}"
 
 
 def explain(rows: list[Row]) -> list[str]:
-    """Say what was tested, over how many pairs p was adjusted, and which difference could have been shown."""
+    """Return notes on what was tested, over how many pairs p was adjusted, and which difference is detectable."""
     compared = [row.against for row in rows if row.against.get(WIN)]
     if not compared:
         return []
@@ -77,10 +77,10 @@ def explain(rows: list[Row]) -> list[str]:
     return [
         f"Verdicts: p below 5% after Holm over the {rivals * (rivals + 1) // 2} pairs of a setting and outcome; "
         f"{' or '.join(said for test, said in TESTS.items() if test in used)}.",
-        f"Smallest win rate found with probability 80% before Holm: {smallest(max(sizes, default=1))}.",
+        f"Smallest win rate detected with probability 80% before Holm: {smallest(max(sizes, default=1))}.",
     ]
 
 
 def smallest(size: float) -> str:
-    """Return the win rate that lies `size` above one half, where there is one."""
+    """Return the win rate `size` above one half, if it is below 1."""
     return f"{100 * (0.5 + size):.1f}% (or its mirror image)" if size < 0.5 else "none, with so few prompts or seeds"

@@ -1,4 +1,4 @@
-"""Evaluate one stage directory: held-out likelihoods and sampled answers, kept beside the model."""
+"""Evaluate one stage directory: held-out log-probs and sampled responses, kept beside the model."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,26 +9,26 @@ from eval.answers.generate import answer_prompts
 from eval.answers.load import load
 from eval.answers.log_probs import mean_log_probs
 from eval.answers.store import Answer, Sampling
-from eval.console import progress
 from eval.results.row import Result
 from eval.results.session import measured
 from eval.results.stale import MEASURE
 from pocket.world import gold_reward, states_right_fact
 from recipes.config import UserError, write_json
 from recipes.data.prepare import open_pairs
+from recipes.system.commands import progress
 from recipes.system.fingerprint import fingerprint
 
 TEMPERATURES = {"sampled": 1.0, "greedy": 0.0}
 
 
 def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | None = None) -> None:
-    """Measure a stage's model, under a bar of the prompts that it answers, and write what the table needs beside it.
+    """Measure a stage's model, with a progress bar over prompts, and write what the table needs beside it.
 
     Raises:
         UserError: the pairs or the model were removed, or the endpoint fails.
     """
     if not Path(settings["pairs"]).is_dir():
-        raise UserError(f"{settings['pairs']} was removed: the command that trained {directory} makes it anew")
+        raise UserError(f"{settings['pairs']} was removed: run the command that trained {directory} again")
     model, _, stops = load(directory)
     pairs: Any = open_pairs(Path(settings["pairs"]))["test"]
     asked = pairs.select(range(min(len(pairs), settings["prompts"])))
@@ -52,7 +52,7 @@ def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | Non
 
 
 def describe(row: Any, answer: Answer, gold: bool) -> dict[str, Any]:
-    """Return one answer with its prompt and, in the embedded world, what it is worth."""
+    """Return one response with its prompt and, in the embedded world, its gold reward."""
     prompt = row["prompt"][-1]["content"]
     values = {"prompt": prompt, **asdict(answer)}
     if gold:

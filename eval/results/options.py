@@ -1,4 +1,4 @@
-"""What the stages of a comparison were configured with, where it differs."""
+"""The options in which the stages of a comparison differ."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 from recipes.config import read_config
 
 ABSENT = "–"
-# Names of places, what follows from the other options, and a secret: no difference between experiments.
+# Paths, values that follow from other options, and a secret: no differences between experiments.
 UNSAID = {
     "stage",
     "digest",
@@ -25,8 +25,8 @@ UNSAID = {
 def differences(stages: dict[str, Path]) -> tuple[list[list[str]], list[list[str]]]:
     """Return the options in which stages differ, as two tables, head first.
 
-    The first has the options that at least two of the stages know, with different values; the second those that only
-    one of them knows and sets. `stages` is name -> directory.
+    The first has options that at least two of the stages have, with different values; the second those that only one of
+    them has and sets. `stages` is name -> directory.
 
     Raises:
         UserError: a stage's configuration is missing or damaged.
@@ -47,7 +47,7 @@ def differences(stages: dict[str, Path]) -> tuple[list[list[str]], list[list[str
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every leaf of nested dictionaries under its dotted name."""
+    """Yield every leaf of nested dictionaries with its dotted name."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{name}.")
@@ -56,7 +56,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def text(value: Any) -> str:
-    """Return a value as the command line has it."""
+    """Return a value in command-line syntax."""
     if isinstance(value, list):
         return f"[{','.join(map(text, value))}]"
     return value if isinstance(value, str) else json.dumps(value)

@@ -12,7 +12,7 @@ from recipes.system.versions import provenance
 
 
 def results(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list[Training]) -> dict[str, Any]:
-    """Return all that the table says, with the record of every stage."""
+    """Return the whole table, with the record of every stage."""
     return {
         "format": FORMAT,
         "session": session.name,

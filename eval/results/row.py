@@ -1,4 +1,4 @@
-"""What is known of one pipeline under one setting: its measurements and records, of each seed."""
+"""One pipeline under one setting: its measurements and records for each seed."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 from eval.results.setting import Setting
 from eval.results.statistics import Comparison, Estimate
 
-Result = dict[str, Any]  # what `eval.results.measure` wrote of one model
+Result = dict[str, Any]  # what `eval.results.measure` wrote for one model
 Record = dict[str, Any]  # the record.json of one stage
-Value = Estimate | Comparison | float | str | None  # of a metric; None where it was not measured
+Value = Estimate | Comparison | float | str | None  # of a metric; None if it was not measured
 
 
 @dataclass
@@ -21,15 +21,17 @@ class Row:
     seeds: list[int]
     directories: list[list[Path]]  # of each seed: its stages in order
     results: list[Result]  # of each seed
-    records: list[list[Record]]  # of each seed: those of its stages in order; none for a base model
-    rival: str | None = None  # the pipeline that the table compares it with, beside SFT
-    budgets: list[dict[str, Any]] = field(default_factory=list)  # of each seed: what the pipelines were trained to
-    against: dict[str, dict[str, Comparison]] = field(default_factory=dict)  # outcome -> other pipeline -> as we see it
-    values: dict[str, Value] = field(default_factory=dict)  # of every metric, by its key
+    records: list[list[Record]]  # for each seed: those of its stages in order; none for a base model
+    rival: str | None = None  # the pipeline that the table compares it with, besides SFT
+    budgets: list[dict[str, Any]] = field(default_factory=list)  # for each seed: the budget that the pipelines share
+    against: dict[str, dict[str, Comparison]] = field(
+        default_factory=dict
+    )  # outcome -> other pipeline -> ours against it
+    values: dict[str, Value] = field(default_factory=dict)  # of every metric, by key
 
     @property
     def stages(self) -> list[str]:
-        """Which methods trained, in order."""
+        """The methods that trained, in order."""
         return [record["stage"] for record in self.records[0]] if self.records else []
 
     def estimate(self, key: str) -> Estimate:
@@ -40,5 +42,5 @@ class Row:
 
     @property
     def embedded(self) -> bool:
-        """Whether its answers are about the embedded world, which knows what each is worth."""
+        """Whether its responses are about the embedded world, which gives each a gold reward."""
         return "gold" in self.results[0]["sampled"][0]

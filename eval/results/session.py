@@ -1,4 +1,4 @@
-"""What a launcher's session left: its jobs, and where each model's measurements lie."""
+"""A session of the launcher: its jobs, and each model's measurements."""
 
 import hashlib
 import json
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from eval.answers.store import is_answer
-from eval.console import console
 from eval.results.metrics import lacking
 from eval.results.row import Result
 from eval.results.setting import settings_of
 from recipes.config import UserError, read_json
+from recipes.system.commands import output
 
 RUNS = Path("runs")
 JOB = {"base": str, "pipelines": dict, "evaluation": dict, "overrides": list, "seed": int, "errors": list}
@@ -27,10 +27,10 @@ COSTS = (
 
 
 def sessions(words: list[str]) -> list[Path]:
-    """Return the session directories named, or the newest one that trained something.
+    """Return the named session directories, or the newest one that trained something.
 
     Raises:
-        UserError: a directory is no session, or there is none at all.
+        UserError: a directory is no session, or there is none.
     """
     chosen = [Path(word) for word in words] or newest()
     if not chosen:
@@ -44,19 +44,19 @@ def sessions(words: list[str]) -> list[Path]:
 
 
 def newest() -> list[Path]:
-    """Return the newest session that trained something, in a list; it is named where a newer one trained nothing."""
+    """Return the newest session that trained something, in a list; print its name if a newer one trained nothing."""
     jobs = sorted((RUNS / "_sessions").glob("*/*/job.json"), key=lambda path: -path.stat().st_mtime)
     found = list(dict.fromkeys(path.parent.parent for path in jobs))
     useful = [session for session in found if any(job["pipelines"] for job in jobs_of(session))][:1]
     if useful and useful != found[:1]:
-        console.print(f"{found[0]} trained nothing: taking {useful[0]}", soft_wrap=True)
+        output.print(f"{found[0]} trained nothing; using {useful[0]}", soft_wrap=True)
     return useful
 
 
 def jobs_of(session: Path) -> list[dict[str, Any]]:
-    """Return a session's jobs in order, with their settings, those that failed too.
+    """Return a session's jobs in order, with their settings, including failed ones.
 
-    Pipelines that end in a reward model are left out: it answers nothing.
+    Pipelines that end in a reward model are left out: it generates nothing.
     """
     paths = [path for path in session.glob("*/job.json") if path.parent.name.isdecimal()]
     jobs = [read_job(path) for path in sorted(paths, key=lambda path: int(path.parent.name))]
@@ -68,57 +68,57 @@ def jobs_of(session: Path) -> list[dict[str, Any]]:
 
 
 def read_job(path: Path) -> dict[str, Any]:
-    """Return what the launcher wrote of a job.
+    """Return what the launcher wrote about a job.
 
     Raises:
-        UserError: the file is missing or damaged, or holds something else.
+        UserError: the file is missing or damaged, or contains something else.
     """
     job = read_json(path)
     if not isinstance(job, dict) or not all(isinstance(job.get(name), kind) for name, kind in JOB.items()):
-        raise UserError(f"{path} is no job of the launcher: remove {path.parent}, or name another session")
+        raise UserError(f"{path} is damaged, or no job of the launcher: remove {path.parent}, or name another session")
     return job
 
 
 def read_record(directory: Path) -> dict[str, Any]:
-    """Return what a stage's training cost.
+    """Return a stage's record.
 
     Raises:
-        UserError: the file is missing or damaged, or holds something else.
+        UserError: the file is missing or damaged, or contains something else.
     """
     record = read_json(directory / "record.json")
     if not isinstance(record, dict) or not {"stage", *COSTS} <= record.keys():
-        raise UserError(f"{directory}/record.json is no record of a training: remove {directory} and train it again")
+        raise UserError(f"{directory}/record.json is no training record: remove {directory} and train it again")
     return record
 
 
 def read_measured(path: Path, numbers: tuple[str, ...], answers: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return a file of measurements: under each name, `numbers` with a number for each pair, `answers` with answers.
+    """Return a file of measurements: each name in `numbers` has a number per pair, each in `answers` has responses.
 
     Raises:
-        UserError: the file is missing or damaged, or holds something else.
+        UserError: the file is missing or damaged, or contains something else.
     """
     found = read_json(path)
     whole = isinstance(found, dict) and all(isinstance(found.get(name), list) for name in (*numbers, *answers))
     whole = whole and all(found[name] and {type(value) for value in found[name]} <= {int, float} for name in numbers)
     if not whole or not all(found[name] and all(map(is_answer, found[name])) for name in answers):
-        raise UserError(f"{path} holds no measurements of this project: remove it, and evaluate again")
+        raise UserError(f"{path} has no measurements of this project: remove it, and evaluate again")
     return found
 
 
 def models_of(job: dict[str, Any]) -> list[Path]:
-    """Return the stage directories whose models are evaluated: the untuned one, and the last of each pipeline."""
+    """Return the stage directories whose models are evaluated: the base model, and the last of each pipeline."""
     if not job["pipelines"]:
         return []
     return [Path(job["base"]), *(Path(stages[-1]) for stages in job["pipelines"].values())]
 
 
 def evaluated(job: dict[str, Any]) -> bool:
-    """Whether everything that a job trained was measured; on a cluster other jobs may still train."""
+    """Whether everything that a job trained was measured; on a cluster other jobs may still be training."""
     return not any(unmeasured(directory, job["evaluation"]) for directory in models_of(job))
 
 
 def unmeasured(directory: Path, settings: dict[str, Any]) -> str | None:
-    """Return why a model is to be measured under these settings; None where all that the table needs was."""
+    """Return why a model must be measured under these settings; None if all that the table needs was measured."""
     try:
         read_result(directory, settings)
     except UserError as error:
@@ -127,19 +127,19 @@ def unmeasured(directory: Path, settings: dict[str, Any]) -> str | None:
 
 
 def read_result(directory: Path, settings: dict[str, Any]) -> Result:
-    """Return what was measured of a model under these settings.
+    """Return a model's measurements under these settings.
 
     Raises:
-        UserError: nothing was, or the file is damaged, or lacks what the table needs.
+        UserError: there are none, or the file is damaged, or lacks what the table needs.
     """
     path = measured(directory, settings)
     result = read_measured(path, ("chosen", "rejected"), ("sampled", "greedy"))
     if lack := lacking(result, settings.get("gold", False)):
-        raise UserError(f"{path} lacks {lack}, which the table needs: evaluate its session by `make eval`")
+        raise UserError(f"{path} lacks {lack}, which the table needs: evaluate its session with `make eval`")
     return result
 
 
 def measured(directory: Path, settings: dict[str, Any], suite: str = "") -> Path:
-    """Return the file of a model's measurements under these settings, for the table or for a suite."""
+    """Return the file for a model's measurements under these settings, for the table or for a suite."""
     name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     return directory / "eval" / f"{suite and suite + '-'}{name}.json"

@@ -1,4 +1,4 @@
-"""The table: pipelines side by side with what they are worth and what they cost; terminal, Markdown and JSON."""
+"""The table: pipelines side by side, with their quality and cost; for the terminal, in Markdown and JSON."""
 
 import re
 from collections.abc import Iterable
@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.table import Table
 
-from eval.console import console
 from eval.results.matrix import explain, matrices, tests
 from eval.results.metrics import FLOPS, METRICS, PAIRS, SECONDS, SHORT, TOKENS, Metric, scored_by, scores
 from eval.results.row import Row
@@ -15,9 +14,10 @@ from eval.results.rows import FORMAT, NAMES, as_json, build_rows, missing
 from eval.results.session import evaluated, jobs_of
 from eval.results.statistics import Comparison, Estimate
 from recipes.config import UserError, write_json, write_text
+from recipes.system.commands import output
 
 ABSENT = "–"
-UNBOUNDED = 10_000  # columns of a terminal that has room for everything
+UNBOUNDED = 10_000  # columns of a terminal wide enough for everything
 BUDGETS = {"pairs": PAIRS, "tokens": TOKENS, "flops": FLOPS, "seconds": SECONDS}
 
 
@@ -25,7 +25,7 @@ def write_table(session: Path) -> None:
     """Print a session's table, and write it as table.md and table.json beside the session's jobs.
 
     Raises:
-        UserError: no job has trained anything, or nothing was evaluated yet.
+        UserError: no job trained anything, or nothing was evaluated.
     """
     rows, jobs = rows_of(session), jobs_of(session)
     models = ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
@@ -34,25 +34,27 @@ def write_table(session: Path) -> None:
     said = [*notes(rows), *explain(rows), *gaps]
     fits = [show(name, lines) for name, lines in parts]
     if not all(fits):
-        console.print(f"In short: * is better or worse by its verdict; all figures: {session}/table.md", soft_wrap=True)
+        output.print(f"Short form, * marks better or worse by verdict; all figures: {session}/table.md", soft_wrap=True)
     for line in said:
-        console.print(line, soft_wrap=True)
+        output.print(line, soft_wrap=True)
     text = [line for _, lines in parts for line in [*markdown(lines), ""]]
     pairs = ["", *markdown(tests(rows))] if len(parts) > 1 else []
     write_text(session / "table.md", "\n".join([*text, *said, *pairs, ""]))
     write_json(session / "table.json", {"format": FORMAT, "rows": [as_json(row) for row in rows], "missing": gaps})
-    console.print(f"table: {session}/table.md and table.json; answers: eval/ in each stage directory", soft_wrap=True)
+    output.print(f"table: {session}/table.md and table.json; responses: eval/ in each stage directory", soft_wrap=True)
 
 
 def rows_of(session: Path) -> list[Row]:
     """Return a session's rows.
 
     Raises:
-        UserError: no job has trained anything, or nothing was evaluated yet.
+        UserError: no job trained anything, or nothing was evaluated.
     """
     jobs = jobs_of(session)
     if not any(job["pipelines"] for job in jobs):
-        raise UserError(f"{session}: no job has finished a pipeline that answers; errors are in its */job.json")
+        raise UserError(
+            f"{session}: no job finished a pipeline with a language model; see the errors in its */job.json"
+        )
     ready = [job if evaluated(job) else job | {"pipelines": {}} for job in jobs]
     if not any(job["pipelines"] for job in ready):
         raise UserError(f"{session} has not been evaluated: run `make eval RUNS={session}`")
@@ -60,16 +62,16 @@ def rows_of(session: Path) -> list[Row]:
 
 
 def show(title: str, lines: list[list[str]]) -> bool:
-    """Print one table, head first, to the terminal; in short, and False, where words would have to be broken."""
+    """Print a table, head first; if words would have to be broken, print its short form and return False."""
     whole = drawn(title, lines)
-    least = console.measure(whole, options=console.options.update_width(UNBOUNDED)).minimum
-    fits = least <= console.width
-    console.print(whole if fits else drawn(f"{title}, in short".lstrip(", "), shortened(lines)))
+    least = output.measure(whole, options=output.options.update_width(UNBOUNDED)).minimum
+    fits = least <= output.width
+    output.print(whole if fits else drawn(f"{title}, short form".lstrip(", "), shortened(lines)))
     return fits
 
 
 def drawn(title: str, lines: list[list[str]]) -> Table:
-    """Return a table, head first, as the terminal draws it: an interval, a verdict and a p have lines of their own."""
+    """Return a table, head first, as the terminal draws it: an interval, a verdict and a p get their own lines."""
     table = Table(title=title, title_justify="left")
     for place, name in enumerate(lines[0]):
         table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
@@ -79,7 +81,7 @@ def drawn(title: str, lines: list[list[str]]) -> Table:
 
 
 def shortened(lines: list[list[str]]) -> list[list[str]]:
-    """Return a table without spreads, intervals and p, verdicts as stars; of a line a setting, only what decides."""
+    """Return a table without spreads, intervals and p, with verdicts as stars; in a sweep, only the main columns."""
     left_out = {"stages", *(metric.title for metric in METRICS if metric.key not in SHORT)}
     kept = [place for place, name in enumerate(lines[0]) if name not in left_out]
     head, *rest = [[line[place] for place in kept] for line in lines]
@@ -87,13 +89,13 @@ def shortened(lines: list[list[str]]) -> list[list[str]]:
 
 
 def starred(cell: str) -> str:
-    """Return a cell's number, starred where its verdict is better or worse."""
+    """Return a cell's number, starred if its verdict is better or worse."""
     mean = re.sub(r" ± \S+| \[[^]]*\]|, p .*", "", cell)
     return re.sub(r" (better|worse)$", " *", mean).removesuffix(" not distinguishable")
 
 
 def cells(rows: list[Row]) -> list[list[str]]:
-    """Return the table as text, head first: a column a pipeline where they are few, else a line a setting."""
+    """Return the table as text, head first: one column per pipeline if they are few, else one line per setting."""
     wanted = [metric for metric in METRICS if any(row.values[metric.key] is not None for row in rows)]
     lines = [["stages", *(" → ".join(row.stages) or ABSENT for row in rows)]]
     lines += [[metric.title, *(text(metric, row) for row in rows)] for metric in wanted]
@@ -107,7 +109,7 @@ def title(row: Row) -> str:
 
 
 def text(metric: Metric, row: Row) -> str:
-    """Return one cell: a number, or an estimate with its interval and, of a win rate, the verdict."""
+    """Return one cell: a number, or an estimate with its interval and, for a win rate, the verdict."""
     value = row.values[metric.key]
     if value is None:
         return ABSENT
@@ -119,7 +121,7 @@ def text(metric: Metric, row: Row) -> str:
 
 
 def interval(metric: Metric, found: Estimate) -> str:
-    """Return an estimate: the mean, the spread over seeds where there are several, and the interval."""
+    """Return an estimate as text: the mean, the spread over seeds if there are several, and the interval."""
     spread = f" ± {metric.text(found.spread)}" if found.spread is not None else ""
     return f"{metric.text(found.mean)}{spread} [{metric.text(found.low)}, {metric.text(found.high)}]"
 
@@ -131,7 +133,7 @@ def markdown(lines: list[list[str]]) -> list[str]:
 
 
 def notes(rows: list[Row]) -> Iterable[str]:
-    """Say how to read the table."""
+    """Return notes on how to read the table."""
     seeds = sorted({seed for row in rows for seed in row.seeds})
     over = f"{scores(rows[0]).shape[1]} held-out prompts"
     interval = f"bootstrap over {over}"
@@ -139,48 +141,46 @@ def notes(rows: list[Row]) -> Iterable[str]:
         listed = ", ".join(map(str, seeds))
         interval = f"over {over} and seeds {listed} (crossed random effects); mean ± standard deviation over the seeds"
     few = [f"{title(row)} (seed {', '.join(map(str, row.seeds))})" for row in rows if sorted(row.seeds) != seeds]
-    partial = [f"Over fewer seeds, win rates over those of both rows: {'; '.join(few)}."] if few else []
+    partial = [f"Fewer seeds, with win rates over the common ones: {'; '.join(few)}."] if few else []
     return [
         f"Brackets: 95% interval, {interval}. Win rates: {scored_by(rows[0])}; a tie counts half.",
-        "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages; of tokens "
-        "computed, padding counts, and a prompt that two answers share counts once.",
-        "Stops, cut-offs and lengths: of the answers at temperature 1; max_new_tokens is the data set's.",
+        "Log-probs: nats per token of held-out responses. Cost: training loop only, summed over the stages; of tokens "
+        "computed, padding counts, and a prompt that two responses share counts once.",
+        "Stops, truncation and lengths: of the responses at temperature 1; max_new_tokens is the data set's.",
         *held_equal(rows),
         *partial,
-        *(["Two seeds are too few for intervals that seeds widen: those above may be too narrow."] * (len(seeds) == 2)),
+        *(["Two seeds are too few to know their spread: the intervals above may be too narrow."] * (len(seeds) == 2)),
     ]
 
 
 def held_equal(rows: list[Row]) -> Iterable[str]:
-    """Say which of pairs, tokens, FLOPs and device-seconds a setting's pipelines share, how nearly, and the others."""
+    """Return notes on which of pairs, tokens, FLOPs and device-seconds were matched, how closely, and the rest."""
     trained = [row for row in rows if row.stages]
     free = [row for row in trained if not row.budgets]
     if free and len(trained) > 1:
         settings = ", ".join(dict.fromkeys(str(row.setting) for row in free))
         yield (
-            f"Nothing was held equal{f' at {settings}' if len(free) < len(trained) else ''}: pipelines trained as "
+            f"Nothing was matched{f' at {settings}' if len(free) < len(trained) else ''}: pipelines trained as "
             "configured; pairs read, tokens, FLOPs and device-seconds are rows of the table."
         )
     for setting, group in groupby(trained, lambda row: row.setting):
         members = list(group)
         if members[0].budgets:
-            yield f"Held equal{f' at {setting}' if setting else ''}: {budget(members)}"
+            yield f"Matched{f' at {setting}' if setting else ''}: {budget(members)}"
 
 
 def budget(rows: list[Row]) -> str:
-    """Say what the pipelines of a setting were trained to, and what they spent of the others."""
+    """Return the matched budget of a setting's pipelines, and what they spent of the other quantities."""
     first = rows[0].budgets[0]
     held, of = BUDGETS[first["held"]], NAMES.get(first["of"], first["of"])
     amount = held.text(sum(found["amount"] for found in rows[0].budgets) / len(rows[0].budgets))
     rest = [cost for cost in BUDGETS.values() if cost != held]
     spent = {row.pipeline: ", ".join(f"{text(cost, row)} {cost.label}" for cost in rest) for row in rows}
     said = "; ".join(f"{NAMES.get(name, name)} {figures}" for name, figures in spent.items())
-    return (
-        f"{held.label}, at the {amount} of {of} (all within {max(map(deviation, rows)):.1%}). Not held equal: {said}."
-    )
+    return f"{held.label}, at the {amount} of {of} (all within {max(map(deviation, rows)):.1%}). Not matched: {said}."
 
 
 def deviation(row: Row) -> float:
-    """Return the largest relative distance of a row's seeds from their budget."""
+    """Return the largest relative deviation of a row's seeds from their budget."""
     spent = BUDGETS[row.budgets[0]["held"]].spent(row)
     return max(abs(found / budget["amount"] - 1) for found, budget in zip(spent, row.budgets, strict=True))

@@ -1,1 +1,1 @@
-"""A configuration: its schema, and what is refused in it."""
+"""The configuration: its schema, and the checks that reject it."""

@@ -1,4 +1,4 @@
-"""What would fail or do nothing: refused by a launch and by `make plan`, without torch."""
+"""Reject values that would fail or do nothing, in a launch and in `make plan`; needs no torch."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from recipes.config import UserError
 from recipes.methods import ENGINES
 
 LAUNCHERS = ("here", "local", "slurm")
-STALE = KEEP, RETRAIN, REFUSE = ("keep", "retrain", "refuse")  # what becomes of a stage that other code has trained
+STALE = KEEP, RETRAIN, REFUSE = ("keep", "retrain", "refuse")  # what to do with a stage that other code trained
 LEAST = {"max_length": 2, "train_rows": 2, "test_rows": 2, "max_new_tokens": 1}
 # Trainer options that belong to the experiment or the machine, and where they are set.
 OWNED = {
@@ -25,41 +25,41 @@ OWNED = {
     "fsdp": "hardware.strategy",
     "deepspeed": "hardware.strategy",
 }
-DEVICE = re.compile(r"0|[1-9]\d*|(GPU|MIG)-[\w/-]+")  # what CUDA_VISIBLE_DEVICES takes, in one way each
+DEVICE = re.compile(r"0|[1-9]\d*|(GPU|MIG)-[\w/-]+")  # a device in CUDA_VISIBLE_DEVICES, with one spelling each
 RATES = ("memory_gb", "tflops", "utilisation")
-OUTER = {"lm_head", "embed_tokens", "score"}  # what adapters can be on beside the matrices of the layers
+OUTER = {"lm_head", "embed_tokens", "score"}  # adapters may target these besides the layers' matrices
 
 
 def refuse_useless(config: Config) -> None:
-    """Refuse values of the right type that would only fail when their turn comes, hours later.
+    """Reject values of the right type that would fail only hours later, when they are used.
 
     Raises:
-        UserError: naming the value and what may stand there.
+        UserError: a value is invalid; the message names the option and what is valid.
     """
     for name, stages in config.pipelines.items():
         if not stages or not set(stages) <= set(STAGES):
-            raise UserError(f"pipelines.{name}={stages}: a pipeline is a list of at least one of {', '.join(STAGES)}")
+            raise UserError(f"pipelines.{name}={stages}: give a list of one or more of {', '.join(STAGES)}")
         refuse_order(name, stages, config.options["rloo"]["reward_model"])
         if stages[-1] == "reward" and config.evaluate:
-            raise UserError(f"pipelines.{name}={stages} ends in a reward model, which answers nothing: evaluate=false")
+            raise UserError(f"pipelines.{name}={stages} ends in a reward model, which cannot respond: evaluate=false")
     if not config.pipelines:
         raise UserError("pipelines is empty: choose pipeline=sft, dpo, orpo, rlhf, compare or all")
     if config.eval_prompts < 2:
-        raise UserError(f"eval_prompts={config.eval_prompts}: two are the least that have an interval")
+        raise UserError(f"eval_prompts must be at least 2, or it has no interval (got {config.eval_prompts})")
     for name, least in LEAST.items():
         value = getattr(config.dataset, name)
         if value is not None and value < least:
-            raise UserError(f"dataset.{name}={value}: {least} is the least")
+            raise UserError(f"dataset.{name} must be at least {least} (got {value})")
     if not 0 < config.dataset.test_fraction < 1:
-        raise UserError(f"dataset.test_fraction={config.dataset.test_fraction}: give a share between 0 and 1")
+        raise UserError(f"dataset.test_fraction must be between 0 and 1 (got {config.dataset.test_fraction})")
     for stage in sorted(config.stages):
         refuse_stage(stage, config.options[stage])
     if not 0 <= config.seed < 2**32:
-        raise UserError(f"seed={config.seed}: a seed is between 0 and 2**32 - 1")
+        raise UserError(f"seed must be between 0 and 2**32 - 1 (got {config.seed})")
     for name in RATES:
         value = getattr(config.hardware, name)
         if value is not None and not value > 0:
-            raise UserError(f"hardware.{name}={value}: give a number above 0")
+            raise UserError(f"hardware.{name} must be above 0 (got {value})")
     if config.tuning != "full":
         refuse_adapters(config)
     if config.stale not in STALE:
@@ -69,25 +69,25 @@ def refuse_useless(config: Config) -> None:
 
 
 def refuse_stage(stage: str, options: dict[str, Any]) -> None:
-    """Refuse a stage's options that leave nothing to train, or that no engine takes.
+    """Reject a stage's options that leave nothing to train, or that no engine takes.
 
     Raises:
-        UserError: naming the option and what may stand there.
+        UserError: a value is invalid; the message names the option and what is valid.
     """
     refuse_untrusted(stage, options)
     if options["max_steps"] == 0 or (options["max_steps"] < 0 and options["num_train_epochs"] <= 0):
-        raise UserError(f"{stage}.max_steps and {stage}.num_train_epochs leave nothing to train: give one above 0")
+        raise UserError(f"{stage}.max_steps and {stage}.num_train_epochs leave nothing to train: set one above 0")
     if not 0 < options["learning_rate"] < float("inf"):
-        raise UserError(f"{stage}.learning_rate={options['learning_rate']}: give a number above 0")
+        raise UserError(f"{stage}.learning_rate must be above 0 and finite (got {options['learning_rate']})")
     if options.get("engine", "packed") not in ENGINES:
         raise UserError(f"{stage}.engine={options['engine']}: use {' or '.join(ENGINES)}")
 
 
 def refuse_launcher(launcher: Launcher) -> None:
-    """Refuse to run no job at all, or to hand jobs to a cluster that is not there or would stop them when they start.
+    """Reject a launcher that runs no job, and a cluster that is missing or would stop jobs as soon as they start.
 
     Raises:
-        UserError: naming the option and what may stand there.
+        UserError: a value is invalid; the message names the option and what is valid.
     """
     if launcher.name not in LAUNCHERS:
         raise UserError(f"launcher.name={launcher.name}: use {' or '.join(LAUNCHERS)}")
@@ -95,37 +95,37 @@ def refuse_launcher(launcher: Launcher) -> None:
     if devices is not None and not (0 < len(devices) == len({*devices}) and all(map(DEVICE.fullmatch, devices))):
         raise UserError(f"launcher.devices=[{','.join(devices)}]: name each device once, such as [0,1]")
     if at_once is not None and at_once < 1:
-        raise UserError(f"launcher.at_once={at_once}: one job at a time is the least")
+        raise UserError(f"launcher.at_once must be at least 1 (got {at_once})")
     if launcher.name != "slurm":
         if launcher.dry_run:
             raise UserError(
-                f"launcher.dry_run=true prints a Slurm job, and launcher={launcher.name} has none: "
-                "`make plan` or `--cfg job` show what would run"
+                f"launcher.dry_run=true prints a Slurm job, which launcher={launcher.name} does not submit: "
+                "use `make plan` or `--cfg job` instead"
             )
         return
     least = launcher.warning_seconds / 60
     if not launcher.minutes > least:
         raise UserError(
-            f"launcher.minutes={launcher.minutes}: give more than launcher.warning_seconds, {least:g} minutes"
+            f"launcher.minutes must exceed launcher.warning_seconds, {least:g} minutes (got {launcher.minutes})"
         )
     if shutil.which("sbatch") is None and not launcher.dry_run:
         raise UserError(
-            "launcher=slurm: there is no sbatch here: type this where jobs are submitted, or add launcher.dry_run=true"
+            "launcher=slurm: this machine has no sbatch: submit from a login node, or add launcher.dry_run=true"
         )
 
 
 def refuse_adapters(config: Config) -> None:
-    """Refuse LoRA adapters without a rank, or on no matrix of the model.
+    """Reject LoRA adapters without a rank, or that match no matrix of the model.
 
-    As PEFT finds them: a single target is a regular expression of a matrix's whole path, or `all-linear`; of several,
-    each is the end of a path.
+    Targets match as in PEFT: a single one is `all-linear` or a regular expression for a matrix's whole path; each of
+    several is the end of a path.
 
     Raises:
-        UserError: naming the option and what may stand there.
+        UserError: a value is invalid; the message names the option and what is valid.
     """
     rank, given = config.model_options["lora_r"], config.model_options["lora_target_modules"]
     if rank < 1:
-        raise UserError(f"model.lora_r={rank}: adapters have a rank of at least 1, or use tuning=full")
+        raise UserError(f"model.lora_r must be at least 1 (got {rank}); to train without adapters use tuning=full")
     try:
         matrices = linears(shape_of(config.model))
     except UserError:
@@ -136,41 +136,41 @@ def refuse_adapters(config: Config) -> None:
     known = {*matrices, *OUTER}
     if len(targets) == 1 or not any(target.split(".")[-1] in known for target in targets):
         raise UserError(
-            f"model.lora_target_modules={given} is no matrix of {config.model.name}: use all-linear, several of "
-            f"[{','.join(matrices)}], or a regular expression of the whole path such as .*{next(iter(matrices))}"
+            f"model.lora_target_modules={given} matches no matrix of {config.model.name}: use all-linear, several of  "
+            f"[{','.join(matrices)}], or a regular expression for the whole path such as .*{next(iter(matrices))}"
         )
 
 
 def refuse_order(name: str, stages: list[str], named: str | None) -> None:
-    """Refuse a pipeline whose RLOO has no reward model to ask, or two.
+    """Reject a pipeline whose RLOO has no reward model, or two.
 
     Raises:
-        UserError: naming the pipeline and what would do.
+        UserError: the message names the pipeline and what to change.
     """
     before = stages[: stages.index("rloo")] if "rloo" in stages else []
     if "rloo" in stages and named is None and "reward" not in before:
         raise UserError(
-            f"pipelines.{name}={stages}: rloo has no reward model to ask: put reward before it, or name one by "
-            "rloo.reward_model=<directory or hub id>"
+            f"pipelines.{name}={stages}: rloo has no reward model: put reward before it, or set "
+            "rloo.reward_model=<directory or Hub id>"
         )
     if "reward" in stages and named is not None:
         raise UserError(
-            f"rloo.reward_model={named}: pipelines.{name}={stages} would train another one for nothing; use "
+            f"rloo.reward_model={named}: pipelines.{name}={stages} would train a second one that nothing uses; use  "
             f"pipelines.{name}=[{','.join(stage for stage in stages if stage != 'reward')}]"
         )
 
 
 def refuse_unused(config: Config, overrides: list[str]) -> None:
-    """Refuse an option of a stage that no pipeline of this job has: it would do nothing.
+    """Reject an option of a stage that no pipeline of this job trains: it would do nothing.
 
     Raises:
-        UserError: naming the option and the stages there are.
+        UserError: the message names the option and the stages that are trained.
     """
     for word in overrides:
         stage, _, option = word.lstrip("+~").split("=")[0].partition(".")
         if stage in STAGES and option in OWNED:
-            raise UserError(f"{word}: this option follows from {OWNED[option]}, alike for every method; set that")
+            raise UserError(f"{word}: this option is derived for every method; set {OWNED[option]} instead")
         if stage in set(STAGES) - {*config.stages}:
             raise UserError(
-                f"{word} would do nothing: this pipeline trains {', '.join(sorted(config.stages))}; leave it out"
+                f"{word} would do nothing: this pipeline trains {', '.join(sorted(config.stages))}; remove it"
             )

@@ -1,4 +1,4 @@
-"""What goes together: method, tuning, strategy, precision and engine. The one table of it, enforced and printed.
+"""Which method, tuning, strategy, precision and engine work together: one table, enforced and printed.
 
 `python -m launch.config.compatibility > docs/compatibility.md` prints the page.
 """
@@ -42,17 +42,17 @@ VALUES: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """Cells that cannot train, or would train something else than they say, and what works in their place."""
+    """Reject cells that cannot train, or would train something else than they say; name what works instead."""
 
     forbids: Callable[[Cell], bool]
     reason: str
-    use: dict[str, Any]  # field -> value: the change that costs its user least
+    use: dict[str, Any]  # field -> value: the change that costs the user least
 
 
 RULES = (
     Rule(
         lambda cell: cell.offload and cell.strategy not in SHARDED,
-        "only fsdp2, zero2 and zero3 can keep what they share in the CPUs' memory",
+        "only fsdp2, zero2 and zero3 can offload to CPU memory",
         {"offload": False},
     ),
     Rule(
@@ -62,34 +62,34 @@ RULES = (
     ),
     Rule(
         lambda cell: cell.tuning == "qlora" and cell.strategy == "zero3",
-        "ZeRO-3 divides weights while they are loaded, and 4-bit weights are loaded whole",
+        "ZeRO-3 shards weights while loading them, and 4-bit weights are loaded whole",
         {"strategy": "ddp", "offload": False},
     ),
     Rule(
         lambda cell: cell.tuning == "qlora" and cell.offload,
-        "4-bit weights compute where they lie, and ZeRO would move them",
+        "4-bit weights cannot be moved off the device that computes with them",
         {"offload": False},
     ),
     Rule(
         lambda cell: cell.method == "reward" and cell.strategy == "zero3",
-        "its head begins at zero, which cannot be set once ZeRO-3 has divided the weights",
+        "its head starts at zero, which cannot be set once ZeRO-3 has sharded the weights",
         {"strategy": "fsdp2"},
     ),
     Rule(
         lambda cell: cell.method == "rloo" and cell.strategy == "zero3",
-        "ZeRO-3 would divide the reward model too while it is loaded, and nothing puts it together to be asked",
+        "ZeRO-3 would shard the reward model too, and nothing gathers its weights to score responses",
         {"strategy": "fsdp2"},
     ),
     Rule(
         lambda cell: (cell.method, cell.engine, cell.precision) == ("orpo", "stock", "bf16") and cell.strategy in ZERO,
-        "DeepSpeed computes the whole model in bf16, and TRL's ORPO would take its loss from bf16 logits",
+        "DeepSpeed computes the whole model in bf16, and TRL's ORPO would compute its loss from bf16 logits",
         {"engine": "packed"},
     ),
 )
 
 
 def possible(cell: Cell) -> bool:
-    """Whether there is such a way at all: some methods have TRL's own engine only."""
+    """Whether the cell exists: some methods have only TRL's own engine."""
     return cell.engine == "stock" or METHODS[cell.method].packs
 
 
@@ -99,9 +99,9 @@ def refusal(cell: Cell) -> Rule | None:
 
 
 def tested(cell: Cell) -> bool:
-    """Whether tests/test_compatibility.py trains the cell: all that a CPU can run, in float32.
+    """Whether tests/test_compatibility.py trains the cell: it trains all that a CPU can run, in float32.
 
-    FSDP2 offloads from a GPU only.
+    FSDP2 offloads only from a GPU.
     """
     return (
         possible(cell)
@@ -113,12 +113,12 @@ def tested(cell: Cell) -> bool:
 
 @cache
 def cells() -> list[Cell]:
-    """Return every cell there is, supported or not."""
+    """Return every cell that exists, supported or not."""
     return [cell for values in product(*VALUES.values()) if possible(cell := Cell(*values))]
 
 
 def nearest(cell: Cell) -> Cell:
-    """Return the supported cell that the rules name in place of one that they refuse, else the cell itself."""
+    """Return the supported cell that the rules name instead of a rejected one; a supported cell itself."""
     while broken := refusal(cell):
         cell = replace(cell, **broken.use)
     return cell
@@ -143,10 +143,10 @@ def cell_of(config: Config, stage: str) -> Cell:
 
 
 def refuse_incompatible(config: Config) -> None:
-    """Refuse a strategy that this machine cannot have, and stages that do not go together with the rest.
+    """Reject a strategy that the hardware profile cannot run, and stages that do not work with the other options.
 
     Raises:
-        UserError: with the reason and the nearest that works.
+        UserError: the message gives the reason and the nearest that works.
     """
     hardware = config.hardware
     strategy, processes, nodes = hardware.strategy, hardware.processes, hardware.nodes
@@ -154,13 +154,13 @@ def refuse_incompatible(config: Config) -> None:
         raise UserError(f"hardware.strategy={strategy}: use one of {', '.join(STRATEGIES)}")
     if nodes < 1 or processes % nodes:
         raise UserError(
-            f"hardware.processes={processes} do not spread evenly over hardware.nodes={nodes}: "
+            f"hardware.processes={processes} is no multiple of hardware.nodes={nodes}:  "
             f"use hardware.processes={max(1, round(processes / max(1, nodes))) * max(1, nodes)}"
         )
     if processes == 1 and strategy in SHARDED:
         raise UserError(
-            f"hardware.strategy={strategy}: one process has nobody to share with: "
-            "use hardware.strategy=ddp, or hardware.processes=2 or more"
+            f"hardware.strategy={strategy} needs at least 2 processes (got 1): "
+            "use hardware.strategy=ddp, or raise hardware.processes"
         )
     for stage in sorted(config.stages):
         cell = cell_of(config, stage)
@@ -169,26 +169,26 @@ def refuse_incompatible(config: Config) -> None:
 
 
 def refuse_dtype(cell: Cell, dtype: str) -> None:
-    """Refuse adapters under ZeRO-3 on a base of another dtype than they train in: it would be loaded in theirs.
+    """Reject adapters under ZeRO-3 on a base of another dtype than theirs: ZeRO-3 would load it in theirs.
 
-    Then everything differs from one process: the base, and the adapters' first weights, which are rounded to its dtype.
+    The base, and the adapters' initial weights, which are rounded to its dtype, would differ from those of one process.
 
     Raises:
-        UserError: with the dtype to set.
+        UserError: the message names the dtype to set.
     """
     held = {"fp32": "float32", "bf16": "bfloat16"}[cell.precision]
     if cell.strategy == "zero3" and cell.tuning == "lora" and dtype != held:
         raise UserError(
-            f"{cell.method} with {described(cell)}: ZeRO-3 would hold the base in {held}, not in model.dtype={dtype}: "
+            f"{cell.method} with {described(cell)}: ZeRO-3 would load the base in {held}, not in model.dtype={dtype}: "
             f"use model.dtype={held}"
         )
 
 
 def refuse_cell(cell: Cell) -> None:
-    """Refuse a cell that breaks a rule.
+    """Reject a cell that breaks a rule.
 
     Raises:
-        UserError: with the reason and the nearest that works.
+        UserError: the message gives the reason and the nearest that works.
     """
     broken = refusal(cell)
     if broken:
@@ -198,7 +198,7 @@ def refuse_cell(cell: Cell) -> None:
 
 
 def word(cell: Cell, name: str) -> str:
-    """Return the option that gives a field the value it has in `cell`."""
+    """Return the option that gives a field its value in `cell`."""
     value = getattr(cell, name)
     return {
         "engine": f"{cell.method}.engine={value}",
@@ -228,7 +228,7 @@ def page() -> str:
 
 
 def status(cell: Cell) -> str:
-    """Return what the table says of a cell in float32, and of bf16 where that is refused alone."""
+    """Return a cell's entry in the table: its status in float32, and in bf16 where only that is rejected."""
     broken = refusal(cell)
     if broken:
         return str(RULES.index(broken) + 1)

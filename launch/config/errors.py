@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf raise about a configuration, said in one line of a user's words."""
+"""Errors of Hydra and OmegaConf about a configuration, in one line of plain words."""
 
 import difflib
 import re
@@ -17,10 +17,10 @@ CONF = ROOT / "conf"
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Raise what Hydra and OmegaConf raise as a line of a user's words.
+    """Turn errors of Hydra and OmegaConf into a UserError of one line.
 
     Raises:
-        UserError: it was raised.
+        UserError: Hydra or OmegaConf raised.
     """
     try:
         yield
@@ -29,7 +29,7 @@ def explained() -> Iterator[None]:
 
 
 def explain(error: BaseException) -> str:
-    """Return one line that says what is wrong and what to do, whatever chain of exceptions led here."""
+    """Return one line that says what is wrong and what to do, whatever the chain of exceptions."""
     chain = [error]
     while cause := chain[-1].__cause__ or (None if chain[-1].__suppress_context__ else chain[-1].__context__):
         chain.append(cause)
@@ -41,7 +41,7 @@ def explain(error: BaseException) -> str:
 
 
 def unknown_profile(text: str) -> str | None:
-    """Name the profiles that there are, for one that is not there."""
+    """Say that a profile does not exist, and name those that do."""
     found = re.search(r"Could not find '(\w+)/(.+)'", text)
     if not found:
         return None
@@ -51,11 +51,11 @@ def unknown_profile(text: str) -> str | None:
             f"model={name}: model= names a profile of conf/model; for a directory add model.model_name_or_path={name}"
         )
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    return f"{group}={name}: there is no conf/{group}/{name}.yaml; there are {', '.join(names)}{nearest(name, names)}"
+    return f"{group}={name}: no file conf/{group}/{name}.yaml; choose from {', '.join(names)}{nearest(name, names)}"
 
 
 def unknown_key(text: str) -> str | None:
-    """Name the nearest option, for one that is not there."""
+    """Say that an option does not exist, and name the nearest one."""
     found = re.search(r"Key '(\w+)' (?:is )?not in (?:struct|'(\w+)')", text)
     if not found:
         return None
@@ -66,29 +66,29 @@ def unknown_key(text: str) -> str | None:
     section = path.split(".")[0]
     known = list(trl_options().get(section, {}))
     file = f" (in conf/{where.group(1)}.yaml)" if where and where.group(1) != "config" else ""
-    return f"{path}: there is no such option{file}{nearest(key, known)}; `python -m launch --cfg job` lists all"
+    return f"{path}: no such option{file}{nearest(key, known)}; `python -m launch --cfg job` lists all"
 
 
 def missing_value(text: str) -> str | None:
-    """Name a value that must be given."""
+    """Say that a value is missing."""
     found = re.search(r"Missing mandatory value: [\w.]+", text)
     place = re.search(r"full_key: ([\w.]+)", text)
     return f"{place.group(1)} must be given: add {place.group(1)}=…" if found and place else None
 
 
 def wrong_type(text: str) -> str | None:
-    """Say which option takes which type."""
+    """Say which type an option takes."""
     found = re.search(r"(Value '.*' of type '\w+' could not be converted to \w+)", text)
     place = re.search(r"full_key: ([\w.]+)", text)
     return f"{place.group(1)}: {found.group(1)}" if found and place else None
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """Suggest what was meant, if anything is near."""
+    """Suggest what was meant, if a known name is close."""
     close = difflib.get_close_matches(name, known, 1, 0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def short(chain: list[BaseException]) -> str:
-    """Return the innermost message in one line: it is the cause of the others."""
+    """Return the innermost message in one line: it caused the others."""
     return " ".join(str(chain[-1]).split()) or type(chain[-1]).__name__

@@ -1,4 +1,4 @@
-"""How several processes share a training, as options of Transformers' trainer: its `fsdp` and `deepspeed`."""
+"""How several processes share a training, as the options `fsdp` and `deepspeed` of Transformers' trainer."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from recipes.config import UserError
 
 SHARDED = ("fsdp2", "zero2", "zero3")
 STRATEGIES = ("ddp", *SHARDED)
-DEEPSPEED = Path(sys.prefix, "deepspeed")  # `make deepspeed`; whoever imports TRL would import it, if it were installed
+DEEPSPEED = Path(sys.prefix, "deepspeed")  # of `make deepspeed`; in the environment itself TRL would import it
 
 
 def shared(option: str, strategy: str, offload: bool) -> Any:
@@ -19,17 +19,17 @@ def shared(option: str, strategy: str, offload: bool) -> Any:
     options["ddp_backend"] = None
     if strategy == "fsdp2" and offload:
         options["fsdp_config"] = {"cpu_offload": True}
-        options["ddp_backend"] = "cuda:nccl,cpu:gloo"  # the gradients' norm is summed where they lie
+        options["ddp_backend"] = "cuda:nccl,cpu:gloo"  # the gradients' norm is summed on the device that holds them
     if strategy in ("zero2", "zero3"):
         options["deepspeed"] = deepspeed(int(strategy[-1]), offload)
     return options[option]
 
 
 def check_installed(strategy: str) -> None:
-    """Refuse DeepSpeed where there is none; composing and planning do not need it.
+    """Reject DeepSpeed where it is not installed; composing and planning do not need it.
 
     Raises:
-        UserError: saying how to get it.
+        UserError: DeepSpeed is missing; the message says how to install it.
     """
     if strategy.startswith("zero") and not DEEPSPEED.is_dir() and find_spec("deepspeed") is None:
         raise UserError(
@@ -39,7 +39,7 @@ def check_installed(strategy: str) -> None:
 
 
 def with_deepspeed(environment: dict[str, str]) -> dict[str, str]:
-    """Return `environment` for a stage that DeepSpeed shares, where it is found."""
+    """Return `environment` with DeepSpeed's directory on the path, for a stage that needs it."""
     paths = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
     return environment | {"PYTHONPATH": os.pathsep.join([*paths, str(DEEPSPEED)])}
 
@@ -47,8 +47,7 @@ def with_deepspeed(environment: dict[str, str]) -> dict[str, str]:
 def deepspeed(stage: int, offload: bool) -> dict[str, Any]:
     """Return DeepSpeed's configuration for a stage of ZeRO; `auto` is filled in from the trainer's own options.
 
-    The trained model is written whole from stage 3 too. An optimiser on the CPU is PyTorch's own, not DeepSpeed's,
-    which would have to be compiled.
+    ZeRO-3 saves the whole model too. An offloaded optimizer is PyTorch's, since DeepSpeed's would have to be compiled.
     """
     zero: dict[str, Any] = {"stage": stage}
     if stage == 3:

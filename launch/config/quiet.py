@@ -1,8 +1,8 @@
-"""Keep libraries from talking over the launcher's own lines; a stage's log keeps all they say."""
+"""Keep libraries' messages out of the launcher's output; a stage's log keeps them all."""
 
 import logging
 
 
 def quieten() -> None:
-    """Silence what bitsandbytes says at import about a GPU kernel that nobody asked for."""
+    """Silence bitsandbytes' warning at import about a GPU kernel that is not used."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

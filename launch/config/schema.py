@@ -1,6 +1,6 @@
 """The schema of `conf/`: our few dataclasses, and TRL's options mirrored under TRL's own names.
 
-A typo and a wrong type are thereby errors at composition.
+A typo or a wrong type is therefore an error at composition.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from recipes.profiles import Dataset, Estimate, Hardware, Model, Policies
 
 @dataclass
 class Launcher:
-    """Where jobs run; see docs/sweeps.md for `local`. All else is what Slurm is asked for, see docs/cluster.md."""
+    """Where jobs run; for `local` see docs/sweeps.md. Everything else is for Slurm, see docs/cluster.md."""
 
     name: str = "here"  # or local, slurm
     devices: list[str] | None = None  # of `local`: names for CUDA_VISIBLE_DEVICES; null: all GPUs of this machine
@@ -31,9 +31,9 @@ class Launcher:
     account: str | None = None
     qos: str | None = None
     minutes: int = 1440  # a job's time limit
-    warning_seconds: int = 120  # before the limit, when a job writes its checkpoint and is queued again
+    warning_seconds: int = 120  # before the limit; then a job writes a checkpoint and is queued again
     requeues: int = 20  # how often a job that ran out of time is queued again
-    at_once: int | None = 256  # most jobs of a sweep that run at the same time; null, of `local`: as many as fit
+    at_once: int | None = 256  # most jobs of a sweep that run at the same time; null: for `local` as many as fit
     gpus_per_node: int | None = None  # null: as many as the hardware profile has processes on a node; none on CPUs
     cpus_per_task: int | None = None  # of a node
     memory_gb: float | None = None  # of a node
@@ -41,7 +41,7 @@ class Launcher:
     sbatch: dict[str, Any] = field(
         default_factory=dict
     )  # sbatch's other options under its names: constraint, reservation
-    dry_run: bool = False  # print what would be handed to sbatch, and hand nothing over
+    dry_run: bool = False  # print what would be submitted, and submit nothing
 
 
 @dataclass
@@ -52,15 +52,15 @@ class Root:
     hardware: Hardware = MISSING
     launcher: Launcher = MISSING
     pipelines: dict[str, list[str]] = MISSING  # name -> the stages it trains, in order
-    batch_size: int = 32  # pairs per update, whatever the machine
+    batch_size: int = 32  # pairs per optimizer step, whatever the machine
     seed: int = 0
-    evaluate: bool = False  # sample answers, score them and print the table when all is trained
-    eval_prompts: int = 400  # held-out prompts that are answered
-    budget: str | None = None  # what all pipelines spend alike: pairs, tokens or flops; see launch.forecast.budget
+    evaluate: bool = False  # after training, sample responses, score them and print the table
+    eval_prompts: int = 400  # held-out prompts to respond to
+    budget: str | None = None  # what is matched between pipelines: pairs, tokens or flops; see launch.forecast.budget
     budget_of: str | None = None  # the pipeline that spends it as configured; null: the one with the most stages
-    stale: str = "keep"  # or retrain, refuse: a stage that was trained before our code changed
+    stale: str = "keep"  # or retrain, refuse: what to do with a stage trained before our code changed
     runs: str = "runs"
-    session: str | None = None  # its directory's name under runs/_sessions; null: the time
+    session: str | None = None  # name of its directory under runs/_sessions; null: the time
 
 
 @dataclass(kw_only=True)
@@ -68,12 +68,12 @@ class Config(Root):
     """A composed configuration, complete and with interpolations resolved: what the launcher works with."""
 
     model: Model
-    model_options: dict[str, Any]  # trl.ModelConfig's beside those of `model`: dtype, attention, LoRA, quantisation
-    options: dict[str, dict[str, Any]]  # stage -> its trainer's options under TRL's names; of all stages there are
+    model_options: dict[str, Any]  # trl.ModelConfig's, in addition to `model`: dtype, attention, LoRA, quantization
+    options: dict[str, dict[str, Any]]  # stage -> its trainer's options under TRL's names; for all stages
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> "Config":
-        """Build it from plain values as they are composed: `model` holds ours and TRL's, a key for each stage."""
+        """Build it from plain composed values: `model` holds our options and TRL's, and each stage has a key."""
         rest = dict(values)
         model, options = rest.pop("model"), {stage: rest.pop(stage) for stage in STAGES}
         parts = {name: part(**rest.pop(name)) for name, part in PARTS.items()}
@@ -86,7 +86,7 @@ class Config(Root):
         )
 
     def to_values(self) -> dict[str, Any]:
-        """Return plain values as they are composed, for a file or a digest."""
+        """Return plain values in their composed form, for a file or a digest."""
         values = dataclasses.asdict(self)
         options, model_options = values.pop("options"), values.pop("model_options")
         return values | {"model": values["model"] | model_options} | options
@@ -116,15 +116,15 @@ def node(name: str, options: dict[str, list[Any]], base: type = object) -> type:
         for key, (of, default) in options.items()
         if key not in ours
     ]
-    # no such object is ever made: its methods would cost every start their making
+    # never instantiated, so making its methods would only slow down every start
     return dataclasses.make_dataclass(name, fields, bases=(base,), init=False, repr=False, eq=False)
 
 
 def accumulate(batch_size: int, per_device: int, processes: int) -> int:
-    """Return how many micro-batches make one update.
+    """Return how many micro-batches make one optimizer step.
 
     Raises:
-        UserError: `batch_size` is no multiple of what the machine takes at once.
+        UserError: `batch_size` is no multiple of the pairs in one micro-batch of all processes.
     """
     at_once = per_device * processes
     if batch_size < 1 or per_device < 1 or processes < 1:
@@ -154,7 +154,7 @@ def resolve(config: DictConfig) -> Config:
     for section, names in known.items():
         for key in sorted(set(reduce(getitem, filter(None, section.split(".")), values)) - names):
             path = f"{section}.{key}" if section else key
-            raise UserError(f"+{path}: there is no such option; `python -m launch --cfg job` lists all")
+            raise UserError(f"+{path}: no such option; `python -m launch --cfg job` lists all")
     return Config.from_values(values)
 
 
@@ -163,7 +163,7 @@ def _names(source: type) -> set[str]:
 
 
 def register(session: Session | None = None) -> None:
-    """Put the schema, TRL's options, the detected machine and this invocation's session where `conf/` finds them."""
+    """Register the schema, TRL's options, the detected machine and the session for `conf/`."""
     options = trl_options()
     store = ConfigStore.instance()
     model = node("Model", options["model"], Model)
@@ -181,7 +181,7 @@ def register(session: Session | None = None) -> None:
 
 
 def mixture(word: str) -> list[str]:
-    """Spell `dataset=[a,b]` as the options it stands for; a list is no profile, and Hydra would look for one."""
+    """Spell `dataset=[a,b]` as the options it stands for; Hydra would take a list for profiles."""
     name, _, value = word.partition("=")
     if name == "dataset" and value.startswith("[") and value != "[]":
         return ["dataset=mixture", f"dataset.sources={value}"]

@@ -1,4 +1,4 @@
-"""Where one invocation of the launcher keeps what it says of its jobs."""
+"""The directory in which one invocation of the launcher keeps its jobs' outcomes."""
 
 import os
 import re
@@ -11,15 +11,15 @@ from recipes.config import UserError
 
 @dataclass
 class Session:
-    """The directory of one invocation, the same for all its jobs; there is none until Hydra asks for it."""
+    """The directory of one invocation, the same for all its jobs; created when Hydra first asks for it."""
 
     directory: Path | None = None
 
     def place(self, runs: str, name: str | None, dry_run: bool) -> str:
         """Return the directory, as a resolver of `conf/config.yaml`; the first call decides which.
 
-        A session that is named may have been there before: what it said of its jobs is taken away, and said again. A
-        dry run has one of its own, which is removed.
+        A named session may exist already: its jobs' outcomes are removed and written again. A dry run gets a temporary
+        one.
 
         Raises:
             UserError: the name could leave `runs/`.

@@ -1,4 +1,4 @@
-"""What follows from a decoder's shape alone: its parameters, its adapters' and what a layer keeps for the backward."""
+"""What follows from a decoder's shape: its parameters, its adapters', and what a layer keeps for the backward pass."""
 
 import json
 from pathlib import Path
@@ -15,14 +15,14 @@ def read_shape(directory: Path) -> Shape:
     """Return the shape of a local model directory.
 
     Raises:
-        UserError: its config.json is missing, damaged, or of a family whose sizes are not known here.
+        UserError: its config.json is missing, damaged, or of a model family that is not supported.
     """
     path = directory / "config.json"
     try:
         config: dict[str, Any] = json.loads(path.read_text())
         family = config["model_type"]
         if family not in FAMILIES:
-            raise UserError(f"{path}: the memory of a {family} model is not known, only of {', '.join(FAMILIES)}")
+            raise UserError(f"{path}: cannot forecast a {family} model's memory; supported are {', '.join(FAMILIES)}")
         opt = family == "opt"
         embedding = config.get("word_embed_proj_dim")
         return Shape(
@@ -38,7 +38,7 @@ def read_shape(directory: Path) -> Shape:
             embedding=embedding if embedding != config["hidden_size"] else None,
         )
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} does not tell the model's shape ({error!r}): copy the model anew") from None
+        raise UserError(f"{path} lacks the model's shape ({error!r}): copy the model again") from None
 
 
 def key_value_width(shape: Shape) -> int:
@@ -61,7 +61,7 @@ def linears(shape: Shape) -> dict[str, tuple[int, int]]:
 
 
 def layer_parameters(shape: Shape) -> int:
-    """Return the weights of one layer: its matrices, their biases and its norms."""
+    """Return the number of weights of one layer: its matrices, their biases and its norms."""
     matrices = linears(shape)
     count = sum(inputs * outputs for inputs, outputs in matrices.values())
     biased = {"qwen2": ("q_proj", "k_proj", "v_proj"), "phi": matrices, "opt": matrices}.get(shape.family, ())
@@ -70,7 +70,7 @@ def layer_parameters(shape: Shape) -> int:
 
 
 def head_parameters(shape: Shape) -> int:
-    """Return the weights of the matrix that makes the logits."""
+    """Return the number of weights of the LM head."""
     return shape.vocabulary * (shape.embedding or shape.hidden)
 
 
@@ -78,7 +78,7 @@ def parameters(shape: Shape) -> int:
     """Return the number of weights, tied ones once."""
     count = shape.layers * layer_parameters(shape) + head_parameters(shape) * (1 if shape.tied else 2)
     if shape.family == "phi":
-        return count + 2 * shape.hidden + shape.vocabulary  # the head has a bias
+        return count + 2 * shape.hidden + shape.vocabulary  # the LM head has a bias
     if shape.family == "opt":
         count += (shape.positions + 2) * shape.hidden
         # opt-350m alone has narrow embeddings, projections to and from them, and no norm after its last layer
@@ -87,7 +87,7 @@ def parameters(shape: Shape) -> int:
 
 
 def adapter_parameters(shape: Shape, rank: int, targets: list[str] | None) -> int:
-    """Return the weights of LoRA adapters on `targets`, matrices of every layer; None or `all-linear`: on all."""
+    """Return the number of weights of LoRA adapters on each layer's `targets`; None or `all-linear`: all matrices."""
     matrices = linears(shape)
     chosen = matrices if not targets or "all-linear" in targets else set(targets) & set(matrices)
     return shape.layers * rank * sum(sum(matrices[name]) for name in chosen)
@@ -101,7 +101,7 @@ def saved_per_token(shape: Shape, trains_norms: bool) -> tuple[float, float]:
     gradient) and, as the next matrix's input, its result; a fused matrix's whole result lives as long as a part.
 
     Returns:
-        Numbers of the residual stream and its norms (float32 under autocast), and all others.
+        How many numbers belong to the residual stream and its norms (float32 under autocast), and how many do not.
     """
     hidden, inner, narrow = shape.hidden, shape.intermediate, key_value_width(shape)
     attention = 2 * hidden + 2 * narrow  # queries, keys, values and the result, which is the next matrix's input
@@ -110,7 +110,7 @@ def saved_per_token(shape: Shape, trains_norms: bool) -> tuple[float, float]:
     if shape.family in GATED:
         return (4 if trains_norms else 2) * hidden, attention + 2 * hidden + 4 * inner
     if shape.family == "phi":
-        return hidden, attention + hidden + 5 * inner  # one norm; GELU by its formula keeps four parts, and its result
+        return hidden, attention + hidden + 5 * inner  # one norm; GELU keeps four intermediate values, and its result
     return 2 * hidden, attention + 2 * hidden + inner
 
 
@@ -118,7 +118,7 @@ def shape_of(model: Model) -> Shape:
     """Return a model's shape: of its local directory, else of its profile.
 
     Raises:
-        UserError: neither has one.
+        UserError: neither gives it.
     """
     directory = Path(model.model_name_or_path).expanduser()
     if (directory / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""What a command line sweeps: options with several values, of which each job has one."""
+"""What a command line sweeps: options with several values; each job has one of them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,7 +14,7 @@ def overrides(words: Iterable[str]) -> list[Override]:
     """Return the options among the words of a command line, flags left out.
 
     Raises:
-        HydraException: a word is no option that Hydra can read.
+        HydraException: Hydra cannot read a word as an option.
     """
     return OverridesParser.create().parse_overrides(
         [word for word in words if "=" in word and not word.startswith("-")]
@@ -22,20 +22,20 @@ def overrides(words: Iterable[str]) -> list[Override]:
 
 
 def swept(words: Iterable[str]) -> list[str]:
-    """Return the options with several values, each once; seeds are repetitions, and no setting."""
+    """Return the options with several values, each once; seeds are repetitions, not settings."""
     names = [word.key_or_group for word in overrides(words) if word.is_sweep_override()]
     return [name for name in dict.fromkeys(names) if name != "seed"]
 
 
 def setting(config: DictConfig, words: Iterable[str], names: list[str]) -> dict[str, Any]:
-    """Return a job's own values of what is swept, from its composed configuration and its words.
+    """Return a job's values of the swept options, from its composed configuration and its words.
 
-    Of a group of `conf/` it is the profile's name, of an option its value as composed.
+    For a group of `conf/` that is the profile's name, for an option its composed value.
     """
     chosen = {word.key_or_group: word.value() for word in overrides(words)}
     return {name: chosen[name] if (CONF / name).is_dir() else plain(OmegaConf.select(config, name)) for name in names}
 
 
 def plain(value: Any) -> Any:
-    """Return a value of a configuration as JSON can hold it."""
+    """Return a configuration's value in a form that JSON can hold."""
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -1,7 +1,7 @@
-"""TRL's options, mirrored under TRL's own names from its dataclasses, which are their only source.
+"""TRL's options under TRL's own names, mirrored from its dataclasses, their only source.
 
 OmegaConf cannot hold all of their types, so each option keeps its name and default, and its type where that is int,
-float, bool or an optional of these; the rest is `Any`. A TRL upgrade is followed without a list of options here.
+float, bool or an optional of these; the rest is `Any`. An upgrade of TRL therefore needs no change here.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ REQUIRED = "???"  # OmegaConf's marker for a value that must be given
 
 
 def kind(annotation: Any) -> str:
-    """Name the type of `TYPES` that stands for a field annotated so."""
+    """Return the name in `TYPES` that stands for a field's annotation."""
     members = set(typing.get_args(annotation) or [annotation])
     plain = members - {type(None)}
     if len(plain) == 1 and plain <= {int, float, bool}:
@@ -77,7 +77,7 @@ def trl_options() -> dict[str, dict[str, list[Any]]]:
         if is_mirror(kept):
             return kept
     except (OSError, ValueError):
-        pass  # there is none, or a damaged one: it is made anew
+        pass  # missing or damaged: it is written again
     options = import_trl_options()
     try:
         path.parent.mkdir(exist_ok=True)

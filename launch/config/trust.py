@@ -1,4 +1,4 @@
-"""What a command and a configuration may not do: run code, hold a secret, publish; and what should be pinned."""
+"""Reject commands and configurations that run code, hold a secret or publish; name what should be pinned."""
 
 import re
 from collections.abc import Iterator
@@ -9,53 +9,53 @@ from launch.config.schema import Config
 from recipes.config import UserError
 from recipes.system.secrets import redact
 
-# Hydra has more flags: some name folders of configurations, and one, --experimental-rerun, a pickle that is loaded.
+# Hydra has more flags: some name folders of configurations, and --experimental-rerun loads a pickle.
 FLAGS = {"-m", "--multirun", "-c", "--cfg", "-p", "--package", "--resolve", "-h", "--help"}
 HYDRA = re.compile(r"[+~/]*([^=]*@)?hydra\b")
 REFUSED = {
-    "trust_remote_code": "code of a model's repository is never run here: name a model that Transformers itself knows",
-    "hub_token": "it would be written into config.yaml: export HF_TOKEN instead",
-    "save_only_model": "its checkpoints could not be resumed, and so older ones would stay: leave it out",
+    "trust_remote_code": "code from a model's repository is never run: use a model that Transformers itself supports",
+    "hub_token": "it would be written to config.yaml: export HF_TOKEN instead",
+    "save_only_model": "its checkpoints could not be resumed: remove this option",
     "push_to_hub": "it would publish logs and checkpoints, and a hub that fails would stop the training: "
-    "`make push RUN=… TO=…` sends the finished model alone",
+    "`make push RUN=… TO=…` uploads the finished model",
 }
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def refuse_words(words: list[str]) -> None:
-    """Refuse words of a command line by which Hydra would call what they name, or write a secret down.
+    """Reject words of a command line with which Hydra would call code, or write a secret to disk.
 
-    Before Hydra sees them: it keeps all words in the session, and calls what it finds under `hydra` in its search path,
-    which is `conf/` and stays that.
+    This runs before Hydra, which writes all words to the session and instantiates what it finds under `hydra` in its
+    search path. That path stays `conf/`.
 
     Raises:
-        UserError: naming the word, never a secret's value.
+        UserError: the message names the word, never a secret's value.
     """
     for word in words:
         name = word.partition("=")[0]
         if word.startswith("-") and name not in FLAGS:
-            raise UserError(f"{name}: no such flag here; there are {', '.join(sorted(FLAGS))}; profiles go into conf/")
+            raise UserError(f"{name}: unsupported flag; use {', '.join(sorted(FLAGS))}, and put profiles into conf/")
         if HYDRA.match(name) or "_target_" in word:
-            raise UserError(f"{name}: an option names a value, and nothing that is called; leave it out")
+            raise UserError(f"{name}: options that name code to call are not allowed; remove it")
         if name.endswith("hub_token"):
-            raise UserError(f"{redact(name)} is refused: {REFUSED['hub_token']}")
+            raise UserError(f"{redact(name)} is not allowed: {REFUSED['hub_token']}")
         if redact(word) != word:
-            raise UserError(f"{redact(name)}: holds a secret of this environment, which would be written down")
+            raise UserError(f"{redact(name)} would write a secret of this environment to disk: remove it")
 
 
 def refuse_untrusted(stage: str, options: dict[str, Any]) -> None:
-    """Refuse a stage's options that run foreign code, hold a secret, or publish.
+    """Reject a stage's options that run foreign code, hold a secret, or publish.
 
     Raises:
-        UserError: naming the option, never its value.
+        UserError: the message names the option, never its value.
     """
     for option, reason in REFUSED.items():
         if options.get(option):
-            raise UserError(f"{stage}.{option} is refused: {reason}")
+            raise UserError(f"{stage}.{option} is not allowed: {reason}")
 
 
 def unpinned(config: Config) -> Iterator[str]:
-    """Yield a line for the model and the data set of the hub that may be other ones tomorrow."""
+    """Yield a line for a model or data set of the Hub that is not pinned to a commit."""
     model, dataset = config.model, config.dataset
     name, revision = model.model_name_or_path, model.model_revision
     local = model.pocket_size or looks_local(name) or Path(name).exists()
@@ -68,5 +68,5 @@ def unpinned(config: Config) -> Iterator[str]:
 
 
 def looks_local(name: str) -> bool:
-    """Whether a model's name can only be meant as a path; hub ids have at most one slash."""
+    """Whether a model's name can only be a path; Hub ids have at most one slash."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1

@@ -1,1 +1,1 @@
-"""One configuration's job, run here, on this machine's devices or by Slurm."""
+"""Run jobs, one configuration each: in this process, on this machine's devices or on Slurm."""

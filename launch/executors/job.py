@@ -28,7 +28,7 @@ from launch.stages.processes import call
 from launch.stages.run import StageFailed, prepare_directory, say
 from launch.stages.stale import refuse_stale
 from recipes.config import UserError, done, read_json, write_json, write_text
-from recipes.system.commands import console
+from recipes.system.commands import GOES_ON, console
 from recipes.system.errors import CRASH, INTERRUPTED, USER
 from recipes.system.secrets import redact
 from recipes.system.versions import versions
@@ -38,32 +38,32 @@ HERE = "here"  # the launcher that runs jobs in this process
 
 @dataclass
 class Outcome:
-    """What became of a job; kept as `job.json` in its directory under runs/_sessions, for tables to read."""
+    """The outcome of a job, kept as `job.json` in its directory under runs/_sessions; tables read it."""
 
-    overrides: list[str]  # of the command line, without the seed
-    setting: dict[str, Any] = field(default_factory=dict)  # this job's values of what the command line sweeps
+    overrides: list[str]  # words of the command line, without the seed
+    setting: dict[str, Any] = field(default_factory=dict)  # this job's values of the swept options
     seed: int = 0
     model: str = ""
     dataset: str = ""
     evaluate: bool = False
     evaluation: dict[str, Any] = field(default_factory=dict)
     base: str = ""
-    budget: Budget | None = None  # what the pipelines were trained to alike
+    budget: Budget | None = None  # the budget that the pipelines share
     wanted: list[str] = field(default_factory=list)  # names of pipelines
     pipelines: dict[str, list[str]] = field(default_factory=dict)  # finished ones: their stage directories in order
     failed: list[str] = field(default_factory=list)  # stage directories
     errors: list[str] = field(default_factory=list)
     status: int = 0
-    attempts: list[dict[str, Any]] = field(default_factory=list)  # of a cluster's job: when, where, on which devices
+    attempts: list[dict[str, Any]] = field(default_factory=list)  # for a cluster's job: when, where, on which devices
 
     def describe(self, config: Config) -> None:
-        """Note what the job is about."""
+        """Record the job's configuration."""
         self.evaluate, self.wanted = config.evaluate, list(config.pipelines)
         self.model, self.dataset = config.model.name, config.dataset.name
         self.evaluation = {"prompts": config.eval_prompts, "seed": config.seed}
 
     def fail(self, status: int, message: str) -> None:
-        """Note what went wrong, and tell it."""
+        """Record an error, and print it."""
         message = redact(message)
         self.status = max(self.status, status)
         self.errors.append(message)
@@ -79,8 +79,8 @@ def run_job(
 ) -> None:
     """Have `train` train every pipeline of `composed`, and leave the outcome as `directory`/job.json.
 
-    `names` are the options that the command line sweeps. A pipeline that fails does not keep the others from their
-    turn, nor a job the other jobs of a sweep.
+    `names` are the options that the command line sweeps. A failed pipeline does not stop the others, nor a failed job
+    the other jobs of a sweep.
     """
     outcome = Outcome([word for word in overrides if not word.startswith("seed=")], seed=composed.seed)
     with kept(outcome, directory):
@@ -95,11 +95,11 @@ def run_job(
 
 @contextmanager
 def kept(outcome: Outcome, directory: Path) -> Iterator[None]:
-    """Tell whatever stops a job, and leave its outcome as job.json; only an interruption goes on from here."""
+    """Report whatever stops a job, and write its outcome to job.json; only an interruption is raised again."""
     try:
         yield
     except KeyboardInterrupt as error:
-        outcome.fail(INTERRUPTED, str(error) or "interrupted: the same command goes on")
+        outcome.fail(INTERRUPTED, str(error) or GOES_ON)
         raise
     except UserError as error:
         outcome.fail(USER, str(error))
@@ -109,7 +109,7 @@ def kept(outcome: Outcome, directory: Path) -> Iterator[None]:
         outcome.fail(CRASH, str(error))
     except OSError as error:
         outcome.fail(USER, f"{error.strerror or error}: {error.filename or directory}")
-    except Exception as error:  # a defect of ours must not take the other jobs of a sweep with it
+    except Exception as error:  # a bug of ours must not stop the other jobs of a sweep
         directory.mkdir(parents=True, exist_ok=True)
         write_text(directory / "traceback.txt", traceback.format_exc())
         outcome.fail(CRASH, f"{type(error).__name__}: {error}; see {directory / 'traceback.txt'}")
@@ -118,10 +118,10 @@ def kept(outcome: Outcome, directory: Path) -> Iterator[None]:
 
 
 def train_pipelines(config: Config, outcome: Outcome) -> None:
-    """Make ready, check everything, then train stage by stage.
+    """Prepare and check everything, then train stage by stage.
 
     Raises:
-        UserError: before anything is trained, for whatever the user can mend.
+        UserError: the user can fix it; raised before anything is trained.
     """
     check_installed(config.hardware.strategy)
     config = with_chat_template(config)
@@ -170,15 +170,15 @@ def prepare(config: Config) -> Prepared:
 
 
 def group_of(config: Config, pipelines: dict[str, list[Planned]]) -> str:
-    """Return the name under which a tracker groups the stages of a comparison."""
+    """Return the name by which a tracker groups the stages of a comparison."""
     stages = digest(sorted({stage.config["digest"] for stages in pipelines.values() for stage in stages}))
     return f"{config.model.name}-{config.dataset.name}-{stages}"
 
 
 def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcome) -> None:
-    """Train one pipeline's stages in order, and note its directories or what stopped it.
+    """Train one pipeline's stages in order, and record its directories or what stopped it.
 
-    A stage that failed for another pipeline, or in another job that was handed over, is not tried again.
+    A stage that already failed in another pipeline, or in another job of the session, is not tried again.
     """
     for stage in stages:
         if str(stage.directory) in outcome.failed:
@@ -198,7 +198,7 @@ def check_options(stages: list[Planned]) -> None:
     """Write the stage directories, and build the arguments of every trainer.
 
     Raises:
-        UserError: TRL or Transformers refuses a value, or a directory is another version's.
+        UserError: TRL or Transformers rejects a value, or a directory is from another version.
     """
     versions_now = versions()
     for stage in stages:
@@ -219,7 +219,7 @@ def check_all(directories: list[Path]) -> None:
 
 
 def keep(outcome: Outcome, directory: Path) -> None:
-    """Write job.json; a full disk must not hide the error that is being told."""
+    """Write job.json; a full disk must not hide the error that is being reported."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "job.json", asdict(outcome))

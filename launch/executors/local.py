@@ -1,10 +1,10 @@
-"""Jobs on this machine, each in a process of its own, as many at once as there are devices for.
+"""Run jobs on this machine, each in its own process, as many at once as the devices allow.
 
-The engine is `concurrent.futures`: a thread takes a job, borrows its devices, starts `executors.worker` on the job's
-directory and waits. Other engines start processes too, but place none: submitit's local executor gives every job the
-first devices of its list, starts all at once, and leaves them behind when the launcher is killed; joblib's workers
-serve several jobs each, so that one's crash takes others with it. Ray places jobs, but as a service with daemons of
-its own, which is much for what is forty lines here.
+`concurrent.futures` runs the jobs: a thread takes a job, borrows its devices, starts `executors.worker` on the job's
+directory and waits. Other libraries start processes too, but do not assign devices: submitit's local executor gives
+every job the first devices of its list, starts all at once, and leaves them running when the launcher is killed;
+joblib's workers serve several jobs each, so that one crash ends several. Ray assigns devices, but needs a service with
+daemons, too much for what takes forty lines here.
 """
 
 import os
@@ -23,26 +23,25 @@ from launch.executors.report import fill_table
 from launch.executors.shared import shared_rounds
 from launch.stages.command import module
 from launch.stages.processes import start, stop, warm_up
-from launch.stages.progress import counting
 from recipes.config import UserError, read_json
-from recipes.system.commands import console
+from recipes.system.commands import console, progress
 from recipes.system.errors import CRASH
 
-INTERVAL = 0.1  # seconds between two looks at a job
+INTERVAL = 0.1  # seconds between two checks of a job
 
 
 class Devices:
-    """The devices that jobs may use, each lent to one job at a time."""
+    """The devices that jobs may use; each is lent to one job at a time."""
 
     def __init__(self, names: list[str]) -> None:
         self.free = list(names)
         self.borrowers = 0
         self.returned = threading.Condition()
-        self.stopping = threading.Event()  # no further job starts, and those that run are told to stop
+        self.stopping = threading.Event()  # no further job starts, and running ones are stopped
 
     @contextmanager
     def lend(self, count: int) -> Iterator[list[str]]:
-        """Wait for `count` free devices, and take them back in the end."""
+        """Wait for `count` free devices, and take them back at the end."""
         with self.returned:
             self.returned.wait_for(lambda: len(self.free) >= count)
             lent, self.free = self.free[:count], self.free[count:]
@@ -56,29 +55,29 @@ class Devices:
                 self.returned.notify_all()
 
     def stop(self) -> None:
-        """Have running jobs write a checkpoint and end, and wait until they have."""
+        """Let running jobs write a checkpoint and end, and wait for them."""
         self.stopping.set()
         with self.returned:
             self.returned.wait_for(lambda: not self.borrowers)
 
 
 def run_queue(session: Path, queue: Queue) -> bool:
-    """Run a session's jobs to their end; return that there were any.
+    """Run a session's jobs to their end; always return True, for there were jobs.
 
     Raises:
-        UserError: a job wants more devices than there are.
-        KeyboardInterrupt: the user stopped it; jobs that ran have written a checkpoint.
+        UserError: a job needs more devices than there are.
+        KeyboardInterrupt: the user stopped it; running jobs have written a checkpoint.
     """
     configs = list(queue.values())
     names = device_names(configs)
     for config in configs:
-        needed(config, names)  # refuses what no device is there for, before any job starts
+        needed(config, names)  # rejects jobs that need more devices than there are, before any starts
     together = jobs_together(configs, names)
     prepare(together, max(config.hardware.processes for config in configs))
     where = f" on devices {' '.join(names)}" if names else ""
     console.print(f"{len(queue)} jobs, {together} at once{where}; logs in {session}/<job>/log.txt", soft_wrap=True)
     devices, rounds = Devices(names), [*shared_rounds(session, queue), queue]
-    with ThreadPoolExecutor(together) as pool, counting(sum(map(len, rounds)), "jobs", console) as advance:
+    with ThreadPoolExecutor(together) as pool, progress(sum(map(len, rounds)), "jobs", console) as advance:
         try:
             for jobs in rounds:
                 running = [pool.submit(run, place, needed(config, names), devices) for place, config in jobs.items()]
@@ -90,20 +89,20 @@ def run_queue(session: Path, queue: Queue) -> bool:
         except BaseException:
             devices.stop()
             pool.shutdown(cancel_futures=True)
-            console.print("stopped: the same command trains what is missing")
+            console.print("stopped: run the same command to train the rest")
             raise
     return True
 
 
 def device_names(configs: list[Config]) -> list[str]:
-    """Return the devices that are lent: those named, else those that CUDA would see; none where jobs train on CPUs.
+    """Return the devices to lend: those named, else those that CUDA would see; none if jobs train on CPUs.
 
     Raises:
-        UserError: jobs of one sweep name different ones, or CUDA_VISIBLE_DEVICES one twice.
+        UserError: jobs of one sweep name different ones, or CUDA_VISIBLE_DEVICES names one twice.
     """
     launchers = [config.launcher for config in configs]
     if any(launcher != launchers[0] for launcher in launchers):
-        raise UserError("launcher.devices and launcher.at_once belong to the whole sweep: give each one value")
+        raise UserError("launcher.devices and launcher.at_once apply to the whole sweep: give one value of each")
     if launchers[0].devices is not None:
         return launchers[0].devices
     if all(config.hardware.use_cpu for config in configs):
@@ -111,21 +110,21 @@ def device_names(configs: list[Config]) -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return [str(number) for number in range(len(gpu_memories()))]
-    names = list(takewhile(lambda name: name not in ("", "-1"), map(str.strip, visible.split(","))))  # as CUDA reads it
+    names = list(takewhile(lambda name: name not in ("", "-1"), map(str.strip, visible.split(","))))  # as CUDA does
     if len({*names}) < len(names):
         raise UserError(f"CUDA_VISIBLE_DEVICES={visible}: name each device once, such as 0,1")
     return names
 
 
 def needed(config: Config, names: list[str]) -> int:
-    """Return how many devices a job borrows, one for each of its processes; none where it trains on unnamed CPUs.
+    """Return how many devices a job borrows: one for each process, or none if it trains on unnamed CPUs.
 
     Raises:
-        UserError: there are not as many, or the job is one of several nodes.
+        UserError: there are fewer, or the job needs several nodes.
     """
     hardware = config.hardware
     if hardware.nodes > 1:
-        raise UserError(f"hardware.nodes={hardware.nodes}: launcher=local is this machine alone; use launcher=slurm")
+        raise UserError(f"hardware.nodes={hardware.nodes}: launcher=local has only this machine; use launcher=slurm")
     if not names and hardware.use_cpu:
         return 0
     if hardware.processes > len(names):
@@ -144,9 +143,9 @@ def jobs_together(configs: list[Config], names: list[str]) -> int:
 
 
 def prepare(jobs: int, processes: int) -> None:
-    """Give every process its share of the cores, unless the user said otherwise: each would start a thread for all.
+    """Give every process its share of the cores, unless the user set it: each would start a thread for every core.
 
-    Then begin to import, where jobs are forked from a warm process; in this thread, since it ends with its starter.
+    Where jobs are forked from a warm process, start its imports in this thread: the process ends with its starter.
     """
     threads = max(1, len(os.sched_getaffinity(0)) // (jobs * processes))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
@@ -155,7 +154,7 @@ def prepare(jobs: int, processes: int) -> None:
 
 
 def run(directory: Path, need: int, devices: Devices) -> None:
-    """Run one job on borrowed devices, in a process that no other job shares."""
+    """Run one job on borrowed devices, in its own process."""
     with devices.lend(need) as lent:
         if devices.stopping.is_set():
             return
@@ -171,7 +170,7 @@ def run(directory: Path, need: int, devices: Devices) -> None:
 
 
 def conclude(directory: Path, status: int | None) -> None:
-    """Tell what became of a job, and note it where the job could not: it crashed, or was killed."""
+    """Report a job's outcome, and record it where the job could not: it crashed, or was killed."""
     outcome = Outcome(**read_json(directory / "job.json"))
     for error in outcome.errors:
         console.print(f"error: job {directory.name}: {error}", style="red", soft_wrap=True)

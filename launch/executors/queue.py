@@ -1,4 +1,4 @@
-"""Jobs for other processes: left in their directories, and taken over there, as often as it takes."""
+"""Jobs for other processes, which find them in their directories and may attempt them several times."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -13,7 +13,7 @@ Queue = dict[Path, Config]  # jobs for other processes: directory -> configurati
 
 
 def hand_over(config: Config, _: Outcome, directory: Path, queue: Queue) -> None:
-    """Leave a job's configuration in its directory, for another process to `take_over`, and add it to `queue`."""
+    """Write a job's configuration to its directory, for another process to `take_over`, and add it to `queue`."""
     leave(config, directory)
     queue[directory] = config
 
@@ -25,10 +25,10 @@ def leave(config: Config, directory: Path) -> None:
 
 
 def read_job(directory: Path) -> Config:
-    """Return the configuration that was left in a job's directory.
+    """Return the configuration in a job's directory.
 
     Raises:
-        UserError: the file is missing, unreadable, or of another version of this project.
+        UserError: the file is missing, unreadable, or from another version of this project.
     """
     values = read_config(directory)
     del values["format"]
@@ -36,9 +36,9 @@ def read_job(directory: Path) -> Config:
 
 
 def take_over(directory: Path, attempt: dict[str, Any], after: Callable[[Outcome], None]) -> None:
-    """Train a job that was handed over, or what its earlier attempts left of it; then do what comes `after`.
+    """Train a job that was handed over, or what earlier attempts left undone; then call `after`.
 
-    A stage that failed in a job of the session is not tried again.
+    A stage that already failed in a job of the session is not tried again.
     """
     found = read_json(directory / "job.json")
     outcome = Outcome(**found | {"pipelines": {}, "failed": failed_before(directory), "errors": [], "status": 0})
@@ -54,11 +54,11 @@ def take_over(directory: Path, attempt: dict[str, Any], after: Callable[[Outcome
 
 
 def failed_before(directory: Path) -> list[str]:
-    """Return the stages that failed in the jobs of a session, or in those that train what they share."""
+    """Return the stages that failed in a session's jobs, or in the jobs that train their shared stages."""
     outcomes = [read_json(path) for path in directory.parent.rglob("job.json")]
     return [stage for outcome in outcomes for stage in outcome["failed"]]
 
 
 def now() -> str:
-    """Return the time, with its zone: a cluster's machines may have several."""
+    """Return the time with its zone: a cluster's machines may be in several."""
     return datetime.now().astimezone().isoformat(timespec="milliseconds")

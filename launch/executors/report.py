@@ -1,4 +1,4 @@
-"""What became of a session's jobs: said in the end, and tabled as they finish."""
+"""Report a session's jobs: a summary at the end, and a table as they finish."""
 
 import subprocess
 from collections.abc import Callable
@@ -13,10 +13,10 @@ from recipes.system.secrets import scrub
 
 
 def report(directory: Path, evaluate: Callable[[Path], int]) -> int:
-    """Sum up a session's jobs, and evaluate what was trained, or print its table; return the exit status."""
+    """Summarize a session's jobs; evaluate what was trained, or print its table; return the exit status."""
     for place in (*directory.parent.glob("*"), *directory.parent.glob("*/*")):
-        remove_leftovers(place)  # of sessions that were killed
-    for log in directory.parent.rglob("*log.*"):  # log.txt of a job here, *_log.out of one on a cluster
+        remove_leftovers(place)  # left by killed sessions
+    for log in directory.parent.rglob("*log.*"):  # log.txt of a local job, *_log.out of one on a cluster
         scrub(log)
     jobs = [read_json(path) for path in sorted(directory.glob("*/job.json"), key=lambda path: int(path.parent.name))]
     if len(jobs) > 1:
@@ -29,12 +29,12 @@ def report(directory: Path, evaluate: Callable[[Path], int]) -> int:
     elif not status:
         stages = dict.fromkeys(stage for found in jobs for stages in found["pipelines"].values() for stage in stages)
         console.print(f"trained: {' '.join(stages)}", soft_wrap=True)
-        console.print(f"see what came of it: make eval RUNS={directory}", soft_wrap=True)
+        console.print(f"evaluate it with: make eval RUNS={directory}", soft_wrap=True)
     return status
 
 
 def fill_table(session: Path) -> None:
-    """Write the table of what is there so far; there may be nothing to tell yet."""
+    """Write the table of what was measured so far, if anything."""
     if any(read_json(path)["evaluate"] for path in session.glob("*/job.json")):
         subprocess.run(module("eval.table", session), capture_output=True, check=False)
 

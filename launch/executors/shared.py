@@ -1,6 +1,6 @@
-"""Stages that several jobs of a sweep share, such as the SFT under every DPO: trained by jobs of their own, before.
+"""Train stages that several jobs of a sweep share, such as the SFT before every DPO, in separate jobs first.
 
-Else the first of the jobs would train such a stage, and the others wait for it, holding their devices.
+Otherwise one of the jobs would train such a stage, and the others would wait for it while holding their devices.
 """
 
 import shutil
@@ -17,9 +17,9 @@ FOLDER = "shared"  # of a session
 
 
 def shared_rounds(session: Path, queue: Queue) -> list[Queue]:
-    """Leave a job for every stage that several jobs of a session would train; return directory -> configuration.
+    """Write a job for every stage that several jobs of a session would train; return directory -> configuration.
 
-    They come in rounds, each to begin when the one before has ended, as a stage starts from the one before it.
+    They come in rounds; each starts after the one before has ended, as a stage starts from the stage before it.
     """
     shutil.rmtree(session / FOLDER, ignore_errors=True)  # of an earlier session of this name
     rounds: list[Queue] = []
@@ -51,9 +51,9 @@ def by_depth(configs: list[Config]) -> list[list[Config]]:
 
 
 def chains(config: Config) -> dict[str, list[str]]:
-    """Return, for each pipeline of a job, a key of each stage: where two are alike, so is what is trained.
+    """Return, for each pipeline of a job, a key for each stage: equal keys mean equal trainings.
 
-    Of a job with a budget the last stages are left out: how long they train is only known to that job.
+    The last stages of a job with a budget are left out: only that job knows how long they train.
     """
     start = Start("", None, digest([asdict(config.model), config.model_options]))
     found = {}

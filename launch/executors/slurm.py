@@ -1,7 +1,7 @@
-"""Jobs on a Slurm cluster: handed over as arrays by submitit, and followed until the queue has none of them.
+"""Run jobs on a Slurm cluster: submit them as arrays with submitit, and wait until they have left the queue.
 
-A job is a directory of its session, with its configuration; `executors.worker` trains it there. It evaluates what it
-trained itself, so that the process that follows needs no GPU and may be stopped: the jobs go on.
+A job is a directory of its session, with its configuration; `executors.worker` trains it there. A job evaluates what it
+trained, so this process needs no GPU and may be stopped: the jobs go on.
 """
 
 import json
@@ -30,11 +30,11 @@ from recipes.profiles import Hardware
 from recipes.system.commands import console
 from recipes.system.errors import CRASH
 
-FIRST_LOOK, LONGEST = 1.0, 30.0  # seconds between two looks at the queue: short ones for short jobs
+FIRST_LOOK, LONGEST = 1.0, 30.0  # seconds between two checks of the queue, short at first for short jobs
 
 
 def demands(launcher: Launcher, hardware: Hardware) -> dict[str, Any]:
-    """Return what sbatch is asked for, under the names of `submitit.SlurmExecutor.update_parameters`."""
+    """Return the resources to request from sbatch, under the names of `submitit.SlurmExecutor.update_parameters`."""
     nodes = hardware.nodes
     gpus = launcher.gpus_per_node
     if gpus is None:
@@ -47,7 +47,7 @@ def demands(launcher: Launcher, hardware: Hardware) -> dict[str, Any]:
         **{"array_parallelism": launcher.at_once, "setup": launcher.setup or None, "use_srun": False},
         "stderr_to_stdout": True,
         "additional_parameters": {
-            "signal": f"B:USR2@{launcher.warning_seconds}",  # to the launcher of a job, which tells its stage
+            "signal": f"B:USR2@{launcher.warning_seconds}",  # to the launcher of a job, which signals its stage
             "requeue": True,
             **launcher.sbatch,
         },
@@ -56,11 +56,11 @@ def demands(launcher: Launcher, hardware: Hardware) -> dict[str, Any]:
 
 
 def run_queue(session: Path, queue: Queue) -> bool:
-    """Hand over a session's jobs and wait for their end; return whether there were any: a dry run hands none over.
+    """Submit a session's jobs and wait for their end; return whether any were submitted: a dry run submits none.
 
     Raises:
-        UserError: Slurm refuses the jobs.
-        KeyboardInterrupt: the user does not want to wait; the jobs go on.
+        UserError: Slurm rejects the jobs.
+        KeyboardInterrupt: the user stopped waiting; the jobs go on.
     """
     jobs: dict[str, Path] = {}
     try:
@@ -75,7 +75,7 @@ def run_queue(session: Path, queue: Queue) -> bool:
         follow(jobs, session)
     except KeyboardInterrupt:
         console.print(
-            f"the jobs go on without this: `squeue` lists them, `make table RUNS={session}` shows what is there, "
+            f"the jobs go on: `squeue` lists them, `make table RUNS={session}` shows what is done, "
             f"`scancel {' '.join(arrays(jobs))}` ends them",
             soft_wrap=True,
         )
@@ -87,9 +87,9 @@ def hand_in(queue: Queue, folder: Path, before: list[str]) -> dict[str, Path]:
     """Submit jobs that wait for the end of those `before`, or print their scripts; return job id -> directory.
 
     Raises:
-        UserError: Slurm refuses them.
+        UserError: Slurm rejects them.
     """
-    alike: dict[str, list[Path]] = {}  # an array's jobs ask for the same
+    alike: dict[str, list[Path]] = {}  # an array's jobs request the same resources
     for directory, config in queue.items():
         asked = demands(config.launcher, config.hardware)
         asked |= {"dependency": f"afterany:{':'.join(before)}"} if before else {}
@@ -105,18 +105,18 @@ def hand_in(queue: Queue, folder: Path, before: list[str]) -> dict[str, Path]:
 
 
 def arrays(jobs: Iterable[str]) -> list[str]:
-    """Return the ids of the arrays, or single jobs, that jobs belong to."""
+    """Return the ids of the arrays or single jobs that these jobs belong to."""
     return list(dict.fromkeys(job.split("_")[0] for job in jobs))
 
 
 def script(parameters: dict[str, Any], folder: Path, jobs: int) -> str:
-    """Return the batch script of an array, as it would be handed to sbatch."""
+    """Return the batch script of an array, as sbatch would get it."""
     command = f"{interpreter()} -u -m submitit.core._submit {folder.absolute()}"
     return _make_sbatch_string(command, folder, map_count=jobs if jobs > 1 else None, **parameters)
 
 
 def lines(config: Config) -> list[str]:
-    """Return, as a dry run's comments, the lines that the stages of a job on several devices or nodes run by."""
+    """Return, as comments for a dry run, the commands of a job's stages on several devices or nodes."""
     hardware = config.hardware
     found = []
     for stage in config.stages if hardware.processes > 1 else ():
@@ -127,7 +127,7 @@ def lines(config: Config) -> list[str]:
 
 
 def interpreter() -> str:
-    """Return the command that becomes a job's process: in the batch script's place, so that signals are for it."""
+    """Return the command that becomes a job's process: it replaces the batch script, so that it gets the signals."""
     return f"exec {shlex.quote(sys.executable)}"
 
 
@@ -135,7 +135,7 @@ def submit(parameters: dict[str, Any], folder: Path, directories: list[Path]) ->
     """Submit an array; return job id -> the job's directory.
 
     Raises:
-        UserError: Slurm refuses it.
+        UserError: Slurm rejects it.
     """
     executor = SlurmExecutor(folder, python=interpreter())
     executor.update_parameters(**parameters)
@@ -143,14 +143,14 @@ def submit(parameters: dict[str, Any], folder: Path, directories: list[Path]) ->
         jobs = executor.map_array(work, [directory.absolute() for directory in directories])
     except FailedJobError as error:
         reason = " ".join(str(error).split()).removeprefix("sbatch: error: ")
-        raise UserError(f"Slurm refuses the job: {reason}; launcher.dry_run=true shows what it is given") from None
+        raise UserError(f"Slurm rejected the job: {reason}; launcher.dry_run=true shows the script") from None
     found = {job.job_id: directory for job, directory in zip(jobs, directories, strict=True)}
-    console.print(f"handed to Slurm: {' '.join(found)}; logs in {folder}", soft_wrap=True)
+    console.print(f"submitted to Slurm: {' '.join(found)}; logs in {folder}", soft_wrap=True)
     return found
 
 
 def follow(jobs: dict[str, Path], session: Path) -> None:
-    """Wait until the queue has none of the jobs; say how many run, and keep the session's table up to date."""
+    """Wait until the jobs have left the queue; print how many run, and keep the session's table up to date."""
     left, interval, said = dict(jobs), FIRST_LOOK, ""
     while left:
         states = queued(left)
@@ -168,20 +168,20 @@ def follow(jobs: dict[str, Path], session: Path) -> None:
 
 
 def queued(jobs: dict[str, Path]) -> dict[str, str]:
-    """Return job id -> state of those jobs that wait or run; of all where Slurm does not answer."""
+    """Return job id -> state of the jobs that wait or run; of all jobs if Slurm does not respond."""
     command = ["squeue", "--noheader", "--array", "--format=%i %T", f"--jobs={','.join(arrays(jobs))}"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    if answer.returncode:  # all are over and forgotten, or the controller is away
+    if answer.returncode:  # all have ended and are forgotten, or the controller is down
         return {} if "Invalid job id" in answer.stderr else dict.fromkeys(jobs, "UNKNOWN")
     states = dict(line.split() for line in answer.stdout.splitlines())
     return {job: state for job, state in states.items() if job in jobs}
 
 
 def conclude(job: str, directory: Path, session: Path) -> None:
-    """Tell what went wrong with a job, and note it where it left nothing: it was cancelled, or its node failed."""
+    """Report a job's errors, and record it if it left no outcome: it was cancelled, or its node failed."""
     outcome = Outcome(**read_json(directory / "job.json"))
     for error in outcome.errors:
         console.print(f"error: {error}", style="red", soft_wrap=True)
     if not outcome.errors and not any("ended" in attempt for attempt in outcome.attempts[-1:]):
-        outcome.fail(CRASH, f"job {job} ended without a word: cancelled, or its node failed; see {session}/slurm")
+        outcome.fail(CRASH, f"job {job} ended without an outcome: cancelled, or its node failed; see {session}/slurm")
         keep(outcome, directory)

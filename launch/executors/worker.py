@@ -1,4 +1,4 @@
-"""A job in a process of its own: train what was handed over, evaluate it, be queued again where Slurm's time ends."""
+"""A job in its own process: train what was handed over, evaluate it, and requeue when Slurm's time limit is near."""
 
 import multiprocessing
 import os
@@ -25,9 +25,9 @@ class OutOfTime(KeyboardInterrupt):
 def work(directory: Path) -> None:
     """Train and evaluate the job of a directory.
 
-    SIGUSR2, which Slurm sends before the time limit, ends it with a checkpoint and queues it again; SIGTERM, for
-    which `scancel` and preemption are the reasons, ends it with a checkpoint, and Slurm says what follows. Ctrl-C comes
-    as SIGINT to all processes of a terminal, then as the launcher's SIGTERM.
+    SIGUSR2, which Slurm sends before the time limit, ends it with a checkpoint and queues it again. SIGTERM, from
+    `scancel` or preemption, ends it with a checkpoint, and Slurm decides what follows. Ctrl-C arrives as SIGINT at all
+    processes of a terminal, then as the launcher's SIGTERM.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, end)
@@ -43,22 +43,22 @@ def work(directory: Path) -> None:
 
 
 def end(number: int, frame: FrameType | None) -> None:
-    """End the job once: the signals that follow must not disturb the checkpoint."""
+    """End the job once: later signals must not disturb the checkpoint."""
     for other in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(other, signal.SIG_IGN)
     if number == signal.SIGUSR2:
-        raise OutOfTime("its time limit is near: the job goes on from its checkpoint when it is queued again")
-    raise KeyboardInterrupt("cancelled or preempted: the same command goes on from the checkpoint")
+        raise OutOfTime("its time limit is near: requeued, the job resumes from its checkpoint")
+    raise KeyboardInterrupt("cancelled or preempted: run the same command to resume from the checkpoint")
 
 
 def requeue(limit: int) -> None:
-    """Have Slurm queue this job again, as often as the profile allows."""
+    """Requeue this job, as often as the profile allows."""
     if int(os.environ.get("SLURM_RESTART_COUNT", "0")) < limit:
         subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
 
 
 def evaluate(outcome: Outcome, directory: Path) -> None:
-    """Evaluate what the job trained, if its session is to be; a model that jobs share is evaluated by one of them.
+    """Evaluate what the job trained, if its session is evaluated; a model that jobs share is evaluated by one of them.
 
     Raises:
         StageFailed: a model could not be evaluated.
@@ -67,7 +67,9 @@ def evaluate(outcome: Outcome, directory: Path) -> None:
         return
     for model in dict.fromkeys([outcome.base, *(stages[-1] for stages in outcome.pipelines.values())]):
         with claim(Path(model)):
-            status = finish(start(module("eval.job", directory, model), None, dict(os.environ), not gpu_memories()))
+            status = finish(
+                start(module("eval.commands.job", directory, model), None, dict(os.environ), not gpu_memories())
+            )
         if status:
             raise StageFailed(
                 f"the evaluation of {model} ended with status {status}: make eval RUNS={directory.parent}"
@@ -75,7 +77,7 @@ def evaluate(outcome: Outcome, directory: Path) -> None:
 
 
 def main(directory: Path) -> int:
-    """Do the work as a process of `executors.local`; return the exit status, 0 for whatever job.json can tell."""
+    """Run as a process of `executors.local`; return the exit status, 0 if job.json has the outcome."""
     if multiprocessing.parent_process():
         fork_from_here()
     try:

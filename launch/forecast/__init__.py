@@ -1,1 +1,1 @@
-"""Memory, tokens, FLOPs and hours before anything is launched."""
+"""Forecast memory, tokens, FLOPs and hours before anything is launched."""

@@ -1,8 +1,8 @@
-"""Matched budgets: every pipeline of a job is trained to what one of them spends as configured.
+"""Matched budgets: every pipeline of a job spends what one of them spends as configured.
 
-Held equal are pairs, tokens or FLOPs, which are computed from the prepared pairs. The pipeline that sets the budget
-trains as configured; of the others the last stage alone gets another `max_steps`, so that earlier stages are still
-shared. Seconds are not held equal: they depend on the machine's load, and would have to be measured by training.
+Pairs, tokens or FLOPs are matched, computed from the prepared pairs. The pipeline that sets the budget trains as
+configured. In the others only the last stage gets another `max_steps`, so that earlier stages are still shared. Seconds
+are not matched: they depend on the machine's load, and only training could measure them.
 """
 
 from bisect import bisect_left
@@ -15,29 +15,30 @@ from launch.forecast.cost import Tokens, flops, work
 from recipes.config import UserError
 
 KINDS = {"pairs": "pairs", "tokens": "tokens", "flops": "FLOPs"}
-MOST = 10**8  # updates
+MOST = 10**8  # optimizer steps
+
 Configs = dict[str, Config]  # of each pipeline
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What is held equal."""
+    """A budget that pipelines share."""
 
     held: str  # a key of KINDS
     of: str  # the pipeline that spends it as configured
     amount: float
 
     def describe(self) -> str:
-        """Say it in words."""
+        """Return the budget in words."""
         amount = f"{self.amount:.3g}" if self.held == "flops" else f"{self.amount:,.0f}"
         return f"the {amount} {KINDS[self.held]} of {self.of}"
 
 
 def match(config: Config, tokens: Tokens) -> tuple[Configs, Budget | None]:
-    """Return each pipeline's configuration, and the budget that they share: or none.
+    """Return each pipeline's configuration, and the budget that they share, if any.
 
     Raises:
-        UserError: a pipeline would spend all of it before its last stage, or the model's shape is not known.
+        UserError: a pipeline would spend it all before its last stage, or the model's shape is unknown.
     """
     if config.budget is None:
         return dict.fromkeys(config.pipelines, config), None
@@ -57,9 +58,9 @@ def match(config: Config, tokens: Tokens) -> tuple[Configs, Budget | None]:
 
 
 def describe(config: Config, configs: Configs, budget: Budget) -> str:
-    """Say in one line what is held equal, and for how many updates the last stages train therefore."""
+    """Return one line that names the budget and the optimizer steps of the last stages that follow from it."""
     steps = {name: configs[name].options[stages[-1]]["max_steps"] for name, stages in others(config).items()}
-    said = [f"{name} {found:,} updates" if found > 0 else f"{name} as configured" for name, found in steps.items()]
+    said = [f"{name} {found:,} steps" if found > 0 else f"{name} as configured" for name, found in steps.items()]
     return f"budget: {budget.describe()}; last stages: {', '.join(said)}"
 
 
@@ -70,17 +71,17 @@ def setter(config: Config) -> str:
 
 
 def others(config: Config) -> dict[str, list[str]]:
-    """Return the pipelines that are trained to another one's budget."""
+    """Return the pipelines that are matched to another one's budget."""
     return {name: stages for name, stages in config.pipelines.items() if name != setter(config)}
 
 
 def with_updates(config: Config, stage: str, updates: int) -> Config:
-    """Return a configuration that trains a stage for this many updates; its learning-rate schedule follows."""
+    """Return a configuration that trains a stage for this many optimizer steps; its learning-rate schedule follows."""
     return replace(config, options=config.options | {stage: config.options[stage] | {"max_steps": updates}})
 
 
 def spends(config: Config, stage: str, tokens: Tokens) -> float:
-    """Return what one stage spends of what the budget counts."""
+    """Return what one stage spends, in the unit of the budget."""
     if config.budget == "flops":
         return flops(config, stage, shape_of(config.model), tokens)
     done = work(config, stage, tokens)
@@ -88,51 +89,51 @@ def spends(config: Config, stage: str, tokens: Tokens) -> float:
 
 
 def nearest(left: float, of_updates: Callable[[int], float], name: str, budget: Budget) -> int:
-    """Return the number of updates that spend most nearly what is left for a pipeline's last stage.
+    """Return the number of optimizer steps that comes nearest to what is left for a pipeline's last stage.
 
     Raises:
-        UserError: that is less than half an update.
+        UserError: less than half an optimizer step is left.
     """
     if left < of_updates(1) / 2:
         raise UserError(
             f"budget={budget.held}: pipelines.{name} would spend {budget.describe()} before its last stage: "
-            f"leave it out, or let it set the budget: budget_of={name}"
+            f"remove it, or let it set the budget with budget_of={name}"
         )
     above = bisect_left(range(MOST), left, lo=2, key=of_updates)
     return min(above - 1, above, key=lambda updates: abs(of_updates(updates) - left))
 
 
 def refuse_budget(config: Config, overrides: list[str]) -> None:
-    """Refuse a budget that cannot be held, and options that would do nothing under it.
+    """Reject a budget that cannot be matched, and options that would do nothing under it.
 
     Raises:
-        UserError: naming the option and what may stand there.
+        UserError: a value is invalid; the message names the option and what is valid.
     """
     kind, pipelines = config.budget, config.pipelines
     if kind is None:
         if config.budget_of is not None:
-            raise UserError(f"budget_of={config.budget_of} would do nothing: add budget=flops, or leave it out")
+            raise UserError(f"budget_of={config.budget_of} needs a budget: add budget=flops, or remove it")
         return
     if kind not in KINDS:
-        raise UserError(f"budget={kind}: it can be {', '.join(KINDS)}, or null: nothing is held equal")
+        raise UserError(f"budget={kind}: use {', '.join(KINDS)}, or null to match nothing")
     if setter(config) not in pipelines:
-        raise UserError(f"budget_of={config.budget_of}: this job trains the pipelines {', '.join(pipelines)}")
+        raise UserError(f"budget_of={config.budget_of}: use one of this job's pipelines, {', '.join(pipelines)}")
     if len(pipelines) == 1:
-        raise UserError(f"budget={kind} holds pipelines equal, and this job trains {setter(config)} alone: add another")
+        raise UserError(f"budget={kind} matches pipelines, and this job trains only {setter(config)}: add another")
     for name, (*earlier, last) in others(config).items():
         if last in earlier:
-            raise UserError(f"budget={kind} sets the updates of a last stage, and pipelines.{name} has {last} twice")
+            raise UserError(f"budget={kind} sets the steps of the last stage, but pipelines.{name} has {last} twice")
     refuse_unknown_costs(config)
     configured = {*pipelines[setter(config)], *(stage for stages in pipelines.values() for stage in stages[:-1])}
     for word in overrides:
         stage, _, option = word.lstrip("+~").split("=")[0].partition(".")
         matched = any(stage == stages[-1] for stages in pipelines.values()) and stage not in configured
         if matched and option in ("max_steps", "num_train_epochs"):
-            raise UserError(f"{word} would do nothing: budget={kind} sets the updates of {stage}; leave it out")
+            raise UserError(f"{word} would do nothing: budget={kind} sets the optimizer steps of {stage}; remove it")
 
 
 def refuse_unknown_costs(config: Config) -> None:
-    """Refuse a budget of what is not known before the training.
+    """Reject a budget whose costs are unknown before the training.
 
     Raises:
         UserError: RLOO samples, or an engine pads.
@@ -141,12 +142,11 @@ def refuse_unknown_costs(config: Config) -> None:
     for name, stages in config.pipelines.items():
         if "rloo" in stages and kind in ("tokens", "flops"):
             raise UserError(
-                f"budget={kind}: what rloo samples is not known before it has trained: leave {name} out, "
-                "or use budget=pairs"
+                f"budget={kind}: how much rloo samples is unknown before it trains: remove {name}, or use budget=pairs"
             )
         for stage in stages:
             if kind == "flops" and config.options[stage].get("engine") != "packed":
-                fix = f"use {stage}.engine=packed" if "engine" in config.options[stage] else f"leave {name} out"
+                fix = f"use {stage}.engine=packed" if "engine" in config.options[stage] else f"remove {name}"
                 raise UserError(
-                    f"budget=flops: what {stage} pads is not known before it has trained: {fix}, or use budget=pairs"
+                    f"budget=flops: how much {stage} pads is unknown before it trains: {fix}, or use budget=pairs"
                 )

@@ -1,7 +1,7 @@
-"""What each stage will take of memory, tokens, FLOPs and hours, from the configuration alone.
+"""Forecast each stage's memory, tokens, FLOPs and hours from the configuration alone.
 
-No weights, no GPU and no network: the model's shape comes from its profile or a local config.json, the tokens from
-the prepared pairs where they are there and else from the data set's profile.
+Needs no weights, GPU or network: the model's shape comes from its profile or a local config.json, the tokens from the
+prepared pairs if they exist, else from the data set's profile.
 """
 
 import math
@@ -19,7 +19,7 @@ from recipes.methods import METHODS
 from recipes.profiles import Estimate, Shape
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-LIBRARIES = 0.6e9  # bytes of a device for CUDA and its libraries, or of a CPU's memory for Python's
+LIBRARIES = 0.6e9  # bytes that CUDA and its libraries take of a device, or Python's libraries of a CPU's memory
 
 
 @dataclass(frozen=True)
@@ -35,36 +35,36 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage's training reads, as its record will count it; means stand for pairs that are read in part."""
+    """What a stage's training reads, as its record will count it; a partial epoch counts with mean lengths."""
 
     updates: int
-    pairs: int  # over all epochs; RLOO's are prompts
-    tokens: float  # of the whole dialogues
-    computed: float  # that pass through the policy: a shared prompt once, no padding
+    pairs: int  # over all epochs; prompts for RLOO
+    tokens: float  # in whole dialogues
+    computed: float  # through the policy: a shared prompt once, no padding
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """One stage."""
+    """The forecast of one stage."""
 
     stage: str
     memory: Memory
     updates: int
-    tokens: float  # that the policy's forward passes compute
+    tokens: float  # computed by the policy's forward passes
     flops: float
-    hours: float | None  # None: the machine's rate is not known
+    hours: float | None  # None: the machine's rate is unknown
 
     @property
     def peak(self) -> float:
-        """Bytes on one device, with what the libraries take."""
+        """Bytes on one device, libraries included."""
         return self.memory.peak + LIBRARIES
 
 
 def prepared_manifest(config: Config) -> dict[str, Any] | None:
-    """Return the manifest of this configuration's pairs, if they were prepared on this machine.
+    """Return the manifest of this configuration's pairs if they were prepared on this machine.
 
     Raises:
-        UserError: what they would be made of is missing.
+        UserError: their source is missing.
     """
     identity = known_identity(config.model)
     if identity is None:
@@ -74,7 +74,7 @@ def prepared_manifest(config: Config) -> dict[str, Any] | None:
 
 
 def tokens_of(config: Config) -> Tokens:
-    """Return the training pairs' number and mean lengths: of the prepared pairs, else the profile's estimate.
+    """Return the training pairs' number and mean lengths: from the prepared pairs, else from the profile's estimate.
 
     Raises:
         UserError: there is neither.
@@ -85,7 +85,7 @@ def tokens_of(config: Config) -> Tokens:
     dataset, estimate = config.dataset, config.dataset.estimate
     if not estimate.rows:
         raise UserError(
-            f"dataset={dataset.name}: its pairs are not prepared yet, and its profile has no estimate: add "
+            f"dataset={dataset.name}: its pairs are not prepared yet and its profile has no estimate: add  "
             "dataset.estimate={rows:1000,prompt:100,chosen:200,rejected:200} (mean tokens)"
         )
     return estimated(estimate, min(estimate.rows, dataset.train_rows or estimate.rows))
@@ -114,22 +114,22 @@ def forecast(config: Config, stage: str, shape: Shape, tokens: Tokens) -> Foreca
 
 
 def work(config: Config, stage: str, tokens: Tokens) -> Work:
-    """Return what one stage reads: the last update of an epoch has what is left of the pairs."""
+    """Return what one stage reads: the last optimizer step of an epoch takes the remaining pairs."""
     options, batch = config.options[stage], config.batch_size
-    iterations = options.get("num_iterations", 1)  # updates that RLOO makes with the same answers
+    iterations = options.get("num_iterations", 1)  # optimizer steps that RLOO makes with the same responses
     per_epoch = max(1, math.ceil(tokens.pairs / batch))
-    if stage == "rloo":  # TRL leaves prompts out that fill no update
+    if stage == "rloo":  # TRL drops prompts that do not fill an optimizer step
         per_epoch = max(1, tokens.pairs // batch) * iterations
     updates = options["max_steps"] if options["max_steps"] > 0 else math.ceil(per_epoch * options["num_train_epochs"])
     epochs, more = divmod(updates, per_epoch)
     pairs = updates * batch if stage == "rloo" else epochs * tokens.pairs + more * batch
-    shared = tokens.prompt if options.get("engine") == "packed" and METHODS[stage].pairs else 0.0  # by both answers
+    shared = tokens.prompt if options.get("engine") == "packed" and METHODS[stage].pairs else 0.0  # by both responses
     mean = mean_tokens(config, stage, tokens)
     return Work(updates, pairs, pairs * (mean + shared), pairs / iterations * mean)
 
 
 def flops(config: Config, stage: str, shape: Shape, tokens: Tokens) -> float:
-    """Return the FLOPs of one stage, as `recipes.training.record` estimates them; without padding."""
+    """Return the FLOPs of one stage, estimated as in `recipes.training.record`, without padding."""
     done, setting = work(config, stage, tokens), setting_of(config, stage, tokens.pairs)
     updated = trained(shape, setting)
     weights = parameters(shape) + (0 if setting.tuning == "full" else updated)
@@ -143,21 +143,22 @@ def flops(config: Config, stage: str, shape: Shape, tokens: Tokens) -> float:
 
 
 def rloo_flops(options: dict[str, Any], sampled: float, weights: int, updated: int) -> float:
-    """Return the FLOPs of RLOO on prompts with `sampled` tokens in all, answers as long as the chosen ones.
+    """Return the FLOPs of RLOO on `sampled` tokens in all, with responses as long as the chosen ones.
 
-    Each dialogue passes the policy to be sampled, for its old log-probs and in each iteration, and the frozen models.
+    Each dialogue passes through the policy for sampling, for old log-probs and in each iteration, and through the
+    frozen models.
     """
     forward = 2 + frozen_copies(options, adapters=False)
     return sampled * (2 * weights * forward + options["num_iterations"] * (4 * weights + 2 * updated))
 
 
 def frozen_copies(options: dict[str, Any], adapters: bool) -> int:
-    """Return how many models RLOO holds beside the policy: the reward model, and the reference of its KL penalty."""
+    """Return how many frozen models RLOO holds: the reward model, and the reference model of its KL penalty."""
     return 1 + bool(options["beta"] and not adapters)
 
 
 def setting_of(config: Config, stage: str, pairs: int) -> Setting:
-    """Return how a stage trains, as far as memory depends on it."""
+    """Return the parts of a stage's setting that memory depends on."""
     model, hardware, options = config.model_options, config.hardware, config.options[stage]
     targets = model["lora_target_modules"] or ()
     packed = options.get("engine") == "packed"
@@ -181,7 +182,7 @@ def setting_of(config: Config, stage: str, pairs: int) -> Setting:
 
 
 def precomputed(config: Config, stage: str, pairs: int) -> bool:
-    """Whether the reference model scores all pairs before the training; as `recipes.dpo` decides."""
+    """Whether the reference model scores all pairs before the training; the same rule as in `recipes.dpo`."""
     options = config.options[stage]
     asked = options["precompute_ref_log_probs"]
     return reads_every_pair(options, config.batch_size, pairs) if asked is None else asked
@@ -198,25 +199,23 @@ def mean_tokens(config: Config, stage: str, tokens: Tokens) -> float:
 
 
 def largest(config: Config, stage: str, tokens: Tokens, batch: int) -> MicroBatch:
-    """Return the largest micro-batch: one dialogue has the most tokens allowed, and padding makes all as long.
+    """Return the largest micro-batch: one dialogue has the most tokens allowed, and padding makes all others as long.
 
-    Packed, the others are mean ones, since pairs are dealt out evenly.
+    In a packed one the others have mean lengths, since pairs are distributed evenly.
     """
     longest, options, method = config.dataset.max_length, config.options[stage], METHODS[stage]
-    if not method.answers:  # a number for each dialogue, no logits
+    if not method.answers:  # one number per dialogue, no logits
         return MicroBatch(2 * batch * longest, 0)
     if stage == "rloo":
         rows = options["num_generations"] * batch
         return MicroBatch(rows * (longest + options["max_completion_length"]), rows * options["max_completion_length"])
-    span = options.get("nll_span", "completion" if method.pairs else "full")
-    answers = span == "completion" or options.get("completion_only_loss")
     if options["engine"] == "stock":
         rows = 2 * batch if method.pairs else batch
         return MicroBatch(rows * longest, rows * longest)
     others = (batch - 1) * mean_tokens(config, stage, tokens)
     own = max(tokens.prompt + 2 * (longest - tokens.prompt), longest) if method.pairs else longest
     count = round(own + others)
-    scored = round(count - batch * tokens.prompt) if answers else count
+    scored = count if method.nll(options) == "full" else round(count - batch * tokens.prompt)
     shared = round(longest + (batch - 1) * (tokens.prompt + tokens.rejected)) if method.pairs else 0
     return MicroBatch(count, scored, shared)
 

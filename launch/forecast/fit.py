@@ -20,15 +20,16 @@ def worst(config: Config, shape: Shape, tokens: Tokens) -> Forecast:
 
 
 def fits(config: Config, peak: float) -> bool:
-    """Whether the peak is within the memory of the machine's devices; True where that is not known."""
+    """Whether the peak is within the memory of the machine's devices; True if that is unknown."""
     room = config.hardware.memory_gb
     return room is None or peak <= room * 1e9
 
 
 def alternatives(config: Config) -> Iterator[tuple[str, Config]]:
-    """Yield nearby settings, the nearest first, as words and configuration.
+    """Yield nearby settings, nearest first, as words and configuration.
 
-    Fewer pairs at once and activation checkpointing change no result, another tuning does, another machine costs.
+    A smaller per-device batch and activation checkpointing change no result; another tuning does; another machine
+    costs.
     """
     hardware, tuning = config.hardware, config.tuning
     batch = hardware.per_device_batch
@@ -65,17 +66,17 @@ def nearest(config: Config, shape: Shape, tokens: Tokens) -> str:
 
 
 def check_memory(config: Config) -> None:
-    """Refuse what cannot fit the device's memory, a fifth of the forecast left to its error.
+    """Reject what cannot fit the device's memory, allowing the forecast an error of a fifth.
 
     Raises:
-        UserError: with what would fit.
+        UserError: the message says what would fit.
     """
     try:
         shape = shape_of(config.model)
     except UserError:
-        return  # a family whose sizes are not known
+        return  # an unsupported model family
     estimate = config.dataset.estimate
-    tokens = estimated(estimate, estimate.rows)  # without one: the longest pair alone
+    tokens = estimated(estimate, estimate.rows)  # without a forecast of tokens: a batch of one longest pair
     found = worst(config, shape, tokens)
     peak, hardware = found.peak, config.hardware
     if not fits(config, 0.8 * peak):

@@ -15,11 +15,11 @@ from recipes.profiles import Shape
 
 PACKED_CHUNK = 2**24  # logits at once, as in recipes.engine.log_probs
 FUSED_CHUNK = 4096 * 8192  # tokens x vocabulary at once, as in TRL's add_fused_lm_head
-HEAP, HEAP_BLOCK = 1.15, 2**25  # glibc keeps holes between blocks of up to 32 MiB: a seventh more, as measured
-QUANTISED = 0.53  # bytes of a weight in 4 bits with its scales
-# Copies of the head's logits that are alive at once in its backward pass. Packed: a chunk's log-softmax and two
+HEAP, HEAP_BLOCK = 1.15, 2**25  # glibc fragments blocks of up to 32 MiB: a seventh more, as measured
+QUANTISED = 0.53  # bytes of a 4-bit weight with its scales
+# Copies of the LM head's logits that are alive at once in its backward pass. Packed: a chunk's log-softmax and two
 # gradients. Fused: the tile, its float32 and its softmax. Stock ORPO: all logits, half of them again as log-softmax of
-# the likelihood, and the gradients of both uses while they are summed; as measured by `make bench`.
+# the NLL term, and the gradients of both while they are summed; as measured by `make bench`.
 COPIES = {"packed": 3.0, "fused": 3.0, "stock": 4.0}
 
 
@@ -29,17 +29,17 @@ class Setting:
 
     tuning: str  # full, lora or qlora
     head: str  # packed, stock, or fused: TRL's SFT and DPO
-    weight_bytes: int = 4  # of a weight as it is stored (of the frozen base's)
+    weight_bytes: int = 4  # of a stored weight (of the frozen base model)
     half: bool = False  # autocast to bf16
     checkpointing: bool = False  # of activations
     rank: int = 16
-    targets: tuple[str, ...] = ()  # of the adapters; empty: all matrices
-    shards: int = 1  # devices that share gradients, optimiser and, unless `whole`, weights
+    targets: tuple[str, ...] = ()  # of the adapters; empty: on all matrices
+    shards: int = 1  # devices that shard gradients, optimizer state and, unless `whole`, weights
     whole: bool = False  # every device has all weights: DDP, ZeRO-2
-    offload: bool = False  # what is shared lies in the CPUs' memory
+    offload: bool = False  # what is sharded is in CPU memory
     cpu: bool = False
-    frozen: int = 0  # further copies of the model that do not train: reference model, reward model
-    accumulates: bool = False  # gradients of earlier micro-batches are held in the forward pass
+    frozen: int = 0  # frozen models of the same size: reference model, reward model
+    accumulates: bool = False  # gradients of earlier micro-batches are kept during the forward pass
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class MicroBatch:
     """The largest forward pass: tokens with padding, a shared prompt once."""
 
     tokens: int
-    scored: int  # positions whose logits are made
-    shared: int = 0  # keys that packed attention copies: of prompts and rejected answers
+    scored: int  # positions whose logits are computed
+    shared: int = 0  # keys that packed attention copies: of prompts and rejected responses
 
 
 @dataclass(frozen=True)
@@ -66,25 +66,25 @@ class Memory:
 
     @property
     def peak(self) -> float:
-        """The most at any time: when the head's backward pass begins, or when all gradients are there."""
+        """The maximum: when the LM head's backward pass begins, or when all gradients exist."""
         before = self.activations + self.head + (self.gradients if self.accumulates else 0.0)
         return self.weights + self.adapters + self.optimiser + self.reference + max(before, self.gradients)
 
     @property
     def above_idle(self) -> float:
-        """The peak above a process that has loaded the model, and has neither trainer nor adapters yet."""
+        """The peak above a process that has loaded the model but has no trainer and no adapters yet."""
         return self.peak - self.weights
 
 
 def trained(shape: Shape, setting: Setting) -> int:
-    """Return the number of weights that train."""
+    """Return the number of trained weights."""
     if setting.tuning == "full":
         return parameters(shape)
     return adapter_parameters(shape, setting.rank, list(setting.targets))
 
 
 def forecast_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> Memory:
-    """Return what a training will hold at most."""
+    """Return a training's memory at its peak."""
     updated = trained(shape, setting)
     full = setting.tuning == "full"
     base = weight_memory(shape, setting)
@@ -94,7 +94,7 @@ def forecast_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> Memory
         shared = 0.0 if setting.offload else 1 / setting.shards
         state, gradients = state * shared, gradients / setting.shards
         if not setting.whole:
-            gathered = 2 * layer_parameters(shape) + 2 * head_parameters(shape)  # layers at work and next, both ends
+            gathered = 2 * layer_parameters(shape) + 2 * head_parameters(shape)  # this layer and the next, both ends
             base = base * shared + gathered * (2 if setting.half else setting.weight_bytes)
     return Memory(
         weights=base,
@@ -109,7 +109,7 @@ def forecast_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> Memory
 
 
 def weight_memory(shape: Shape, setting: Setting) -> float:
-    """Return the bytes of the model's weights, adapters aside."""
+    """Return the bytes of the model's weights without adapters."""
     if setting.tuning != "qlora":
         return parameters(shape) * setting.weight_bytes
     quantised = shape.layers * sum(inputs * outputs for inputs, outputs in linears(shape).values())
@@ -121,12 +121,12 @@ def activation_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> floa
     full = setting.tuning == "full"
     stream, rest = saved_per_token(shape, trains_norms=full)
     if setting.head == "packed" or shape.family in ("phi", "phi3"):
-        rest += shape.hidden  # attention's result is copied: dialogues are joined, these families change its layout
+        rest += shape.hidden  # attention's output is copied: dialogues are joined, and these families change its layout
     small = 2 if setting.half else 4
     wide = 4  # RMSNorm and LayerNorm compute in float32
     layer = batch.tokens * (stream * wide + rest * small) + batch.shared * 2 * key_value_width(shape) * small
     kept = batch.tokens * shape.hidden * (wide if setting.weight_bytes == 4 else small)
-    # what a layer makes and frees again, of which an allocator keeps a part; adapters make every result once more
+    # temporary values of a layer, part of which an allocator keeps; adapters compute every output once more
     freed = layer if full else 2 * layer
     layers = (shape.layers * kept if setting.checkpointing else shape.layers * layer) + freed
     copies = 0.0
@@ -138,7 +138,7 @@ def activation_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> floa
 
 
 def head_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> float:
-    """Return the bytes of logits, of what is made of them, and of the head's gradient while it is summed up."""
+    """Return the bytes of logits, of values computed from them, and of the LM head's gradient while it accumulates."""
     logits = batch.scored * shape.vocabulary
     if setting.head == "packed":
         logits = min(logits, max(PACKED_CHUNK, shape.vocabulary))
@@ -147,5 +147,5 @@ def head_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> float:
     at_once = COPIES[setting.head] * logits * (2 if setting.half and setting.head == "stock" else 4)
     gradient = 0.0
     if setting.tuning == "full" and logits < batch.scored * shape.vocabulary:
-        gradient = head_parameters(shape) * 8.0  # of the chunks before, and of the one at work
+        gradient = head_parameters(shape) * 8.0  # of earlier chunks, and of the current one
     return at_once + gradient + 2 * batch.scored * shape.hidden * 4

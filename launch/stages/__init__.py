@@ -1,1 +1,1 @@
-"""Stages and what they start from: directories, digests, processes."""
+"""Stages and their inputs: directories, digests, processes."""

@@ -19,8 +19,8 @@ from recipes.system.files import flaw, seal
 from recipes.system.fingerprint import fingerprint
 from recipes.system.versions import versions
 
-# What the models were named when comments in pocket/ still counted, under PyTorch 2.13.0+cpu and 2.13.0: the digests of
-# all stages that start from them hold it. To be removed once pocket's code or PyTorch is another.
+# The models' identities from when comments in pocket/ still counted, under PyTorch 2.13.0+cpu and 2.13.0: the digests
+# of all stages that start from them contain these. Remove when pocket's code or PyTorch changes.
 NAMED = {
     **{"a86a6fe1": "252ad81b", "d73cb9dd": "5641d474", "cfbfdbd8": "2fbbdfa8"},
     **{"e916aa1b": "5cdc5ce4", "b01700fb": "9899bc9f", "4e5ae63e": "dbdb8866"},
@@ -28,7 +28,7 @@ NAMED = {
 
 
 def find_base(config: Config) -> Start:
-    """Return where the base model lies, pretraining a pocket model that is missing.
+    """Return the base model, pretraining a missing pocket model.
 
     Raises:
         UserError: the model cannot be found, see `launch.stages.inputs`.
@@ -40,7 +40,7 @@ def find_base(config: Config) -> Start:
 
 
 def pretrain(config: Config, size: str) -> Start:
-    """Return the pocket model of a size; its seed is fixed, so that `seed=` varies the tuning alone."""
+    """Return the pocket model of a size; its seed is fixed, so that `seed=` varies only the tuning."""
     identity = pocket_identity(size)
     directory = Path(config.runs, "pocket", f"base-{size}-{identity}")
     directory.mkdir(parents=True, exist_ok=True)
@@ -56,13 +56,13 @@ def pretrain(config: Config, size: str) -> Start:
 
 
 def pocket_identity(size: str) -> str:
-    """Return what changes when the pocket model of a size does."""
+    """Return the identity of the pocket model of a size: it changes when the model does."""
     identity = digest([size, fingerprint("pocket.base"), versions()["torch"]])
     return NAMED.get(identity, identity)
 
 
 def known_identity(model: Model) -> str | None:
-    """Return the identity of a base model as `find_base` would, from this machine's files alone; None if not here."""
+    """Return the identity of a base model as `find_base` would, from local files alone; None if it is not here."""
     from huggingface_hub import try_to_load_from_cache
 
     name = model.model_name_or_path
@@ -75,7 +75,7 @@ def known_identity(model: Model) -> str | None:
 
 
 def check_source(config: Config) -> None:
-    """Read the pairs before two minutes of pretraining: bad data should be told at once.
+    """Read the pairs before two minutes of pretraining, so that bad data is reported at once.
 
     Raises:
         UserError: see `recipes.data.tokenize`.
@@ -86,7 +86,7 @@ def check_source(config: Config) -> None:
 
 
 def base_row(config: Config, start: Start, pairs: Path, fingerprint: str) -> Path:
-    """Return a stage directory that trains nothing: the untuned model, to be evaluated like the others."""
+    """Return a stage directory that trains nothing: the base model, to be evaluated like the trained ones."""
     name = f"base-{digest([start.identity, fingerprint, config.model.chat_template])}"
     directory = home(config) / name
     directory.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def base_row(config: Config, start: Start, pairs: Path, fingerprint: str) -> Pat
 
 
 def holds(directory: Path, values: dict[str, Any]) -> bool:
-    """Whether a directory's config.yaml is whole and has these values."""
+    """Whether a directory's config.yaml is undamaged and has these values."""
     try:
         return read_config(directory) == values
     except UserError:

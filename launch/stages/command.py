@@ -1,22 +1,22 @@
-"""The commands that train and merge a stage. Pure."""
+"""The commands that train and merge a stage. Pure functions."""
 
 import sys
 from pathlib import Path
 
 from recipes.config import UserError
 
-PATIENCE = 600  # seconds that a stage gets to end by itself: its checkpoint may be large, and the disk slow
+PATIENCE = 600  # seconds that a stage has to end by itself: its checkpoint may be large and the disk slow
 
 
 def training(stage: str, directory: Path, processes: int, nodes: int = 1, rendezvous: str | None = None) -> list[str]:
-    """Return the command that trains a stage: torchrun, or plain Python where there is one process.
+    """Return the command that trains a stage: torchrun, or plain Python for one process.
 
-    Under torchrun even a single process is wrapped in DDP, which costs a traversal of the graph every update
-    and seconds to start. `--standalone` picks a free port, so that jobs do not collide. For several nodes it is
-    the same line on each of them, and `rendezvous` (host:port of one of them) is where they meet.
+    Under torchrun even a single process is wrapped in DDP, which costs a traversal of the graph every optimizer step
+    and seconds to start. `--standalone` picks a free port, so that jobs do not collide. With several nodes the same
+    command runs on each, and they meet at `rendezvous` (host:port of one of them).
 
     Raises:
-        UserError: there are several nodes, and nobody said where they meet.
+        UserError: there are several nodes and no rendezvous.
     """
     if processes == 1:
         return module(f"recipes.{stage}", directory)
@@ -24,7 +24,7 @@ def training(stage: str, directory: Path, processes: int, nodes: int = 1, rendez
     if nodes > 1:
         if rendezvous is None:
             raise UserError(
-                f"hardware.nodes={nodes}: only a cluster's scheduler starts a stage on several machines; "
+                f"hardware.nodes={nodes}: only a cluster's scheduler can start a stage on several machines; "
                 "use a profile of one node here"
             )
         meet = ("backend=c10d", f"endpoint={rendezvous}", f"id={directory.name}")
@@ -35,14 +35,14 @@ def training(stage: str, directory: Path, processes: int, nodes: int = 1, rendez
 
 
 def module(name: str, *words: object) -> list[str]:
-    """Return the command that runs one of our modules in a process of its own."""
+    """Return the command that runs one of our modules in its own process."""
     return [sys.executable, "-m", name, *map(str, words)]
 
 
 def tracking(directory: Path, digest: str, group: str, environment: dict[str, str]) -> dict[str, str]:
-    """Return `environment` for one stage: one W&B run a stage, grouped by comparison, resumed when the stage is.
+    """Return `environment` for one stage: one W&B run per stage, grouped by comparison, resumed with the stage.
 
-    What the user has set stays.
+    Variables that the user has set stay.
     """
     defaults = {
         "WANDB_PROJECT": "orpo",
@@ -50,7 +50,7 @@ def tracking(directory: Path, digest: str, group: str, environment: dict[str, st
         "WANDB_RUN_GROUP": group,
         "WANDB_RUN_ID": digest,
         "WANDB_RESUME": "allow",
-        "WANDB_FINISH_TIMEOUT": "60",  # seconds; a server that is gone must not hold up the next stage
+        "WANDB_FINISH_TIMEOUT": "60",  # seconds; an unreachable server must not delay the next stage
         "TOKENIZERS_PARALLELISM": "false",
     }
     return defaults | environment

@@ -1,4 +1,4 @@
-"""From a resolved configuration to stage directories: names, digests, and where each stage starts from. Pure."""
+"""From a resolved configuration to stage directories: names, digests, initial checkpoints. Pure functions."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from launch.config.schema import Config
 from recipes.config import FORMAT, UserError
 from recipes.methods import METHODS
 
-# Trainer options that cannot change a weight: where files go and who is told.
+# Trainer options that cannot change a weight: where files go, and what is logged.
 UNSCIENTIFIC = {
     *("output_dir", "run_name", "project", "report_to", "disable_tqdm", "trackio_space_id"),
     *("logging_dir", "logging_strategy", "logging_steps", "logging_first_step", "log_level", "log_level_replica"),
@@ -28,26 +28,26 @@ UNSCIENTIFIC = {
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers", "dataloader_prefetch_factor"),
     *("dataset_num_proc", "ddp_timeout"),
 }
-# Neither can these, unless the best of the saved checkpoints is chosen in the end.
+# Neither can these, unless the best checkpoint is loaded at the end.
 WHEN = {"save_strategy", "save_steps", "eval_strategy", "eval_steps", "eval_on_start", "eval_delay"}
 
 
 @dataclass(frozen=True)
 class Start:
-    """Weights that a stage starts from."""
+    """The weights that a stage starts from."""
 
-    path: str  # a directory or a hub id
+    path: str  # a directory or a Hub id
     revision: str | None
     identity: str  # changes when the weights do
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A stage to be trained: its directory, and what goes into its config.yaml."""
+    """A stage to train: its directory, and the content of its config.yaml."""
 
     directory: Path
     config: dict[str, Any]
-    stale: str = "keep"  # what becomes of one that other code has trained, see launch.stages.stale
+    stale: str = "keep"  # what to do if other code trained it, see launch.stages.stale
 
 
 def plan(
@@ -55,7 +55,7 @@ def plan(
 ) -> list[Planned]:
     """Return one pipeline's stages in order; each starts from the language model before it.
 
-    A reward model is not gone on from: RLOO asks the last one before it, or `reward`, one that was trained elsewhere.
+    No stage starts from a reward model. RLOO queries the last one before it, or `reward`, one trained elsewhere.
     """
     planned: list[Planned] = []
     for stage in stages:
@@ -116,7 +116,7 @@ def home(config: Config) -> Path:
     """Return the directory of all stages of a model on a data set.
 
     Raises:
-        UserError: a profile's name could leave `runs/`.
+        UserError: a profile's name could point outside `runs/`.
     """
     names = [config.model.name, config.dataset.name]
     for name in names:

@@ -1,4 +1,4 @@
-"""What must be there before anything trains: the model's files, its chat template and room on the disk."""
+"""What must exist before anything trains: the model's files, its chat template and disk space."""
 
 import hashlib
 import math
@@ -14,26 +14,26 @@ from launch.stages.digest import Start, digest
 from recipes.config import UserError
 from recipes.system.paths import ROOT
 
-SMALL = 2**26  # bytes; larger files are known by name, size and time
-# Bytes for each parameter: two checkpoints, a third being written, and the model.
+SMALL = 2**26  # bytes; larger files are identified by name, size and time
+# Bytes per parameter: two checkpoints, a third being written, and the model.
 DISK = {"full": 40.0, "lora": 6.0, "qlora": 6.0}
 
 
 def find_model(name: str, revision: str) -> Start:
-    """Return where the base model lies.
+    """Return the base model.
 
     Raises:
-        UserError: it is neither a local directory nor to be had from the hub or its cache.
+        UserError: it is neither a local directory nor on the Hub or in its cache.
     """
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise UserError(
-                f"{path} holds no config.json: model.model_name_or_path must be a Transformers model directory"
+                f"{path} has no config.json: set model.model_name_or_path to a Transformers model directory"
             )
         if (path / "adapter_config.json").exists():
             raise UserError(
-                f"{path} holds an adapter, which Transformers would put onto the model silently: merge the two first, "
+                f"{path} has an adapter, which Transformers would apply silently: merge it into the model first, "
                 "or move adapter_config.json away"
             )
         return Start(str(path), None, fingerprint(path))
@@ -43,10 +43,10 @@ def find_model(name: str, revision: str) -> Start:
 
 
 def find_reward_model(config: Config) -> Start | None:
-    """Return where the reward model lies that `rloo.reward_model` names; None where no stage asks it.
+    """Return the reward model that `rloo.reward_model` names; None if no stage queries it.
 
     Raises:
-        UserError: it is neither a local directory nor to be had from the hub or its cache.
+        UserError: it is neither a local directory nor on the Hub or in its cache.
     """
     name = config.options["rloo"]["reward_model"]
     if name is None or "rloo" not in config.stages:
@@ -58,7 +58,7 @@ def find_reward_model(config: Config) -> Start | None:
 
 
 def find_on_hub(name: str, revision: str) -> Start:
-    """Return a hub model at its exact commit, from the local cache or the hub."""
+    """Return a Hub model at its exact commit, from the local cache or the Hub."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError
 
@@ -69,12 +69,12 @@ def find_on_hub(name: str, revision: str) -> Start:
         config = hf_hub_download(name, "config.json", revision=revision, local_files_only=not reachable())
     except GatedRepoError:
         raise UserError(
-            f"{name} is gated: accept its licence on its hub page and run `hf auth login`, {local}"
+            f"{name} is gated: accept its license on its Hub page and run `hf auth login`, {local}"
         ) from None
-    except Exception:  # offline, unknown, no permission, no such revision: the client has a dozen errors for it
+    except Exception:  # offline, unknown, no permission, no such revision: the client has a dozen kinds of errors
         raise UserError(
-            f"{name} is not in the local cache and the hub cannot be reached or does not have it: where there is a "
-            f"network run `hf download {name}`, {local}"
+            f"{name} is not in the local cache and the Hub is unreachable or does not have it: with a "
+            f"network, run `hf download {name}`, {local}"
         ) from None
     commit = Path(config).parent.name
     return Start(name, commit, f"{name}@{commit}")
@@ -91,7 +91,7 @@ def fingerprint(directory: Path) -> str:
 
 
 def with_chat_template(config: Config) -> Config:
-    """Return a configuration whose model has its chat template's text in place of its name.
+    """Return a configuration whose model has the chat template's text instead of its name.
 
     Raises:
         UserError: there is no such template.
@@ -116,10 +116,10 @@ def chat_template(name: str | None) -> str | None:
 
 
 def check_room(config: Config, start: Start) -> None:
-    """Refuse what cannot fit the disk.
+    """Reject what cannot fit on the disk.
 
     Raises:
-        UserError: with what would.
+        UserError: the message says how much space is needed.
     """
     parameters = count_parameters(start.path) or config.model.parameters or 0
     runs = Path(config.runs)
@@ -128,12 +128,12 @@ def check_room(config: Config, start: Start) -> None:
     if disk > free:
         raise UserError(
             f"no space left: a stage needs about {disk / 1e9:.2f} GB under {runs}/ and {free / 1e9:.2f} GB are free: "
-            "make room, or set runs=<directory on a larger disk>"
+            "free some space, or set runs=<directory on a larger disk>"
         )
 
 
 def count_parameters(path: str) -> int | None:
-    """Count a local model's weights from the headers of its safetensors files; None where there are none.
+    """Count a local model's weights from the headers of its safetensors files; None if there are none.
 
     Raises:
         UserError: a file is damaged.
@@ -145,5 +145,5 @@ def count_parameters(path: str) -> int | None:
             with safe_open(file, "numpy") as tensors:
                 total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is damaged ({error}): copy or download the model in {path} anew") from None
+            raise UserError(f"{file} is damaged ({error}): copy or download the model in {path} again") from None
     return total or None

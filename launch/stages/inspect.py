@@ -1,4 +1,4 @@
-"""What `make doctor` and `make show` look at: a configuration's pairs and tokenizer, without any weights."""
+"""The inputs of `make doctor` and `make show`: a configuration's pairs and tokenizer, without weights."""
 
 import tempfile
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from recipes.system.processes import take_children_along
 
 @dataclass(frozen=True)
 class Subject:
-    """A composed configuration and what belongs to it."""
+    """A composed configuration, with its data sets and its tokenizer."""
 
     config: Config
     parts: list[Dataset]  # a mixture's sources
@@ -40,9 +40,9 @@ def find_subject(words: list[str]) -> Subject:
     with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = resolve(compose("config", overrides))
-        except ValueError as error:  # Hydra's own, for `policy=null` and its like
+        except ValueError as error:  # raised by Hydra itself, for example for `policy=null`
             raise UserError(f"{' '.join(words)}: {' '.join(str(error).split())}") from None
-    home(config)  # names that cannot name a file are refused here
+    home(config)  # rejects names that cannot name a file
     config = with_chat_template(config)
     parts = sources(config.dataset)
     quieten()
@@ -51,7 +51,7 @@ def find_subject(words: list[str]) -> Subject:
 
 
 def find_tokenizer(model: Model) -> tuple[Any, str]:
-    """Return a model's tokenizer and an identity; pocket's is built at once, since its model may not exist yet."""
+    """Return a model's tokenizer and its identity; pocket's is built here, since its model may not exist yet."""
     from pocket.base import build_tokenizer  # imports that take seconds
     from recipes.training.model import load_tokenizer
 
@@ -60,7 +60,7 @@ def find_tokenizer(model: Model) -> tuple[Any, str]:
             build_tokenizer().save_pretrained(directory)
             return load_tokenizer(model, directory), "pocket"
     path = Path(model.model_name_or_path).expanduser()
-    if (path / "tokenizer_config.json").is_file():  # a tokenizer without its model will do here
+    if (path / "tokenizer_config.json").is_file():  # a tokenizer without its model is enough here
         return load_tokenizer(model, str(path)), fingerprint(path)
     start = find_model(model.model_name_or_path, model.model_revision)
     return load_tokenizer(model, start.path, start.revision), start.identity

@@ -1,7 +1,7 @@
-"""A stage that does not fit is trained again in smaller micro-batches: the same experiment, so the same directory.
+"""Retry a stage that runs out of memory with smaller micro-batches: the same experiment, in the same directory.
 
-Only where the loss of an update does not depend on how it is split: the packed engine, except for ORPO's
-`nll_mean=micro_batch`. Elsewhere another micro-batch is another experiment, which is for the user to choose.
+Only where the loss of an optimizer step does not depend on its split: the packed engine, except with ORPO's
+`nll_mean=micro_batch`. Elsewhere another micro-batch size is another experiment, which the user must choose.
 """
 
 from typing import Any
@@ -11,11 +11,11 @@ from launch.stages.run import SPLIT, OutOfMemory, run_stage, say
 
 
 def run_as_it_fits(stage: Planned, group: str) -> None:
-    """Train a stage, with half the micro-batch whenever memory runs out, from its newest checkpoint.
+    """Train a stage; when memory runs out, halve the micro-batch and resume from the newest checkpoint.
 
     Raises:
-        OutOfMemory: a single pair is too much, or smaller micro-batches would be another experiment.
-        UserError, StageFailed, KeyboardInterrupt: as `launch.stages.run.run_stage`.
+        OutOfMemory: even a single pair does not fit, or smaller micro-batches would be another experiment.
+        UserError, StageFailed, KeyboardInterrupt: as in `launch.stages.run.run_stage`.
     """
     options = stage.config["options"]
     while True:
@@ -25,16 +25,16 @@ def run_as_it_fits(stage: Planned, group: str) -> None:
             if not splits_alike(options) or options[SPLIT[0]] == 1:
                 raise
         halve(options)
-        say(f"out of memory: again with micro-batches of {options[SPLIT[0]]}, {options[SPLIT[1]]} to an update")
+        say(f"out of memory: resuming with micro-batches of {options[SPLIT[0]]}, {options[SPLIT[1]]} per step")
 
 
 def splits_alike(options: dict[str, Any]) -> bool:
-    """Whether a stage's updates are the same, but for rounding, in whatever micro-batches they are computed."""
+    """Whether a stage's optimizer steps are the same, up to rounding, for every size of micro-batch."""
     return options.get("engine") == "packed" and options.get("nll_mean") != "micro_batch"
 
 
 def halve(options: dict[str, Any]) -> None:
-    """Take half the micro-batch, or the next smaller one that divides a device's share of an update."""
+    """Halve the micro-batch, or take the next smaller one that divides a device's share of an optimizer step."""
     share = options[SPLIT[0]] * options[SPLIT[1]]
     smaller = next(size for size in range(options[SPLIT[0]] // 2, 0, -1) if share % size == 0)
     options.update(zip(SPLIT, (smaller, share // smaller), strict=True))

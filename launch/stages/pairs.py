@@ -1,4 +1,4 @@
-"""The preference pairs of a configuration: from profiles to a directory of tokenised rows, made once for its inputs."""
+"""The preference pairs of a configuration: from profiles to a directory of tokenized rows, prepared once."""
 
 import hashlib
 import shutil
@@ -19,7 +19,7 @@ from recipes.system.paths import ROOT
 
 
 def prepare_pairs(config: Config, start: Start, say: Callable[[str], None]) -> Path:
-    """Return the directory of the tokenised pairs, made when there is none for these inputs.
+    """Return the directory of the tokenized pairs, prepared if there is none for these inputs.
 
     Raises:
         UserError: the data or the tokenizer cannot be used; see `recipes.data.prepare`.
@@ -30,7 +30,7 @@ def prepare_pairs(config: Config, start: Start, say: Callable[[str], None]) -> P
         wrong = flaw(directory)
         if wrong is None:
             return directory
-        say(f"{directory} is damaged ({wrong}): made anew")
+        say(f"{directory} is damaged ({wrong}): preparing the pairs again")
         shutil.rmtree(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(directory.parent)
@@ -41,7 +41,7 @@ def prepare_pairs(config: Config, start: Start, say: Callable[[str], None]) -> P
 def tokenise(
     dataset: Dataset, parts: list[Dataset], model: Model, start: Start, directory: Path, say: Callable[[str], None]
 ) -> None:
-    """Make the pairs, in a process that has the libraries."""
+    """Prepare the pairs in a process that has the libraries."""
     from recipes.data.prepare import prepare
     from recipes.training.model import load_tokenizer
 
@@ -49,7 +49,7 @@ def tokenise(
 
 
 def pairs_directory(config: Config, start: str) -> Path:
-    """Return where the pairs lie for these inputs; `start` is the identity of the model that tokenises them."""
+    """Return the pairs' directory for these inputs; `start` is the identity of the model that tokenizes them."""
     dataset, model, parts = config.dataset, config.model, sources(config.dataset)
     plain = {key: value for key, value in asdict(dataset).items() if key != "estimate"}
     inputs = [plain, *([vars(part) for part in parts]), *map(identity, parts or [dataset]), start]
@@ -58,37 +58,35 @@ def pairs_directory(config: Config, start: str) -> Path:
 
 
 def check(policies: Policies) -> None:
-    """Check the values of policies, before any row is read.
+    """Check the policies' values before any row is read.
 
     Raises:
-        UserError: one is none of those that its finding can have.
+        UserError: a finding cannot have this policy.
     """
     for finding, policy in vars(policies).items():
         known = (KEEP, DROP, REFUSE)
-        if finding == "overlong":  # no trainer could keep it: one would cut it, another drop it
+        if finding == "overlong":  # not `keep`: one trainer would truncate such a pair, another would drop it
             known = (DROP, REFUSE, *TRUNCATE)
-        elif finding in ("malformed", "unrendered", "empty", "unfit"):  # there is nothing to train on
+        elif finding in ("malformed", "unrendered", "empty", "unfit"):  # not `keep`: such a row cannot be trained on
             known = (DROP, REFUSE)
         if policy not in known:
-            raise UserError(f"dataset.policies.{finding}={policy}: it can be {', '.join(known)}")
+            raise UserError(f"dataset.policies.{finding}={policy}: use {', '.join(known)}")
 
 
 def sources(dataset: Dataset) -> list[Dataset]:
-    """Return a mixture's sources under the mixture's lengths and policies.
+    """Return a mixture's sources, with the mixture's lengths and policies.
 
     Raises:
         UserError: a source is neither a profile nor a file, two have one name, or an option fits only a mixture.
     """
     check(dataset.policies)
     if not dataset.sources and (dataset.weights or dataset.counts):
-        raise UserError("dataset.weights and dataset.counts are a mixture's: name its sources, dataset=[a,b]")
+        raise UserError("dataset.weights and dataset.counts need a mixture: name its sources, dataset=[a,b]")
     parts = [source(name, dataset) for name in dataset.sources]
     names = [part.name for part in parts]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise UserError(
-            f"dataset=[…] has two sources named {twice}, whose rows could not be told apart: rename one file"
-        )
+        raise UserError(f"dataset=[…] has two sources named {twice}: rename one file")
     return parts
 
 
@@ -105,33 +103,34 @@ def source(name: str, mixture: Dataset) -> Dataset:
     else:
         names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in ("file", "mixture")))
         raise UserError(f"{name!r} in dataset=[…] is neither a file nor a profile of conf/dataset: {names}")
-    part.estimate = Estimate()  # not of the whole set, of which a mixture may take a share
+    part.estimate = Estimate()  # not for the whole set: a mixture may take only a share of it
     part.evaluation_prompts = mixture.evaluation_prompts
     part.policies, part.streaming, part.train_rows = mixture.policies, mixture.streaming, mixture.train_rows
     return part
 
 
 def identity(dataset: Dataset) -> list[str]:
-    """Return what changes when a data set's files do; hub sets are known by id and revision alone."""
+    """Return the identity of a data set: it changes with its files; a Hub set is identified by id and revision."""
     paths = (dataset.path, dataset.test_path, *dataset.evaluation_prompts)
     files = [Path(path).expanduser() for path in paths if path]
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()]
 
 
 def code_identity() -> str:
-    """Return a digest of the code that makes the rows: when it changes, they are made anew."""
+    """Return a digest of the code that prepares the rows: when it changes, they are prepared again."""
     return digest(fingerprint("recipes.data.prepare"))
 
 
 def describe_pairs(directory: Path) -> str:
-    """Say in one line how many pairs there are, and what was dropped or cut."""
+    """Return one line that says how many pairs there are, and what was dropped or truncated."""
     manifest = read_json(directory / "manifest.json")
     parts = [" and ".join(f"{count:,} {split}" for split, count in manifest["pairs"].items()) + " pairs"]
     if len(manifest["sources"]["train"]) > 1:
         parts.append(
             "train on " + " and ".join(f"{count:,} of {name}" for name, count in manifest["sources"]["train"].items())
         )
-    parts += [f"{count:,} {split} cut to dataset.max_length" for split, count in manifest["truncated"].items() if count]
+    cut = manifest["truncated"].items()
+    parts += [f"{count:,} {split} truncated to dataset.max_length" for split, count in cut if count]
     dropped = [
         f"{found['count']} {split} ({found['reason']}, rows {', '.join(found['rows'])})"
         for split, findings in manifest["dropped"].items()

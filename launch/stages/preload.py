@@ -1,7 +1,7 @@
-"""What every stage imports, some five seconds of it: loaded once, by the process that stages are then forked from.
+"""Import what every stage needs, which takes five seconds, once: in the process that stages are forked from.
 
-Imported by Python's fork server alone (see launch.stages.processes). It only imports: a thread, a random number or
-an open GPU here would be copied into every stage.
+Only Python's fork server imports this module (see launch.stages.processes). It only imports: a thread, a random number
+or an open GPU would be copied into every stage.
 """
 
 import gc
@@ -15,18 +15,18 @@ from recipes.methods import METHODS
 from recipes.system.processes import LAUNCHER, die_with_parent
 
 die_with_parent(int(os.environ[LAUNCHER]))
-for number in (signal.SIGINT, signal.SIGTERM):  # these are for the launcher and the stage, which would die with this
+for number in (signal.SIGINT, signal.SIGTERM):  # for the launcher and the stages, which would end with this
     signal.signal(number, signal.SIG_IGN)
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it complains of a GPU kernel that nobody asked for
-gc.disable()  # a fifth of the time would go into looking for garbage among modules
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns about a GPU kernel that is not used
+gc.disable()  # garbage collection would take a fifth of the time
 
 import recipes.data.prepare  # noqa: E402
 import recipes.training.loop  # noqa: E402, F401
 
 for method in METHODS.values():
-    if method.packs:  # RLHF's trainers import more, for which no other pipeline should wait
+    if method.packs:  # RLHF's trainers import more, and no other pipeline should wait for that
         importlib.import_module(method.module)
-        del sys.modules[method.module]  # a recipe is run as `__main__`: all that it imports is here by then
+        del sys.modules[method.module]  # a recipe runs as `__main__`: all its imports are loaded by then
 
 logging.getLogger("bitsandbytes").setLevel(logging.NOTSET)
 gc.freeze()  # so that children share these pages instead of copying them

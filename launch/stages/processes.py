@@ -1,8 +1,8 @@
-"""Processes that have PyTorch and TRL imported when they start: forked from one that has done nothing else.
+"""Start processes with PyTorch and TRL already imported: fork them from a process that has done nothing else.
 
-Python's own fork server is that process. It imports while the launcher still composes, on another core, and it is
-single-threaded but for threads of libraries that take care of a fork. The launcher itself never imports PyTorch.
-Where a GPU is used, stages are started afresh instead: CUDA does not survive a fork.
+That process is Python's own fork server. It imports on another core while the launcher still composes. It is
+single-threaded except for libraries' threads that are safe to fork. The launcher itself never imports PyTorch. With a
+GPU, stages are started as new processes instead: CUDA does not survive a fork.
 """
 
 import multiprocessing
@@ -29,20 +29,20 @@ CONTEXT: ForkServerContext | ForkContext = multiprocessing.get_context("forkserv
 
 
 def warm_up() -> None:
-    """Begin to import, in the process that others are forked from; it ends with the thread that calls this."""
+    """Start the imports in the process that others are forked from; it ends with the calling thread."""
     if CONTEXT.get_start_method() == "forkserver":
         os.environ[LAUNCHER] = str(os.getpid())
         forkserver.ensure_running()
 
 
 def fork_from_here() -> None:
-    """Fork from this process, which was itself forked from a warm one: a job need not import for its stages again."""
+    """Fork from this process, itself forked from a warm one, so that a job's stages need not import again."""
     global CONTEXT
     CONTEXT = multiprocessing.get_context("fork")
 
 
 class Forked:
-    """A call in a warm process, with those methods of `subprocess.Popen` that the launcher needs."""
+    """A call in a warm process, with the methods of `subprocess.Popen` that the launcher needs."""
 
     any_yet = False  # whether the imports have been waited for
 
@@ -54,18 +54,18 @@ class Forked:
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, minus the signal that ended it, or None while it runs."""
+        """The exit status, negative for a signal, or None while it runs."""
         return self.process.exitcode
 
     def poll(self) -> int | None:
-        """Return the exit status, None while it runs."""
+        """Return the exit status, or None while it runs."""
         return self.process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return the exit status once there is one.
+        """Wait for the exit status and return it.
 
         Raises:
-            subprocess.TimeoutExpired: there is none after `timeout` seconds.
+            subprocess.TimeoutExpired: the process still runs after `timeout` seconds.
         """
         self.process.join(timeout)
         if self.process.exitcode is None:
@@ -86,7 +86,7 @@ Process = Forked | subprocess.Popen[bytes]
 
 
 def start(command: list[str], log: Path | None, environment: dict[str, str], warm: bool) -> Process:
-    """Start a command of `stages.command`, forked or afresh; its output is added to `log`, or goes where ours goes."""
+    """Start a command of `stages.command`, forked or as a new process; append its output to `log`, else print it."""
     if warm:
         return Forked(run_module, command[2:], log, environment)
     if log is None:
@@ -99,12 +99,12 @@ def start(command: list[str], log: Path | None, environment: dict[str, str], war
             stderr=subprocess.STDOUT,
             env=environment,
             preexec_fn=partial(die_with_parent, os.getpid()),
-            process_group=0,  # or torchrun would have a Ctrl-C twice, and not wait for its workers
+            process_group=0,  # or torchrun would get Ctrl-C twice and not wait for its workers
         )
 
 
 def finish(process: Process) -> int:
-    """Wait for a process, and end it where this one is interrupted; return its exit status."""
+    """Wait for a process, and stop it if this one is interrupted; return its exit status."""
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -113,7 +113,7 @@ def finish(process: Process) -> int:
 
 
 def stop(process: Process) -> None:
-    """End a process kindly, then firmly: a training saves a checkpoint; a second Ctrl-C does not wait for it."""
+    """Stop a process: SIGTERM, so that a training saves a checkpoint, then SIGKILL; a second Ctrl-C does not wait."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(PATIENCE)
@@ -123,10 +123,10 @@ def stop(process: Process) -> None:
 
 
 def call(function: Callable[..., None], *arguments: Any) -> None:
-    """Call a function in a warm process, and raise here what it raises there, its traceback as a note.
+    """Call a function in a warm process; raise here what it raises there, with its traceback as a note.
 
     Raises:
-        RuntimeError: the process ended without a word, as one that is killed does.
+        RuntimeError: the process ended without an answer; it was killed, for example.
     """
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = Forked(answer, sender, function, *arguments)
@@ -144,7 +144,7 @@ def call(function: Callable[..., None], *arguments: Any) -> None:
 
 
 def begin(function: Callable[..., None], *arguments: Any) -> None:
-    """In the forked process: undo what is the fork server's alone, and call; not where the launcher has died since."""
+    """In the forked process: undo the fork server's own settings, and call; do nothing if the launcher has died."""
     die_with_parent()
     launcher = multiprocessing.parent_process()
     if launcher is None or not launcher.is_alive():
@@ -156,7 +156,7 @@ def begin(function: Callable[..., None], *arguments: Any) -> None:
 
 
 def answer(sender: Connection, function: Callable[..., None], *arguments: Any) -> None:
-    """In the forked process: call, and send what was raised, or None."""
+    """In the forked process: call the function, and send what it raised, or None."""
     try:
         function(*arguments)
         sender.send(None)
@@ -166,7 +166,7 @@ def answer(sender: Connection, function: Callable[..., None], *arguments: Any) -
 
 
 def run_module(words: list[str], log: Path | None, environment: dict[str, str]) -> None:
-    """In the forked process: do as `python -m WORDS` does."""
+    """In the forked process: run `python -m WORDS`."""
     set_name(words[0])
     if log is not None:
         with log.open("a") as output:

@@ -1,8 +1,6 @@
-"""The bars that move while a stage trains, by what it writes to its `progress` file, and while jobs run."""
+"""The progress bar of a stage, read from its `progress` file."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -14,26 +12,25 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
 
 from launch.stages.processes import Process
 
-BESIDE = 65  # columns that the bar takes beside a stage's path
+BESIDE = 65  # columns that the bar takes besides a stage's path
 
 
 class Speed(ProgressColumn):
-    """Updates per second."""
+    """Optimizer steps per second."""
 
     def render(self, task: Task) -> Text:
-        """Return the rate, once there is one."""
+        """Return the rate, empty until it is known."""
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
 def watch(process: Process, directory: Path, title: str, console: Console) -> None:
-    """Draw the progress that the stage writes to its `progress` file, until the process ends."""
+    """Draw the progress in a stage's `progress` file until the process ends."""
     columns = (
         TextColumn("{task.description}", markup=False),
         *(BarColumn(bar_width=24), MofNCompleteColumn(), Speed(), TimeRemainingColumn(elapsed_when_finished=True)),
@@ -49,17 +46,8 @@ def watch(process: Process, directory: Path, title: str, console: Console) -> No
             progress.update(task, completed=total, total=total)
 
 
-@contextmanager
-def counting(total: int, title: str, console: Console) -> Iterator[Callable[[], None]]:
-    """Draw how many of a number of things are done and the time left; what it gives is called after each."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda: progress.advance(task)
-
-
 def show(progress: Progress, task: TaskID, name: str, file: Path) -> None:
-    """Move the bar to what the stage last wrote: how much of how much is done, and of what if not of its updates."""
+    """Update the bar from what the stage last wrote: done, total, and the unit if not optimizer steps."""
     try:
         step, total, *what = file.read_text().split()
         progress.update(task, completed=int(step), total=int(total), description=" ".join([name, *what]))

@@ -1,4 +1,4 @@
-"""Run one stage in processes of its own: claim it, show progress, and say in one line what went wrong."""
+"""Run one stage in its own processes: claim it, show progress, and report an error in one line."""
 
 import fcntl
 import json
@@ -25,8 +25,8 @@ from recipes.system.errors import CrashError
 from recipes.system.files import remove_leftovers
 from recipes.system.secrets import scrub, without_password
 
-SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps")  # their product is of the experiment
-PLACES = ("pairs", "start", "reward_model")  # what a stage reads, and `eval` after it: may be moved with runs/
+SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps")  # their product belongs to the experiment
+PLACES = ("pairs", "start", "reward_model")  # read by a stage, and by `eval` later: may be moved with runs/
 
 
 class OutOfMemory(UserError):
@@ -38,15 +38,15 @@ class StageFailed(CrashError):
 
 
 def say(line: str) -> None:
-    """Print a line under the stages'."""
+    """Print a line below a stage's."""
     console.print(f"       {line}")
 
 
 def run_stage(planned: Planned, group: str) -> None:
-    """Train a stage unless it is done, going on where an earlier attempt stopped.
+    """Train a stage unless it is done; resume where an earlier attempt stopped.
 
     Raises:
-        UserError: the stage stopped for a reason that the user can mend, or was made by another version.
+        UserError: the stage stopped for a reason that the user can fix, or is from another version.
         StageFailed: it crashed.
         KeyboardInterrupt: the user stopped it; the same command resumes.
     """
@@ -60,7 +60,7 @@ def run_stage(planned: Planned, group: str) -> None:
         if done(directory):
             return
         environment = tracking(directory, config["digest"], group, dict(os.environ))
-        if config["processes"] == 1:  # or the trainer would spread every batch over all GPUs it sees
+        if config["processes"] == 1:  # otherwise the trainer would split every batch over all visible GPUs
             environment.setdefault("CUDA_VISIBLE_DEVICES", "0")
         if config["options"]["deepspeed"]:
             environment = with_deepspeed(environment)
@@ -72,51 +72,51 @@ def run_stage(planned: Planned, group: str) -> None:
             run(on_every_node(command, nodes), directory, config["stage"], environment, warm)
         if (directory / "adapter").is_dir() and not (directory / "model").is_dir():
             run(module("recipes.training.merge", directory), directory, "merge", environment, warm)
-        if config["options"]["save_total_limit"] is not None:  # without a limit they stay, for `eval.dynamics`
+        if config["options"]["save_total_limit"] is not None:  # without a limit they are kept, for `eval.dynamics`
             for checkpoint in directory.glob("checkpoint-[0-9]*"):
                 checkpoint.unlink() if checkpoint.is_symlink() else shutil.rmtree(checkpoint)
         (directory / UNMERGED).rename(directory / "record.json")
 
 
 def moved_aside(planned: Planned) -> bool:
-    """Whether other code has trained in a stage's directory and `stale` wants that anew: it is moved, and said."""
+    """Whether other code trained in a stage's directory and `stale` is `retrain`: then move it, and say so."""
     changed = changed_code(planned) if planned.stale == RETRAIN else []
     if changed:
         place = set_aside(planned.directory)
         console.print(
-            f"       {planned.directory} is trained again, the old one is {place}: {listed(changed)} changed since",
+            f"       {planned.directory} is trained again, {listed(changed)} changed; the old one is {place}",
             soft_wrap=True,
         )
     return bool(changed)
 
 
 def tell_found(planned: Planned) -> None:
-    """Say that a stage was trained before, and whether by other code."""
+    """Report that a stage was trained before, and whether other code trained it."""
     told = describe_stale(planned)
     finished = done(planned.directory)
     if finished or told:
-        words = ("done before, skipped" if finished else "goes on") + (f" ({told})" if told else "")
+        words = ("done before, skipped" if finished else "resumes") + (f" ({told})" if told else "")
         console.print(f"{planned.config['stage']:>5}  {planned.directory}  {words}", soft_wrap=True)
 
 
 def log_offline_where_needed(report_to: str | list[str] | None, environment: dict[str, str]) -> None:
-    """Let a stage log to files where the W&B server cannot be reached, and say how to send it later."""
+    """Let a stage log to files if the W&B server cannot be reached, and say how to upload them later."""
     if address := unreachable_tracker(report_to):
         environment["WANDB_MODE"] = "offline"
         console.print(
-            f"       W&B at {without_password(address)} cannot be reached: logging offline; send it later by "
+            f"       W&B at {without_password(address)} cannot be reached: logging offline; upload the log later with "
             f"`wandb sync {environment['WANDB_DIR']}/wandb/offline-run-*`",
             soft_wrap=True,
         )
 
 
 def prepare_directory(planned: Planned) -> None:
-    """Write config.yaml; of a stage that is done, only where its pairs and its start lie now.
+    """Write config.yaml; if the stage is done, update only the paths of its pairs and its initial checkpoint.
 
-    Options that change no weight, such as loggers, may be new.
+    Options that change no weight, such as loggers, may have changed.
 
     Raises:
-        UserError: the directory was made by another version, or begun with other libraries.
+        UserError: the directory is from another version, or was begun with other libraries.
     """
     directory = planned.directory
     directory.mkdir(parents=True, exist_ok=True)
@@ -130,34 +130,34 @@ def prepare_directory(planned: Planned) -> None:
     changed = [f"{name} {version}" for name, version in then.items() if now.get(name) != version]
     if changed:
         raise UserError(
-            f"{directory} was begun with {', '.join(changed)}: finish it with these, or remove it and run again"
+            f"{directory} was begun with {', '.join(changed)}: install these to finish it, or remove it and run again"
         )
     if found["options"]["per_device_train_batch_size"] < planned.config["options"]["per_device_train_batch_size"]:
-        for name in SPLIT:  # the digest is of the same ones, so an earlier attempt ran out of memory
+        for name in SPLIT:  # the digest covers their product, so an earlier attempt ran out of memory
             planned.config["options"][name] = found["options"][name]
     write_config(directory, planned.config)
 
 
 def read_config_or_mend(directory: Path, planned: dict[str, Any]) -> dict[str, Any]:
-    """Return the config.yaml that a stage began with; the planned one where there is none, or a damaged one.
+    """Return the config.yaml that a stage began with; the planned one if it is missing or damaged.
 
     Raises:
-        UserError: it was made by another version.
+        UserError: it is from another version.
     """
     try:
         found = read_config(directory) if (directory / "config.yaml").exists() else planned
         if planned.keys() <= found.keys():
             return found
-        reason = f"{directory}/config.yaml was cut off"
+        reason = f"{directory}/config.yaml is truncated"
     except DamagedConfig as error:
         reason = str(error).split(":")[0]
-    console.print(f"       {reason}: written anew", soft_wrap=True)
+    console.print(f"       {reason}: writing it again", soft_wrap=True)
     write_config(directory, planned)
     return planned
 
 
 def discard_damaged_record(directory: Path) -> None:
-    """Let a stage whose record is no JSON any more be trained again: the same command gives the same weights."""
+    """Remove a damaged record, so that the stage is trained again: the same command gives the same weights."""
     for name in (UNMERGED, "record.json"):
         try:
             json.loads((directory / name).read_bytes())
@@ -165,12 +165,12 @@ def discard_damaged_record(directory: Path) -> None:
             continue
         except ValueError:
             (directory / name).unlink()
-            console.print(f"       {directory}/{name} is damaged: made anew", soft_wrap=True)
+            console.print(f"       {directory}/{name} is damaged: finishing the stage again", soft_wrap=True)
 
 
 @contextmanager
 def claim(directory: Path) -> Iterator[None]:
-    """Hold a stage while it trains; whoever else wants it waits. The kernel lets go of a dead process's claim."""
+    """Lock a stage while it trains; other processes wait. The kernel releases a dead process's lock."""
     with (directory / ".claim").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -179,23 +179,23 @@ def claim(directory: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
         for place in (directory, directory / "eval"):
             remove_leftovers(place)
-        scrub(directory / "log.txt")  # of a stage whose launcher was killed
+        scrub(directory / "log.txt")  # left by a stage whose launcher was killed
         yield
 
 
 def run(command: list[str], directory: Path, title: str, environment: dict[str, str], warm: bool) -> None:
-    """Run a stage's process, forked where `warm`, its output going to log.txt, with a progress bar.
+    """Run a stage's process, forked if `warm`, with its output in log.txt and a progress bar.
 
     Raises:
-        UserError, StageFailed, KeyboardInterrupt: as `run_stage`.
+        UserError, StageFailed, KeyboardInterrupt: as in `run_stage`.
     """
     log = directory / "log.txt"
     before = log.stat().st_size if log.exists() else 0
     for stale in ("error.txt", "progress"):
         (directory / stale).unlink(missing_ok=True)
     process = start(command, log, environment, warm)
-    if not console.is_terminal:  # where no bar moves
-        console.print(f"{title:>5}  {directory}  started; it logs to {log}", soft_wrap=True)
+    if not console.is_terminal:  # no progress bar there
+        console.print(f"{title:>5}  {directory}  started; log: {log}", soft_wrap=True)
     try:
         watch(process, directory, title, console)
     except KeyboardInterrupt:
@@ -208,7 +208,7 @@ def run(command: list[str], directory: Path, title: str, environment: dict[str, 
 
 
 def failure(status: int, directory: Path, title: str, before: int) -> Exception:
-    """Return what to tell the user about a stage that ended with `status`; its log began at byte `before`."""
+    """Return the error for a stage that ended with `status`; its log began at byte `before`."""
     try:
         message = (directory / "error.txt").read_text()
         return (OutOfMemory if message.startswith(OUT_OF_MEMORY) else UserError)(message)

@@ -1,4 +1,4 @@
-"""Whether Weights & Biases can be reached: asked before a training, which its client would stop after 90 seconds."""
+"""Whether Weights & Biases can be reached, checked before a training: its client would stop it after 90 seconds."""
 
 from typing import Any
 from urllib.error import HTTPError
@@ -8,23 +8,23 @@ PATIENCE = 5  # seconds
 
 
 def unreachable_tracker(report_to: str | list[str] | None) -> str | None:
-    """Return the address of the W&B server that a training would report to, where it does not answer; else None."""
+    """Return the address of the W&B server that a training would report to if it does not respond; else None."""
     trackers = [report_to] if isinstance(report_to, str) else report_to or []
     if not {"wandb", "all"} & set(trackers):
         return None
-    import wandb  # seconds that other trainings need not wait for
+    import wandb  # imported here: it takes seconds, and most trainings do not need it
 
-    settings: Any = wandb.setup().settings  # of the environment, of `wandb login --host` and of `wandb offline`
+    settings: Any = wandb.setup().settings  # from the environment, `wandb login --host` and `wandb offline`
     wandb.teardown()
     return settings.base_url if settings.mode == "online" and not answers(settings.base_url) else None
 
 
 def answers(address: str) -> bool:
-    """Whether a server answers within five seconds, be it with an error."""
+    """Whether a server responds within five seconds, even with an error."""
     try:
         urlopen(address, timeout=PATIENCE).close()
     except HTTPError:
         return True
-    except OSError:  # no name, no route, no answer in time
+    except OSError:  # no such host, no route, or a time-out
         return False
     return True

@@ -1,1 +1,1 @@
-"""From a row of a data set to token ids, once for all methods."""
+"""From a data set's rows to token ids, once for all methods."""

@@ -1,9 +1,9 @@
-"""From messages to ids: the chat template, exact borders, one BOS, one stop, and no control token out of a user's text.
+"""From messages to ids: chat template, exact prompt/response boundary, one BOS, one stop, no special token from text.
 
-A template's text and the user's end up in one string, and a tokenizer reads `<|end|>` in either as the
-control token. So control tokens are told apart before they are tokenised: in contents they are replaced by
-a name that no text has, the template is rendered, its own control tokens get a spelling that no text has
-either, and a twin of the tokenizer knows them by that spelling alone. Everything else is the tokenizer's own.
+A template's text and the user's end up in one string, and a tokenizer reads `<|end|>` in either as the special token.
+So special tokens are separated before tokenization: in contents they are replaced by a name that occurs in no text, the
+template is rendered, its own special tokens get a spelling that occurs in no text either, and a twin of the tokenizer
+knows them only by that spelling. Everything else is the tokenizer's own.
 """
 
 import json
@@ -22,23 +22,23 @@ SENTENCEPIECE = {"<s>", "</s>", "<unk>", "<pad>"}  # Phi-3 declares Llama's `</s
 
 
 class Refused(ValueError):
-    """The chat template raises on a dialogue; the message is the template's own."""
+    """The chat template rejects a dialogue; the message is the template's own."""
 
 
 class Renderer:
-    """Renders dialogues through a model's chat template and tokenises them."""
+    """Renders dialogues through a model's chat template and tokenizes them."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, model: Model) -> None:
         """Make the twin tokenizer.
 
         Raises:
-            UserError: the tokenizer has no fast (Rust) form, or a stop token is none of its control tokens.
+            UserError: the tokenizer has no fast (Rust) form, or a stop token is none of its special tokens.
         """
         self.tokenizer = tokenizer
         self.name = model.name
         self.stops = stop_ids(tokenizer, model)
         controls = control_tokens(tokenizer, self.stops)
-        secret = secrets.token_hex(8)  # nobody can write it into a data set
+        secret = secrets.token_hex(8)  # random, so that no data set can contain it
         self.opening = f"\ufdd0{secret}:"
         self.spelling = {token: f"{self.opening}{number}\ufdd1" for number, token in enumerate(controls)}
         self.quoted = {token: f"\ufdd2{secret}:{number}\ufdd3" for number, token in enumerate(controls)}
@@ -49,10 +49,10 @@ class Renderer:
         self.bos: Any = tokenizer.bos_token_id if tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id] else None
 
     def text(self, messages: list[Message], answer: bool = False) -> str:
-        """Return messages as the model reads them, in the twin's spelling; without an answer, up to where it begins.
+        """Return messages as the model reads them, in the twin's spelling; without a response, up to where it begins.
 
         Raises:
-            Refused: the template does not take these messages.
+            Refused: the template rejects these messages.
         """
         return self.texts([messages], answer)[0]
 
@@ -63,35 +63,35 @@ class Renderer:
         ]
         try:
             texts: Any = self.tokenizer.apply_chat_template(quoted, tokenize=False, add_generation_prompt=not answer)
-        except Exception as error:  # jinja raises what the template's author chose
+        except Exception as error:  # jinja raises whatever the template's author chose
             raise Refused(" ".join(str(error).split())) from None
         return [self.spell(text) for text in texts]
 
     def spell(self, text: str) -> str:
-        """Return a rendered text with the template's control tokens in the twin's spelling, and quotations undone."""
+        """Return a rendered text with the template's special tokens in the twin's spelling, and contents unquoted."""
         spelled = self.control.sub(lambda found: self.spelling[found[0]], text)
         return self.quotation.sub(lambda found: self.literal[found[0]], spelled)
 
     def quote(self, content: str) -> str:
-        """Return a content with its look-alikes of control tokens hidden from the template."""
+        """Return a content with its look-alikes of special tokens quoted, hidden from the template."""
         return self.control.sub(lambda found: self.quoted[found[0]], content)
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        """Return the ids of rendered texts, which carry their special tokens themselves."""
+        """Return the ids of rendered texts, which already contain their special tokens."""
         return [encoding.ids for encoding in self.twin.encode_batch_fast(texts, add_special_tokens=False)]
 
     def begin(self, ids: list[int]) -> list[int]:
-        """Put one BOS before a prompt whose template prints none, where the tokenizer would."""
+        """Put one BOS before a prompt if its template prints none and the tokenizer would add one."""
         return ids if self.bos is None or ids[:1] == [self.bos] else [self.bos, *ids]
 
     def answers(self, texts: list[str], prompts: list[str]) -> list[list[int]]:
-        """Return the ids that answered dialogues add to their prompts, up to and with one stop token each.
+        """Return the ids that responses add to their prompts, up to and including one stop token each.
 
-        Where tokens would merge across the border the answer is tokenised by itself: the model must
-        be trained on the very prompt ids that it will be given when it answers.
+        If tokens would merge across the boundary, the response is tokenized separately: the model must be trained on
+        exactly the prompt ids that it gets when it generates.
 
         Raises:
-            UserError: the template renders a prompt differently once it is answered.
+            UserError: the template renders a prompt differently when a response follows.
         """
         starts = [self.last_control(prompt) for prompt in prompts]
         for text, prompt in zip(texts, prompts, strict=True):
@@ -99,7 +99,7 @@ class Renderer:
                 raise UserError(
                     f"{self.name}'s chat template renders a prompt differently once a response follows: use another"
                 )
-        # A tokenizer never merges across a control token: what lies before the prompt's last one is not encoded again.
+        # A tokenizer never merges across a special token: text before the prompt's last one is not encoded again.
         tails = self.encode([text[start:] for text, start in zip(texts, starts, strict=True)])
         ends = self.encode([prompt[start:] for prompt, start in zip(prompts, starts, strict=True)])
         return [
@@ -108,13 +108,13 @@ class Renderer:
         ]
 
     def last_control(self, text: str) -> int:
-        """Return where the last control token of a text in the twin's spelling begins; 0 where there is none."""
+        """Return where the last special token of a text in the twin's spelling begins; 0 if there is none."""
         return max(0, text.rfind(self.opening))
 
     def continuation(self, text: str) -> list[int]:
-        """Return the ids of a text that goes on from another, without the blank some tokenizers put before a text.
+        """Return the ids of a text that continues another, without the blank that some tokenizers put before a text.
 
-        Written after an anchor that it does not merge with, the text keeps its own ids.
+        After an anchor that it does not merge with, the text keeps its own ids.
         """
         for anchor in ("\n", "x", "."):
             before, both = self.encode([anchor, anchor + text])
@@ -123,7 +123,7 @@ class Renderer:
         return self.encode([text])[0]
 
     def end(self, ids: list[int]) -> list[int]:
-        """Cut after the first stop token (only the template can have written it), or add the one that is lacking."""
+        """Cut after the first stop token (only the template can have written it), or add a missing one."""
         for place, token in enumerate(ids):
             if token in self.stops:
                 return ids[: place + 1]
@@ -134,7 +134,7 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, model: Model) -> list[int]:
     """Return the ids of the model's stop tokens, the end of a turn first.
 
     Raises:
-        UserError: a name is no single token of this tokenizer, or the model has no stop token at all.
+        UserError: a name is not a single token of this tokenizer, or the model has no stop token.
     """
     tokens = model.stop_tokens or [str(tokenizer.eos_token)]
     known = tokenizer.get_vocab()
@@ -145,9 +145,9 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, model: Model) -> list[int]:
 
 
 def control_tokens(tokenizer: PreTrainedTokenizerBase, stops: list[int]) -> list[str]:
-    """Return the tokens that steer the model: all special ones, those that stop it, and `<s>` and its like.
+    """Return the tokens to protect: all special tokens, stop tokens, and `<s>` and the like.
 
-    Other added tokens that are not special (`<think>`, runs of blanks) are text, whoever writes them.
+    Other added tokens that are not special (`<think>`, runs of blanks) are text, in templates and contents.
 
     Raises:
         UserError: a stop token is an ordinary word of the vocabulary, which any text may contain.
@@ -166,10 +166,10 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase, stops: list[int]) -> list
 
 
 def twin(tokenizer: PreTrainedTokenizerBase, spelling: dict[str, str]) -> Tokenizer:
-    """Return a tokenizer equal to `tokenizer` but that it knows the control tokens by another spelling.
+    """Return a tokenizer equal to `tokenizer` except that its special tokens have another spelling.
 
     Raises:
-        UserError: there is no fast (Rust) form of the tokenizer.
+        UserError: the tokenizer has no fast (Rust) form.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
@@ -193,5 +193,5 @@ def twin(tokenizer: PreTrainedTokenizerBase, spelling: dict[str, str]) -> Tokeni
 
 
 def any_of(texts: Any) -> "re.Pattern[str]":
-    """Return a pattern that finds any of `texts`, the longest where several begin."""
+    """Return a pattern that finds any of `texts`, the longest if several match."""
     return re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) or r"(?!)")

@@ -1,4 +1,4 @@
-"""What the data set's policies make of what was found: which rows are trained on, and a count of all others."""
+"""Apply the data set's policies to its findings: select the rows to train on, and count all others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,30 +9,30 @@ from recipes.data.findings import REASONS
 from recipes.data.tokenize import Split
 from recipes.profiles import DROP, REFUSE, TRUNCATE, Dataset
 
-NAMED = 10  # rows that a refusal names of each finding
+NAMED = 10  # rows that an error names per finding
 
 
 @dataclass(frozen=True)
 class Ruling:
-    """What became of one split."""
+    """The outcome for one split."""
 
     kept: Split
     dropped: dict[str, dict[str, Any]]  # finding -> {reason, count, rows: the first three}
-    truncated: int  # kept rows that were cut to dataset.max_length
+    truncated: int  # kept rows that were truncated to dataset.max_length
 
 
 def rule(splits: dict[str, Split], dataset: Dataset) -> dict[str, Ruling]:
     """Apply the policies to every split.
 
     Raises:
-        UserError: there are rows that a policy refuses; the line names them.
+        UserError: a policy refuses rows; the message names them.
     """
     refuse(splits, dataset)
     return {name: rule_split(split, dataset) for name, split in splits.items()}
 
 
 def refuse(splits: dict[str, Split], dataset: Dataset) -> None:
-    """Refuse the data set for rows that the policies do not forgive."""
+    """Reject the data set if it has rows that a policy refuses."""
     faults = []
     for name, split in splits.items():
         for finding, indices in by_finding(split.findings.verdict(dataset.policies, REFUSE)).items():
@@ -46,7 +46,7 @@ def refuse(splits: dict[str, Split], dataset: Dataset) -> None:
 
 
 def rule_split(split: Split, dataset: Dataset) -> Ruling:
-    """Drop what is to be dropped, each row for its first finding, and count it."""
+    """Drop rows by policy, each for its first finding, and count them."""
     verdict = split.findings.verdict(dataset.policies, DROP)
     dropped = {
         finding: {"reason": REASONS[finding], "count": len(indices), "rows": name_rows(split, indices, 3).split(", ")}
@@ -58,7 +58,7 @@ def rule_split(split: Split, dataset: Dataset) -> Ruling:
 
 
 def by_finding(verdict: dict[int, str]) -> dict[str, list[int]]:
-    """Turn row -> finding round."""
+    """Invert row -> finding."""
     found: dict[str, list[int]] = {}
     for index, finding in sorted(verdict.items()):
         found.setdefault(finding, []).append(index)
@@ -66,7 +66,7 @@ def by_finding(verdict: dict[int, str]) -> dict[str, list[int]]:
 
 
 def name_rows(split: Split, indices: Sequence[int], many: int) -> str:
-    """Return the source's row numbers (from 1), with the source's name in a mixture; `many` of them at most."""
+    """Return the source's row numbers (from 1), with the source's name in a mixture; at most `many`."""
     mixed = len(set(split.rows["source"])) > 1
     rows = [split.rows[index] for index in indices[:many]]
     names = [f"{row['source']} {row['row'] + 1}" if mixed else str(row["row"] + 1) for row in rows]

@@ -1,7 +1,7 @@
-"""What is wrong with preference pairs, found before any training: each finding by name, with the rows that have it.
+"""Find what is wrong with preference pairs before training: each finding by name, with its rows.
 
-A row may have several findings. The policy of the data set says what each of them costs it; see
-`recipes.profiles.Policies`. Nothing here changes a row.
+A row may have several findings. The data set's policies decide what happens to it, see `recipes.profiles.Policies`.
+Nothing here changes a row.
 """
 
 import hashlib
@@ -33,19 +33,19 @@ REASONS = {
     "system_lost": "the chat template leaves the system turn out",
     "unfinished": "an answer ends in the middle of a sentence",
 }
-NGRAM = 8  # words; the length that Tülu 3's decontamination uses
-OVERLAP = 0.5  # of an evaluation prompt's n-grams, for a training prompt to count as its copy
+NGRAM = 8  # words, as in Tülu 3's decontamination
+OVERLAP = 0.5  # share of an evaluation prompt's n-grams that makes a training prompt count as its copy
 WORD = re.compile(r"\w+")
 
 
 @dataclass
 class Findings:
-    """Finding -> the indices of the rows that have it, of one split."""
+    """Finding -> the indices of its rows, for one split."""
 
     rows: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
 
     def add(self, finding: str, indices: Iterable[int]) -> None:
-        """Note rows with a finding."""
+        """Add rows with a finding."""
         assert finding in REASONS
         self.rows[finding].update(indices)
 
@@ -64,13 +64,13 @@ class Findings:
 
 
 def prompt_key(prompt: list[dict[str, str]]) -> str:
-    """Return a digest that equal prompts share, whatever the model's template makes of them."""
+    """Return a digest of a prompt, independent of the model's template."""
     turns = [[message["role"], message["content"].strip()] for message in prompt]
     return hashlib.sha256(json.dumps(turns).encode()).hexdigest()
 
 
 def repeated(keys: Sequence[str], chosen: Sequence[str], rejected: Sequence[str]) -> dict[str, list[int]]:
-    """Find exact duplicates (of an earlier row) and conflicts (both rows of A over B and B over A)."""
+    """Find exact duplicates of an earlier row, and conflicts (both rows, if one prefers A to B and one B to A)."""
     first: dict[tuple[str, str, str], int] = {}
     duplicates, conflicts = [], []
     for index, pair in enumerate(zip(keys, chosen, rejected, strict=True)):
@@ -92,15 +92,15 @@ def out_of_order(prompt: list[dict[str, str]]) -> bool:
 
 
 def unfinished(answer: str) -> bool:
-    """Whether an answer of more than one line's length ends in a letter or a comma: most likely it was cut off."""
+    """Whether a response longer than one line ends in a letter or a comma: then it was probably truncated."""
     text = answer.rstrip()
     return len(text) > 80 and (text[-1].isalpha() or text[-1] in ",-(")
 
 
 def near_duplicates(texts: Sequence[str], threshold: float = 0.9) -> list[int]:
-    """Return the texts whose word trigrams are (estimated) `threshold` alike, in Jaccard's sense, to an earlier one's.
+    """Return the texts whose word trigrams have an (estimated) Jaccard similarity of `threshold` to an earlier text's.
 
-    MinHash with locality-sensitive hashing, from datasketch: the estimate may err near the threshold.
+    MinHash with locality-sensitive hashing, from datasketch; the estimate may be wrong near the threshold.
     """
     from datasketch import MinHash, MinHashLSH
 
@@ -115,17 +115,17 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.9) -> list[int]:
 
 
 def words(text: str) -> list[str]:
-    """Return a text's words, without case and punctuation."""
+    """Return a text's words in lower case, without punctuation."""
     return WORD.findall(text.lower())
 
 
 def ngrams(tokens: list[str], size: int) -> set[tuple[str, ...]]:
-    """Return a text's runs of `size` words; a shorter text is one run."""
+    """Return a text's n-grams of `size` words; a shorter text is one n-gram."""
     return {tuple(tokens[place : place + size]) for place in range(max(1, len(tokens) - size + 1))}
 
 
 class Evaluated:
-    """The prompts of evaluation sets, to be found again in training prompts."""
+    """The prompts of evaluation sets, to look for in training prompts."""
 
     def __init__(self, prompts: Iterable[str]) -> None:
         self.sizes: dict[int, int] = {}
@@ -137,7 +137,7 @@ class Evaluated:
                 self.holders[gram].append(number)
 
     def has(self, prompt: str) -> bool:
-        """Whether a training prompt holds half of an evaluation prompt's 8-grams, or equals a shorter one."""
+        """Whether a training prompt contains half of an evaluation prompt's 8-grams, or equals a shorter one."""
         shared: dict[int, int] = defaultdict(int)
         for gram in ngrams(words(prompt), NGRAM):
             for number in self.holders.get(gram, ()):
@@ -146,7 +146,7 @@ class Evaluated:
 
 
 def evaluation_prompts(paths: list[str]) -> list[str]:
-    """Return the prompts of JSON or JSONL files, as IFEval, AlpacaEval and MT-Bench have them.
+    """Return the prompts of JSON or JSONL files in the format of IFEval, AlpacaEval or MT-Bench.
 
     Their columns are `prompt`, `instruction` and `turns` (a list of the user's turns).
 
@@ -168,5 +168,5 @@ def evaluation_prompts(paths: list[str]) -> list[str]:
 
 
 def wanted(policies: Policies, finding: str) -> bool:
-    """Whether a search that takes long is worth its time: rows with the finding would not simply be kept."""
+    """Whether to run a slow search: rows with the finding would not simply be kept."""
     return getattr(policies, finding) != KEEP

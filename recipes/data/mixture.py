@@ -1,4 +1,4 @@
-"""A mixture of data sets: how many rows of each source, and which; the same under the same `dataset.seed`."""
+"""A mixture of data sets: how many rows of each source, and which ones; determined by `dataset.seed`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from recipes.profiles import Dataset
 
 
 def check_shares(dataset: Dataset) -> None:
-    """Refuse shares that do not fit the sources.
+    """Reject shares that do not fit the sources.
 
     Raises:
-        UserError: naming what does not fit.
+        UserError: they do not fit; the message says how.
     """
     for name in ("weights", "counts"):
         shares = getattr(dataset, name)
@@ -29,7 +29,7 @@ def check_shares(dataset: Dataset) -> None:
 def choose(sources: Sequence[str], names: Sequence[str], dataset: Dataset) -> list[int]:
     """Return the indices of a mixture's rows, shuffled; `sources` names each row's source, `names` all in order.
 
-    With weights no row is repeated: the sources are cut until their shares are right.
+    With weights no row is repeated: sources are reduced until their shares are right.
 
     Raises:
         UserError: a source has fewer rows than its count.
@@ -52,7 +52,7 @@ def choose(sources: Sequence[str], names: Sequence[str], dataset: Dataset) -> li
 
 
 def sizes(available: list[int], dataset: Dataset) -> list[int]:
-    """Return how many rows each source gives."""
+    """Return how many rows to take from each source."""
     if dataset.counts:
         return dataset.counts
     if not dataset.weights:

@@ -1,8 +1,8 @@
-"""One tokenisation: pairs are rendered and tokenised once; SFT, DPO and ORPO train on views of the same ids.
+"""One tokenization: pairs are rendered and tokenized once; SFT, DPO and ORPO train on views of the same ids.
 
-`prepare` writes a directory of rows with `prompt_ids`, `chosen_ids` and `rejected_ids` (int lists), named
-by all that goes into it, so that a sweep tokenises nothing again. Rows that a method could not train on
-are found and ruled upon here, counted and named, before any trainer sees them: the same for every method.
+`prepare` writes a directory of rows with `prompt_ids`, `chosen_ids` and `rejected_ids` (int lists), named after all its
+inputs, so that a sweep tokenizes only once. Rows that a method could not train on are found here, dropped or refused by
+policy, counted and named, before any trainer sees them: the same for every method.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ KEPT = ("source", "row", "prompt", "chosen", "rejected", *IDS)
 def load_pairs(directory: Path) -> DatasetDict:
     """Return the prepared ids, splits `train` and `test`; training rows with `row`, their number in the source."""
     disable_progress_bars()
-    disable_caching()  # the views are made in a second; cached they would fill the shared directory
+    disable_caching()  # the views take a second; caching them would fill the shared directory
     rows = open_pairs(directory)
     columns = {"train": ["row", *IDS], "test": [*IDS]}
     return DatasetDict({split: rows[split].select_columns(columns[split]) for split in columns})  # type: ignore[arg-type]
@@ -44,14 +44,14 @@ def load_prompts(directory: Path) -> DatasetDict:
 
 
 def open_pairs(directory: Path) -> DatasetDict:
-    """Return everything that is kept of the prepared pairs.
+    """Return the prepared pairs with all columns.
 
     Raises:
         UserError: a file is missing or damaged.
     """
     try:
         rows = load_from_disk(str(directory))
-    except Exception as error:  # datasets and pyarrow have their own for each file
+    except Exception as error:  # datasets and pyarrow raise different errors for each file
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{directory} is missing or damaged ({reason}): remove it and run again") from None
     assert isinstance(rows, DatasetDict)
@@ -64,7 +64,7 @@ def demonstrations(rows: Rows) -> Rows:
 
 
 def demonstration(row: dict[str, Any]) -> dict[str, Any]:
-    """Return stock SFT's view of a pair: prompt and chosen answer, with TRL's mask of the completion."""
+    """Return stock SFT's view of a pair: prompt and chosen response, with TRL's completion mask."""
     prompt, chosen = row["prompt_ids"], row["chosen_ids"]
     return {"input_ids": prompt + chosen, "completion_mask": [0] * len(prompt) + [1] * len(chosen)}
 
@@ -75,7 +75,7 @@ def comparison(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def dialogues(row: dict[str, Any]) -> dict[str, Any]:
-    """Return stock ORPO's view of a pair: both whole dialogues under TRL's names; its labels cover the answers."""
+    """Return stock ORPO's view of a pair: both whole dialogues under TRL's names; labels cover the responses."""
     prompt = row["prompt_ids"]
     columns = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
     for answer in ("chosen", "rejected"):
@@ -96,8 +96,8 @@ def prepare(
 ) -> None:
     """Read, examine, render and tokenise `dataset`, or the `parts` of a mixture, into `directory`, whole or not at all.
 
-    Beside the rows it writes `manifest.json`: counts, tokens, what was dropped and why (with the first
-    row numbers), and a fingerprint of the ids.
+    It also writes `manifest.json`: counts, tokens, dropped rows with reasons (and the first row numbers), and a
+    fingerprint of the ids.
 
     Raises:
         UserError: the data cannot be read, a policy refuses a row, or nothing is left to train on.
@@ -115,7 +115,7 @@ def prepare(
 
 
 def divide(rulings: dict[str, Ruling], dataset: Dataset, parts: Sequence[Dataset]) -> dict[str, Rows]:
-    """Return the rows to train and to evaluate on: a mixture's choice, prompts held out, as many as are wanted.
+    """Return the rows to train and to evaluate on: after the mixture's choice, held-out prompts and row limits.
 
     Raises:
         UserError: a mixture's source has fewer rows than its count.
@@ -130,7 +130,7 @@ def divide(rulings: dict[str, Ruling], dataset: Dataset, parts: Sequence[Dataset
 
 
 def hold_out(kept: dict[str, Rows], fraction: float) -> dict[str, Rows]:
-    """Where the source has no test split, hold out a share of the *prompts*, the same for every model and run."""
+    """If the source has no test split, hold out a share of the *prompts*, the same for every model and run."""
     if "test" in kept:
         return kept
     shares = [int(key[:16], 16) / 2**64 for key in kept["train"]["key"]]
@@ -140,7 +140,7 @@ def hold_out(kept: dict[str, Rows], fraction: float) -> dict[str, Rows]:
 
 
 def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path) -> None:
-    """Write rows and manifest to a temporary name, then rename: two at once are harmless."""
+    """Write rows and manifest to a temporary name, then rename, so that concurrent writers do no harm."""
     unfinished = temporary(directory)
     shutil.rmtree(unfinished, ignore_errors=True)
     DatasetDict(rows).save_to_disk(str(unfinished))  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path) ->
     seal(unfinished)
     try:
         unfinished.rename(directory)
-    except OSError:  # another process was faster, with the same content
+    except OSError:  # another process was faster and wrote the same content
         shutil.rmtree(unfinished)
 
 
@@ -171,6 +171,6 @@ def fingerprint(rows: dict[str, Rows]) -> str:
 
 
 def reasons(rulings: dict[str, Ruling]) -> str:
-    """Say in one line what was dropped and why."""
+    """Return one line that says what was dropped and why."""
     dropped = [found for ruling in rulings.values() for found in ruling.dropped.values()]
     return "dropped: " + (", ".join(f"{found['count']} ({found['reason']})" for found in dropped) or "none")

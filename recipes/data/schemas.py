@@ -1,4 +1,4 @@
-"""One preference pair, whatever the schema of its row: raw dialogues, message lists, or plain text."""
+"""Read a preference pair from any schema: raw dialogues, message lists, or plain text."""
 
 import re
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from typing import Any
 
 Message = dict[str, str]
 ROLES = ("system", "user", "assistant")
-TURN = re.compile(r"\n\n(Human|Assistant):")  # how Anthropic's HH-RLHF writes a dialogue
-SHP = {"history", "human_ref_A", "human_ref_B", "labels"}  # Stanford Human Preferences: two answers and a label
-# How UltraFeedback (binarized), Argilla's cleaned version and capybara-dpo-7k name the scores of a pair.
+TURN = re.compile(r"\n\n(Human|Assistant):")  # the format of dialogues in Anthropic's HH-RLHF
+SHP = {"history", "human_ref_A", "human_ref_B", "labels"}  # Stanford Human Preferences: two responses and a label
+# Names of a pair's scores in UltraFeedback (binarized), Argilla's cleaned version and capybara-dpo-7k.
 SCORES = [
     ("score_chosen", "score_rejected"),
     ("chosen-rating", "rejected-rating"),
@@ -20,12 +20,12 @@ TURN_ROLES = {"Human": "user", "Assistant": "assistant"}
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt (system, user and earlier assistant turns, ending with the user's) and two answers to it."""
+    """A prompt (system, user and earlier assistant turns, ending with the user's) and two responses to it."""
 
     prompt: list[Message]
     chosen: str
     rejected: str
-    tied: bool = False  # the source gives both answers the same score
+    tied: bool = False  # the source gives both responses the same score
 
 
 class Malformed(ValueError):
@@ -39,14 +39,14 @@ class Unusable(ValueError):
 def read_pair(row: dict[str, Any]) -> Pair:
     """Read a row with `chosen`, `rejected` and, unless both are whole dialogues, `prompt`.
 
-    Each may be text, a raw `\\n\\nHuman: … \\n\\nAssistant: …` dialogue, or a list of messages
-    (`{"role": …, "content": …}`). Answers given as whole dialogues carry their own prompt, as in
-    UltraFeedback; a `prompt` column beside them is then redundant and not used. Score pairs as in SHP
-    (`history`, `human_ref_A`, `human_ref_B`, `labels`) are ordered by their label.
+    Each may be text, a raw `\\n\\nHuman: … \\n\\nAssistant: …` dialogue, or a list of messages (`{"role": …, "content":
+    …}`). Responses given as whole dialogues contain their prompt, as in UltraFeedback; a `prompt` column is then
+    redundant and ignored. Pairs as in SHP (`history`, `human_ref_A`, `human_ref_B`, `labels`) are ordered by their
+    label.
 
     Raises:
-        Malformed: a column is missing or holds something else.
-        Unusable: the two answers belong to different prompts, are identical, or one is empty or missing.
+        Malformed: a column is missing or contains something else.
+        Unusable: the two responses belong to different prompts, are identical, or one is empty or missing.
     """
     if row.keys() >= SHP:
         row = ordered_by_label(row)
@@ -78,7 +78,7 @@ def ordered_by_label(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def tied(row: dict[str, Any]) -> bool:
-    """Whether the source scores both answers alike."""
+    """Whether the source gives both responses the same score."""
     scores = [(row.get(chosen), row.get(rejected)) for chosen, rejected in SCORES]
     return any(chosen == rejected for chosen, rejected in scores if chosen is not None)
 
@@ -119,7 +119,7 @@ def as_message(value: Any, column: str) -> Message:
 
 
 def split_dialogue(text: str) -> list[Message]:
-    """Split `\\n\\nHuman: … \\n\\nAssistant: …` into messages; white space around a turn is not its content."""
+    """Split `\\n\\nHuman: … \\n\\nAssistant: …` into messages; white space around a turn is dropped."""
     parts = TURN.split(text)[1:]
     return [
         {"role": TURN_ROLES[name], "content": content.strip()}
@@ -128,7 +128,7 @@ def split_dialogue(text: str) -> list[Message]:
 
 
 def describe(value: Any) -> str:
-    """Name a value of the wrong kind in a user's words."""
+    """Describe a value of the wrong type in plain words."""
     if value is None:
         return "nothing (null)"
     return "an empty list" if value == [] else f"{type(value).__name__} {str(value)[:40]!r}"

@@ -1,4 +1,4 @@
-"""Where pairs come from: a user's file, the hub, or the embedded world; read by one library, `datasets`."""
+"""Sources of pairs: a user's file, the Hub, or the embedded world; all read with `datasets`."""
 
 import glob
 import gzip
@@ -23,10 +23,10 @@ BUILDERS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv",
 
 
 def load_source(dataset: Dataset, train_only: bool = False) -> dict[str, Rows]:
-    """Return the source's rows, split `train` and, where the profile names one and it is wanted, `test`.
+    """Return the source's rows: split `train` and, if the profile names one and `train_only` is false, `test`.
 
     Raises:
-        UserError: a file is missing, empty or unreadable, or the hub is out of reach.
+        UserError: a file is missing, empty or unreadable, or the Hub is unreachable.
     """
     if dataset.path == "pocket":
         return {split: rows for split, rows in load_pocket().items() if split == "train" or not train_only}
@@ -37,7 +37,7 @@ def load_source(dataset: Dataset, train_only: bool = False) -> dict[str, Rows]:
 
 
 def load_pocket() -> dict[str, Rows]:
-    """Write the embedded world's pairs and read them back like anybody's files."""
+    """Write the embedded world's pairs to files and read these like a user's."""
     with tempfile.TemporaryDirectory() as directory:
         write_pairs(Path(directory))
         return {
@@ -46,17 +46,17 @@ def load_pocket() -> dict[str, Rows]:
 
 
 def load(path: str, split: str, dataset: Dataset) -> Rows:
-    """Return one split of a file or of a hub data set."""
+    """Return one split of a file or of a Hub data set."""
     length = stream_length(dataset) if dataset.streaming else None
     if is_file(path):
         return load_file(Path(path).expanduser(), length)
     if not reachable():
-        config.HF_HUB_OFFLINE = True  # only what was downloaded before
+        config.HF_HUB_OFFLINE = True  # use only what was downloaded before
     options: Any = {"name": dataset.config, "split": split, "revision": dataset.revision}
     options["streaming"] = bool(length)
     try:
         return take(load_dataset(path, **options), length)
-    except Exception as error:  # datasets, the hub's client and fsspec each have their own
+    except Exception as error:  # datasets, the Hub's client and fsspec raise different errors
         raise UserError(
             f"dataset {path} is not in the local cache and could not be downloaded ({first_line(error)}): run "
             f"`hf download --repo-type dataset {path}` on a machine with a network, or use dataset=file "
@@ -65,10 +65,10 @@ def load(path: str, split: str, dataset: Dataset) -> Rows:
 
 
 def stream_length(dataset: Dataset) -> int:
-    """Return how many rows are read of a data set that is streamed.
+    """Return how many rows to read from a streamed data set.
 
     Raises:
-        UserError: there is no end to it.
+        UserError: the number is not given.
     """
     if dataset.train_rows is None:
         raise UserError(
@@ -79,7 +79,7 @@ def stream_length(dataset: Dataset) -> int:
 
 
 def take(rows: Any, count: int | None) -> Rows:
-    """Return all rows of a data set, or the first `count` of a stream; of these only the columns of a pair are kept."""
+    """Return all rows of a data set, or the first `count` of a stream; of a stream, keep only the columns of a pair."""
     if count is None:
         return rows
     return Rows.from_list([{key: row[key] for key in row if key in COLUMNS} for row in rows.take(count)])
@@ -91,12 +91,12 @@ def is_file(path: str) -> bool:
 
 
 def file_ending(path: str) -> str:
-    """Return a file's ending, that of the content where it is gzipped."""
+    """Return a file's ending; for a gzipped file, that of its content."""
     return Path(path.removesuffix(".gz")).suffix.lower()
 
 
 def load_file(path: Path, length: int | None = None) -> Rows:
-    """Read one local file; with `length`, as a stream and only so many rows.
+    """Read one local file; with `length`, as a stream of that many rows.
 
     Raises:
         UserError: it is missing, empty, of an unknown kind, or cannot be parsed (with the line).
@@ -111,11 +111,11 @@ def load_file(path: Path, length: int | None = None) -> Rows:
     try:
         options: Any = {"data_files": glob.escape(str(path)), "split": "train", "streaming": bool(length)}
         if builder == "csv":
-            options["keep_default_na"] = False  # "None" and "NA" are answers, too
+            options["keep_default_na"] = False  # "None" and "NA" are valid responses
         rows = take(load_dataset(builder, **options), length)
     except Exception as error:
         if builder == "json":
-            with suppress(OSError, EOFError, zlib.error):  # a damaged archive has no lines to name
+            with suppress(OSError, EOFError, zlib.error):  # a damaged archive has no lines
                 find_broken_line(path)
         raise UserError(f"{path} cannot be read as {builder} ({first_line(error.__cause__ or error)})") from None
     if not len(rows):
@@ -139,7 +139,7 @@ def only_pairs(rows: Rows, path: str) -> Rows:
 
 
 def find_broken_line(path: Path) -> None:
-    """Raise a UserError that names the first line of a JSON file which is no preference pair, if there is one."""
+    """Raise a UserError that names the first line of a JSON file that is no preference pair, if there is one."""
     for number, text in json_lines(path):
         try:
             row = json.loads(text)

@@ -1,4 +1,4 @@
-"""Read, render, tokenise and examine a data set: every row with its ids, and every finding with its rows."""
+"""Read, render, tokenize and examine a data set: every row with its ids, and every finding with its rows."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -27,18 +27,18 @@ from recipes.data.sources import load_source
 from recipes.profiles import TRUNCATE, Dataset, Model
 
 IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
-ROWS_PER_PROCESS = 5000  # fewer are tokenised sooner than another process has started
+ROWS_PER_PROCESS = 5000  # fewer are tokenized before another process would have started
 
 
 @dataclass
 class Split:
-    """One split's rows, with ids, and what was found about them; findings hold indices into `rows`."""
+    """One split's rows, with ids, and their findings, which hold indices into `rows`."""
 
     rows: Rows
     findings: Findings
 
     def select(self, indices: list[int]) -> "Split":
-        """Return the split with these rows alone."""
+        """Return the split with only these rows."""
         places = {index: place for place, index in enumerate(indices)}
         kept = Findings()
         for finding, rows in self.findings.rows.items():
@@ -56,13 +56,13 @@ def examine(
 ) -> dict[str, Split]:
     """Return split `train` and, where the source has one, `test`; `parts` are a mixture's sources, or `dataset` alone.
 
-    Searches that take long are made where the policies ask for them, or all of them when `thorough`.
+    Slow searches run only if the policies need them, or all of them if `thorough`.
 
     Raises:
         UserError: the data cannot be read at all.
     """
     disable_progress_bars()
-    disable_caching()  # our own cache is by content; theirs would only fill the disk
+    disable_caching()  # we cache by content; their cache would only fill the disk
     render = Renderer(tokenizer, model)
     splits = {}
     for split, rows in read_rows(parts).items():
@@ -84,7 +84,7 @@ def examine(
 def read_rows(parts: Sequence[Dataset]) -> dict[str, Rows]:
     """Return the sources' rows as pairs: `source`, `row`, `prompt`, `chosen`, `rejected`, and `problem` with `detail`.
 
-    A mixture has one rule for what is held out, so its sources' own test splits are left unread.
+    A mixture holds out prompts by one rule, so its sources' own test splits are not read.
 
     Raises:
         UserError: the data cannot be read.
@@ -124,7 +124,7 @@ def as_columns(row: dict[str, Any], number: int, source: str) -> dict[str, Any]:
 
 
 class Tokenise:
-    """Adds the ids to a batch of pairs, cut to `max_length` where the policy is to truncate."""
+    """Adds ids to a batch of pairs, truncated to `max_length` if the policy says so."""
 
     def __init__(self, render: Renderer, dataset: Dataset) -> None:
         self.render = render
@@ -132,7 +132,7 @@ class Tokenise:
         self.overlong = dataset.policies.overlong
 
     def __call__(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Return the columns added: ids, `problem` and `detail` anew, `lost` (a system turn), `long`."""
+        """Return the added columns: ids, updated `problem` and `detail`, `lost` (a system turn), `long`."""
         count = len(columns["problem"])
         texts, refused = self.texts(columns, [index for index in range(count) if not columns["problem"][index]])
         prompt_ids = self.render.encode([prompt for prompt, *_ in texts.values()])
@@ -155,7 +155,7 @@ class Tokenise:
     def texts(
         self, columns: dict[str, list[Any]], indices: list[int]
     ) -> tuple[dict[int, tuple[str, str, str]], dict[int, str]]:
-        """Return row -> the texts of its prompt and of the dialogue with each answer, and row -> why there are none."""
+        """Return row -> the texts of its prompt and of its dialogue with each response, and row -> why it has none."""
         dialogues = [
             [columns["prompt"][index] for index in indices],
             *([answered(columns, index, name) for index in indices] for name in ("chosen", "rejected")),
@@ -168,17 +168,17 @@ class Tokenise:
                 return {}, {indices[0]: str(error)}
         found: dict[int, tuple[str, str, str]] = {}
         refused: dict[int, str] = {}
-        for index in indices:  # one of many is refused: find which
+        for index in indices:  # one of many is rejected: find which
             one, why = self.texts(columns, [index])
             found |= one
             refused |= why
         return found, refused
 
     def fit(self, prompt: list[int], chosen: list[int], rejected: list[int]) -> tuple[list[int], ...]:
-        """Cut a pair to the limit by the policy: the prompt's beginning, or each answer's end but for its stop."""
+        """Truncate a pair to the limit by policy: the prompt's beginning, or each response's end except its stop."""
         if self.overlong == TRUNCATE[0]:
             room = max(0, self.limit - max(len(chosen), len(rejected)))
-            bos = prompt[:1] if prompt[:1] == [self.render.tokenizer.bos_token_id] else []  # whoever put it there
+            bos = prompt[:1] if prompt[:1] == [self.render.tokenizer.bos_token_id] else []  # whatever its origin
             if len(prompt) > room > len(bos):
                 prompt = bos + prompt[len(prompt) - room + len(bos) :]
         elif self.overlong == TRUNCATE[1]:
@@ -191,7 +191,7 @@ class Tokenise:
 
 
 def answered(columns: dict[str, list[Any]], index: int, name: str) -> list[dict[str, str]]:
-    """Return one row's dialogue with one of its answers."""
+    """Return one row's dialogue with one of its responses."""
     return [*columns["prompt"][index], {"role": "assistant", "content": columns[name][index]}]
 
 
@@ -201,7 +201,7 @@ def lost(prompt: list[dict[str, str]], text: str) -> bool:
 
 
 def find(rows: Rows, dataset: Dataset, thorough: bool) -> Findings:
-    """Return what is to be found in one split."""
+    """Return the findings in one split."""
     found = Findings()
     for finding in ("malformed", "unrendered", "diverging", "empty", "identical"):
         found.add(finding, where(problem == finding for problem in rows["problem"]))
@@ -236,7 +236,7 @@ def find(rows: Rows, dataset: Dataset, thorough: bool) -> Findings:
 
 
 def said(turns: list[dict[str, str]]) -> str:
-    """Return a dialogue's words."""
+    """Return a dialogue's text."""
     return " ".join(turn["content"] for turn in turns)
 
 
@@ -246,5 +246,5 @@ def questions(turns: list[dict[str, str]]) -> list[str]:
 
 
 def where(flags: Any) -> list[int]:
-    """Return the places of the true ones."""
+    """Return the indices of the true values."""
     return [index for index, flag in enumerate(flags) if flag]

@@ -1,1 +1,1 @@
-"""The packed forward pass: no padding, a shared prompt, a head in chunks."""
+"""The packed forward pass: no padding, a shared prompt, a chunked LM head."""

@@ -1,4 +1,4 @@
-"""Attention over packed pairs: each answer sees its prompt and itself, and no mask of the whole row is ever made."""
+"""Attention over packed pairs: each response attends to its prompt and itself, without a mask for the whole row."""
 
 import inspect
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from transformers.masking_utils import sdpa_mask
 
 from recipes.engine.packing import Packing
 
-PAIRS = "packed_pairs"  # the name under which Transformers' models find it
-GROUPED = "enable_gqa" in inspect.signature(varlen_attn).parameters  # the kernel shares key heads; not in PyTorch 2.11
-FLASH = (8, 0)  # the oldest compute capability, Ampere, that the flash kernel runs on
+PAIRS = "packed_pairs"  # its name in Transformers' registry of attention functions
+GROUPED = "enable_gqa" in inspect.signature(varlen_attn).parameters  # not in PyTorch 2.11
+FLASH = (8, 0)  # the oldest compute capability that the flash kernel supports, Ampere
 
 
-@torch.compiler.disable  # the lengths differ from row to row: compiled, each would be a program of its own
+@torch.compiler.disable  # lengths differ from row to row: each would be compiled separately
 def pair_attention(
     module: nn.Module,
     query: Tensor,
@@ -28,17 +28,17 @@ def pair_attention(
     packing: Packing | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attend within each dialogue of a row; without `packing` (when generating) this is Transformers' own SDPA.
+    """Attend within each dialogue of a row; without `packing` (for generation) this is Transformers' own SDPA.
 
-    On GPUs in half precision one call of a variable-length flash kernel over all dialogues: it needs no block
-    mask and no compilation, as FlexAttention would, and pads nothing. Elsewhere one SDPA call for each dialogue.
+    On GPUs in half precision this is one call of a variable-length flash kernel for all dialogues. It pads nothing and,
+    unlike FlexAttention, needs no block mask and no compilation. Elsewhere it is one SDPA call per dialogue.
 
     Args:
-        module: the layer, asked for its grouped-query heads.
+        module: the layer, for its number of grouped-query heads.
         query: (1, heads, T, size).
         key: (1, key heads, T, size); `value` too.
         attention_mask: Transformers', ignored with `packing`.
-        packing: where the dialogues lie on the row.
+        packing: where the dialogues are on the row.
         options: Transformers' `scaling`, `dropout` and `sliding_window`.
 
     Returns:
@@ -62,10 +62,10 @@ def pair_attention(
 
 
 def refuse_what_is_left_out(module: nn.Module, options: dict[str, Any]) -> None:
-    """Refuse a model whose attention is more than what is computed here; `engine.self_check` tells the user why.
+    """Reject a model whose attention has features that are not computed here; `engine.self_check` tells the user why.
 
     Raises:
-        NotImplementedError: it softcaps its scores, adds a bias to them, or tells its sliding window to the mask alone.
+        NotImplementedError: it softcaps its scores, adds a bias to them, or passes its sliding window only to the mask.
     """
     for name in ("softcap", "position_bias", "s_aux"):
         if options.get(name) is not None:
@@ -75,9 +75,9 @@ def refuse_what_is_left_out(module: nn.Module, options: dict[str, Any]) -> None:
 
 
 def sequences(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield queries, keys and values of every sequence on the row, rejected answers with their prompts' keys.
+    """Yield queries, keys and values of every sequence on the row; rejected responses with their prompts' keys.
 
-    The row is split once: slices would each have a gradient of the whole row, nearly all of it zeros.
+    The row is split once: each slice would have a gradient the size of the whole row, nearly all zeros.
     """
     queries, keys, values = (states.split(packing.spans, dim=2) for states in (query, key, value))
     pairs = len(packing.lengths)
@@ -91,9 +91,9 @@ def sequences(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> It
 
 
 def visible(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:
-    """Return which keys each query sees (bool, (1, 1, queries, keys)); None where plain causal attention will do.
+    """Return which keys each query sees (bool, (1, 1, queries, keys)); None if plain causal attention is enough.
 
-    The last query is at the last key's place; True is seen.
+    The last query is at the last key's position; True means visible.
     """
     if queries == keys and (window is None or keys <= window):
         return None
@@ -102,7 +102,7 @@ def visible(queries: int, keys: int, window: int | None, device: torch.device) -
 
 
 def flash_takes(value: Tensor) -> bool:
-    """Whether the variable-length flash kernel computes with these values, of any shape (..., size).
+    """Whether the variable-length flash kernel supports these values, of any shape (..., size).
 
     In half precision, on Ampere or newer, with heads of a size that is a multiple of 8 up to 256.
     """
@@ -114,10 +114,10 @@ def flash_takes(value: Tensor) -> bool:
 def varlen_attention(
     query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None, window: int | None
 ) -> Tensor:
-    """Attend within all dialogues by one flash kernel, whose causal mask is aligned to the last query and key."""
+    """Attend within all dialogues with one flash kernel, whose causal mask is aligned to the last query and key."""
     places, query_starts, key_starts, longest_query, longest_key = packing.varlen(query.device)
     key, value = (states[0].transpose(0, 1).index_select(0, places) for states in (key, value))
-    query = query[0].transpose(0, 1).to(value.dtype)  # rotary embeddings leave float32 under autocast
+    query = query[0].transpose(0, 1).to(value.dtype)  # rotary embeddings return float32 under autocast
     key = key.to(value.dtype)
     groups = query.shape[1] // key.shape[1]
     grouped: dict[str, Any] = {"enable_gqa": groups > 1} if GROUPED else {}

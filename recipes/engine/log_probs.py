@@ -1,4 +1,4 @@
-"""Log-probs of chosen tokens inside a model's forward pass, without the logits of all positions."""
+"""Log-probs of selected tokens inside a model's forward pass, without the logits of all positions."""
 
 import functools
 import math
@@ -19,17 +19,17 @@ CHUNK_LOGITS = 2**24  # in one chunk: 64 MiB in float32
 def add_scoring(model: PreTrainedModel) -> None:
     """Let `model(…, scored=places, targets=ids)` return log-probs (S,) of `targets` instead of logits (1, T, V).
 
-    The head runs inside the model's own forward pass, where FSDP has gathered its weights and DDP waits for its
-    gradients, and is called as the module it is, so that a bias or an adapter on it counts. The logits are made
-    chunk by chunk and again in the backward pass (`torch.utils.checkpoint`), in the head's dtype; softmax and
-    log-probs are float32. TRL's `add_fused_lm_head` knows one label for a position, where two answers begin
-    after one prompt, takes the head's weight without its adapter, and off a GPU computes every position;
-    Liger's and cut-cross-entropy's kernels sum to one loss, or need Triton.
+    The LM head runs inside the model's own forward pass, where FSDP has gathered its weights and DDP waits for its
+    gradients. It is called as a module, so that a bias or an adapter on it counts. The logits are computed chunk by
+    chunk, and again in the backward pass (`torch.utils.checkpoint`), in the head's dtype; softmax and log-probs are
+    float32. TRL's `add_fused_lm_head` allows one label per position, but two responses start after one prompt; it takes
+    the head's weight without its adapter, and without a GPU computes every position. The kernels of Liger and
+    cut-cross-entropy return one summed loss, or need Triton.
     """
     original = model.forward
     softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
 
-    @functools.wraps(type(model).forward)  # `generate` reads the signature
+    @functools.wraps(type(model).forward)  # `generate` inspects the signature
     def forward(
         self: PreTrainedModel, *args: Any, scored: Tensor | None = None, targets: Tensor | None = None, **options: Any
     ) -> Any:

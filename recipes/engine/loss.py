@@ -1,4 +1,4 @@
-"""What a method's loss is a function of, and what it returns: log-probs of pairs, and a loss of each pair."""
+"""The arguments and the result of a method's loss: log-probs of pairs, and a loss for each pair."""
 
 import math
 from dataclasses import dataclass, field
@@ -13,19 +13,19 @@ LN2 = math.log(2)
 class LogProbs:
     """Log-probs of pairs under one model, summed over scored tokens, in float32 at least; each of shape (pairs,).
 
-    With `nll_span=completion` no token of a prompt is scored: its sum and its count are 0.
+    With `nll_span=completion` prompts are not scored: their sums and counts are 0.
     """
 
     prompt: Tensor
     chosen: Tensor
     rejected: Tensor
-    prompt_tokens: Tensor  # how many were summed over, int64
+    prompt_tokens: Tensor  # numbers of summed tokens, int64
     chosen_tokens: Tensor
     rejected_tokens: Tensor
 
     @classmethod
     def of(cls, sums: Tensor, counts: Tensor) -> "LogProbs":
-        """Build them of sums and token counts, each (3, pairs): of prompts, chosen and rejected responses."""
+        """Build them from sums and token counts, each (3, pairs): prompts, chosen and rejected responses."""
         return cls(*sums.unbind(), *counts.unbind())
 
     @property
@@ -46,22 +46,22 @@ class LogProbs:
 
 @dataclass(frozen=True)
 class Loss:
-    """A method's loss: the mean of `preference` over pairs plus the mean of `nll` over tokens, where there are such.
+    """A method's loss: the mean of `preference` over pairs plus the mean of `nll` over tokens, as far as present.
 
     Every tensor has the shape (pairs,).
     """
 
     preference: Tensor | None = None
-    nll: Tensor | None = None  # summed over the pair's tokens; the trainer divides by those of the optimizer step
-    rewards: tuple[Tensor, Tensor] | None = None  # implicit ones of the chosen and the rejected response, for the log
-    metrics: dict[str, Tensor] = field(default_factory=dict)  # what else is logged: name -> values
+    nll: Tensor | None = None  # summed over the pair's tokens; the trainer divides by the optimizer step's tokens
+    rewards: tuple[Tensor, Tensor] | None = None  # implicit, of chosen and rejected response, for the log
+    metrics: dict[str, Tensor] = field(default_factory=dict)  # other logged values: name -> values
 
 
 def log_odds(logp: Tensor) -> Tensor:
     """Return log(p / (1 - p)) of p = exp(`logp`), equation 4 of arXiv:2403.07691, with gradients that stay finite.
 
-    In float32 at least, of any shape. Where p cannot be told from 1 in that dtype, it is taken as 1 - eps, and
-    its gradient is zero: stock TRL has infinity and NaN there.
+    In float32 at least, of any shape. If p cannot be distinguished from 1 in that dtype, it is taken as 1 - eps and its
+    gradient is zero; stock TRL gives infinity and NaN there.
     """
     logp = logp.to(torch.promote_types(logp.dtype, torch.float32))
     logp = logp.clamp(max=-torch.finfo(logp.dtype).eps)

@@ -1,4 +1,4 @@
-"""What is logged beside the loss: TRL's metrics under TRL's names, kept as sums on the device until they are logged."""
+"""Metrics logged besides the loss: TRL's, under TRL's names, kept as sums on the device until they are logged."""
 
 from collections.abc import Callable
 
@@ -9,19 +9,19 @@ from recipes.engine.loss import LogProbs, Loss
 
 
 class RunningMeans:
-    """Weighted means of named quantities since they were last taken; nothing leaves the device before that."""
+    """Weighted means of named quantities since the last `take`; nothing leaves the device before it."""
 
     def __init__(self) -> None:
         self.totals: dict[str, Tensor] = {}  # name -> (sum, weight), float64
 
     def add(self, sums: dict[str, Tensor], weight: Tensor) -> None:
-        """Add scalar sums over as many pairs or tokens as `weight` says."""
+        """Add scalar sums over `weight` pairs or tokens."""
         for name, value in sums.items():
             found = torch.stack([value.detach().double(), weight.double()])
             self.totals[name] = self.totals[name] + found if name in self.totals else found
 
     def take(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Return the means and begin anew; `reduce` sums over all processes, and so every process must call this."""
+        """Return the means and reset; `reduce` sums over all processes, so every process must call this."""
         if not self.totals:
             return {}
         names, totals = list(self.totals), reduce(torch.stack(list(self.totals.values()))).tolist()
@@ -33,8 +33,8 @@ def preference_metrics(loss: Loss, policy: LogProbs, means: bool) -> dict[str, T
     """Return TRL's metrics of a preference loss, each of shape (pairs,).
 
     Args:
-        loss: a method's; without `rewards` there are none.
-        policy: the log-probs that it was made of.
+        loss: a method's loss; without `rewards` there are no metrics.
+        policy: the log-probs that it was computed from.
         means: whether `logps/…` are means over a response's tokens, else sums.
     """
     if loss.rewards is None:

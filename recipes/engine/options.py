@@ -1,4 +1,4 @@
-"""Which of a trainer's options an engine honours; the rest is refused before anything is loaded."""
+"""Which of a trainer's options an engine supports; others are rejected before anything is loaded."""
 
 from dataclasses import MISSING, fields
 from typing import Any
@@ -7,7 +7,7 @@ from transformers import TrainingArguments
 
 from recipes.methods import ENGINES
 
-# TRL's own options that packed SFT and DPO heed, or that say how rows are tokenised, which is done by then.
+# TRL's options that packed SFT and DPO support, or that concern tokenization, which is done before.
 HEEDED = {
     "engine",
     "disable_dropout",
@@ -25,7 +25,7 @@ HEEDED = {
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Refuse a value that an option does not take.
+    """Reject a value that an option does not take.
 
     Raises:
         ValueError: it is none of `allowed`.
@@ -35,10 +35,10 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def check_engine(config: Any) -> None:
-    """Refuse an unknown engine, and options of TRL that packed SFT and DPO would not honor.
+    """Reject an unknown engine, and TRL's options that packed SFT and DPO would ignore.
 
-    The defaults of a recipe's options are what its packed loss computes. Options of Transformers' own trainer are
-    honored.
+    The defaults of a recipe's options are what its packed loss computes. All options of Transformers' own trainer are
+    supported.
 
     Raises:
         ValueError: such an option has another value than its default.

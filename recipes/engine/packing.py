@@ -1,4 +1,4 @@
-"""Preference pairs on one row without padding: every prompt once, then the answers to it."""
+"""Preference pairs on one row without padding: every prompt once, followed by its responses."""
 
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -13,14 +13,14 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Pair:
-    """The ids of a prompt and of the two answers to it, each answer with its stop token."""
+    """The ids of a prompt and of its two responses, each with its stop token."""
 
     prompt: list[int]
     chosen: list[int]
-    rejected: list[int]  # empty where only the chosen answer is imitated
-    # Summed log-probs of both answers under DPO's reference model, where they are known.
+    rejected: list[int]  # empty for SFT
+    # Summed log-probs of both responses under DPO's reference model, if known.
     reference: tuple[float, float] | None = field(default=None, kw_only=True)
-    counted: bool = field(default=True, kw_only=True)  # False: computed for step with other processes, without weight
+    counted: bool = field(default=True, kw_only=True)  # False: zero weight, only to keep processes in step
 
     @property
     def tokens(self) -> int:
@@ -34,31 +34,31 @@ class Pair:
 
 
 def collate(rows: Rows) -> dict[str, list[Pair]]:
-    """Return a micro-batch that is packed later, once it is known which pairs share an update."""
+    """Return a micro-batch, to be packed once all pairs of the optimizer step are known."""
     return {"pairs": [pair_of(row) for row in rows]}
 
 
 def collate_demonstrations(rows: Rows) -> dict[str, list[Pair]]:
-    """Return a micro-batch of prompts and chosen answers only."""
+    """Return a micro-batch of prompts and chosen responses only."""
     return {"pairs": [Pair(row["prompt_ids"], row["chosen_ids"], []) for row in rows]}
 
 
 def pair_of(row: dict[str, Any]) -> Pair:
-    """Return a row's pair, with the log-probs of its answers under the reference model where they are known."""
+    """Return a row's pair, with its responses' log-probs under the reference model, if known."""
     known = (row["ref_chosen_logps"], row["ref_rejected_logps"]) if "ref_chosen_logps" in row else None
     return Pair(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"], reference=known)
 
 
 def uncount(pairs: list[Pair], first: int) -> list[Pair]:
-    """Return `pairs` with those from place `first` on computed but not counted."""
+    """Return `pairs`; those from index `first` on are computed but not counted."""
     return [replace(pair, counted=place < first) for place, pair in enumerate(pairs)]
 
 
 def balance(batches: list[list[Pair]]) -> list[list[Pair]]:
-    """Deal an update's pairs out to as many micro-batches so that these have about equally many tokens.
+    """Distribute an optimizer step's pairs over the same number of micro-batches, with about equally many tokens each.
 
-    The longest pair first, always to the micro-batch with the fewest tokens (Graham's LPT rule); the result
-    depends on nothing but the pairs and their order.
+    The longest pair goes first, always to the micro-batch with the fewest tokens (Graham's LPT rule); the result
+    depends only on the pairs and their order.
     """
     dealt: list[list[Pair]] = [[] for _ in batches]
     tokens = [0] * len(batches)
@@ -70,10 +70,10 @@ def balance(batches: list[list[Pair]]) -> list[list[Pair]]:
 
 
 class Packing:
-    """Where the dialogues lie on a row `[prompt chosen | prompt chosen | … | rejected | rejected | …]`.
+    """Where the dialogues are on a row `[prompt chosen | prompt chosen | … | rejected | rejected | …]`.
 
-    The rejected answers come last, so that the queries of every dialogue are neighbours: a row of P pairs is
-    2 P sequences for an attention kernel, of which the last P find their prompts among the keys of the first P.
+    Rejected responses come last, so that the queries of every sequence are contiguous: to an attention kernel, a row of
+    P pairs is 2 P sequences, and the last P find their prompts among the keys of the first P.
     """
 
     def __init__(self, pairs: list[Pair]) -> None:
@@ -81,12 +81,12 @@ class Packing:
 
     @cached_property
     def spans(self) -> list[int]:
-        """The lengths of what lies on the row: each prompt with its chosen answer, then each rejected answer."""
+        """The lengths of the spans on the row: each prompt with its chosen response, then each rejected response."""
         return [prompt + chosen for prompt, chosen, _ in self.lengths] + [rejected for *_, rejected in self.lengths]
 
     @cached_property
     def starts(self) -> list[int]:
-        """Where each of these begins; the row's length is last."""
+        """Where each span begins; the row's length is last."""
         return [0, *accumulate(self.spans)]
 
     @cached_property
@@ -103,11 +103,11 @@ class Packing:
         return own + [(span, [prompt, span]) for prompt, span in rejected if span.start < span.stop]
 
     def varlen(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, int, int]:
-        """Return what a variable-length kernel takes, made once a row.
+        """Return the arguments of a variable-length kernel, computed once per row.
 
         Returns:
-            The keys' places on the row (each sequence's keys are neighbours, so prompts occur twice), where the
-            queries and the keys of each sequence begin (int32, the end last), and the longest of both.
+            The keys' positions on the row (each sequence's keys are contiguous, so prompts occur twice), where the
+            queries and the keys of each sequence begin (int32, the end last), and the maximum length of both.
         """
         if not hasattr(self, "_varlen"):
             keys = [
@@ -131,30 +131,30 @@ class Packing:
 class PackedBatch:
     """The inputs of one forward pass over pairs on a row of T tokens, S of which are scored.
 
-    Scored are prompts first, then chosen, then rejected responses; where a prompt ends both responses begin, and so
-    that place is scored twice.
+    Scored tokens are those of prompts, then of chosen, then of rejected responses. Both responses start after the
+    prompt's last token, so that position is scored twice.
     """
 
     input_ids: Tensor  # (1, T)
     position_ids: Tensor  # (1, T)
     packing: Packing
-    scored: Tensor  # (S,), the places on the row whose next token is scored
-    targets: Tensor  # (S,), the tokens there
-    counts: Tensor  # (3, pairs), how many scored tokens a pair's prompt, chosen and rejected response have
+    scored: Tensor  # (S,), the positions on the row whose next token is scored
+    targets: Tensor  # (S,), those next tokens
+    counts: Tensor  # (3, pairs), numbers of scored tokens of a pair's prompt, chosen and rejected response
     weights: Tensor  # (pairs,), float32: 0 for a pair that does not count, else 1
     reference: Tensor | None  # (2, pairs), float32: the responses' log-probs under the reference model, if known
 
     @property
     def items(self) -> Tensor:
-        """The tokens that a likelihood is the mean over, and the pairs, as far as they count; shape (2,), float32."""
+        """The numbers of tokens in the NLL's mean and of pairs, as far as they count; shape (2,), float32."""
         return torch.stack([(self.counts[:2].sum(0) * self.weights).sum(), self.weights.sum()])
 
     def model_inputs(self) -> dict[str, Any]:
-        """Return what a model that `engine.log_probs.add_scoring` has prepared is called with."""
+        """Return the arguments for a model prepared by `engine.log_probs.add_scoring`."""
         return {
             "input_ids": self.input_ids,
             "position_ids": self.position_ids,
-            # Four dimensions: Transformers makes no mask of its own. Attention goes by `packing`.
+            # Four dimensions, so that Transformers makes no mask. Attention follows `packing`.
             "attention_mask": torch.ones(1, 1, 1, 1, device=self.input_ids.device),
             "packing": self.packing,
             "scored": self.scored,
@@ -162,7 +162,7 @@ class PackedBatch:
         }
 
     def to(self, device: torch.device) -> "PackedBatch":
-        """Return it on a device; dtypes stay, where Transformers under DeepSpeed would round floats to bf16."""
+        """Return the batch on a device, with its dtypes; Transformers under DeepSpeed would round floats to bf16."""
         values = {option.name: getattr(self, option.name) for option in fields(self)}
         return replace(self, **{name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
 
@@ -199,14 +199,14 @@ Places = tuple[list[list[int]], list[list[int]], list[list[int]]]
 
 
 def flat(places: Places) -> list[int]:
-    """Return all places of prompts, then of chosen, then of rejected responses."""
+    """Return all positions of prompts, then of chosen, then of rejected responses."""
     return list(chain.from_iterable(chain.from_iterable(places)))
 
 
 def scored_places(packing: Packing, prompts: bool) -> tuple[Places, Places]:
-    """Return, for prompts, chosen and rejected answers, pair by pair: the places that predict, and those predicted.
+    """Return, for prompts, chosen and rejected responses, per pair: the predicting positions and the predicted ones.
 
-    A dialogue's first token is predicted by nothing: where a prompt is empty that is the answer's first.
+    Nothing predicts a dialogue's first token; if the prompt is empty, that is the response's first.
     """
     scored: Places = ([], [], [])
     targets: Places = ([], [], [])

@@ -1,4 +1,4 @@
-"""The reference model of packed DPO: its log-probs of the pairs, computed in each step or once before training."""
+"""The reference model of a packed trainer: its log-probs of pairs, in each step or once before the training."""
 
 import hashlib
 import math
@@ -18,17 +18,17 @@ from recipes.engine.packing import PackedBatch, Pair, collate, pack, pair_of
 from recipes.engine.self_check import evaluating
 from recipes.engine.trainer import PackedTrainer
 
-REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")  # TRL's names of the columns
+REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")  # TRL's column names
 
 
 class ReferenceTrainer(PackedTrainer):
-    """A packed trainer of TRL's that has a reference model, the one that its stage starts from."""
+    """A packed trainer with a reference model, which is its initial checkpoint."""
 
     nll_span = "completion"
-    ref_model: Any  # None where the policy without its adapters is the reference, or all pairs are scored before
+    ref_model: Any  # None if the policy without adapters is the reference, or all pairs are scored beforehand
 
     def __init__(self, model: Any, args: Any, eval_dataset: Dataset | None = None, **options: Any) -> None:
-        # The reference model would score the held-out pairs at once, for nothing where none is evaluated.
+        # TRL would let the reference model score the held-out pairs at once, in vain if none is evaluated.
         options["eval_dataset"] = eval_dataset if args.eval_strategy != "no" else None
         self.scoring_enabled = False
         super().__init__(model, args, data_collator=collate, **options)
@@ -36,7 +36,7 @@ class ReferenceTrainer(PackedTrainer):
     def enable_scoring(self) -> None:
         """Let policy and reference model score packed rows.
 
-        TRL's constructor asks for the reference's log-probs before ours has come to this; either may be first.
+        TRL's constructor requests the reference's log-probs before ours gets here; either may be first.
         """
         if not self.scoring_enabled:
             super().enable_scoring()
@@ -45,7 +45,7 @@ class ReferenceTrainer(PackedTrainer):
         self.scoring_enabled = True
 
     def reference(self, batch: PackedBatch) -> LogProbs:
-        """Return the reference model's log-probs of a batch: those known beforehand, else made now."""
+        """Return the reference model's log-probs of a batch: precomputed ones, else computed now."""
         if batch.reference is None:
             return self.score_reference(batch)
         return LogProbs.of(torch.cat([torch.zeros_like(batch.reference[:1]), batch.reference]), batch.counts)
@@ -58,18 +58,18 @@ class ReferenceTrainer(PackedTrainer):
         with ExitStack() as stack:
             stack.enter_context(self.accelerator.autocast())
             stack.enter_context(evaluating(model))
-            if hasattr(policy, "peft_config"):  # without its adapters it is the model that the stage starts from
+            if hasattr(policy, "peft_config"):  # without its adapters the policy is its initial checkpoint
                 stack.enter_context(policy.disable_adapter())
             return self.log_probs(model, batch)
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        """Return `dataset` with the reference model's log-probs of both answers, kept for a stage that is resumed."""
+        """Return `dataset` with the reference model's log-probs of both responses, kept for a resumed stage."""
         self.enable_scoring()
         pairs = [pair_of(row) for row in dataset]  # type: ignore[arg-type]
         path = Path(str(self.args.output_dir)) / f"reference-{digest(pairs)}.json"
         try:
             known = read_json(path)
-        except UserError:  # there is none, or a damaged one
+        except UserError:  # missing or damaged
             started = time.monotonic()
             sums = [list(found) for _, found in sorted(self.reference_of(pairs, batch_size).items())]
             known = {"seconds": time.monotonic() - started, "log_probs": sums}
@@ -83,10 +83,10 @@ class ReferenceTrainer(PackedTrainer):
         return dataset
 
     def reference_of(self, pairs: list[Pair], batch_size: int) -> dict[int, tuple[float, float]]:
-        """Score pairs of like length together; each process has its share, and all get the whole result.
+        """Score pairs of similar length together; each process scores its share, and all get the whole result.
 
         Returns:
-            A pair's place in `pairs` -> the summed log-probs of its chosen and its rejected response.
+            A pair's index in `pairs` -> the summed log-probs of its chosen and its rejected response.
         """
         order = sorted(range(len(pairs)), key=lambda place: -pairs[place].tokens)
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -94,7 +94,7 @@ class ReferenceTrainer(PackedTrainer):
         rounds = math.ceil(len(batches) / processes)
         found: dict[int, tuple[float, float]] = {}
         for done in range(rounds):
-            # Sharded processes must run alike: where batches run out, one is scored twice.
+            # Sharded processes must run in step: a process without batches left scores one again.
             places = batches[(done * processes + own) % len(batches)]
             scores = self.score_reference(pack([pairs[place] for place in places], self.nll_span).to(self.args.device))
             sums = zip(scores.chosen.tolist(), scores.rejected.tolist(), strict=True)
@@ -106,7 +106,7 @@ class ReferenceTrainer(PackedTrainer):
 
 
 def digest(pairs: list[Pair]) -> str:
-    """Return a name for these very ids, in their order."""
+    """Return a digest of exactly these ids, in order."""
     found = hashlib.sha256()
     for pair in pairs:
         found.update(repr((pair.prompt, pair.chosen, pair.rejected)).encode())

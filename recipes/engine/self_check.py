@@ -1,4 +1,4 @@
-"""Whether a model can be trained on packed pairs: asked of the model itself, before anything trains."""
+"""Check before training whether a model can be trained on packed pairs, with the model itself."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,22 +13,22 @@ from recipes.engine.log_probs import add_scoring
 from recipes.engine.packing import Pair, pack
 from recipes.methods import stock_everywhere
 
-TOLERANCE = {True: 0.1, False: 1e-3}  # mean difference of log-probs in half precision, and in float32
+TOLERANCE = {True: 0.1, False: 1e-3}  # tolerated mean difference of log-probs in half precision, and in float32
 
 
 def add_checked_scoring(model: Any, half: bool, auxiliary_loss: bool = False) -> None:
-    """Let `model` score packed pairs, and compare with its own forward pass over the dialogues one by one.
+    """Let `model` score packed pairs, and compare with its own forward pass over each dialogue.
 
-    No list of model types could say which of them pass `position_ids` and the packing on to their attention,
-    scale their logits, or mix tokens by other means (state spaces, ALiBi): two made-up pairs do.
+    No list of model types could tell which pass `position_ids` and the packing to their attention, scale their logits,
+    or mix tokens in other ways (state spaces, ALiBi). Two synthetic pairs can.
 
     Args:
         model: a causal language model, possibly with adapters.
         half: whether the trainer computes in half precision.
-        auxiliary_loss: whether TRL's trainer would add the loss by which a mixture of experts balances them.
+        auxiliary_loss: whether TRL's trainer would add a mixture of experts' load-balancing loss.
 
     Raises:
-        UserError: log-probs differ, or the model has a loss of its own over its tokens.
+        UserError: log-probs differ, or the model has an auxiliary loss over its tokens.
     """
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     text = base.config.get_text_config()
@@ -36,7 +36,7 @@ def add_checked_scoring(model: Any, half: bool, auxiliary_loss: bool = False) ->
     balanced = getattr(text, "output_router_logits", False) and getattr(text, "router_aux_loss_coef", 0.0)
     if auxiliary_loss or balanced:
         raise refusal(name, "its auxiliary loss counts every token, and shared prompts would count once")
-    # FSDP loads on one process and shards later, ZeRO-3 shards while it loads
+    # FSDP loads on one process and shards later; ZeRO-3 shards while loading
     if any(weight.is_meta or hasattr(weight, "ds_id") for weight in base.parameters()):
         add_scoring(base)
         return
@@ -44,13 +44,13 @@ def add_checked_scoring(model: Any, half: bool, auxiliary_loss: bool = False) ->
     half = half or not exact
     device = next(base.parameters()).device
     pairs = [Pair(*(some_ids(text.vocab_size, *span) for span in spans)) for spans in SPANS]
-    # float32 weights are compared in float32 as well: autocast's rounding would hide a small scale
+    # float32 weights are compared in float32 too: autocast's rounding would hide a small difference
     casts = sorted({half, half and not exact})
     try:
         differences = compare(model, base, pairs, device, casts)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # whatever a foreign model's code raises
+    except Exception as error:  # whatever an unknown model's code raises
         raise refusal(name, f"{type(error).__name__}: {error}") from error
     for cast, difference in zip(casts, differences, strict=True):
         if not difference < TOLERANCE[cast]:
@@ -58,7 +58,7 @@ def add_checked_scoring(model: Any, half: bool, auxiliary_loss: bool = False) ->
 
 
 def compare(model: Any, base: Any, pairs: list[Pair], device: torch.device, casts: list[bool]) -> list[float]:
-    """Let `base` score packed pairs; return the mean difference to its own log-probs, with and without autocast."""
+    """Let `base` score packed pairs; return the mean difference from its own log-probs, with and without autocast."""
     with evaluating(model), torch.no_grad():
         expected = [cast_to(cast, dialogue_log_probs, model, pairs, device) for cast in casts]
         add_scoring(base)
@@ -67,14 +67,14 @@ def compare(model: Any, base: Any, pairs: list[Pair], device: torch.device, cast
 
 
 def cast_to(half: bool, score: Callable[..., Tensor], model: Any, pairs: list[Pair], device: torch.device) -> Tensor:
-    """Score pairs, under autocast to bf16 where `half`."""
+    """Score pairs, under autocast to bf16 if `half`."""
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
         return score(model, pairs, device)
 
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Switch every module to evaluation, and each back to the mode it had: a fresh adapter's base has its own."""
+    """Switch every module to evaluation mode, and back to its own mode: a new adapter and its base may differ."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -84,17 +84,17 @@ def evaluating(model: Any) -> Iterator[None]:
             module.training = True
 
 
-# First id and length of prompt, chosen and rejected answer: unequal, one of a single token.
+# First id and length of prompt, chosen and rejected response: unequal, one with a single token.
 SPANS = (((3, 7), (11, 5), (23, 9)), ((31, 4), (41, 8), (53, 1)))
 
 
 def some_ids(vocabulary: int, first: int, count: int) -> list[int]:
-    """Return `count` ids that differ."""
+    """Return `count` different ids."""
     return [(first + 7 * step) % vocabulary for step in range(count)]
 
 
 def dialogue_log_probs(model: Any, pairs: list[Pair], device: torch.device) -> Tensor:
-    """Return what `packed_log_probs` should: by two plain forward passes for each pair."""
+    """Return what `packed_log_probs` should return, from two plain forward passes per pair."""
     parts: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
     for pair in pairs:
         border = len(pair.prompt) - 1
@@ -108,7 +108,7 @@ def dialogue_log_probs(model: Any, pairs: list[Pair], device: torch.device) -> T
 
 
 def own_log_probs(model: Any, ids: Tensor) -> Tensor:
-    """Return the log-probs of `ids` (1, T) but the first, by the model's own forward pass."""
+    """Return the log-probs of `ids` (1, T) except the first, from the model's own forward pass."""
     logits = model(input_ids=ids, use_cache=False).logits[0, :-1]
     return log_softmax(logits.float(), -1).gather(1, ids[0, 1:, None])[:, 0]
 

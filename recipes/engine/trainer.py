@@ -1,4 +1,4 @@
-"""Training on packed pairs: TRL's losses to rounding, without padding, second prompts or logits of the whole row."""
+"""Training on packed pairs: TRL's losses up to rounding, without padding, repeated prompts or logits of a whole row."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -21,19 +21,19 @@ from recipes.methods import Method
 class PackedTrainer(Trainer):
     """Any of TRL's trainers on rows with `prompt_ids`, `chosen_ids` and `rejected_ids`; a micro-batch is one row.
 
-    The loss of an update, and so its gradient, is the same however the update's pairs are split into micro-batches
-    and over processes; its pairs are dealt out so that micro-batches are of equal size. Where pairs do not divide
-    among processes, Accelerate repeats some: here these weigh nothing, in training and in evaluation. The collator
-    of a method returns `{"pairs": [Pair, …]}`, and its `loss` is all that differs between methods.
+    The loss of an optimizer step, and so its gradient, does not depend on how its pairs are split into micro-batches
+    and over processes; pairs are distributed so that micro-batches have equal size. If pairs do not divide among
+    processes, Accelerate repeats some: these get zero weight here, in training and in evaluation. The collator of a
+    method returns `{"pairs": [Pair, …]}`, and methods differ only in `loss`.
 
-    Metrics have TRL's names and, where a micro-batch is an update, TRL's values; else they are means over all pairs.
-    Those that need every logit (`logits/…`, `entropy`, `mean_token_accuracy`) are left out. They stay on the device
-    until they are logged.
+    Metrics have TRL's names and, if a micro-batch is a whole optimizer step, TRL's values; else they are means over all
+    pairs. Those that need every logit (`logits/…`, `entropy`, `mean_token_accuracy`) are left out. They stay on the
+    device until they are logged.
     """
 
     method: Method
     nll_span = "full"  # "full" scores the prompts' tokens too, "completion" the responses' only
-    splits_alike = True  # False: the likelihood is averaged over each micro-batch by itself, as TRL's ORPO does
+    splits_alike = True  # False: the NLL is averaged over each micro-batch separately, as in TRL's ORPO
 
     def __init__(self, model: Any, args: Any, **options: Any) -> None:
         super().__init__(model, args=args, **options)
@@ -49,7 +49,7 @@ class PackedTrainer(Trainer):
         """Let the policy score packed rows.
 
         Raises:
-            UserError: it cannot.
+            UserError: the model does not support it.
         """
         half, auxiliary = self.args.bf16 or self.args.fp16, getattr(self, "aux_loss_enabled", False)
         add_checked_scoring(self.model, half, auxiliary)
@@ -57,7 +57,7 @@ class PackedTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], Tensor | None]:
-        """Return an update's packed micro-batches, and its likelihood tokens and pairs, counted over all processes."""
+        """Return an optimizer step's packed micro-batches, and its NLL tokens and pairs, counted over all processes."""
         batches = [batch["pairs"] for batch in islice(epoch_iterator, num_batches)]
         if not self.splits_alike:
             return [as_inputs(pack(pairs, self.nll_span)) for pairs in batches], None
@@ -70,11 +70,11 @@ class PackedTrainer(Trainer):
         return [as_inputs(batch) for batch in packed], self.summed(items.to(device))
 
     def without_repeats(self, pairs: list[Pair], size: int) -> list[Pair]:
-        """Take the weight from pairs that fill up the last batch of the data, `size` to each process."""
+        """Give zero weight to pairs that pad the last batch of the data; each process takes `size`."""
         state: Any = self.accelerator.gradient_state
         if not state.end_of_dataloader or self.args.dataloader_drop_last:
             return pairs
-        # not `state.remainder`: in the epoch that a resumed training goes on in, Accelerate takes it of one process
+        # not `state.remainder`: in a resumed epoch, Accelerate computes it for one process
         left = len(state.active_dataloader.dataset) % (size * self.accelerator.num_processes)
         return uncount(pairs, left - self.accelerator.process_index * size) if left else pairs
 
@@ -85,7 +85,7 @@ class PackedTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
     ) -> Any:
-        """Return a micro-batch's share of the loss, times the processes whose gradients DDP and FSDP average."""
+        """Return a micro-batch's share of the loss, times the number of processes: DDP and FSDP average gradients."""
         batch: PackedBatch = inputs["batch"].to(self.args.device)
         found = self.noted_loss(model, batch, self.means["train"])
         if num_items_in_batch is None:
@@ -97,7 +97,7 @@ class PackedTrainer(Trainer):
         return (processes * loss, {}) if return_outputs else processes * loss
 
     def log_probs(self, model: nn.Module, batch: PackedBatch) -> LogProbs:
-        """Return a model's log-probs of the pairs of a batch, by one forward pass."""
+        """Return a model's log-probs of a batch's pairs, from one forward pass."""
         with torch.autocast(self.args.device.type) if cast_by_trl(self) else nullcontext():
             scores = model(**batch.model_inputs())
         sums = torch.segment_reduce(scores, "sum", lengths=batch.counts.flatten(), unsafe=True)
@@ -129,7 +129,7 @@ class PackedTrainer(Trainer):
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[None, None, None]:
-        """Note a batch's loss; `evaluation_loop` makes the loss of all."""
+        """Add up a batch's loss; `evaluation_loop` computes the loss of all."""
         with torch.no_grad(), self.compute_loss_context_manager():
             pairs = self.without_repeats(inputs["pairs"], self.args.per_device_eval_batch_size)
             self.noted_loss(model, pack(pairs, self.nll_span).to(self.args.device), self.means["eval"])
@@ -147,5 +147,5 @@ class PackedTrainer(Trainer):
 
 
 def as_inputs(batch: PackedBatch) -> dict[str, Any]:
-    """Return a batch as Transformers' trainer hands inputs on: a dictionary, whose `input_ids` it counts."""
+    """Return a batch in the form that Transformers' trainer passes on: a dictionary, whose `input_ids` it counts."""
     return {"input_ids": batch.input_ids, "batch": batch}

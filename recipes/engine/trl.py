@@ -1,12 +1,12 @@
-"""What we ask of TRL, Transformers and Accelerate beyond their documentation: the list, and what can lie in one place.
+"""Everything that relies on undocumented parts of TRL, Transformers and Accelerate: a list, and the helpers for it.
 
-What must be a method of a class stays in its class and is listed here. Each line names where, what and why; the test
-in brackets fails when upstream moves. `tests/test_private.py` holds the list to the code.
+Methods stay in their classes and are listed here. Each entry says where, what and why; the test in brackets fails when
+upstream changes. `tests/test_private.py` compares the list with the code.
 
 TRL's trainers
-- recipes/orpo.py imports `trl.experimental.orpo`, the only place where ORPO is
+- recipes/orpo.py imports `trl.experimental.orpo`, the only place that has ORPO
   [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
-- recipes/orpo.py overrides `tokenize_row`: our ids in place of TRL's tokenisation
+- recipes/orpo.py overrides `tokenize_row`: our ids instead of TRL's tokenization
   [tests/test_trainers.py::test_all_three_train_on_the_prepared_ids]
 - recipes/orpo.py overrides `odds_ratio_loss` (a tuple by position): `ratio=probability`
   [tests/test_trainers.py::test_orpos_loss_and_gradient_are_the_papers]
@@ -14,20 +14,21 @@ TRL's trainers
   [tests/test_trainers.py::test_without_lambda_orpo_is_sft]
 - recipes/orpo.py gives the constructor one row and sets `train_dataset` afterwards: TRL would map all rows thrice
   [tests/test_packed.py::test_five_steps_give_stock_trls_weights_and_metrics]
-- recipes/dpo.py overrides `_prepare_dataset`: TRL's DPO takes no data set that is tokenised already
+- recipes/dpo.py overrides `_prepare_dataset`: TRL's DPO accepts no tokenized data set
   [tests/test_trainers.py::test_all_three_train_on_the_prepared_ids]
-- recipes/dpo.py overrides `_precompute_ref_logps` to time it, recipes/engine/reference.py to keep it for a resumption;
-  TRL's constructor calls it before ours has ended
+- recipes/dpo.py overrides `_precompute_ref_logps` to time it, recipes/engine/reference.py to keep its result for
+resuming;
+  TRL's constructor calls it before ours has finished
   [tests/test_engines.py::test_the_reference_is_scored_once_before_the_training_where_all_pairs_are_read]
 - recipes/dpo.py lets `precompute_ref_log_probs` be null: the trainer decides
   [tests/test_engines.py::test_the_reference_is_scored_once_before_the_training_where_all_pairs_are_read]
-- `rename_metrics` reads `_metrics` and `_stored_metrics`: one name for what is logged of one quantity
+- `rename_metrics` reads `_metrics` and `_stored_metrics`: one name per logged quantity
   [tests/test_equal.py::test_metrics_of_one_name_mean_one_thing]
 - `cast_by_trl` reads `_peft_has_been_casted_to_bf16`: ORPO under QLoRA computes under autocast
   [tests/test_equal.py::test_qlora_adapters_train_in_fp32_under_every_method]
 - `train_adapters_in_float32` undoes the cast of QLoRA adapters to bf16
   [tests/test_equal.py::test_qlora_adapters_train_in_fp32_under_every_method]
-- recipes/engine/trainer.py reads `aux_loss_enabled`: a mixture's auxiliary loss cannot be packed
+- recipes/engine/trainer.py reads `aux_loss_enabled`: the auxiliary loss of a mixture of experts cannot be packed
   [tests/test_engines.py::test_a_mixtures_auxiliary_loss_is_refused_as_trl_would_train_it]
 - recipes/rloo.py overrides `_tokenize_prompts` (a tuple by position): prompts are ids
   [tests/test_rlhf.py::test_rloo_answers_the_training_prompts_and_counts_all_that_is_computed]
@@ -39,7 +40,7 @@ TRL's trainers
   [tests/test_rlhf.py::test_rloo_answers_the_training_prompts_and_counts_all_that_is_computed]
 
 Transformers' trainer and Accelerate
-- recipes/engine/trainer.py overrides `get_batch_samples`: an update's pairs are packed together
+- recipes/engine/trainer.py overrides `get_batch_samples`: an optimizer step's pairs are packed together
   [tests/test_packed.py::test_an_updates_gradient_does_not_depend_on_its_split]
 - recipes/engine/trainer.py reads `end_of_dataloader` and `active_dataloader` of Accelerate: repeated pairs do not count
   [tests/test_compatibility.py::test_two_processes_end_with_the_weights_of_one_in_every_cell_that_a_cpu_can_run]
@@ -47,13 +48,14 @@ Transformers' trainer and Accelerate
   [tests/test_packed.py::test_evaluation_does_not_depend_on_the_batch_size]
 - `count_batches` replaces `data_collator` and adds `meter`: costs are counted as batches pass
   [tests/test_trainers.py::test_the_meter_counts_what_was_trained_on]
-- `keep_outputs_in_float32` changes `fsdp_plugin_args`: a loss of bf16 outputs keeps three digits
+- `keep_outputs_in_float32` changes `fsdp_plugin_args`: a loss of bf16 outputs has only three digits
   [tests/test_compatibility.py::test_fsdp2_that_saves_shards_is_told_and_its_bf16_has_the_right_first_loss]
 - `forgive_trackers` wraps the methods of tracking callbacks: W&B must not stop a training
   [tests/test_launch.py::test_an_unreachable_tracker_stops_no_training]
-- recipes/training/cost.py is an `ExportableState` under the key `Count`: costs outlive an interruption
+- recipes/training/cost.py is an `ExportableState` under the key `Count`: costs survive an interruption
   [tests/test_resume.py::test_a_killed_launcher_takes_its_stage_along_which_resumes_bit_for_bit]
-- recipes/training/checkpoints.py sets `save_total_limit` to null: an older checkpoint goes when the new one is sealed
+- recipes/training/checkpoints.py sets `save_total_limit` to null: an older checkpoint is deleted once the new one is
+sealed
   [tests/test_resume.py::test_a_stage_is_finished_by_hand_as_by_the_launcher]
 
 Models
@@ -61,16 +63,16 @@ Models
   [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
 - recipes/engine/packing.py passes an `attention_mask` of four dimensions: Transformers makes no mask of its own
   [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
-- recipes/engine/attention.py uses `sdpa_attention_forward` and `sdpa_mask`, and is registered under a name of ours
+- recipes/engine/attention.py uses `sdpa_attention_forward` and `sdpa_mask`, and is registered under our own name
   [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
 - recipes/engine/attention.py uses `varlen_attn`, new in PyTorch
   [tests/test_packing.py::test_the_variable_length_kernel_gets_the_same_dialogues]
-- recipes/engine/attention.py knows `softcap`, `position_bias` and `s_aux` of foreign models, and refuses them
-  [tests/test_packed.py::test_what_cannot_be_packed_is_refused_with_a_reason]
+- recipes/engine/attention.py knows `softcap`, `position_bias` and `s_aux` of other models, and rejects them
+  [tests/test_unpackable.py::test_what_cannot_be_packed_is_refused_with_a_reason]
 - recipes/training/model.py clears bitsandbytes' `support_avx512bf16_for_cpu`, which cuts gradients [no test: CPU-bound]
-- recipes/training/model.py removes `auto_map` from what is saved: no foreign code is named
+- recipes/training/model.py removes `auto_map` from what is saved: a saved model names no foreign code
   [tests/test_security.py::test_what_is_saved_names_no_code_and_an_adapter_beside_a_model_is_refused]
-- recipes/training/record.py and checks.py read `ds_numel`, `ds_shape` and `quant_state`: sizes of divided weights
+- recipes/training/record.py and checks.py read `ds_numel`, `ds_shape` and `quant_state`: sizes of sharded weights
   [tests/test_compatibility.py::test_two_processes_end_with_the_weights_of_one_in_every_cell_that_a_cpu_can_run]
 - recipes/data/chat.py rewrites tokenizers' JSON (`added_tokens`): text cannot become a special token
   [tests/test_render.py::test_the_ids_say_what_the_template_prints]
@@ -87,9 +89,9 @@ from recipes.methods import Method
 
 
 def rename_metrics(logs: dict[str, float], trainer: Any, method: Method) -> None:
-    """Say in the names of TRL's metrics what they are, in `logs` and in what TRL will add to it.
+    """Rename TRL's metrics after their meaning, in `logs` and in what TRL will add to it.
 
-    TRL's DPO and ORPO log different quantities under one name; a chart would lay them over each other.
+    TRL's DPO and ORPO log different quantities under one name; a chart would overlay them.
     """
     stored = trainer._stored_metrics if hasattr(trainer, "_stored_metrics") else trainer._metrics
     reward = "reference" if method.reference_passes else "scaled"  # beta times a log-ratio, or times the log-prob
@@ -102,14 +104,14 @@ def rename_metrics(logs: dict[str, float], trainer: Any, method: Method) -> None
 
 
 def cast_by_trl(trainer: Trainer) -> bool:
-    """Whether TRL's ORPO has cast a quantised model to bf16, and means to compute under autocast."""
+    """Whether TRL's ORPO has cast a quantized model to bf16, to compute under autocast."""
     return getattr(trainer, "_peft_has_been_casted_to_bf16", False)
 
 
 def keep_outputs_in_float32(args: Any) -> None:
     """Undo Accelerate's cast of all outputs to bf16 under FSDP2, before any model is sharded.
 
-    A loss of bf16 logits or log-probs keeps three digits: DPO's first was 0.6914 instead of ln 2.
+    A loss of bf16 logits or log-probs has only three digits: DPO's first was 0.6914 instead of ln 2.
     """
     if args.fsdp_plugin_args and args.bf16:
         half = torch.bfloat16
@@ -118,13 +120,13 @@ def keep_outputs_in_float32(args: Any) -> None:
 
 
 def count_batches(trainer: Any, meter: Any) -> None:
-    """Put a meter around the trainer's collator, which counts what it collates; RLOO counts what it samples itself."""
+    """Wrap the trainer's collator in a meter that counts what it collates; RLOO counts its samples itself."""
     trainer.data_collator = meter
     trainer.meter = meter
 
 
 def forgive_trackers(trainer: Trainer) -> None:
-    """Let a tracker that fails fall silent: the training goes on, and so do its own files."""
+    """Ignore errors of a tracker: the training and its own log files go on."""
     for callback in trainer.callback_handler.callbacks:
         if type(callback).__module__.startswith("transformers.integrations"):
             for name in (name for name in dir(callback) if name.startswith("on_")):
@@ -132,7 +134,7 @@ def forgive_trackers(trainer: Trainer) -> None:
 
 
 def forgiving(report: Callable[..., None]) -> Callable[..., None]:
-    """Return a tracker's method that prints what it would raise."""
+    """Return a tracker's method that prints errors instead of raising them."""
 
     def attempt(*arguments: Any, **options: Any) -> None:
         try:
@@ -144,7 +146,7 @@ def forgiving(report: Callable[..., None]) -> Callable[..., None]:
 
 
 def train_adapters_in_float32(trainer: Trainer) -> None:
-    """Undo TRL's cast of QLoRA adapters to bf16, in which an update of 1e-6 rounds to nothing."""
+    """Undo TRL's cast of QLoRA adapters to bf16, in which a change of 1e-6 rounds to zero."""
     assert trainer.model is not None
     if hasattr(trainer.model, "peft_config"):
         for weight in trainer.model.parameters():

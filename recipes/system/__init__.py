@@ -1,1 +1,1 @@
-"""Files, processes, versions and secrets: no training."""
+"""Files, processes, versions and secrets; nothing about training."""

@@ -1,16 +1,18 @@
-"""What all commands share: where they print, and how they end where something is wrong."""
+"""Common to all commands: their output, a progress bar, and how they end with an error."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recipes.system.errors import CRASH, INTERRUPTED, USER, CrashError, UserError
 from recipes.system.processes import interrupt_on_signals
 
 # No markup: a path or an option may hold brackets.
-console = Console(stderr=True, highlight=False, markup=False)  # what happens while a command works
-output = Console(highlight=False, markup=False)  # what was asked for, which can be piped
-GOES_ON = "interrupted: the same command goes on"
+console = Console(stderr=True, highlight=False, markup=False)  # progress and errors of a command
+output = Console(highlight=False, markup=False)  # the result of a command, which can be piped
+GOES_ON = "interrupted: run the same command to resume"
 
 
 def run_command(
@@ -18,7 +20,7 @@ def run_command(
 ) -> int:
     """Call a command with its words; return its exit status: its own or 0, 1 crash, 2 wrong input, 130 interrupted.
 
-    What is wrong is one line on `out`; `stopped` is said after Ctrl-C or SIGTERM.
+    An error is one line on `out`; `stopped` is printed after Ctrl-C or SIGTERM.
     """
     interrupt_on_signals()
     try:
@@ -34,6 +36,15 @@ def run_command(
         if stopped:
             out.print(stopped)
         return INTERRUPTED
+
+
+@contextmanager
+def progress(total: int, label: str, out: Console = output) -> Iterator[Callable[..., None]]:
+    """Show a progress bar on `out`; yield the function that advances it, by one or by its argument."""
+    columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn()
+    with Progress(*columns, TimeRemainingColumn(elapsed_when_finished=True), console=out) as bar:
+        task = bar.add_task(f" {label}", total=total)
+        yield lambda count=1: bar.advance(task, count)
 
 
 def tell(message: str, status: int, out: Console) -> int:

@@ -1,4 +1,4 @@
-"""What ends a command in one line: what the user can mend, and what crashed."""
+"""Errors that end a command with one line: those that the user can fix, and crashes."""
 
 from recipes.system.secrets import redact
 
@@ -6,11 +6,11 @@ USER, CRASH, INTERRUPTED = 2, 1, 130  # exit statuses
 
 
 class UserError(Exception):
-    """What the user can mend: one line that says what is wrong, where, and what to do instead; without secrets."""
+    """An error that the user can fix: one line that says what is wrong, where, and what to do instead; no secrets."""
 
     def __init__(self, message: str) -> None:
         super().__init__(redact(message))
 
 
 class CrashError(Exception):
-    """A process that was started crashed, which its caller told in a log; the message ends with the log's path."""
+    """A started process crashed; its log has the details, and the message ends with the log's path."""

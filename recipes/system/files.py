@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and directories whose every byte can be checked against a seal."""
+"""Files that are whole or missing, and directories whose every byte can be checked against a seal."""
 
 import hashlib
 import json
@@ -15,12 +15,12 @@ HERE = platform.node().replace(".", "-")
 
 
 def temporary(path: Path) -> Path:
-    """Return the name under which this process writes what is then renamed to `path`."""
+    """Return this process's temporary name for a file that will be renamed to `path`."""
     return path.with_name(f".{path.name}.{HERE}.{os.getpid()}")
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what processes of this machine were writing in `directory` when they were killed."""
+    """Remove temporary files that killed processes of this machine left in `directory`."""
     for path in directory.glob(f".*.{HERE}.[0-9]*"):
         if not alive(int(path.suffix[1:])):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -32,29 +32,29 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # another user's process
         pass
     return True
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, without known secrets: to a temporary name of this process, then rename."""
+    """Write a file whole or not at all, without known secrets: write a temporary file, then rename it."""
     unfinished = temporary(path)
     try:
         unfinished.write_text(redact(text))
         unfinished.replace(path)
     finally:
         with suppress(OSError):
-            unfinished.unlink()  # after a full disk or a signal; else there is none
+            unfinished.unlink()  # exists only after a full disk or a signal
 
 
 def seal(directory: Path) -> None:
-    """Write the SHA-256 of every file in `directory` to its seal, the last file to be written there."""
+    """Write the SHA-256 of every file in `directory` to its seal, the last file written there."""
     write_text(directory / SEAL, json.dumps(contents(directory), indent=1) + "\n")
 
 
 def contents(directory: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file by its path, the seal's left out."""
+    """Return the SHA-256 of every file except the seal, by path."""
     found = {}
     for path in sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / SEAL):
         with path.open("rb") as file:
@@ -63,7 +63,7 @@ def contents(directory: Path) -> dict[str, str]:
 
 
 def flaw(directory: Path) -> str | None:
-    """Return what is wrong with a sealed directory in a few words; None where every byte is as it was written."""
+    """Return what is wrong with a sealed directory in a few words; None if every byte is as written."""
     try:
         known = json.loads((directory / SEAL).read_bytes())
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""What code means, file by file, in a few digits: comments, docstrings and formatting left out.
+"""Fingerprints of code, file by file, without comments, docstrings and formatting.
 
-A record keeps the fingerprint of the code that decided its numbers, and a cache is named after the code that fills it.
+A record keeps the fingerprint of the code behind its numbers, and a cache is named after the code that fills it.
 """
 
 import ast
@@ -15,15 +15,15 @@ from recipes.system.files import write_text
 from recipes.system.paths import ROOT
 
 DIGITS = 12
-# Files, processes, secrets; and the table of methods, to which a method or a colour is added: neither decides a weight.
+# Files, processes, secrets; and the table of methods, where a new method or color affects no weight.
 PLUMBING = ("recipes/system/", "recipes/methods.py")
 
 
 def fingerprint(*modules: str, root: Path = ROOT) -> dict[str, str]:
-    """Return path -> digest of the meaning of every file of this checkout that `modules` import, themselves too.
+    """Return path -> digest of the meaning of every file of this checkout that `modules` import, including themselves.
 
-    Imports are read, not run, and those within functions count. What was found in a file is kept by its bytes: forty
-    files take 10 ms, those that have changed 10 ms each.
+    Imports are parsed, not run, including those within functions. Results are cached by the files' bytes: forty files
+    take 10 ms, changed ones 10 ms each.
     """
     cache = Cache(root)
     found: dict[str, str] = {}
@@ -38,18 +38,18 @@ def fingerprint(*modules: str, root: Path = ROOT) -> dict[str, str]:
 
 
 def changes(then: dict[str, str], now: dict[str, str]) -> list[str]:
-    """Return the names under which two fingerprints differ."""
+    """Return the names in which two fingerprints differ."""
     return [name for name in sorted(then | now) if then.get(name) != now.get(name)]
 
 
 def file_of(module: str, root: Path) -> str | None:
-    """Return where a module or package of the checkout lies; None of any other name."""
+    """Return the path of a module or package of the checkout; None for any other name."""
     place = module.replace(".", "/")
     return next((path for path in (f"{place}.py", f"{place}/__init__.py") if (root / path).is_file()), None)
 
 
 def imports(tree: ast.Module, module: str) -> Iterator[str]:
-    """Yield whatever `module` may import: `from a import b` is of `a`, and of `a.b` where that is a module."""
+    """Yield the modules that `module` may import: `from a import b` imports `a`, and `a.b` if that is a module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -66,9 +66,9 @@ def packages(module: str) -> list[str]:
 
 
 def meaning(node: Any) -> Any:
-    """Return a syntax tree as nested lists, without places, docstrings and empty fields.
+    """Return a syntax tree as nested lists, without positions, docstrings and empty fields.
 
-    `ast.dump` would do, were it the same under every version of Python: newer ones have more fields, empty ones here.
+    `ast.dump` differs between versions of Python: newer ones have more fields, which are empty here.
     """
     if isinstance(node, list):
         return [meaning(item) for item in node]
@@ -81,15 +81,15 @@ def meaning(node: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """Return a few digits that name plain values."""
+    """Return a digest of plain values, a few digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
-EMPTY = digest(["Module"])  # of a package that only marks its folder
+EMPTY = digest(["Module"])  # a package's empty __init__.py
 
 
 class Cache:
-    """What was found in files, by the SHA-256 of their bytes, so that each is parsed once after a change."""
+    """Parsed results by the SHA-256 of files' bytes, so that each file is parsed once after a change."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -99,7 +99,7 @@ class Cache:
         self.grown = False
 
     def load(self) -> dict[str, list[Any]]:
-        """Return what is known; nothing where there is no file, or a damaged one."""
+        """Return the cached results; nothing if the file is missing or damaged."""
         try:
             known = json.loads(self.path.read_bytes())
             return {path: [seen, name, [*imported]] for path, (seen, name, imported) in known.items()}
@@ -121,7 +121,7 @@ class Cache:
         return name, imported
 
     def keep(self) -> None:
-        """Write what is known; without the right to it the next command is slower, not wrong."""
+        """Write the cache; if that is not permitted, the next command is slower, not wrong."""
         if self.grown:
             try:
                 self.path.parent.mkdir(exist_ok=True)

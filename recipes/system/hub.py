@@ -1,4 +1,4 @@
-"""The hub: whether it can be reached, and what of a repository is trusted: values and words, never code."""
+"""The Hub: whether it can be reached, and what we trust in a repository: values and text, never code."""
 
 from functools import cache
 from typing import Any
@@ -11,7 +11,7 @@ WEIGHTS: dict[str, Any] = {**NO_CODE, "use_safetensors": True}
 
 
 def reason(error: Exception) -> str:
-    """Return the first line of what a library says of a model, or what is not trusted in it, or the error's kind."""
+    """Return what is not trusted in a model, else the first line of a library's error, else its type."""
     text = str(error)
     if "trust_remote_code" in text:
         return "it needs trust_remote_code, and code of a model's repository is never run here"
@@ -25,15 +25,15 @@ def reason(error: Exception) -> str:
 
 @cache
 def reachable() -> bool:
-    """Whether the hub answers within five seconds, asked once: its client alone would retry for half a minute.
+    """Whether the Hub responds within five seconds, checked once: its client would retry for half a minute.
 
-    Where it does not, its client is told to use its cache alone.
+    If it does not, its client is set to use only its cache.
     """
     if constants.HF_HUB_OFFLINE:
         return False
     try:
         get_session().head(constants.ENDPOINT, timeout=5)
         return True
-    except Exception:  # whatever the client of the installed version raises for no network, no name, no answer
+    except Exception:  # whatever the installed client raises without network, host or response
         constants.HF_HUB_OFFLINE = True
         return False

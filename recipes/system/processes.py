@@ -1,4 +1,4 @@
-"""How processes end and are seen: with the one that started them, on signals, and under a name."""
+"""Processes: end with their parent, handle signals, and have a name."""
 
 import ctypes
 import math
@@ -9,14 +9,14 @@ import sys
 import time
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # linux/prctl.h
-LAUNCHER = "FORK_SERVER_OF"  # in the fork server's environment: the process id of the launcher that it ends with
+LAUNCHER = "FORK_SERVER_OF"  # in the fork server's environment: the process id of the launcher, with which it ends
 
 
 def die_with_parent(parent: int | None = None) -> None:
     """Ask the kernel to end this process when its parent dies, even by SIGKILL (Linux; elsewhere nothing is done).
 
-    Without it a killed launcher leaves a training behind, and the next one would write into the same stage. A
-    `parent` that has died before the kernel was asked ends this process at once.
+    Otherwise a killed launcher would leave a training running, and the next one would write to the same stage. If
+    `parent` has already died, this process ends at once.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -25,14 +25,14 @@ def die_with_parent(parent: int | None = None) -> None:
 
 
 def take_children_along() -> None:
-    """Let every process that this one forks from now on die with it: a pool's workers would outlive a SIGKILL."""
+    """Terminate every process that this one forks from now on with it: a pool's workers would survive a SIGKILL."""
     os.register_at_fork(after_in_child=die_with_parent)
 
 
 def interrupt_on_signals() -> None:
-    """End like Ctrl-C on SIGTERM, which clusters and `kill` send, and on SIGINT where a script's `&` ignores it.
+    """Handle SIGTERM, which clusters and `kill` send, like Ctrl-C; also SIGINT, which a script's `&` would ignore.
 
-    What comes within a second is the same signal once more: `make` passes on what its whole group was sent.
+    A signal within a second of the first is the same one: `make` forwards what its whole group was sent.
     """
     last = -math.inf
 
@@ -53,8 +53,8 @@ def set_name(name: str) -> None:
 
 
 if __name__ == "__main__":
-    # `python -m recipes.system.processes MODULE WORDS…`, for torchrun's workers: what they import takes seconds, in
-    # which they would outlive a torchrun that is killed.
+    # `python -m recipes.system.processes MODULE WORDS…`, for torchrun's workers: their imports take seconds, during
+    # which they would survive a killed torchrun.
     die_with_parent()
     if os.getppid() == 1:
         sys.exit("torchrun has ended")

@@ -1,4 +1,4 @@
-"""Which code made a result: versions of the libraries, and this checkout's commit."""
+"""The code behind a result: versions of the libraries, and this checkout's commit."""
 
 import platform
 import subprocess
@@ -12,16 +12,16 @@ LIBRARIES = ("torch", "transformers", "trl", "datasets", "peft", "accelerate", "
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that decide a result, of those that are installed."""
+    """Return the versions of Python and of the installed libraries that affect a result."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
-        with suppress(PackageNotFoundError):  # bitsandbytes is needed for 4 bits alone
+        with suppress(PackageNotFoundError):  # bitsandbytes is needed only for 4 bits
             found[name] = version(name)
     return found
 
 
 def provenance() -> dict[str, Any]:
-    """Return this checkout's commit, and whether its files differ from it; None outside a repository."""
+    """Return this checkout's commit, and whether files differ from it; None outside a repository."""
 
     def git(*words: str) -> str | None:
         try:

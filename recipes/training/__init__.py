@@ -1,1 +1,1 @@
-"""What all methods share around the trainer."""
+"""Everything around the trainer that methods share."""

@@ -1,4 +1,4 @@
-"""A stage's options as its trainer takes them; checked for all stages before anything trains."""
+"""A stage's options in its trainer's form, checked for all stages before anything trains."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +13,15 @@ from recipes.training.model import peft_config
 
 Options = TypeVar("Options")
 
-# The launcher asks, and must neither open a GPU nor wait for other processes.
+# The launcher calls this, and must neither open a GPU nor wait for other processes.
 ALONE = {"use_cpu": True, "fsdp": None, "fsdp_config": None, "deepspeed": None, "ddp_backend": None}
 
 
 def check_options(directory: Path) -> None:
-    """Build one stage's arguments, for TRL and Transformers to check.
+    """Build one stage's arguments, so that TRL and Transformers check them.
 
     Raises:
-        UserError: TRL or Transformers refuses an option's value.
+        UserError: TRL or Transformers rejects an option's value.
     """
     stage = Stage.load(directory)
     stage.options |= ALONE
@@ -33,23 +33,20 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
     """Build a trainer's arguments; before the model, since they arm ZeRO-3 and FSDP for sharded loading.
 
     Raises:
-        UserError: TRL or Transformers refuses the value of an option.
+        UserError: TRL or Transformers rejects an option's value.
     """
     for option in ("auto_find_batch_size", "resume_from_checkpoint", "neftune_noise_alpha", "label_smoothing_factor"):
         if stage.options.get(option):
-            raise UserError(
-                f"{stage.stage}.{option} is not supported: it would change the experiment behind the record's back; "
-                "leave it out"
-            )
+            raise UserError(f"{stage.stage}.{option} is not supported: the record would not show its effect; remove it")
     if stage.options.get("packing") or stage.options.get("dataloader_num_workers"):
         raise UserError(
-            f"{stage.stage}.packing and dataloader_num_workers hide rows from the meter of costs: leave them off; "
-            f"{stage.stage}.engine=packed packs all methods alike"
+            f"{stage.stage}.packing and dataloader_num_workers hide rows from the cost meter: leave them off; "
+            f"{stage.stage}.engine=packed already avoids padding"
         )
     try:
-        args = config(**stage.options | {"output_dir": str(stage.directory)})  # wherever runs/ has been moved to
+        args = config(**stage.options | {"output_dir": str(stage.directory)})  # even if runs/ has been moved
     except (ValueError, TypeError, ImportError) as error:
-        raise UserError(f"an option under `{stage.stage}.` is refused: {' '.join(str(error).split())}") from None
+        raise UserError(f"an option under `{stage.stage}.` is invalid: {' '.join(str(error).split())}") from None
     keep_outputs_in_float32(args)
-    set_seed(stage.seed)  # adapters are made before the trainer would do so
+    set_seed(stage.seed)  # adapters are created before the trainer would do so
     return args

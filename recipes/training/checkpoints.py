@@ -1,4 +1,4 @@
-"""Checkpoints that nothing is lost with: room before one is written, a seal once it can be read, then older ones go."""
+"""Safe checkpoints: check the space before writing one, seal it once it can be read, then delete older ones."""
 
 import shutil
 import signal
@@ -14,14 +14,14 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from recipes.config import UserError, read_json
 from recipes.system.files import SEAL, flaw, seal
 
-OPTIMISERS = ("optimizer.pt", "optimizer.bin", "optimizer_0", "latest")  # plain, the two of FSDP, DeepSpeed's
-BYTES = 12  # of a trained weight in a checkpoint: itself and two moments, in float32
+OPTIMISERS = ("optimizer.pt", "optimizer.bin", "optimizer_0", "latest")  # plain, FSDP's two, DeepSpeed's
+BYTES = 12  # per trained weight in a checkpoint: the weight and two moments, in float32
 
 
 def newest_checkpoint(directory: Path) -> str | None:
-    """Return the newest checkpoint whose every byte is as it was written, or None to start from the beginning.
+    """Return the newest undamaged checkpoint, or None to start from the beginning.
 
-    One process looks, and all resume from what it found.
+    One process searches, and all resume from its result.
     """
     found: list[str | None] = [None]
     if PartialState().is_main_process:
@@ -30,34 +30,34 @@ def newest_checkpoint(directory: Path) -> str | None:
 
 
 def newest_whole(directory: Path) -> str | None:
-    """Look for it, and say which are passed over and why."""
+    """Find it; print which checkpoints are skipped and why."""
     for checkpoint in reversed(checkpoints(directory)):
         wrong = flaw(checkpoint)
         if wrong is None:
             print(f"resuming from {checkpoint.name}", flush=True)
             return str(checkpoint)
-        print(f"passing over {checkpoint.name}: {wrong}", flush=True)
+        print(f"skipping {checkpoint.name}: {wrong}", flush=True)
     return None
 
 
 def checkpoints(directory: Path) -> list[Path]:
-    """Return a stage's checkpoints, the oldest first."""
+    """Return a stage's checkpoints, oldest first."""
     return sorted(directory.glob("checkpoint-[0-9]*"), key=step)
 
 
 def step(checkpoint: Path) -> int:
-    """Return how many updates a checkpoint has seen."""
+    """Return a checkpoint's number of optimizer steps."""
     return int(checkpoint.name.split("-")[1])
 
 
 def missing(checkpoint: Path, processes: int) -> str | None:
-    """Return what a checkpoint lacks that resuming needs, or what cannot be read of it, in a few words."""
+    """Return what a checkpoint lacks for resuming, or what cannot be read, in a few words."""
     try:
         read_json(checkpoint / "trainer_state.json")
     except UserError:
         return "trainer_state.json cannot be read"
     if not (checkpoint / "scheduler.pt").exists() or not any((checkpoint / name).exists() for name in OPTIMISERS):
-        return "it has no optimiser or no schedule"
+        return "it has no optimizer or no schedule"
     if len(list(checkpoint.glob("rng_state*.pth"))) < processes:
         return "random states are missing"
     files = [file for file in checkpoint.rglob("*") if file.suffix in (".safetensors", ".pt", ".pth")]
@@ -65,7 +65,7 @@ def missing(checkpoint: Path, processes: int) -> str | None:
 
 
 def readable(file: Path) -> bool:
-    """Whether a file of weights or state is as long as its own table of contents says; its values are not read."""
+    """Whether a file of weights or state is as long as its table of contents says; values are not read."""
     if file.suffix != ".safetensors":
         return zipfile.is_zipfile(file)
     try:
@@ -76,7 +76,7 @@ def readable(file: Path) -> bool:
 
 
 class Keeper(TrainerCallback):
-    """Takes the rotation of checkpoints out of the trainer's hands: an older one goes when the new one is sealed."""
+    """Rotates checkpoints instead of the trainer: an older one is deleted once the new one is sealed."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -84,10 +84,11 @@ class Keeper(TrainerCallback):
         self.limit, trainer.args.save_total_limit = trainer.args.save_total_limit, None
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Look for room before a checkpoint is written.
+        """Check the free space before a checkpoint is written.
 
         Raises:
-            UserError: there is less than the last one took; of the first one, than weights and moments will take.
+            UserError: there is less than the last checkpoint took; for the first one, than weights and moments will
+            take.
         """
         if not control.should_save or not state.is_world_process_zero:
             return
@@ -95,7 +96,7 @@ class Keeper(TrainerCallback):
         if free < needed:
             raise UserError(
                 f"no space left for a checkpoint in {self.directory}: it needs {needed / 1e9:.2f} GB, "
-                f"{free / 1e9:.2f} GB are free: delete something and run again, it resumes"
+                f"{free / 1e9:.2f} GB are free: free some space and run again; it resumes"
             )
 
     on_epoch_end = on_step_end
@@ -108,13 +109,13 @@ class Keeper(TrainerCallback):
         return BYTES * sum(weight.numel() for weight in self.trainer.model.parameters() if weight.requires_grad)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Seal the new checkpoint, which every process has written a part of; then let older ones go."""
+        """Seal the new checkpoint, of which every process has written a part; then delete older ones."""
         self.trainer.accelerator.wait_for_everyone()
         if not state.is_world_process_zero:
             return
         newest = self.directory / f"checkpoint-{state.global_step}"
         if wrong := missing(newest, args.world_size):
-            print(f"{newest.name} is not to be relied on ({wrong}): older ones are kept", flush=True)
+            print(f"{newest.name} is damaged ({wrong}): older ones are kept", flush=True)
             return
         seal(newest)
         older = [path for path in checkpoints(self.directory) if step(path) <= state.global_step]
@@ -124,7 +125,7 @@ class Keeper(TrainerCallback):
 
 
 class Interruption(TrainerCallback):
-    """Lets SIGINT and SIGTERM end the training after the running update, with a checkpoint, on all processes alike."""
+    """Lets SIGINT and SIGTERM end the training on all processes after the current optimizer step, with a checkpoint."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.accelerator = trainer.accelerator
@@ -132,20 +133,20 @@ class Interruption(TrainerCallback):
         self.before: dict[int, Any] = {}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Take the signals: before, there is nothing to save."""
+        """Install the signal handlers; earlier there is nothing to save."""
         self.before = {number: signal.signal(number, self.ask) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(self, number: int, frame: Any) -> None:
-        """Note a signal; a second one changes nothing, the launcher ends by SIGKILL what takes too long."""
+        """Record a signal; a second one changes nothing, the launcher sends SIGKILL if it takes too long."""
         self.accelerator.set_trigger()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Stop where any process had a signal, unless this was the last update anyway."""
+        """Stop if any process received a signal, unless this was the last optimizer step anyway."""
         if self.accelerator.check_trigger() and state.global_step < state.max_steps:
-            print(f"interrupted: saving a checkpoint of update {state.global_step}", flush=True)
+            print(f"interrupted: saving a checkpoint of optimizer step {state.global_step}", flush=True)
             self.came = control.should_save = control.should_training_stop = True
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         for number, handler in self.before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Failures that say nothing by themselves, made loud: each is told as soon as it can be seen."""
+"""Checks that turn silent failures into errors, each as early as it can be detected."""
 
 import math
 from pathlib import Path
@@ -16,20 +16,20 @@ from recipes.config import Stage, UserError
 from recipes.training.model import check_loadable
 
 SHARDING = {"fsdp2": DistributedType.FSDP, "zero2": DistributedType.DEEPSPEED, "zero3": DistributedType.DEEPSPEED}
-# How far DPO's first loss may be from ln 2, as policy and reference are computed in other batches: whether in float32.
+# Tolerated difference of DPO's first loss from ln 2, in float32 or not: policy and reference use different batches.
 CLOSE = {True: 1e-3, False: 0.02}
 
 
 def check_machine(trainer: Trainer, stage: Stage) -> None:
-    """Refuse to train on another machine than the hardware profile says; silently fewer GPUs are a wrong result.
+    """Reject a machine that differs from the hardware profile: training silently on fewer GPUs gives a wrong result.
 
     Raises:
-        UserError: the number of processes or the kind of parallelism is not the profile's.
+        UserError: the number of processes or the parallelism differs from the profile's.
     """
     found = trainer.args.world_size
     if found != stage.processes:
         raise UserError(
-            f"{found} processes train, but the hardware profile says {stage.processes}: use make or python -m launch"
+            f"{found} processes train, but the hardware profile has {stage.processes}: use make or python -m launch"
         )
     kind, wanted = trainer.accelerator.distributed_type, SHARDING.get(stage.strategy)
     if kind != wanted and (wanted or kind in SHARDING.values()):
@@ -40,14 +40,14 @@ def check_machine(trainer: Trainer, stage: Stage) -> None:
 
 
 class Alarms(TrainerCallback):
-    """Looks at a training as it begins, and at its first update."""
+    """Checks a training as it begins, and its first optimizer step."""
 
     def __init__(self, trainer: Trainer, stage: Stage) -> None:
         self.trainer = trainer
         self.stage = stage
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Check what was resumed, and watch what the model hands to the loss.
+        """Check what was resumed, and watch the model's outputs.
 
         Raises:
             UserError: see `check_resumed`.
@@ -65,10 +65,10 @@ class Alarms(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Check the first update's loss, and the gradient where DeepSpeed updates before anybody can look.
+        """Check the first step's loss, and under DeepSpeed, which steps before we can check, the gradient.
 
         Raises:
-            UserError: one of them cannot be right.
+            UserError: one of them is wrong.
         """
         if not math.isfinite((logs or {}).get("grad_norm", 0.0)):
             raise UserError(
@@ -79,10 +79,10 @@ class Alarms(TrainerCallback):
 
 
 def check_first_loss(args: Any, loss: float, exact: bool) -> None:
-    """Refuse a DPO whose policy is not its reference before the first update: then its loss is ln 2.
+    """Reject a DPO training whose policy differs from its reference before the first step; if equal, the loss is ln 2.
 
     Raises:
-        UserError: it is another one.
+        UserError: the loss differs.
     """
     if args.loss_type == ["sigmoid"] and args.disable_dropout and not abs(loss - math.log(2)) < CLOSE[exact]:
         raise UserError(
@@ -92,10 +92,10 @@ def check_first_loss(args: Any, loss: float, exact: bool) -> None:
 
 
 def check_resumed(optimizer: Any, scheduler: Any, step: int) -> None:
-    """Refuse to go on at update `step` with an optimiser or a schedule that begins anew, as stock trainers do.
+    """Reject resuming at optimizer step `step` with a fresh optimizer or schedule, as stock trainers do.
 
     Raises:
-        UserError: one of them does.
+        UserError: one of them is fresh.
     """
     plain = getattr(optimizer, "optimizer", optimizer)
     states = list(getattr(plain, "state", {}).values())
@@ -110,10 +110,10 @@ def check_resumed(optimizer: Any, scheduler: Any, step: int) -> None:
 
 
 def watch_outputs(model: Any) -> None:
-    """Look at the first thing that `model` hands to the loss.
+    """Check the first output that `model` passes to the loss.
 
     Raises:
-        UserError: in the first forward pass, where log-probs or logits keep three digits.
+        UserError: in the first forward pass, if log-probs or logits are in half precision.
     """
 
     def look(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -130,23 +130,23 @@ def watch_outputs(model: Any) -> None:
 
 
 def check_saved(trainer: Trainer, stage: Stage) -> None:
-    """Read back the names and shapes of what was saved: sharded trainers have been known to save nothing, and say so.
+    """Read back names and shapes of the saved model: sharded trainers have saved nothing without an error.
 
     Raises:
-        UserError: the model cannot be loaded, or is not what was trained.
+        UserError: the model cannot be loaded, or is not the trained one.
     """
     model: Any = trainer.model
     if hasattr(model, "peft_config"):
         wanted = {name: shape_of(weight) for name, weight in get_peft_model_state_dict(model).items()}
         check_shapes(stage.directory / "adapter", wanted)
-    elif stage.strategy == "zero3":  # Transformers would divide what it loads among all processes
+    elif stage.strategy == "zero3":  # Transformers would shard what it loads over all processes
         check_shapes(stage.output, {name: shape_of(weight) for name, weight in model.named_parameters()})
     else:
         check_loadable(stage.output, stage.stage)
 
 
 def shape_of(weight: Any) -> list[int]:
-    """Return a weight's shape, whole where ZeRO-3 has divided it."""
+    """Return a weight's whole shape, even if ZeRO-3 has sharded it."""
     return list(getattr(weight, "ds_shape", weight.shape))
 
 
@@ -154,7 +154,7 @@ def check_shapes(directory: Path, wanted: dict[str, list[int]]) -> None:
     """Compare names and shapes with those in the headers of a directory's files.
 
     Raises:
-        UserError: something is missing, or has another shape.
+        UserError: a weight is missing, or has another shape.
     """
     found: dict[str, list[int]] = {}
     try:

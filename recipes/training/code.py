@@ -1,4 +1,4 @@
-"""The code that decides a stage's weights: kept beside its checkpoints from the first update on, and in its record."""
+"""The code that determines a stage's weights: kept beside its checkpoints from the first step, and in its record."""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from recipes.config import UNMERGED, UserError, read_json, write_json
 from recipes.system.fingerprint import digest, fingerprint
 
-CODE = "code.json"  # of the code that a training began with; it may be resumed by other code
+CODE = "code.json"  # the code that a training began with; other code may resume it
 
 
 def code_of(stage: str, *starts: str | None) -> dict[str, str]:
-    """Return the fingerprint of a recipe, and under their names one of each stage whose model it starts from."""
+    """Return the fingerprint of a recipe, and by name one for each stage whose model it starts from."""
     found = fingerprint(f"recipes.{stage}")
     for directory in (Path(start).parent for start in starts if start):
         if earlier := trained_by(directory):
@@ -24,14 +24,14 @@ def keep_code(directory: Path, stage: str, *starts: str | None) -> None:
 
 
 def begun_by(directory: Path) -> dict[str, str]:
-    """Return the fingerprint of the code that began to train in a directory, nothing where it is not known."""
+    """Return the fingerprint of the code that began to train in a directory, empty if unknown."""
     return read(directory / CODE)
 
 
 def trained_by(directory: Path) -> dict[str, str] | None:
-    """Return the fingerprint of the code that has trained in a directory, nothing where it is not known.
+    """Return the fingerprint of the code that has trained in a directory, empty if unknown.
 
-    None where no checkpoint has been written yet.
+    None if no checkpoint has been written yet.
     """
     for name in ("record.json", UNMERGED):
         if (directory / name).exists():
@@ -40,7 +40,7 @@ def trained_by(directory: Path) -> dict[str, str] | None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return a file's values, none where it is missing or damaged."""
+    """Return a file's values, empty if it is missing or damaged."""
     try:
         found = read_json(path)
     except UserError:

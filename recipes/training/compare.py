@@ -1,4 +1,4 @@
-"""Two models' weights held against each other."""
+"""Compare two models' weights."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from recipes.config import UserError
 def difference(one: Path, other: Path) -> tuple[float | None, bool]:
     """Return the largest absolute difference of two models' weights, and whether they are equal bit for bit.
 
-    They are read tensor by tensor, so that two large models need no memory. The difference is None where the names or
-    shapes are others. Bits tell more than a difference of zero: of another dtype, and of the sign of a zero.
+    They are read tensor by tensor, so that large models need little memory. The difference is None if names or shapes
+    differ. Equal bits mean more than a difference of zero: equal dtypes, and equal signs of zeros.
 
     Raises:
-        UserError: a directory holds no weights in safetensors, or a damaged file.
+        UserError: a directory has no weights in safetensors, or a damaged file.
     """
     ours, theirs = opened(one), opened(other)
     if {name: shape(file, name) for name, file in ours.items()} != {n: shape(file, n) for n, file in theirs.items()}:
@@ -35,9 +35,9 @@ def opened(directory: Path) -> dict[str, Any]:
     try:
         files = [safe_open(path, "pt") for path in sorted(directory.glob("*.safetensors"))]
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{directory} has damaged weights ({error})") from None
+        raise UserError(f"{directory} has damaged weights ({error}): restore them") from None
     if not files:
-        raise UserError(f"{directory} has no weights in safetensors")
+        raise UserError(f"{directory} has no weights in safetensors: name a saved model")
     return {name: file for file in files for name in file.keys()}  # noqa: SIM118
 
 

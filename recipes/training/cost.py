@@ -1,4 +1,4 @@
-"""What a training costs, counted as its batches pass; and the guard that stops it on a non-finite gradient."""
+"""A training's cost, counted batch by batch; and a guard that stops it on a non-finite gradient."""
 
 import json
 import math
@@ -25,12 +25,12 @@ class Cost:
     """Totals of one stage, over all its epochs and across interruptions."""
 
     pairs: int = 0
-    tokens: int = 0  # that carry content: of whole dialogues, whether a prompt is computed for each or shared
-    computed_tokens: int = 0  # that pass through the model: with padding, a shared prompt once
+    tokens: int = 0  # content tokens: of whole dialogues, whether prompts are shared or not
+    computed_tokens: int = 0  # tokens through the model: with padding, a shared prompt once
     seconds: float = 0.0
-    generated_tokens: int = 0  # that RLOO sampled from the policy
+    generated_tokens: int = 0  # sampled by RLOO from the policy
     inference_tokens: int = 0  # those of `computed_tokens` without a backward pass: RLOO's sampling and old log-probs
-    frozen_flops: int = 0  # of RLOO's reference and reward model
+    frozen_flops: int = 0  # by RLOO's reference and reward model
 
     def add(self, other: "Cost") -> None:
         """Add another batch, or an earlier part of the same training."""
@@ -39,19 +39,19 @@ class Cost:
 
 
 class Meter:
-    """A data collator around the trainer's own that remembers each training batch until it was trained on.
+    """A data collator that wraps the trainer's own and remembers each training batch until it was trained on.
 
-    Batches are collated ahead of their use, so they are counted when the trainer says that a micro-batch
-    is over. Only training rows carry a `row` number; evaluation batches pass uncounted.
+    Batches are collated ahead of their use, so they are counted when the trainer reports the end of a micro-batch. Only
+    training rows have a `row` number; evaluation batches are not counted.
     """
 
     def __init__(self, directory: Path, collate: Callable[[Rows], dict[str, Any]], seconds_before: float = 0.0) -> None:
         self.directory = directory
-        self.seconds_before = seconds_before  # that the reference model's pass took, in this process or one before
+        self.seconds_before = seconds_before  # of the reference model's pass, in this process or an earlier one
         self.collate = collate
         self.cost = Cost()
         self.waiting: deque[tuple[Cost, list[int]]] = deque()
-        self.update: list[int] = []  # row numbers (from 1) of the update under way
+        self.update: list[int] = []  # row numbers (from 1) of the current optimizer step
         self.callback = Count(self)
 
     def __call__(self, rows: Rows) -> dict[str, Any]:
@@ -70,14 +70,14 @@ class Meter:
         self.update.extend(rows)
 
     def forget(self, pairs: list[Any]) -> None:
-        """Take pairs that weigh nothing from the newest batch, though not from what is computed."""
+        """Remove pairs of zero weight from the newest batch's counts, except from computed tokens."""
         if pairs:
             newest, _ = self.waiting[-1]
             newest.pairs -= len(pairs)
             newest.tokens -= sum(pair.dialogue_tokens for pair in pairs)
 
     def rows_of_update(self) -> list[int]:
-        """Return the row numbers of the micro-batches since the last update, the present one included."""
+        """Return the row numbers of the micro-batches since the last optimizer step, including the current one."""
         present = self.waiting[0][1] if self.waiting else []
         return sorted({*self.update, *present})
 
@@ -91,10 +91,10 @@ class Meter:
 
 
 def count_tokens(batch: dict[str, Any]) -> tuple[int, int]:
-    """Return the tokens of one batch's dialogues, and those that the policy's forward pass computes."""
+    """Return the tokens of one batch's dialogues, and the tokens that the policy's forward pass computes."""
     if "pairs" in batch:  # packed: no padding, and each prompt once
         return sum(pair.dialogue_tokens for pair in batch["pairs"]), sum(pair.tokens for pair in batch["pairs"])
-    if "chosen_input_ids" in batch:  # ORPO pads both answers to the longer of the two before one forward pass
+    if "chosen_input_ids" in batch:  # ORPO pads both responses to the longer of the two before one forward pass
         masks = [batch["chosen_attention_mask"], batch["rejected_attention_mask"]]
         width = max(mask.shape[1] for mask in masks)
         return sum(int(mask.sum()) for mask in masks), sum(mask.shape[0] for mask in masks) * width
@@ -104,34 +104,34 @@ def count_tokens(batch: dict[str, Any]) -> tuple[int, int]:
 
 
 class Count(TrainerCallback, ExportableState):
-    """Keeps the meter in step with the trainer, saves it in checkpoints, and reports progress to files."""
+    """Advances the meter with the trainer, saves it in checkpoints, and writes progress to files."""
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
-        self.whole: Cost | None = None  # of all processes, when a checkpoint was last due
+        self.whole: Cost | None = None  # over all processes, when a checkpoint was last due
         self.started: float | None = None
         self.reported = 0.0
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps; only the first process is asked."""
+        """Return the state for a checkpoint; only called in the first process."""
         self.stop_clock()
         cost = asdict(self.whole or self.meter.cost) | {"seconds": self.meter.cost.seconds}
         return {"args": {}, "attributes": {"cost": cost}}
 
     def stop_clock(self) -> None:
-        """Add the time since the training began, or since the last call; before it begins nothing is added."""
+        """Add the time since the training began, or since the last call; nothing before the training begins."""
         if self.started is not None:
             now = time.monotonic()
             self.meter.cost.seconds += now - self.started
             self.started = now
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Go on from the checkpoint's totals."""
+        """Continue from the checkpoint's totals."""
         stateful: Any = state.stateful_callbacks or {}
         saved = stateful.get("Count", {})
         self.started = time.monotonic()
         if isinstance(saved, dict) and "attributes" in saved:
-            cost = Cost(**saved["attributes"]["cost"])  # of all processes, and so one alone goes on from it
+            cost = Cost(**saved["attributes"]["cost"])  # the sum over all processes, so only one continues from it
             self.meter.cost = cost if PartialState().is_main_process else Cost(seconds=cost.seconds)
         else:
             self.meter.cost.seconds += self.meter.seconds_before
@@ -141,7 +141,7 @@ class Count(TrainerCallback, ExportableState):
         self.meter.trained()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Count the last micro-batch of an update, and say how far we are."""
+        """Count the last micro-batch of an optimizer step, and write the progress."""
         self.meter.trained()
         self.meter.update.clear()
         self.on_epoch_end(args, state, control)
@@ -150,12 +150,12 @@ class Count(TrainerCallback, ExportableState):
             write_text(self.meter.directory / "progress", f"{state.global_step} {state.max_steps}")
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Sum up over all processes where a checkpoint is due."""
+        """Sum over all processes if a checkpoint is due."""
         if control.should_save:
             self.whole = self.meter.total()
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Write the log history, whole each time, so that a resumed stage repeats no step."""
+        """Write the whole log history each time, so that a resumed stage repeats no step."""
         if state.is_world_process_zero:
             lines = [json.dumps(finite_or_text(entry)) + "\n" for entry in state.log_history]
             write_text(self.meter.directory / "log_history.jsonl", "".join(lines))
@@ -166,7 +166,7 @@ class Count(TrainerCallback, ExportableState):
 
 
 class Guard(TrainerCallback):
-    """Stops the training before an update whose gradient is not finite, so that no weight is harmed."""
+    """Stops the training before an optimizer step with a non-finite gradient, so that no weight changes."""
 
     def __init__(self, trainer: Trainer, meter: Meter) -> None:
         self.trainer = trainer
@@ -175,14 +175,14 @@ class Guard(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Look at every gradient.
+        """Check every gradient.
 
         Raises:
-            UserError: one is not finite; names the rows of the update.
+            UserError: one is not finite; the message names the step's rows.
         """
         assert self.trainer.model is not None
         gradients = [weight.grad for weight in self.trainer.model.parameters() if weight.grad is not None]
-        # DeepSpeed keeps its gradients to itself, and has updated by now: recipes.training.checks looks at their norm
+        # DeepSpeed hides its gradients and has already stepped: recipes.training.checks checks their norm
         if gradients and not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
             rows = ", ".join(map(str, self.meter.rows_of_update()))
             raise UserError(
@@ -192,7 +192,7 @@ class Guard(TrainerCallback):
 
 
 def finite_or_text(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return a log entry that JSON can hold: a value that is not finite is written as text."""
+    """Return a log entry for JSON: values that are not finite become text."""
     return {
         key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in entry.items()

@@ -1,4 +1,4 @@
-"""What every recipe does with its trainer: check the machine, resume, train, save, record."""
+"""The steps of every recipe: check the machine, resume, train, save, record."""
 
 import errno
 import shutil
@@ -23,18 +23,18 @@ from recipes.training.model import save_model
 from recipes.training.record import record
 
 INTERRUPTED = 130
-# CUDA's allocator, PyTorch's on a CPU, cuBLAS
+# from CUDA's allocator, PyTorch's on a CPU, cuBLAS
 NO_MEMORY = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
 
 
 def main(recipe: str) -> None:
     """Run a recipe on the stage directory named on the command line.
 
-    The recipe is imported by its name: of `__main__`, the options that Transformers pickles into checkpoints could be
-    read by nobody else.
+    The recipe is imported by name: Transformers pickles options into checkpoints, and other processes could not load a
+    class of `__main__`.
 
-    Exit status: 0 done, 2 what the user can mend (its line is left in `error.txt`), 1 a crash,
-    130 interrupted. A W&B run is closed in every case.
+    Exit status: 0 done, 2 an error that the user can fix (its line is in `error.txt`), 1 a crash, 130 interrupted. A
+    W&B run is closed in every case.
     """
     die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):  # a script's `&` ignores SIGINT
@@ -45,7 +45,7 @@ def main(recipe: str) -> None:
         import_module(recipe).train(Stage.load(directory))
     except KeyboardInterrupt as interruption:
         status = INTERRUPTED
-        if interruption.args:  # all processes agreed; one that torchrun ends must not hide why another failed
+        if interruption.args:  # all processes stop; one that torchrun ends must not hide why another failed
             write_error(directory, str(interruption))
     except Exception as error:
         traceback.print_exc()
@@ -58,7 +58,7 @@ def main(recipe: str) -> None:
 
 
 def fit(trainer: Trainer, stage: Stage) -> None:
-    """Train to the end, from the newest whole checkpoint if there is one, and leave model and record."""
+    """Train to the end, from the newest undamaged checkpoint if there is one, and write model and record."""
     check_machine(trainer, stage)
     train_adapters_in_float32(trainer)
     if trainer.is_world_process_zero():
@@ -74,8 +74,8 @@ def fit(trainer: Trainer, stage: Stage) -> None:
         keep_code(stage.directory, stage.stage, stage.start, stage.reward_model)
     trainer.train(resume_from_checkpoint=checkpoint)
     if interruption.came:
-        trainer.accelerator.wait_for_everyone()  # the first to end would take along whoever still writes
-        raise KeyboardInterrupt("interrupted by a signal: the same command goes on from the last checkpoint")
+        trainer.accelerator.wait_for_everyone()  # the first process to end would terminate those that still write
+        raise KeyboardInterrupt("interrupted by a signal: run the same command to resume from the last checkpoint")
     save(trainer, stage)
     cost = meter.total()
     if trainer.is_world_process_zero():
@@ -95,13 +95,13 @@ def save(trainer: Trainer, stage: Stage) -> None:
 
 
 def in_words(error: Exception, directory: Path) -> str | None:
-    """Return the line a user is told, if the error is one that a user can mend."""
+    """Return the line for the user, if the error is one that the user can fix."""
     if isinstance(error, UserError):
         return str(error)
     no_space = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-    # torch.save reports a full disk as a failed write of its archive, without saying why
+    # torch.save reports a full disk only as a failed write of its archive
     if no_space or ("PytorchStreamWriter" in str(error) and shutil.disk_usage(directory).free < 2**26):
-        return f"no space left where {directory} lies: make room and run again, it resumes"
+        return f"no space left on the disk of {directory}: free some space and run again; it resumes"
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
         return (
             f"{OUT_OF_MEMORY}: halve hardware.per_device_batch (batch_size stays), or use tuning=lora or tuning=qlora"
@@ -110,7 +110,7 @@ def in_words(error: Exception, directory: Path) -> str | None:
 
 
 def write_error(directory: Path, message: str) -> None:
-    """Leave the one line for the launcher; on a full disk there may be no room even for that."""
+    """Write the error for the launcher; a full disk may have no space even for that."""
     try:
         write_text(directory / "error.txt", message)
     except OSError:

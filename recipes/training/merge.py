@@ -14,13 +14,13 @@ from recipes.training.model import fit_to_tokenizer, load_tokenizer, pretrained,
 
 KEPT = "base-log-probs.json"
 EXACT = ("float32",)
-QUANTISED = 1.0  # nats: what 4 bits change in a mean log-prob; other weights change more
+QUANTISED = 1.0  # nats: the effect of 4 bits on a mean log-prob; that of other weights is larger
 
 
 def merge(directory: Path) -> None:
     """Merge a stage's adapter into its base in the base's own dtype and save a plain model.
 
-    A process of its own: merging inside a sharded run is fragile, and a 4-bit base would stay 4-bit.
+    Runs in its own process: merging inside a sharded run is fragile, and a 4-bit base would stay 4-bit.
     """
     stage = Stage.load(directory)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
@@ -36,7 +36,7 @@ def merge(directory: Path) -> None:
 
 
 def keep_base(model: Any, stage: Stage) -> None:
-    """Leave the log-probs that the adapters' base gives a few ids, for the merge, a process of its own, to compare.
+    """Write the log-probs of a few ids under the adapters' base, for the merge process to compare.
 
     Raises:
         UserError: an earlier attempt at this stage had another base.
@@ -53,7 +53,7 @@ def keep_base(model: Any, stage: Stage) -> None:
 
 
 def check_base(base: Any, stage: Stage) -> None:
-    """Refuse to merge into another model than the adapters were trained on.
+    """Reject merging into another model than the adapters were trained on.
 
     Raises:
         UserError: log-probs differ by more than the dtype, or 4 bits, can explain.
@@ -68,7 +68,7 @@ def check_base(base: Any, stage: Stage) -> None:
 
 @torch.no_grad()
 def log_probs_of(model: Any) -> Tensor | None:
-    """Return the log-probs of a few made-up ids; None of a classifier, or where weights are not all here."""
+    """Return the log-probs of a few fixed ids; None for a classifier, or if this process lacks some weights."""
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     if not base.can_generate() or any(weight.is_meta or hasattr(weight, "ds_id") for weight in base.parameters()):
         return None
@@ -81,14 +81,14 @@ def check_same(expected: Tensor, found: Tensor | None, what: str, half: bool, to
     """Compare two models by their log-probs.
 
     Raises:
-        UserError: they are not the same.
+        UserError: they differ.
     """
     assert found is not None
     apart = (expected - found).abs().mean().item()
     if not apart < (tolerance or TOLERANCE[half]):
         model = "the model that adapters are merged into" if what == "base" else "the merged model"
         raise UserError(
-            f"{model} is not the base that the adapter was trained on: log-probs differ by {apart:.2g}: restore it, or "
+            f"{model} is not the base that the adapter was trained on (log-probs differ by {apart:.2g}): restore it or "
             "remove this stage's directory and train again"
         )
 

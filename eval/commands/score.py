@@ -1,28 +1,28 @@
-"""What the last pipeline of a job is worth, in one number, for a search over settings.
+"""The score of a job's last pipeline, one number, for a search over settings.
 
-python -m eval.score JOB
+python -m eval.commands.score JOB
 """
 
 import sys
 from pathlib import Path
 
-from eval.cli import NoOptions, run
+from eval.commands.cli import NoOptions, run
 from eval.results.metrics import deciding
 from eval.results.session import models_of, read_job, read_result
 from recipes.config import UserError
 
 
 def main(names: list[str], _: NoOptions) -> None:
-    """Print the mean gold reward of sampled answers, or where there is none the preference accuracy.
+    """Print the mean gold reward of sampled responses, or without gold rewards the preference accuracy.
 
     Raises:
-        UserError: no job was named, or it has trained or measured nothing.
+        UserError: no job is named, or it has trained or measured nothing.
     """
     if len(names) != 1:
-        raise UserError("give a job: python -m eval.score runs/_sessions/<time>/<job>")
+        raise UserError("name a job: python -m eval.commands.score runs/_sessions/<time>/<job>")
     job = read_job(Path(names[0]) / "job.json")
     if not job["pipelines"]:
-        raise UserError(f"{names[0]} has finished no pipeline")
+        raise UserError(f"{names[0]} has finished no pipeline: see its job.json")
     result = read_result(models_of(job)[-1], job["evaluation"])
     numbers = deciding(result).numbers(result)
     print(sum(numbers) / len(numbers))

@@ -1,0 +1,61 @@
+"""What packed training cannot do is rejected with a reason: models with wrong log-probs, and some of TRL's options."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+from families import GROUPED, VOCABULARY, rows_of
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from recipes.config import UserError
+from recipes.dpo import DPOConfig
+from recipes.orpo import ORPOConfig, PackedORPOTrainer
+from recipes.sft import SFTConfig
+
+CONFIGS: dict[str, Any] = {"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
+REFUSED = {
+    "Bloom": ({"hidden_size": 64, "n_layer": 2, "n_head": 4}, "orpo.engine=stock"),  # ALiBi: positions by mask
+    "Mamba": ({"hidden_size": 64, "num_hidden_layers": 2}, "orpo.engine=stock"),  # a state over the row
+    "Gemma2": ({**GROUPED, "head_dim": 16}, "softcap"),
+    "Granite": ({**GROUPED, "logits_scaling": 3.0}, "off by"),
+    "Mixtral": ({**GROUPED, "num_local_experts": 4, "output_router_logits": True}, "auxiliary loss"),
+    "Phimoe": ({**GROUPED, "num_local_experts": 4, "sliding_window": 20}, "sliding window"),  # told to the mask alone
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", REFUSED)
+def test_what_cannot_be_packed_is_refused_with_a_reason(family: str, tiny_model: Path, tmp_path: Path) -> None:
+    shape, reason = REFUSED[family]
+    config = getattr(transformers, f"{family}Config")(**{"vocab_size": VOCABULARY, **shape})
+    model = AutoModelForCausalLM.from_config(config)
+    options: dict[str, Any] = {"bf16": False, "activation_checkpointing": False, "remove_unused_columns": False}
+    args = ORPOConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", **options)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny_model)
+    with pytest.raises(UserError, match=reason) as error:
+        PackedORPOTrainer(model, args=args, train_dataset=rows_of(2), processing_class=tokenizer)
+    assert "\n" not in str(error.value) and config.model_type in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "method, options, said",
+    [
+        ("sft", {"engine": "fast"}, "use packed or stock"),
+        ("sft", {"loss_type": "dft"}, "loss_type=dft needs engine=stock"),
+        ("sft", {"shuffle_dataset": True}, "needs engine=stock"),
+        ("dpo", {"loss_type": ["ipo"]}, "needs engine=stock"),
+        ("dpo", {"loss_weights": [0.5]}, "loss_weights=\\[0.5\\] needs engine=stock"),
+        ("dpo", {"label_smoothing": 0.1}, "needs engine=stock"),
+        ("dpo", {"ld_alpha": 0.5}, "ld_alpha=0.5 needs engine=stock"),
+        ("dpo", {"sync_ref_model": True}, "sync_ref_model=True needs engine=stock"),
+        ("orpo", {"engine": "fast"}, "use packed or stock"),
+        ("orpo", {"nll_span": "answer"}, "use full or completion"),
+        ("orpo", {"ratio": "log"}, "use odds or probability"),
+        ("orpo", {"engine": "stock", "nll_mean": "update"}, "needs engine=packed"),
+        ("orpo", {"generate_during_eval": True}, "needs engine=stock"),
+    ],
+)
+def test_options_that_cannot_be_honoured_are_refused(method: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        CONFIGS[method](output_dir="out", use_cpu=True, bf16=False, **options)
