@@ -9,6 +9,7 @@ from eval.results.statistics import Comparison, Estimate
 
 Result = dict[str, Any]  # what `eval.results.measure` wrote of one model
 Record = dict[str, Any]  # the record.json of one stage
+Judged = tuple[Any, Any]  # `Pair` and `Vote` of eval.answers.votes, on whose code no measurement depends
 Value = Estimate | Comparison | float | str | None  # of a metric; None where it was not measured
 
 
@@ -25,6 +26,7 @@ class Row:
     rival: str | None = None  # the pipeline that the table compares it with, beside SFT
     budgets: list[dict[str, Any]] = field(default_factory=list)  # of each seed: what the pipelines were trained to
     against: dict[str, dict[str, Comparison]] = field(default_factory=dict)  # outcome -> other pipeline -> as we see it
+    judged: list[Judged] = field(default_factory=list)  # people's votes, with the rows after this one
     values: dict[str, Value] = field(default_factory=dict)  # of every metric, by its key
 
     @property

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from rich.table import Table
 
+from eval.answers.votes import votes_on
 from eval.console import console
+from eval.results import people
 from eval.results.matrix import explain, matrices, tests
 from eval.results.metrics import FLOPS, METRICS, PAIRS, SECONDS, SHORT, TOKENS, Metric, scored_by, scores
 from eval.results.row import Row
@@ -56,7 +58,7 @@ def rows_of(session: Path) -> list[Row]:
     ready = [job if evaluated(job) else job | {"pipelines": {}} for job in jobs]
     if not any(job["pipelines"] for job in ready):
         raise UserError(f"{session} has not been evaluated: run `make eval RUNS={session}`")
-    return build_rows(ready)
+    return build_rows(ready, votes_on(session))
 
 
 def show(title: str, lines: list[list[str]]) -> bool:
@@ -145,6 +147,7 @@ def notes(rows: list[Row]) -> Iterable[str]:
         "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages; of tokens "
         "computed, padding counts, and a prompt that two answers share counts once.",
         "Stops, cut-offs and lengths: of the answers at temperature 1; max_new_tokens is the data set's.",
+        *people.notes(rows),
         *held_equal(rows),
         *partial,
         *(["Two seeds are too few for intervals that seeds widen: those above may be too narrow."] * (len(seeds) == 2)),
