@@ -251,7 +251,17 @@ def test_a_prompt_counts_with_every_seed_or_not_at_all() -> None:
     judged = [(pair, vote_on(pair, choice)) for place, choice in choices.items() for pair in [pair_of(*place)]]
     found = compare_by_votes(judged)
     assert found and found.rate.mean == pytest.approx((1 + 0 + 0.5 + 1) / 4)
+    assert (found.won, found.tied, found.lost) == (0.5, 0.25, 0.25)
     assert compare_by_votes(judged[:2]) is None and compare_by_votes([]) is None, "one prompt has no interval"
+
+
+def test_nothing_is_shown_where_more_prompts_are_lost_but_the_mean_is_above_one_half() -> None:
+    """60 prompts are lost by one vote of two and 31 won by both: p = 0.003 of the counts, but a mean of 0.505."""
+    choices = [("tie", "right")] * 60 + [("left", "left")] * 31
+    judged = [(pair_of(str(place), 0), choice) for place, two in enumerate(choices) for choice in two]
+    found = compare_by_votes([(pair, vote_on(pair, choice)) for pair, choice in judged])
+    assert found and found.rate.mean == pytest.approx((60 * 0.25 + 31) / 91)
+    assert (found.lost > found.won, found.p, found.verdict) == (True, 1, "not distinguishable")
 
 
 def test_cohens_kappa() -> None:

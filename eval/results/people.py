@@ -42,7 +42,9 @@ def compare_by_votes(judged: Judged) -> Comparison | None:
     if len(prompts) < 2:
         return None
     points = np.array([[np.mean(votes[seed][prompt]) for prompt in prompts] for seed in sorted(votes)])
-    return replace(compare(points, np.full_like(points, 0.5)), rate=estimate(points))
+    rate, counted = estimate(points), compare(points, np.full_like(points, 0.5))
+    p = counted.p if (rate.mean > 0.5) == (counted.rate.mean > 0.5) else 1.0  # the test is of how many prompts were won
+    return replace(counted, rate=rate, p=p, adjusted=p)
 
 
 def notes(rows: list[Row]) -> Iterator[str]:
