@@ -157,7 +157,8 @@ def main(names: list[str], options: Options) -> None:
                 server.serve_forever()
         except KeyboardInterrupt:
             console.print(f"{len(judging.votes)} of {len(judging.pairs)} pairs judged: {kept.path}", soft_wrap=True)
-            console.print(f"The same command goes on; `make eval RUNS={session}` puts the votes into the table.")
+            said = f"The same command goes on; `make eval RUNS={session}` puts the votes into the table."
+            console.print(said, soft_wrap=True)
 
 
 if __name__ == "__main__":

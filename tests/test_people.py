@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import numpy as np
 import pytest
 from browser import browser
-from comparison import EVIL, PROMPTS, SEEDS, make_session
+from comparison import EVIL, PROMPTS, SEEDS, SETTINGS, make_session
 from door import QUIET, ROOT
 
 from eval.answers.votes import Pair, Vote, ballot, now
@@ -235,6 +235,26 @@ def test_a_vote_counts_for_the_responses_that_it_was_cast_on(session: Path) -> N
     votes = [vote for _, vote in dpo.judged]
     assert len(votes) == 59 and sum(vote.choice == "skip" for vote in votes) == 2
     assert dpo.against["people"]["orpo"].rate.mean == 0
+
+
+def test_outside_the_embedded_world_judges_agree_with_the_preference_accuracy_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All pipelines rank all held-out pairs right, which is a tie; but DPO ranks the first three wrong."""
+    monkeypatch.setitem(SETTINGS, "gold", False)
+    session = make_session(tmp_path)
+    for path in tmp_path.glob("**/eval/*.json"):
+        result = read_json(path)
+        for response in result["sampled"]:
+            response.pop("gold", None)
+        result["rejected"][:3] = [0.0 if "dpo" in str(path) else -2.0] * 3
+        write_json(path, result)
+    with judging(session) as found:
+        judge_all(found, lambda pair: "orpo" if number(pair) < 6 else "tie")
+        said = found.page()["notes"]
+    assert said[1].startswith("ada and the table (preference accuracy) agree on 90.0% [")
+    chance = 0.2 * 0.1 + 0.8 * 0.9
+    assert said[1].endswith(f"of 60 pairs, Cohen's kappa {(0.9 - chance) / (1 - chance):.2f}.")
 
 
 def pair_of(prompt: str, seed: int) -> Pair:
