@@ -19,7 +19,7 @@ DRY_RUN  ?=
 PUBLIC   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving paper eval table reproduce export push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
+.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
@@ -87,6 +87,9 @@ plan: $(VENV) ## Predict each stage's memory, tokens, FLOPs and hours, and wheth
 
 eval: $(VENV) ## Evaluate the newest session, or RUNS=runs/_sessions/...; SUITE=name for another evaluation, its options in ARGS
 	@$(PYTHON) -m $(if $(SUITE),$(MODULE),eval) $(RUNS) $(ARGS)
+
+judge: $(VENV) ## Judge the newest session's responses (or RUNS=...) yourself: a page, two side by side, blind; ARGS="name=ada prompts=50"
+	@$(PYTHON) -m eval.people $(RUNS) $(ARGS)
 
 table: $(VENV) ## Print the table of the newest session, or of RUNS=...
 	@$(PYTHON) -m eval.table $(RUNS)

@@ -105,8 +105,8 @@ def test_help_names_every_target() -> None:
     printed = subprocess.run(
         ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    targets = ["help", "doctor", "show", "plan", "compare", "orpo", "dpo", "sft", "sweep", "eval", "table", "bench"]
-    targets += ["test", "check", "lock", "clean"]
+    targets = ["help", "doctor", "show", "plan", "compare", "orpo", "dpo", "sft", "sweep", "eval", "judge", "table"]
+    targets += ["bench", "test", "check", "lock", "clean"]
     for target in targets:
         assert f"make {target} " in printed
 

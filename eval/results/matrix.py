@@ -2,7 +2,7 @@
 
 from itertools import groupby
 
-from eval.results.metrics import WIN, outcomes, percent
+from eval.results.metrics import WIN, compared_by, percent
 from eval.results.row import Row
 from eval.results.rows import NAMES
 from eval.results.statistics import SIGN_TEST, T_TEST, Comparison
@@ -52,7 +52,7 @@ def line(row: Row, other: Row, outcome: str, found: Comparison) -> list[str]:
     shares = [percent(value) for value in (found.won, found.tied, found.lost)]
     return [
         pair,
-        outcomes(row)[outcome].label,
+        compared_by(row, outcome),
         *shares,
         probability(found.p),
         probability(found.adjusted),

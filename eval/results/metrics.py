@@ -14,6 +14,7 @@ from eval.results.row import Record, Result, Row, Value
 from eval.results.statistics import estimate
 
 WIN = "win_rate"  # the outcome by which pipelines are compared first
+PEOPLE = "people"  # the outcome that people vote on
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
@@ -117,9 +118,19 @@ def preferred(result: Result) -> list[float]:
     return [float(chosen > rejected) for chosen, rejected in zip(result["chosen"], result["rejected"], strict=True)]
 
 
-def win_rate_over(rival: Callable[[Row], str | None]) -> Callable[[Row], Value]:
+def win_rate_over(rival: Callable[[Row], str | None], outcome: str = WIN) -> Callable[[Row], Value]:
     """Return what looks up how often a row's answers win over another pipeline's, where they were compared."""
-    return lambda row: row.against.get(WIN, {}).get(rival(row) or "")
+    return lambda row: row.against.get(outcome, {}).get(rival(row) or "")
+
+
+def over_sft(row: Row) -> str | None:
+    """Return the pipeline that all are compared with."""
+    return "sft"
+
+
+def over_rival(row: Row) -> str | None:
+    """Return the pipeline that a row's is compared with beside SFT."""
+    return row.rival
 
 
 def total(key: str) -> Callable[[list[Record]], float]:
@@ -164,9 +175,11 @@ FLOPS = Cost("flops", "FLOPs", "{:.2e}".format, "lower", total("flops"))
 
 METRICS: tuple[Metric, ...] = (
     GOLD,
-    Computed("win_rate_over_sft", "win rate against SFT", percent, "higher", win_rate_over(lambda row: "sft")),
+    Computed("win_rate_over_sft", "win rate against SFT", percent, "higher", win_rate_over(over_sft)),
+    Computed("win_rate_over_rival", "win rate against its rival", percent, "higher", win_rate_over(over_rival)),
+    Computed("people_over_sft", "people's win rate against SFT", percent, "higher", win_rate_over(over_sft, PEOPLE)),
     Computed(
-        "win_rate_over_rival", "win rate against its rival", percent, "higher", win_rate_over(lambda row: row.rival)
+        "people_over_rival", "people's win rate against its rival", percent, "higher", win_rate_over(over_rival, PEOPLE)
     ),
     Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", answers("greedy", "gold"), embedded=True),
     RIGHT,
@@ -221,6 +234,11 @@ def deciding(result: Result) -> Measured:
 def outcomes(row: Row) -> dict[str, Measured]:
     """Return what pipelines are compared by: `WIN`, and in the embedded world right and wrong beside it."""
     return {WIN: GOLD, RIGHT.key: RIGHT, ACCURACY.key: ACCURACY} if row.embedded else {WIN: ACCURACY}
+
+
+def compared_by(row: Row, outcome: str) -> str:
+    """Say what decides an outcome."""
+    return "people's votes" if outcome == PEOPLE else outcomes(row)[outcome].label
 
 
 def scores(row: Row) -> np.ndarray:

@@ -9,6 +9,7 @@ from eval.results.statistics import Comparison, Estimate
 
 Result = dict[str, Any]  # what `eval.results.measure` wrote for one model
 Record = dict[str, Any]  # the record.json of one stage
+Judgement = tuple[Any, Any]  # `Pair` and `Vote` of eval.answers.votes, on whose code no measurement depends
 Value = Estimate | Comparison | float | str | None  # of a metric; None if it was not measured
 
 
@@ -27,6 +28,7 @@ class Row:
     against: dict[str, dict[str, Comparison]] = field(
         default_factory=dict
     )  # outcome -> other pipeline -> ours against it
+    votes: list[Judgement] = field(default_factory=list)  # people's, on this row against those after it
     values: dict[str, Value] = field(default_factory=dict)  # of every metric, by key
 
     @property

@@ -5,7 +5,9 @@ from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
-from eval.results.metrics import METRICS, outcomes, scored_by, scores
+from eval.answers.votes import Vote
+from eval.results.metrics import METRICS, PEOPLE, outcomes, scored_by, scores
+from eval.results.people import compare_by_votes, pairs_of
 from eval.results.row import Row, Value
 from eval.results.session import evaluated, read_record, read_result
 from eval.results.setting import Setting, shared
@@ -14,14 +16,15 @@ from recipes.methods import METHODS
 
 FORMAT = 2  # of table.json and results.json: increase it when a program that reads older files would misread this one
 
+Votes = dict[str, list[Vote]]  # by the pairs that they are on
 Job = dict[str, Any]  # as read by `eval.results.session.jobs_of`
 # Names of pipelines; one named after a method has the method's label, unless other stages precede it.
 NAMES = {"base": "base model"} | {name: method.label for name, method in METHODS.items()}
 NAMES |= {"dpo": "SFT → DPO", "rlhf": "SFT → RM → RLOO"}
 
 
-def build_rows(jobs: list[Job]) -> list[Row]:
-    """Return a session's rows: every base model, and under each setting its pipelines."""
+def build_rows(jobs: list[Job], votes: Votes | None = None) -> list[Row]:
+    """Return a session's rows: every base model, and under each setting its pipelines; `votes` by pair."""
     rows: list[Row] = []
     bases = by_base(jobs)
     for setting, group in by_setting(jobs):
@@ -31,6 +34,7 @@ def build_rows(jobs: list[Job]) -> list[Row]:
         names = dict.fromkeys(name for job in group for name in job["pipelines"])
         found = {name: build_row(name, setting, [job for job in group if name in job["pipelines"]]) for name in names}
         compare_rows(list(found.values()))
+        add_votes(list(found.values()), votes or {})
         rows += found.values()
     for row in rows:
         row.values = {metric.key: metric.value(row) for metric in METRICS}
@@ -40,15 +44,31 @@ def build_rows(jobs: list[Job]) -> list[Row]:
 def compare_rows(rows: list[Row]) -> None:
     """Compare all pairs of a setting's pipelines over common seeds, with p adjusted over all pairs of an outcome."""
     for outcome, metric in outcomes(rows[0]).items() if rows else ():
-        pairs, found = [], []
+        found = []
         for one, other in combinations(rows, 2):
             seeds = [seed for seed in one.seeds if seed in other.seeds]
             if seeds:
-                pairs.append((one, other))
-                found.append(compare(metric.of_seeds(one, seeds), metric.of_seeds(other, seeds)))
-        for (one, other), result in zip(pairs, holm(found), strict=True):
-            one.against.setdefault(outcome, {})[other.pipeline] = result
-            other.against.setdefault(outcome, {})[one.pipeline] = result.reversed()
+                found.append((one, other, compare(metric.of_seeds(one, seeds), metric.of_seeds(other, seeds))))
+        keep(outcome, found)
+
+
+def add_votes(rows: list[Row], votes: Votes) -> None:
+    """Compare every pair of a setting's pipelines that people voted on."""
+    found = []
+    for one, other in combinations(rows, 2) if votes else ():
+        judged = [(pair, vote) for pair in pairs_of(one, other) for vote in votes.get(pair.id, [])]
+        one.votes += judged
+        if (result := compare_by_votes(judged)) is not None:
+            found.append((one, other, result))
+    keep(PEOPLE, found)
+
+
+def keep(outcome: str, found: list[tuple[Row, Row, Comparison]]) -> None:
+    """Keep comparisons in both of their rows, p adjusted over all of them."""
+    results = holm([result for *_, result in found])
+    for (one, other, _), result in zip(found, results, strict=True):
+        one.against.setdefault(outcome, {})[other.pipeline] = result
+        other.against.setdefault(outcome, {})[one.pipeline] = result.reversed()
 
 
 def missing(jobs: list[Job]) -> list[str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from rich.table import Table
 
+from eval.answers.votes import votes_on
+from eval.results import people
 from eval.results.matrix import explain, matrices, tests
 from eval.results.metrics import FLOPS, METRICS, PAIRS, SECONDS, SHORT, TOKENS, Metric, scored_by, scores
 from eval.results.row import Row
@@ -58,7 +60,7 @@ def rows_of(session: Path) -> list[Row]:
     ready = [job if evaluated(job) else job | {"pipelines": {}} for job in jobs]
     if not any(job["pipelines"] for job in ready):
         raise UserError(f"{session} has not been evaluated: run `make eval RUNS={session}`")
-    return build_rows(ready)
+    return build_rows(ready, votes_on(session))
 
 
 def show(title: str, lines: list[list[str]]) -> bool:
@@ -147,6 +149,7 @@ def notes(rows: list[Row]) -> Iterable[str]:
         "Log-probs: nats per token of held-out responses. Cost: training loop only, summed over the stages; of tokens "
         "computed, padding counts, and a prompt that two responses share counts once.",
         "Stops, truncation and lengths: of the responses at temperature 1; max_new_tokens is the data set's.",
+        *people.notes(rows),
         *held_equal(rows),
         *partial,
         *(["Two seeds are too few to know their spread: the intervals above may be too narrow."] * (len(seeds) == 2)),
