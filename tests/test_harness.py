@@ -117,10 +117,9 @@ def test_prompts_without_an_answer_are_left_out_and_told(tmp_path: Path, capsys:
     options = Options(tasks="ifeval", data=str(rows))
     for _ in range(2):  # measured, then read
         main([str(answers)], options)
-        assert (
-            "2 of 4 prompts not scored: 1 have no response, 1 one to a prompt in slightly other words, such as 'Name Oslo"
-            in (" ".join(capsys.readouterr().out.split()))
-        )
+        said = " ".join(capsys.readouterr().out.split())
+        assert "2 of 4 prompts not scored: 1 have no response, 1 one to a prompt in slightly other words" in said
+        assert "such as 'Name Oslo without" in said
     found = results(evaluate(answers, options))
     assert [sample["doc_id"] for sample in found["samples"]["ifeval"]] == [0, 2]
     assert found["results"]["ifeval"]["prompt_level_strict_acc,none"] == pytest.approx(1 / 2)

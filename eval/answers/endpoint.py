@@ -95,9 +95,9 @@ def answers_from(
 ) -> Iterator[tuple[int, Answer]]:
     """Yield index and response of each prompt (ids, or messages) and sample, as they complete.
 
-    The endpoint counts the tokens; vLLM includes the stop. Each prompt and sample sends its own seed, as responses drawn
-    with the same random numbers err alike; what a seed does is up to the endpoint. With a prompt of ids we send vLLM's
-    parameters besides OpenAI's: an endpoint that takes ids takes these too.
+    The endpoint counts the tokens; vLLM includes the stop. Each prompt and sample sends its own seed, because responses
+    drawn with the same random numbers err alike; what a seed does is up to the endpoint. With a prompt of ids we send
+    vLLM's parameters besides OpenAI's: an endpoint that takes ids takes these too.
 
     Raises:
         UserError: see `complete`; or the endpoint counts no tokens.
