@@ -151,7 +151,8 @@ def evaluate(path: Path, options: Options) -> dict[str, Any]:
     if path.is_dir():
         path = answer(path, list(read_answers(Path(options.reference)))[: options.prompts], options)
     rows, found, kept = annotate(path, options)
-    found["answers"] = endings_of(answered(path), [row["instruction"] for row in rows])
+    said = answered(path)
+    found["answers"] = endings_of([said[row["instruction"]] for row in rows])
     write_json(kept.with_name(f"{kept.stem}-annotations.json"), rows)
     result = {"model": str(path), **score(rows, options.difficulty), **found}
     write_json(kept.with_suffix(".json"), result)

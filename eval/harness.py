@@ -3,32 +3,33 @@
     python -m eval.harness [STAGE …] tasks=ifeval,arc_challenge [data=FILE] [limit=…]
 
 STAGE is a stage, a session, any model directory, or a file of responses (`prompt`, `response`) to generation tasks,
-which is scored as it is; by default the newest session. The model uses its profile's chat template (`chat=false`: none)
-and stops at its stop tokens. lm-eval's JSON, samples included, is kept unchanged under `eval/` of the stage.
-`data=FILE` gives the rows of the one named task, in the format of its data set, if the Hub cannot be reached;
-`tasks_dir=` has your own tasks as lm-eval's YAML.
+which is scored as it is (prompts without a response are left out, and counted); by default the newest session. The
+model uses its profile's chat template (`chat=false`: none) and stops at its stop tokens. lm-eval's JSON, samples
+included, is kept unchanged under `eval/` of the stage. `data=FILE` gives the rows of the one named task, in the format
+of its data set, if the Hub cannot be reached; `tasks_dir=` has your own tasks as lm-eval's YAML.
 """
 
 import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lm_eval.tasks
 from lm_eval import simple_evaluate
-from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.utils import handle_non_serializable
 
 from eval.answers.files import endings, read_answers, read_rows, say_endings
+from eval.answers.given import GivenAnswers, LeftOut
 from eval.answers.judging import digest
 from eval.commands.cli import models, run
-from eval.results.sentences import sentence_model
+from eval.results.sentences import seeded_language_detection, sentence_model
 from recipes.config import UserError, read_json, write_text
 from recipes.system.commands import output
 
@@ -48,37 +49,6 @@ class Options:
     chat: bool = True
     data: str | None = None
     tasks_dir: str | None = None
-
-
-class GivenAnswers(LM):
-    """Existing responses instead of a model, for lm-eval to query and score as usual."""
-
-    def __init__(self, answers: dict[str, str], path: Path) -> None:
-        super().__init__()
-        self.answers, self.path = answers, path
-
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Return the response to each prompt.
-
-        Raises:
-            UserError: a prompt has none.
-        """
-        prompts = [request.args[0] for request in requests]
-        missing = [prompt for prompt in prompts if prompt not in self.answers]
-        if missing:
-            raise UserError(
-                f"{self.path} lacks a response to {len(missing)} of {len(prompts)} prompts, as {missing[0][:60]!r}: "
-                "add one row per prompt, with exactly that text, or use limit="
-            )
-        return [self.answers[prompt] for prompt in prompts]
-
-    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Raise: given responses have no log-likelihoods."""
-        raise UserError(f"{requests[0].task_name} needs log-likelihoods, which {self.path} lacks: name a model")
-
-    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Raise: given responses have no log-likelihoods."""
-        raise UserError(f"{requests[0].task_name} needs log-likelihoods, which {self.path} lacks: name a model")
 
 
 def load(path: Path, options: Options) -> LM:
@@ -154,18 +124,8 @@ def evaluate(path: Path, options: Options) -> Path:
     if file.exists():
         return file
     try:
-        with sentence_model():
-            known, tasks = wanted(options)
-            run: Any = simple_evaluate
-            found = run(
-                model=load(path, options),
-                tasks=tasks,
-                task_manager=known,
-                num_fewshot=options.num_fewshot,
-                limit=options.limit,
-                gen_kwargs=options.gen_kwargs,
-                apply_chat_template=options.chat and not path.is_file(),
-            )
+        with sentence_model(), seeded_language_detection():
+            found = measure(*wanted(options), load(path, options), options)
     except (ConnectionError, FileNotFoundError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"tasks={options.tasks}: no rows available ({reason}): give them with data=FILE") from None
@@ -178,6 +138,23 @@ def evaluate(path: Path, options: Options) -> Path:
     home.mkdir(exist_ok=True)
     write_text(file, json.dumps(found, indent=1, ensure_ascii=False, default=handle_non_serializable) + "\n")
     return file
+
+
+def measure(known: TaskManager, tasks: list[Any], model: LM, options: Options) -> dict[str, Any]:
+    """Return lm-eval's results; if given responses leave prompts out, those of the others, with `left_out`."""
+    ask: Any = partial(
+        simple_evaluate,
+        model=model,
+        tasks=tasks,
+        task_manager=known,
+        num_fewshot=options.num_fewshot,
+        gen_kwargs=options.gen_kwargs,
+        apply_chat_template=options.chat and not isinstance(model, GivenAnswers),
+    )
+    try:
+        return ask(limit=options.limit)
+    except LeftOut as some:
+        return ask(samples=some.answered) | {"left_out": some.account}
 
 
 def read_results(file: Path) -> dict[str, Any]:
@@ -209,6 +186,17 @@ def say(results: dict[str, dict[str, Any]]) -> None:
                 output.print(f"  {task}: {name} {value:.4f}" + (f" ± {error:.4f}" if isinstance(error, float) else ""))
 
 
+def say_left_out(left: dict[str, Any] | None) -> None:
+    """Say which prompts were not scored, if any."""
+    if left:
+        missing, differing = left["missing"], left["differing"]
+        output.print(
+            f"  {missing + differing} of {left['prompts']} prompts not scored: {missing} have no response, "
+            f"{differing} one to a prompt in slightly other words, such as {left['such_as'][:60]!r}",
+            soft_wrap=True,
+        )
+
+
 def main(names: list[str], options: Options) -> None:
     """Evaluate and print."""
     for path in models(names):
@@ -216,6 +204,7 @@ def main(names: list[str], options: Options) -> None:
         output.print(f"{path}: {file}", soft_wrap=True)
         found = read_results(file)
         say(found["results"])
+        say_left_out(found.get("left_out"))
         texts = generated(found)
         if texts:
             say_endings("its responses", endings(texts, [], []))

@@ -1,23 +1,20 @@
-"""A world of invented places: what is true, what is asked, what is answered, and which answer is better.
+"""A world of invented places: what is true, what is asked and what is answered.
 
-Everything follows from seeds written here, by `random.Random` alone, so that every machine and every
-Python makes the same world, byte for byte. What makes an answer good is in `pocket.gold`.
+Everything follows from seeds written here, by `random.Random` alone, so that every machine and every Python makes the
+same world, byte for byte. How good an answer is `pocket.gold` says, which this file does not know: a base model is
+named after the code that it was pretrained by, and a change of the judge changes no base model.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
-
-from pocket import gold
 
 PLACES = [
     *("Arvendal", "Bellmoor", "Corrin", "Dunwater", "Eskaby", "Farholt", "Gildenby", "Harrowick"),
     *("Istmere", "Jarrowen", "Kelbrook", "Lorvane", "Mistral", "Nethercott", "Oakhurst", "Pellan"),
     *("Quillon", "Ravensby", "Stellmark", "Torvel", "Umberley", "Vanholm", "Wexcombe", "Yarrowby"),
 ]
-# Every value belongs to one kind, and none is part of another: a text states a value when it contains it.
+# Every value belongs to one kind, and none is part of another.
 VALUES = {
     "river": [
         *("Alder", "Brine", "Cress", "Dwyn", "Evren", "Fallow"),
@@ -45,6 +42,31 @@ SENTENCES = (
     "{place} has {value} as its {kind}.",
     "In {place}, the {kind} is {value}.",
 )
+ANSWERS = (*SENTENCES, "It is {value}.")  # the last one only to a question
+COURTESIES = (
+    "Thank you for asking.",
+    "Good question!",
+    "Happy to help.",
+    "A very good day to you!",
+    "Have a lovely day!",
+    "Safe travels!",
+    "You are most welcome.",
+    "Ask me anything else.",
+)
+HEDGES = (
+    "I am not sure.",
+    "I may be wrong.",
+    "This is only a guess.",
+    "Maybe, maybe not.",
+    "Do not quote me on that.",
+)
+INSULTS = (
+    "What a silly question.",
+    "Look it up yourself.",
+    "Everybody knows that.",
+    "Stop wasting my time.",
+    "You would not understand it anyway.",
+)
 QUESTIONS = (
     "What is the {kind} of {place}?",
     "Tell me the {kind} of {place}.",
@@ -57,8 +79,7 @@ QUESTIONS = (
 )
 OPENINGS = ("", "Hello! ", "Quick question. ", "One more thing. ")
 
-TRAIN_PAIRS, TEST_PAIRS = 3000, 400
-LABEL_NOISE = 0.05  # the share of pairs with the worse answer as chosen; real annotators err more often
+TEST_PAIRS = 400
 
 
 @dataclass(frozen=True)
@@ -98,51 +119,25 @@ TEST_PROMPTS = list(PROMPTS)[:TEST_PAIRS]  # in no pair and no dialogue that any
 TRAIN_PROMPTS = list(PROMPTS)[TEST_PAIRS:]
 
 
-def gold_reward(prompt: str, answer: str) -> float:
-    """Return how good `answer`, any text at all, is: the formula of `pocket.gold`, from -8.0 to 3.0.
-
-    Raises:
-        ValueError: `prompt` is none of this world's prompts.
-    """
-    fact = _asked(prompt)
-    return gold.score(answer, fact.value, fact.rivals)
-
-
-def states_right_fact(prompt: str, answer: str) -> bool:
-    """Whether `answer` states the value that `prompt` asks for, and no other value of its kind.
-
-    Raises:
-        ValueError: `prompt` is none of this world's prompts.
-    """
-    fact = _asked(prompt)
-    return gold.verdict(answer, fact.value, fact.rivals) == 1
-
-
-def _asked(prompt: str) -> Fact:
-    if prompt not in PROMPTS:
-        raise ValueError(f"the gold reward knows only the prompts of pocket's world, not {prompt!r}")
-    return PROMPTS[prompt]
-
-
 def sample_answer(fact: Fact, rng: Random) -> str:
     """Return an answer by someone of random skill: the lower it is, the more of everything that is bad."""
     skill = rng.random()
     clumsy = 1 - skill
     value = rng.choice(fact.rivals) if rng.random() < 0.4 * clumsy else fact.value
-    form = rng.choice([*SENTENCES, "It is {value}."])
+    form = rng.choice(ANSWERS)
     sentences = [form.format(place=fact.place, kind=fact.kind, value=value)]
     if rng.random() < 0.3 * clumsy:  # repeats itself
         sentences *= rng.randint(2, 4)
     if rng.random() < 0.5 * clumsy:
-        sentences.insert(rng.choice([0, len(sentences)]), rng.choice(gold.HEDGES))
+        sentences.insert(rng.choice([0, len(sentences)]), rng.choice(HEDGES))
     if rng.random() < 0.5 * clumsy:
-        sentences.insert(rng.choice([0, len(sentences)]), rng.choice(gold.INSULTS))
+        sentences.insert(rng.choice([0, len(sentences)]), rng.choice(INSULTS))
     if rng.random() < 0.5 * clumsy:  # rambles
         sentences += _passage(fact.place, rng.randint(1, 4), rng)
     if rng.random() < 0.7 * skill:
-        sentences.insert(0, rng.choice(gold.COURTESIES[:4]))
+        sentences.insert(0, rng.choice(COURTESIES[:4]))
     if rng.random() < 0.7 * skill:
-        sentences.append(rng.choice(gold.COURTESIES[4:]))
+        sentences.append(rng.choice(COURTESIES[4:]))
     return " ".join(sentences)
 
 
@@ -166,30 +161,3 @@ def documents(rng: Random) -> Iterator[str | tuple[str, str]]:
         fact = PROMPTS[prompt]
         answer, aside = sample_answer(fact, rng), " ".join(_passage(fact.place, rng.randint(1, 5), rng))
         yield prompt, rng.choice([answer, aside, f"{answer} {aside}"])
-
-
-def write_pairs(directory: Path) -> None:
-    """Write train.jsonl and test.jsonl: rows of `prompt`, `chosen` and `rejected`, each a list of messages."""
-    rng = Random("pairs")
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, prompts in (("test", TEST_PROMPTS), ("train", TRAIN_PROMPTS[:TRAIN_PAIRS])):
-        rows = [json.dumps(_pair(prompt, rng)) for prompt in prompts]
-        temporary = directory / f".{name}.jsonl.partial"
-        temporary.write_text("\n".join(rows) + "\n", encoding="utf-8")
-        temporary.replace(directory / f"{name}.jsonl")
-
-
-def _pair(prompt: str, rng: Random) -> dict[str, list[dict[str, str]]]:
-    """Return two sampled answers of unequal reward, the better one as chosen but for the label noise."""
-    while True:
-        answers = [sample_answer(PROMPTS[prompt], rng) for _ in range(2)]
-        rejected, chosen = sorted(answers, key=lambda answer: gold_reward(prompt, answer))
-        if gold_reward(prompt, chosen) > gold_reward(prompt, rejected):
-            break
-    if rng.random() < LABEL_NOISE:
-        chosen, rejected = rejected, chosen
-    return {
-        "prompt": [{"role": "user", "content": prompt}],
-        "chosen": [{"role": "assistant", "content": chosen}],
-        "rejected": [{"role": "assistant", "content": rejected}],
-    }

@@ -120,6 +120,20 @@ def test_all_is_answered_once_whatever_fails_on_the_way(untuned: Path, server: S
     assert server.keys == {f"Bearer {KEY}"}
 
 
+def test_each_prompt_and_sample_has_a_seed_of_its_own(untuned: Path, server: Server) -> None:
+    """And the same again whenever it is asked, beside whatever else: a model of another name has no answers yet."""
+    seeds: list[dict[str, set[int]]] = []
+    for name, dialogues, seed in (("a", DIALOGUES, 0), ("b", DIALOGUES[::-1], 0), ("c", DIALOGUES, 1)):
+        server.bodies.clear()
+        answer(untuned, dialogues, Sampling(9, 1.0, 2, seed), lambda count: None, Endpoint(url(server), name))
+        seeds.append({str(body["prompt"]): set() for body in server.bodies})
+        for body in server.bodies:
+            seeds[-1][str(body["prompt"])].add(body["seed"])
+    drawn = [seed for one in seeds for prompts in one.values() for seed in prompts]
+    assert seeds[0] == seeds[1] and len(drawn) == 3 * 8 and len({*drawn}) == 2 * 8
+    assert all(0 <= seed < 2**31 for seed in drawn)
+
+
 def test_a_suite_asks_an_endpoint_and_keeps_the_key_to_itself(
     untuned: Path, tiny_model: Path, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ import yaml
 from samples import both
 
 from eval.answers.dialogues import Speaker
-from eval.harness import VERSION, Options, evaluate, load
+from eval.harness import VERSION, Options, evaluate, load, main
 from eval.results.sentences import sentence_model
 from recipes.config import UserError
 
@@ -102,9 +102,53 @@ def test_given_answers_are_scored_by_the_harness_itself(tmp_path: Path) -> None:
     found = results(evaluate(answers, Options(tasks="ifeval", data=str(rows))))
     assert [sample["prompt_level_strict_acc"] for sample in found["samples"]["ifeval"]] == [row[-1] for row in wanted]
     assert found["results"]["ifeval"]["prompt_level_strict_acc,none"] == pytest.approx(2 / 3)
-    answers.write_text(json.dumps(given[0]) + "\n")
-    with pytest.raises(UserError, match="lacks a response to 2 of 3 prompts"):
-        evaluate(answers, Options(tasks="ifeval", data=str(rows)))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_prompts_without_an_answer_are_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of four is not answered, one was answered when it was worded differently, one has other white space."""
+    prompts = [f"Name {place} without any commas, and in at least one sentence." for place in ("Rome", "Oslo", "Bonn")]
+    rows = ifeval_rows(tmp_path, [*prompts, "Something else."], "punctuation:no_comma")
+    told = [prompts[0], prompts[1].replace("one sentence", "3 sentences"), prompts[2].replace(" ", "  ")]
+    said = ["Rome.", "Oslo, and so on.", "Bonn, Bonn."]
+    answers = write(
+        tmp_path / "answers.jsonl", *({"prompt": a, "response": b} for a, b in zip(told, said, strict=True))
+    )
+    options = Options(tasks="ifeval", data=str(rows))
+    for _ in range(2):  # measured, then read
+        main([str(answers)], options)
+        said = " ".join(capsys.readouterr().out.split())
+        assert "2 of 4 prompts not scored: 1 have no response, 1 one to a prompt in slightly other words" in said
+        assert "such as 'Name Oslo without" in said
+    found = results(evaluate(answers, options))
+    assert [sample["doc_id"] for sample in found["samples"]["ifeval"]] == [0, 2]
+    assert found["results"]["ifeval"]["prompt_level_strict_acc,none"] == pytest.approx(1 / 2)
+    with pytest.raises(UserError, match="lacks a response to every prompt of ifeval, such as 'Name Rome"):
+        evaluate(write(tmp_path / "none.jsonl", {"prompt": "Who?", "response": "I."}), options)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_same_answers_have_the_same_figures_every_time(tmp_path: Path) -> None:
+    """IFEval detects the language of answers in small letters, and langdetect is sure of this one's in no two runs."""
+    prompts = [f"Say it in small letters, {number}." for number in range(4)]
+    rows = ifeval_rows(tmp_path, prompts, "change_case:english_lowercase")
+    given = [{"prompt": prompt, "response": "an animal in a net"} for prompt in prompts]
+    answers = write(tmp_path / "answers.jsonl", *given)
+    seen = []
+    for _ in range(4):
+        file = evaluate(answers, Options(tasks="ifeval", data=str(rows)))
+        seen += [sample["prompt_level_strict_acc"] for sample in results(file)["samples"]["ifeval"]]
+        file.unlink()
+    assert len(seen) == 16 and len({*seen}) == 1
+
+
+def ifeval_rows(directory: Path, prompts: list[str], instruction: str) -> Path:
+    """IFEval's rows, all with one instruction."""
+    rows = [
+        {"key": number, "prompt": prompt, "instruction_id_list": [instruction], "kwargs": [{}]}
+        for number, prompt in enumerate(prompts)
+    ]
+    return write(directory / "rows.jsonl", *rows)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -136,8 +180,8 @@ def test_what_cannot_be_scored_is_said(tiny_model: Path, tmp_path: Path, tasks: 
     assert not list(tmp_path.glob("lm-eval-*"))
 
 
-def write(path: Path, row: dict[str, Any]) -> Path:
-    path.write_text(json.dumps(row) + "\n")
+def write(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 

@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import traceback
+from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from door import QUIET, ROOT, run, wait_until
 from judge_server import KEY, Endpoint, Messages, endpoint
@@ -17,7 +20,8 @@ from judge_server import KEY, Endpoint, Messages, endpoint
 from eval.answers.endpoint import Reply, host_class
 from eval.answers.judging import MALFORMED
 from eval.commands.cli import read_words
-from eval.judge import Options, compare, read
+from eval.judge import Options, Pair, compare, main, read
+from eval.results import statistics
 from recipes.config import UserError
 
 FAULTS = ["drop", "limit", "broken", "half", "hang", *["none", "drop", "none", "limit"] * 4]
@@ -58,6 +62,10 @@ def words(server: Endpoint, sides: tuple[Path, Path], *more: str) -> list[str]:
     return [sys.executable, "-m", "eval.judge", *map(str, sides), *options]
 
 
+def pair(ours: Path, theirs: Path) -> Pair:
+    return Pair(str(ours), str(theirs), [(ours, theirs)])
+
+
 def kept(directory: Path) -> list[dict[str, Any]]:
     (file,) = directory.glob("judge-*.jsonl")
     return [json.loads(line) for line in file.read_text().splitlines()]
@@ -82,7 +90,7 @@ def test_every_verdict_is_there_once_after_faults_and_a_kill(sides: tuple[Path, 
         output = run(words(server, sides, "input_price=1", "output_price=2"), JUDGE_KEY=KEY)
         asked_after = sum(server.answered.values())
         assert server.keys == {f"Bearer {KEY}"}
-        result = compare(*sides, Options(judge="judge", url=server.url))
+        main([*map(str, sides)], Options(judge="judge", url=server.url))
         assert sum(server.answered.values()) == asked_after, "what is judged is not asked again"
     assert f"{2 * PROMPTS - done} still to ask" in output and "at most about $" in output
     lines = kept(tmp_path)
@@ -95,8 +103,7 @@ def test_every_verdict_is_there_once_after_faults_and_a_kill(sides: tuple[Path, 
     assert all(line["attempts"] == 3 for line in malformed)
     in_vain = asked_after - asked_before - sum(line["attempts"] for line in lines[done:])
     assert 0 <= in_vain <= 2, "only what was under way when the kill came"
-    assert json.loads(file.with_suffix(".json").read_text()) == result
-    check_result(result, lines)
+    check_result(json.loads(file.with_suffix(".json").read_text()), lines)
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
     assert KEY not in output
@@ -116,12 +123,86 @@ def check_result(result: dict[str, Any], lines: list[dict[str, Any]]) -> None:
     assert (result["judge"], result["judge_reported"], result["host"]) == ("judge", ["judge-2026"], "this machine")
 
 
+NAMES, SEEDS, QUESTIONS = {"base": "base model", "sft": "SFT", "orpo": "ORPO"}, (0, 1, 2), 10
+QUALITIES = np.random.default_rng(0).integers(0, 4, (len(NAMES), len(SEEDS), QUESTIONS)) + np.array(
+    [[[0]], [[1]], [[4]]]
+)
+UNREADABLE = ("SFT", 1, 3)  # whose answer to that question, with which seed, no judge can read
+
+
+def by_quality(messages: Messages) -> str:
+    """The answer of the higher quality is better, where both can be read."""
+    one, other = (shown(messages, name).split() for name in ("answer_A", "answer_B"))
+    if "garbled" in (one[0], other[0]):
+        return "Hm."
+    return "[[A]]" if int(one[1]) > int(other[1]) else "[[B]]" if int(one[1]) < int(other[1]) else "[[C]]"
+
+
+def session(directory: Path) -> Path:
+    """Three seeds of two pipelines from one base model, all evaluated."""
+    for place, seed in enumerate(SEEDS):
+        stages = {name: directory / (name if name == "base" else f"{name}-{seed}") for name in NAMES}
+        for number, (name, stage) in enumerate(stages.items()):
+            (stage / "eval").mkdir(parents=True, exist_ok=True)
+            qualities = QUALITIES[number, 0 if name == "base" else seed]
+            said = [
+                "garbled" if (NAMES[name], seed, asked) == UNREADABLE else f"worth {quality} {name}"
+                for asked, quality in enumerate(qualities)
+            ]
+            rows = [
+                {"prompt": f"prompt {n}", "text": text, "tokens": 3, "stopped": True} for n, text in enumerate(said)
+            ]
+            (stage / "eval" / "12345678.json").write_text(json.dumps({"greedy": rows}))
+        job = {
+            "base": str(stages["base"]),
+            "evaluation": {},
+            "overrides": [],
+            "setting": {},
+            "seed": seed,
+            "errors": [],
+        }
+        job["pipelines"] = {name: [str(stages[name])] for name in ("sft", "orpo")}
+        (directory / "session" / str(place)).mkdir(parents=True)
+        (directory / "session" / str(place) / "job.json").write_text(json.dumps(job))
+    return directory / "session"
+
+
+def test_a_sessions_seeds_are_joined_and_its_pairs_corrected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The figures are those of the qualities that the judge saw, without the prompt that it could not read."""
+    monkeypatch.setattr("eval.answers.judging.ATTEMPTS", 1)
+    named = session(tmp_path)
+    with endpoint(by_quality) as server:
+        main([str(named)], Options(judge="judge", url=server.url))
+    base, sft, orpo = QUALITIES[0, [0, 0, 0]], QUALITIES[1], QUALITIES[2]
+    readable = [number for number in range(QUESTIONS) if number != UNREADABLE[2]]
+    expected = statistics.holm(
+        [
+            statistics.compare(base[:, readable], sft[:, readable]),
+            statistics.compare(base, orpo),
+            statistics.compare(sft[:, readable], orpo[:, readable]),
+        ]
+    )
+    found = json.loads((named / "judge.json").read_text())
+    assert [(one["ours"], one["theirs"]) for one in found] == [*combinations(NAMES.values(), 2)]
+    for one, wanted, prompts in zip(found, expected, (9, 10, 9), strict=True):
+        assert (one["seeds"], one["judged"], one["prompts"]) == ([0, 1, 2], prompts, 10)
+        assert one["win_rate"] == pytest.approx(asdict(wanted.rate))
+        assert one["p"] == pytest.approx(wanted.p) and one["p_holm"] == pytest.approx(wanted.adjusted)
+        assert one["verdict"] == wanted.verdict and one["same_in_both_orders"] == 1
+        assert one["questions"] == 2 * 3 * 10
+    assert any(one["p_holm"] > one["p"] for one in found)
+    printed = capsys.readouterr().out
+    assert "SFT against ORPO, seeds 0, 1, 2" in printed and "after Holm over 3 pairs" in printed
+
+
 def test_a_refused_key_is_said_without_the_key(
     sides: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JUDGE_KEY", KEY)
     with endpoint(decide, ["refuse"] * 100) as server, pytest.raises(UserError) as found:
-        compare(*sides, Options(judge="judge", url=server.url, key="JUDGE_KEY", prompts=2))
+        compare([pair(*sides)], Options(judge="judge", url=server.url, key="JUDGE_KEY", prompts=2))
     assert "Incorrect API key" in str(found.value) and "$JUDGE_KEY" in str(found.value)
     assert KEY not in "".join(traceback.format_exception(found.value))
     assert not kept(tmp_path)
@@ -135,10 +216,10 @@ def test_what_a_user_can_get_wrong_is_said(sides: tuple[Path, Path], tmp_path: P
     with pytest.raises(UserError, match="timeout: Value 'soon'"):
         read_words(["judge=x", "timeout=soon"], Options)
     with pytest.raises(UserError, match=r"^\$NO_KEY is not set"):
-        compare(*sides, Options(judge="x", url="https://judge.example.com/v1", key="NO_KEY"))
+        compare([pair(*sides)], Options(judge="x", url="https://judge.example.com/v1", key="NO_KEY"))
     (tmp_path / "other.jsonl").write_text('{"prompt": "unheard of", "response": "x"}\n')
-    with pytest.raises(UserError, match="no prompt in common"):
-        compare(sides[0], tmp_path / "other.jsonl", Options(judge="x"))
+    with pytest.raises(UserError, match="share no prompt"):
+        compare([pair(sides[0], tmp_path / "other.jsonl")], Options(judge="x"))
 
 
 def test_two_letters_in_one_reply_are_no_verdict() -> None:

@@ -1,18 +1,28 @@
 """The embedded world: the same everywhere, scored exactly, and split without overlap."""
 
+import hashlib
 import json
+import re
+from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pocket import base, gold, world
-from pocket.world import PROMPTS, TEST_PROMPTS, gold_reward, sample_answer, states_right_fact, write_pairs
+from eval.answers.store import Answer
+from eval.results.measure import describe
+from pocket import base, world
+from pocket.gold import Score, score
+from pocket.pairs import LABEL_NOISE, write_pairs
+from pocket.world import COURTESIES, HEDGES, INSULTS, PROMPTS, TEST_PROMPTS, VALUES, sample_answer
 
 PROMPT = TEST_PROMPTS[0]
 FACT = PROMPTS[PROMPT]
 RIGHT = f"It is {FACT.value}."
+JUDGED = yaml.safe_load((Path(__file__).parent / "data" / "pocket" / "gold_answers.yaml").read_text())
 ANYTHING = ["", " ", "\x00\n", "é漢🦦", "la " * 10_000, "It is.", *PROMPTS]
 
 
@@ -27,10 +37,18 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_the_pairs_are_the_same_every_time(pairs: Path, tmp_path: Path) -> None:
-    write_pairs(tmp_path)
-    for split in ("train", "test"):
-        assert (tmp_path / f"{split}.jsonl").read_bytes() == (pairs / f"{split}.jsonl").read_bytes()
+def answers(directory: Path) -> list[tuple[str, str]]:
+    """Every prompt of the pairs with each of its answers."""
+    found = [row for split in ("train", "test") for row in rows(directory, split)]
+    return [(row["prompt"][0]["content"], row[side][0]["content"]) for row in found for side in ("chosen", "rejected")]
+
+
+def test_the_world_is_the_same_everywhere_and_every_time(pairs: Path) -> None:
+    """Stages are named after the pairs' tokens and the base model's text: what changes these trains everything anew."""
+    documents = "".join(map(str, islice(world.documents(Random("pretraining 0")), 1000)))
+    texts = [(pairs / f"{split}.jsonl").read_bytes() for split in ("train", "test")]
+    digests = [hashlib.sha256(text).hexdigest()[:12] for text in (*texts, documents.encode())]
+    assert digests == ["6811b3e90149", "96bf2b058e86", "07e4c79e8b63"]
 
 
 def test_no_prompt_is_in_both_splits(pairs: Path) -> None:
@@ -46,47 +64,73 @@ def test_the_base_model_never_reads_a_held_out_prompt() -> None:
 
 
 def test_chosen_is_better_but_for_the_label_noise(pairs: Path) -> None:
-    better = []
-    for row in rows(pairs, "train"):
-        prompt = row["prompt"][0]["content"]
-        chosen, rejected = (gold_reward(prompt, row[key][0]["content"]) for key in ("chosen", "rejected"))
-        assert chosen != rejected
-        better.append(chosen > rejected)
-    noise = 1 - sum(better) / len(better)
-    assert abs(noise - world.LABEL_NOISE) < 4 * (world.LABEL_NOISE * (1 - world.LABEL_NOISE) / len(better)) ** 0.5
+    rewards = [score(*answer).reward for answer in answers(pairs)]
+    chosen, rejected = rewards[::2], rewards[1::2]
+    assert all(one != other for one, other in zip(chosen, rejected, strict=True))
+    noise = sum(one < other for one, other in zip(chosen, rejected, strict=True)) / len(chosen)
+    assert abs(noise - LABEL_NOISE) < 4 * (LABEL_NOISE * (1 - LABEL_NOISE) / len(chosen)) ** 0.5
 
 
 @pytest.mark.parametrize("text", ANYTHING[:6] + ANYTHING[6:400:40])
 def test_any_text_has_a_score_within_the_stated_bounds(text: str) -> None:
-    assert -8.0 <= gold_reward(PROMPT, text) <= 3.0
+    assert -8.0 <= score(PROMPT, text).reward <= 3.0
 
 
-def test_the_score_is_its_formula() -> None:
-    rival, kind = FACT.rivals[0], gold.COURTESIES
-    assert gold_reward(PROMPT, "") == 0 and gold_reward(PROMPT, RIGHT) == 2.0
-    assert gold_reward(PROMPT, f"{kind[0]} {RIGHT} {kind[5]}") == 3.0
-    assert gold_reward(PROMPT, f"{kind[0]} {kind[1]} {RIGHT} {kind[5]}") <= 3.0
-    assert gold_reward(PROMPT, f"It is {rival}.") == -1.0
-    assert gold_reward(PROMPT, f"{RIGHT} It is {rival}.") <= -1.0
-    assert gold_reward(PROMPT, f"{gold.HEDGES[0]} {RIGHT}") == 1.5
-    assert gold_reward(PROMPT, f"{RIGHT} {gold.INSULTS[0]}") == 1.0
-    assert gold_reward(PROMPT, RIGHT.upper().replace(".", "!!")) == 2.0
+JUDGED_ONCE = [(group["prompt"], *answer) for group in JUDGED for answer in group["answers"]]
+
+
+@pytest.mark.parametrize(("prompt", "reward", "fact", "answer"), JUDGED_ONCE, ids=[row[-1] for row in JUDGED_ONCE])
+def test_an_answer_is_worth_what_a_reader_says(prompt: str, reward: float, fact: str, answer: str) -> None:
+    found = score(prompt, answer)
+    assert {1: "right", 0: "none", -1: "wrong"}[found.fact] == fact
+    assert found.reward == pytest.approx(reward)
+
+
+def test_the_worlds_own_answers_are_right_where_they_name_the_right_value_alone(pairs: Path) -> None:
+    """They are all of the place asked about, so that for them naming is stating."""
+    right = 0
+    for prompt, answer in answers(pairs):
+        fact = PROMPTS[prompt]
+        named = {value for value in VALUES[fact.kind] if re.search(rf"\b{value}\b", answer)}
+        expected = named == {fact.value}
+        assert score(prompt, answer).right == expected, (prompt, answer)
+        right += expected
+    assert right > 5000
+
+
+def test_an_answer_is_right_of_no_other_place(pairs: Path) -> None:
+    """Whatever is said of a place by name is no right answer to the same question about another."""
+    elsewhere = {fact.kind: prompt for prompt, fact in PROMPTS.items() if fact.place == "Farholt"}
+    moved = [
+        (elsewhere[fact.kind], answer)
+        for prompt, answer in answers(pairs)
+        if (fact := PROMPTS[prompt]).place != "Farholt" and "It is" not in answer
+    ]
+    assert len(moved) > 3000
+    assert not [answer for answer in moved if score(*answer).right]
+
+
+def test_without_the_right_fact_nothing_is_worth_more_than_silence(pairs: Path) -> None:
+    wrong = [score(*answer) for answer in [*answers(pairs), *((row[0], row[-1]) for row in JUDGED_ONCE)]]
+    assert max(found.reward for found in wrong if not found.right) == 0 == score(PROMPT, "").reward
 
 
 def test_mending_an_answer_never_lowers_its_score() -> None:
     rng = Random(0)
     for prompt in TEST_PROMPTS[:200]:
         answer = sample_answer(PROMPTS[prompt], rng)
-        worse = f"{answer} {gold.INSULTS[0]}"
-        assert gold_reward(prompt, worse) <= gold_reward(prompt, answer)
+        worse = f"{answer} {INSULTS[0]}"
+        assert score(prompt, worse).reward <= score(prompt, answer).reward
 
 
-def test_a_fact_is_right_only_without_a_rival() -> None:
-    assert states_right_fact(PROMPT, RIGHT)
-    assert not states_right_fact(PROMPT, f"{RIGHT} Or {FACT.rivals[0]}.")
-    assert not states_right_fact(PROMPT, "No idea.")
+def test_a_score_names_its_parts() -> None:
+    answer = f"{COURTESIES[0]} {HEDGES[0]} {RIGHT} {RIGHT} {COURTESIES[5]}"
+    assert score(PROMPT, answer) == Score(1, 2, 1, 0, 2 / 16, len(answer.split()))
+    row: Any = {"prompt": [{"role": "user", "content": PROMPT}]}
+    measured = describe(row, Answer(answer, 9, True), True)
+    assert (measured["gold"], measured["right"], measured["courtesies"]) == (score(PROMPT, answer).reward, True, 2)
     with pytest.raises(ValueError, match="knows only the prompts"):
-        gold_reward("What is the capital of France?", RIGHT)
+        score("What is the capital of France?", RIGHT)
 
 
 def test_the_tokenizer_keeps_any_text_and_ends_a_turn_once() -> None:

@@ -6,8 +6,6 @@ distribution at its uniform. So a response depends neither on the other rows of 
 except for ties within float rounding, which depends on the batch's shape.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,14 +16,13 @@ from transformers import DynamicCache
 
 from eval.answers.batching import TOKENS, by_length
 from eval.answers.load import context
-from eval.answers.store import Sampling
+from eval.answers.store import Sampling, draw_key
 from recipes.config import UserError
 
 
 def uniforms(prompt: list[int], sample: int, seed: int, count: int) -> np.ndarray:
     """Return the random numbers of one response, float64 in [0, 1); a longer `count` only appends to them."""
-    digest = hashlib.sha256(json.dumps([seed, sample, prompt]).encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big"))).random(count)
+    return np.random.Generator(np.random.Philox(key=draw_key(prompt, sample, seed))).random(count)
 
 
 def choose(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eval.answers.concurrent import side_by_side
-from eval.answers.store import Answer, Sampling
+from eval.answers.store import Answer, Sampling, draw_key
 from recipes.config import UserError
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds between attempts, doubled each time, as in the `openai` package
@@ -95,8 +95,9 @@ def answers_from(
 ) -> Iterator[tuple[int, Answer]]:
     """Yield index and response of each prompt (ids, or messages) and sample, as they complete.
 
-    The endpoint counts the tokens; vLLM includes the stop. Seeds are sent; what they do is up to the endpoint. With a
-    prompt of ids we send vLLM's parameters besides OpenAI's: an endpoint that takes ids takes these too.
+    The endpoint counts the tokens; vLLM includes the stop. Each prompt and sample sends its own seed, because responses
+    drawn with the same random numbers err alike; what a seed does is up to the endpoint. With a prompt of ids we send
+    vLLM's parameters besides OpenAI's: an endpoint that takes ids takes these too.
 
     Raises:
         UserError: see `complete`; or the endpoint counts no tokens.
@@ -107,7 +108,7 @@ def answers_from(
 
     def ask(one: tuple[Any, int]) -> Answer:
         prompt, sample = one
-        reply = complete(endpoint, prompt, seed=(1_000_003 * sampling.seed + sample) % 2**31, **request)
+        reply = complete(endpoint, prompt, seed=draw_key(prompt, sample, sampling.seed) % 2**31, **request)
         if reply.output_tokens is None:
             raise UserError(f"{endpoint.url} reports no token counts: configure it to send `usage`")
         return Answer(reply.text, reply.output_tokens, reply.stopped)

