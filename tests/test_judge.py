@@ -137,7 +137,7 @@ def test_what_a_user_can_get_wrong_is_said(sides: tuple[Path, Path], tmp_path: P
     with pytest.raises(UserError, match=r"^\$NO_KEY is not set"):
         compare(*sides, Options(judge="x", url="https://judge.example.com/v1", key="NO_KEY"))
     (tmp_path / "other.jsonl").write_text('{"prompt": "unheard of", "response": "x"}\n')
-    with pytest.raises(UserError, match="no prompt in common"):
+    with pytest.raises(UserError, match="share no prompt"):
         compare(sides[0], tmp_path / "other.jsonl", Options(judge="x"))
 
 
