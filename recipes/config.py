@@ -17,6 +17,7 @@ FORMAT = 1
 # The first words of a stage's error when its device runs out of memory: the launcher may then use smaller
 # micro-batches.
 OUT_OF_MEMORY = "out of memory"
+NEEDS_LESS = f"{OUT_OF_MEMORY}: halve hardware.per_device_batch (batch_size stays), or use tuning=lora or tuning=qlora"
 # The record of a training whose adapters are not yet merged; the launcher renames it afterwards.
 UNMERGED = "record.partial.json"
 

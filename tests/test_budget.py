@@ -57,10 +57,10 @@ def test_an_equal_number_of_updates_is_the_same_training(config: Config) -> None
 PADDED = {"sft": {"engine": "packed"}, "dpo": {"engine": "stock"}}
 RLHF = {"dpo": ["sft", "dpo"], "rlhf": ["sft", "reward", "rloo"]}
 REFUSED = [
-    ({"budget": "epochs"}, "", "it can be pairs, tokens, flops, or null"),
+    ({"budget": "epochs"}, "", "use pairs, tokens, flops, or null"),
     ({"budget": None, "budget_of": "dpo"}, "", "needs a budget: add budget=flops"),
     ({"budget_of": "rlhf"}, "", "use one of this job's pipelines, sft, dpo, orpo"),
-    ({"pipelines": {"orpo": ["orpo"]}}, "", "trains orpo alone"),
+    ({"pipelines": {"orpo": ["orpo"]}}, "", "trains only orpo"),
     ({"pipelines": RLHF}, "", "how much rloo samples is unknown before it trains: remove rlhf"),
     ({"options": PADDED}, "", "how much dpo pads is unknown before it trains: use dpo.engine=packed"),
     ({"pipelines": {"dpo": ["sft", "dpo"], "more": ["orpo", "orpo"]}}, "", "pipelines.more has orpo twice"),

@@ -24,6 +24,7 @@ from launch.config.schema import Config
 from launch.executors.local import Devices, device_names, needed
 from launch.executors.shared import by_depth
 from launch.stages.micro_batch import halve, splits_alike
+from launch.stages.run import OutOfMemory, StageFailed, failure
 from recipes.config import OUT_OF_MEMORY, UserError
 from recipes.training.loop import in_words
 
@@ -199,3 +200,12 @@ def test_jobs_of_two_processes_have_two_devices_each(words: Words, tmp_path: Pat
     assert len(found) == 4 and {attempt["devices"] for attempt in found} == {"0,1", "2,3"}
     for one, other in combinations(found, 2):
         assert not overlap(one, other) or one["devices"] != other["devices"]
+
+
+@pytest.mark.parametrize("said", ["memory allocation of 1048576 bytes failed\n", "  what():  std::bad_alloc\n"])
+def test_a_library_that_ends_the_process_for_want_of_memory_is_understood(said: str, tmp_path: Path) -> None:
+    """Rust's, as of safetensors while a checkpoint is written, and C++'s leave no Python error."""
+    (tmp_path / "log.txt").write_text(f"ValueError: of an attempt before\nWriting model shards: 0%{said}")
+    assert isinstance(failure(-6, tmp_path, "orpo", 0), OutOfMemory)
+    (tmp_path / "log.txt").write_text("Aborted\n")
+    assert isinstance(failure(-6, tmp_path, "orpo", 0), StageFailed)

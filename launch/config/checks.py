@@ -136,7 +136,7 @@ def refuse_adapters(config: Config) -> None:
     known = {*matrices, *OUTER}
     if len(targets) == 1 or not any(target.split(".")[-1] in known for target in targets):
         raise UserError(
-            f"model.lora_target_modules={given} matches no matrix of {config.model.name}: use all-linear, several of  "
+            f"model.lora_target_modules={given} matches no matrix of {config.model.name}: use all-linear, several of "
             f"[{','.join(matrices)}], or a regular expression for the whole path such as .*{next(iter(matrices))}"
         )
 
@@ -155,7 +155,7 @@ def refuse_order(name: str, stages: list[str], named: str | None) -> None:
         )
     if "reward" in stages and named is not None:
         raise UserError(
-            f"rloo.reward_model={named}: pipelines.{name}={stages} would train a second one that nothing uses; use  "
+            f"rloo.reward_model={named}: pipelines.{name}={stages} would train a second one that nothing uses; use "
             f"pipelines.{name}=[{','.join(stage for stage in stages if stage != 'reward')}]"
         )
 

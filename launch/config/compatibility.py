@@ -154,7 +154,7 @@ def refuse_incompatible(config: Config) -> None:
         raise UserError(f"hardware.strategy={strategy}: use one of {', '.join(STRATEGIES)}")
     if nodes < 1 or processes % nodes:
         raise UserError(
-            f"hardware.processes={processes} is no multiple of hardware.nodes={nodes}:  "
+            f"hardware.processes={processes} is no multiple of hardware.nodes={nodes}: "
             f"use hardware.processes={max(1, round(processes / max(1, nodes))) * max(1, nodes)}"
         )
     if processes == 1 and strategy in SHARDED:

@@ -85,7 +85,7 @@ def tokens_of(config: Config) -> Tokens:
     dataset, estimate = config.dataset, config.dataset.estimate
     if not estimate.rows:
         raise UserError(
-            f"dataset={dataset.name}: its pairs are not prepared yet and its profile has no estimate: add  "
+            f"dataset={dataset.name}: its pairs are not prepared yet and its profile has no estimate: add "
             "dataset.estimate={rows:1000,prompt:100,chosen:200,rejected:200} (mean tokens)"
         )
     return estimated(estimate, min(estimate.rows, dataset.train_rows or estimate.rows))

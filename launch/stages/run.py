@@ -19,13 +19,24 @@ from launch.stages.processes import start, stop
 from launch.stages.progress import watch
 from launch.stages.stale import changed_code, describe_stale, listed, set_aside
 from launch.stages.tracker import unreachable_tracker
-from recipes.config import OUT_OF_MEMORY, UNMERGED, DamagedConfig, UserError, done, read_config, write_config
+from recipes.config import (
+    NEEDS_LESS,
+    OUT_OF_MEMORY,
+    UNMERGED,
+    DamagedConfig,
+    UserError,
+    done,
+    read_config,
+    write_config,
+)
 from recipes.system.commands import console
 from recipes.system.errors import CrashError
 from recipes.system.files import remove_leftovers
 from recipes.system.secrets import scrub, without_password
 
 SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps")  # their product belongs to the experiment
+# How libraries in Rust and C++ end a process that is refused memory; no error in Python is left to read.
+ABORTED = re.compile(r"memory allocation of \d+ bytes failed|std::bad_alloc")
 PLACES = ("pairs", "start", "reward_model")  # read by a stage, and by `eval` later: may be moved with runs/
 
 
@@ -216,6 +227,8 @@ def failure(status: int, directory: Path, title: str, before: int) -> Exception:
         pass
     log = directory / "log.txt"
     written = log.read_bytes()[before:].decode(errors="replace")
+    if ABORTED.search(written):
+        return OutOfMemory(NEEDS_LESS)
     errors = re.findall(r"^(?:\[rank\d+\]: ?)?([\w.]*(?:Error|Exception|Interrupt)\b.*)$", written, re.M)
     ours = [line for line in errors if "ChildFailedError" not in line]
     killed = f"killed by signal {-status}" if status < 0 else f"exit status {status}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import Trainer
 
-from recipes.config import OUT_OF_MEMORY, UNMERGED, Stage, UserError, write_json, write_text
+from recipes.config import NEEDS_LESS, UNMERGED, Stage, UserError, write_json, write_text
 from recipes.engine.trl import count_batches, forgive_trackers, train_adapters_in_float32
 from recipes.system.processes import die_with_parent
 from recipes.training.checkpoints import Interruption, Keeper, newest_checkpoint
@@ -103,9 +103,7 @@ def in_words(error: Exception, directory: Path) -> str | None:
     if no_space or ("PytorchStreamWriter" in str(error) and shutil.disk_usage(directory).free < 2**26):
         return f"no space left on the disk of {directory}: free some space and run again; it resumes"
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
-        return (
-            f"{OUT_OF_MEMORY}: halve hardware.per_device_batch (batch_size stays), or use tuning=lora or tuning=qlora"
-        )
+        return NEEDS_LESS
     return None
 
 
