@@ -24,7 +24,7 @@ from eval.cli import run
 from eval.console import console
 from eval.results import statistics
 from eval.results.session import jobs_of, models_of, sessions
-from eval.results.statistics import Estimate, estimate
+from eval.results.statistics import Estimate, share
 from recipes.config import UserError, write_json
 
 PROMPTS = Path(__file__).with_name("prompts")
@@ -100,7 +100,7 @@ def summary(letters: list[str]) -> dict[str, Any]:
     against = statistics.compare(scores[None], np.full((1, len(scores)), 0.5))
     return {
         "judged": len(pairs),
-        "win_rate": asdict(estimate(scores[None])),
+        "win_rate": asdict(share(scores[None])),
         "p": against.p,  # of the exact sign test over prompts
         "verdict": against.verdict,
         "same_in_both_orders": float(np.mean([SCORE[ab] == 1 - SCORE[ba] for ab, ba in pairs])),

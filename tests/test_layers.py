@@ -22,7 +22,7 @@ BELOW = {
     "pocket": set(),
     "recipes": {"pocket"},
     "doctor": {"recipes", "pocket", "eval"},
-    "launch": {"recipes", "pocket", "doctor"},
+    "launch": {"recipes", "pocket", "doctor", "eval"},
     "eval": {"recipes", "pocket"},
     "paper": {"recipes", "launch", "eval"},
     "dev": {"recipes", "pocket", "launch", "eval"},

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from dev.statistics.worlds import World
-from eval.results.statistics import BETTER, ERROR, WORSE, compare, share
-from eval.results.variance import planned
+from eval.results.statistics import BETTER, WORSE, compare, share
+from eval.results.variance import ERROR, planned
 
 RATES = (0.5, 0.6, 0.75, 0.85, 0.95)
 PAIRS = 3  # of three pipelines

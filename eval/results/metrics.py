@@ -6,12 +6,12 @@ A new row is one more metric in `METRICS` and a line in docs/reading.md. Where i
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from eval.results.row import Record, Result, Row, Value
-from eval.results.statistics import estimate
+from eval.results.statistics import estimate, share
 
 WIN = "win_rate"  # the outcome by which pipelines are compared first
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
@@ -38,15 +38,20 @@ class Metric:
 
 @dataclass(frozen=True)
 class Measured(Metric):
-    """A mean over held-out prompts or pairs, and over seeds."""
+    """A mean over held-out prompts or pairs, and over seeds; one that is shown in percent is of numbers from 0 to 1."""
 
-    numbers: Callable[[Result], list[float]]  # of one model: one a prompt or pair; KeyError: not measured
+    numbers: Callable[[Result], Any]  # of one model: one per prompt (and sample) or pair; KeyError: not measured
+    of: Literal["prompts", "pairs"] = "prompts"
     embedded: bool = False  # whether only the embedded world has it
     interval: bool = True
 
     def scores(self, row: Row) -> np.ndarray:
-        """Return the numbers of every seed, shape (seeds, prompts or pairs)."""
+        """Return the numbers of every seed, shape (seeds, prompts or pairs) or (seeds, prompts, samples)."""
         return np.array([self.numbers(result) for result in row.results], dtype=float)
+
+    def clusters(self, row: Row) -> np.ndarray:
+        """Return the number of each prompt's or pair's cluster, without gaps."""
+        return np.unique(row.results[0]["clusters"][self.of], return_inverse=True)[1]
 
     def of_seeds(self, row: Row, seeds: list[int]) -> np.ndarray:
         """Return the numbers of some of a row's seeds, in their order."""
@@ -57,7 +62,9 @@ class Measured(Metric):
         if self.embedded and not row.embedded:
             return None
         scores = self.scores(row)
-        return estimate(scores) if self.interval else float(scores.mean())
+        if not self.interval:
+            return float(scores.mean())
+        return (share if self.text is percent else estimate)(scores, self.clusters(row))
 
 
 @dataclass(frozen=True)
@@ -97,9 +104,17 @@ def decimals(count: int) -> Callable[[float], str]:
     return lambda value: f"{value:,.{count}f}"
 
 
-def answers(kind: str, key: str) -> Callable[[Result], list[float]]:
-    """Return what reads one number of every `sampled` or `greedy` answer."""
-    return lambda result: [answer[key] for answer in result[kind]]
+def greedy(key: str) -> Callable[[Result], list[float]]:
+    """Return what reads one number of every greedy answer."""
+    return lambda result: [answer[key] for answer in result["greedy"]]
+
+
+def sampled(key: str) -> Callable[[Result], list[list[float]]]:
+    """Return what reads one number of every answer at temperature 1: a list of its samples for each prompt."""
+    return lambda result: [
+        [answer[key] for answer in (first, *further)]
+        for first, further in zip(result["sampled"], result["further"], strict=True)
+    ]
 
 
 def log_probs(side: str) -> Callable[[Result], list[float]]:
@@ -143,15 +158,13 @@ def truncated(row: Row) -> float:
     return 1 - float(STOPPED.scores(row).mean())
 
 
-GOLD = Measured(
-    "gold_sampled", "gold reward, temperature 1", decimals(2), "higher", answers("sampled", "gold"), embedded=True
-)
-RIGHT = Measured("right_greedy", "right fact, greedy", percent, "higher", answers("greedy", "right"), embedded=True)
-ACCURACY = Measured("preference_accuracy", "preference accuracy", percent, "higher", preferred)
-CHOSEN = Measured("logp_chosen", "log-prob of chosen", decimals(2), None, log_probs("chosen"))
-REJECTED = Measured("logp_rejected", "log-prob of rejected", decimals(2), None, log_probs("rejected"))
-MARGIN = Measured("margin", "margin, chosen - rejected", decimals(2), "higher", margins)
-STOPPED = Measured("stopped", "ended with a stop token", percent, None, answers("sampled", "stopped"), interval=False)
+GOLD = Measured("gold_sampled", "gold reward, temperature 1", decimals(2), "higher", sampled("gold"), embedded=True)
+RIGHT = Measured("right_greedy", "right fact, greedy", percent, "higher", greedy("right"), embedded=True)
+ACCURACY = Measured("preference_accuracy", "preference accuracy", percent, "higher", preferred, "pairs")
+CHOSEN = Measured("logp_chosen", "log-prob of chosen", decimals(2), None, log_probs("chosen"), "pairs")
+REJECTED = Measured("logp_rejected", "log-prob of rejected", decimals(2), None, log_probs("rejected"), "pairs")
+MARGIN = Measured("margin", "margin, chosen - rejected", decimals(2), "higher", margins, "pairs")
+STOPPED = Measured("stopped", "ended with a stop token", percent, None, sampled("stopped"), interval=False)
 SECONDS = Cost("device_seconds", "device-seconds", decimals(0), "lower", total("device_seconds"))
 MEMORY = Cost("peak_memory_gb", "peak memory, GB", decimals(2), "lower", peak_memory, np.max)
 PAIRS = Cost("pairs", "pairs read", decimals(0), None, total("pairs"))
@@ -168,7 +181,7 @@ METRICS: tuple[Metric, ...] = (
     Computed(
         "win_rate_over_rival", "win rate against its rival", percent, "higher", win_rate_over(lambda row: row.rival)
     ),
-    Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", answers("greedy", "gold"), embedded=True),
+    Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", greedy("gold"), embedded=True),
     RIGHT,
     ACCURACY,
     CHOSEN,
@@ -176,7 +189,7 @@ METRICS: tuple[Metric, ...] = (
     MARGIN,
     STOPPED,
     Computed("truncated", "truncated at max_new_tokens", percent, None, truncated),
-    Measured("length", "mean length, tokens", decimals(1), None, answers("sampled", "tokens"), interval=False),
+    Measured("length", "mean length, tokens", decimals(1), None, sampled("tokens"), interval=False),
     Computed("engine", "engine", str, None, engines),
     SECONDS,
     MEMORY,

@@ -45,7 +45,7 @@ def compare_rows(rows: list[Row]) -> None:
             seeds = [seed for seed in one.seeds if seed in other.seeds]
             if seeds:
                 pairs.append((one, other))
-                found.append(compare(metric.of_seeds(one, seeds), metric.of_seeds(other, seeds)))
+                found.append(compare(metric.of_seeds(one, seeds), metric.of_seeds(other, seeds), metric.clusters(one)))
         for (one, other), result in zip(pairs, holm(found), strict=True):
             one.against.setdefault(outcome, {})[other.pipeline] = result
             other.against.setdefault(outcome, {})[one.pipeline] = result.reversed()
@@ -123,10 +123,22 @@ def as_json(row: Row) -> dict[str, Any]:
         "scored_by": scored_by(row),
         "values": {key: plain(value) for key, value in row.values.items()},
         "against": {
-            outcome: {other: asdict(found) | {"verdict": found.verdict} for other, found in rivals.items()}
+            outcome: {other: comparison_as_json(found) for other, found in rivals.items()}
             for outcome, rivals in row.against.items()
         },
     }
+
+
+def comparison_as_json(found: Comparison) -> dict[str, Any]:
+    """Return a comparison as plain values; variances are of the win rate."""
+    variance = {
+        "seeds": float(found.variance.from_seeds) if found.variance.seeds > 1 else None,
+        "prompts": float(found.variance.from_prompts),
+        "samples": found.from_samples,
+        "clusters": found.variance.clusters,
+    }
+    values = {name: value for name, value in asdict(found).items() if name != "from_samples"}
+    return values | {"variance": variance, "detectable": found.detectable, "verdict": found.verdict}
 
 
 def plain(value: Value) -> Any:

@@ -14,9 +14,8 @@ from functools import cache
 import numpy as np
 from scipy.special import bdtr
 
-from eval.results.variance import Variance, of_shares, variance
+from eval.results.variance import ERROR, Variance, of_shares, variance
 
-ERROR = 0.05
 MARGIN = 0.05  # win rates of 45 to 55 % are practically the same
 FLIPS = 19_999  # random signs of the test of one seed
 SIGN_TEST, T_TEST = "sign-flip test over prompts", "t test over seeds and prompts"

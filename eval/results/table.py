@@ -133,8 +133,11 @@ def markdown(lines: list[list[str]]) -> list[str]:
 def notes(rows: list[Row]) -> Iterable[str]:
     """Say how to read the table."""
     seeds = sorted({seed for row in rows for seed in row.seeds})
-    over = f"{scores(rows[0]).shape[1]} held-out prompts"
-    interval = f"bootstrap over {over}"
+    found = scores(rows[0])
+    groups = len({*rows[0].results[0]["clusters"]["prompts"]})
+    over = f"{found.shape[1]} held-out prompts in {groups} clusters"
+    over += f", {found.shape[2]} answers each" if found.ndim == 3 and found.shape[2] > 1 else ""
+    interval = f"over {over}"
     if len(seeds) > 1:
         listed = ", ".join(map(str, seeds))
         interval = f"over {over} and seeds {listed} (crossed random effects); mean ± standard deviation over the seeds"
@@ -144,10 +147,10 @@ def notes(rows: list[Row]) -> Iterable[str]:
         f"Brackets: 95% interval, {interval}. Win rates: {scored_by(rows[0])}; a tie counts half.",
         "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages; of tokens "
         "computed, padding counts, and a prompt that two answers share counts once.",
-        "Stops, cut-offs and lengths: of the answers at temperature 1; max_new_tokens is the data set's.",
+        "Rows about endings and lengths: of the answers at temperature 1; max_new_tokens is the data set's.",
         *held_equal(rows),
         *partial,
-        *(["Two seeds are too few for intervals that seeds widen: those above may be too narrow."] * (len(seeds) == 2)),
+        *(["Two seeds leave intervals and tests little to go by: three are much surer."] * (len(seeds) == 2)),
     ]
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import stdtrit
-from scipy.stats import chi2, norm
+from scipy.special import chdtri, ndtr, stdtrit
 
+ERROR = 0.05  # of a verdict; intervals cover the truth with probability 1 - ERROR
 POWER = 0.8
 LEAST = 1e-12  # no p is smaller
 # What is assumed before anything was measured: seeds move a win rate by 2 points (standard deviation), and of the
@@ -41,7 +41,7 @@ class Variance:
 
     def level(self, distance: float) -> float:
         """Return the level at which the half-width is `distance`: the two-sided p of a mean so far from the null."""
-        if distance <= 0:
+        if distance <= 0 or self.clusters < 2:
             return 1.0
 
         def excess(level: float) -> float:
@@ -56,13 +56,14 @@ class Variance:
         is taken in 200 equal parts.
         """
         deviation = float(np.sqrt(self.from_seeds + self.from_prompts))
-        draws = chi2.ppf((np.arange(200) + 0.5) / 200, max(self.seeds - 1, 1)) / max(self.seeds - 1, 1)
+        freedom = max(self.seeds - 1, 1)
+        draws = chdtri(freedom, (np.arange(200) + 0.5) / 200) / freedom
         seen = replace(self, from_seeds=self.from_seeds * draws).half_width(level)
 
         def excess(distance: float) -> float:
-            return float(norm.cdf((distance - seen) / deviation).mean()) - POWER
+            return float(ndtr((distance - seen) / deviation).mean()) - POWER
 
-        return float(brentq(excess, 0, 0.5)) if deviation > 0 and excess(0.5) > 0 else None
+        return float(brentq(excess, 0, 0.5)) if 0 < deviation < np.inf and excess(0.5) > 0 else None
 
 
 def quantile(level: float, freedom: int) -> float:

@@ -46,6 +46,8 @@ def refuse_useless(config: Config) -> None:
         raise UserError("pipelines is empty: choose pipeline=sft, dpo, orpo, rlhf, compare or all")
     if config.eval_prompts < 2:
         raise UserError(f"eval_prompts={config.eval_prompts}: two are the least that have an interval")
+    if config.eval_samples < 1:
+        raise UserError(f"eval_samples={config.eval_samples}: each prompt needs at least one answer")
     for name, least in LEAST.items():
         value = getattr(config.dataset, name)
         if value is not None and value < least:

@@ -60,7 +60,7 @@ class Outcome:
         """Note what the job is about."""
         self.evaluate, self.wanted = config.evaluate, list(config.pipelines)
         self.model, self.dataset = config.model.name, config.dataset.name
-        self.evaluation = {"prompts": config.eval_prompts, "seed": config.seed}
+        self.evaluation = {"prompts": config.eval_prompts, "samples": config.eval_samples, "seed": config.seed}
 
     def fail(self, status: int, message: str) -> None:
         """Note what went wrong, and tell it."""
