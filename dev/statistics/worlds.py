@@ -1,6 +1,7 @@
 """Made comparisons whose truth is known: what seeds, prompts, clusters and answers add to a score."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -56,10 +57,17 @@ class World:
         total = (spread**2 + luck**2) ** 0.5
         band = total * norm.ppf(0.5 + min(self.tied, 0.8 * (1 - rate)) / 2)
 
-        def excess(middle: float) -> float:
-            lost, won = norm.cdf((-band - middle) / total), norm.sf((band - middle) / total)
-            return float(won + (1 - won - lost) / 2 - rate)
-
         value = random.normal(size=(self.seeds, self.prompts, self.samples))
         value += DIFFICULTY * random.normal(size=(1, self.prompts, 1)) + luck * random.normal(size=(self.seeds, 1, 1))
-        return np.digitize(value + brentq(excess, -9, 9), [-band, band]) / 2
+        return np.digitize(value + total * middle(rate, band / total), [-band, band]) / 2
+
+
+@cache
+def middle(rate: float, band: float) -> float:
+    """Return the mean of a normal value that scores 1 above `band`, 0 below `-band` and else ½: `rate` on average."""
+
+    def excess(mean: float) -> float:
+        lost, won = norm.cdf(-band - mean), norm.sf(band - mean)
+        return float(won + (1 - won - lost) / 2 - rate)
+
+    return brentq(excess, -9, 9)
