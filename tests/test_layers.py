@@ -16,7 +16,7 @@ ROOMS = {
     "doctor": ("",),
     "pocket": ("",),
     "paper": ("",),
-    "dev": ("bench", "gpu", "faults", ""),
+    "dev": ("bench", "gpu", "faults", "statistics", ""),
 }
 BELOW = {
     "pocket": set(),

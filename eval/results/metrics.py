@@ -220,7 +220,7 @@ def lacking(result: Result, embedded: bool) -> str | None:
     for metric in METRICS:
         if isinstance(metric, Measured) and (embedded or not metric.embedded):
             try:
-                metric.numbers(result)
+                assert metric.numbers(result) and result["clusters"][metric.of]
             except KeyError as error:
                 return str(error.args[0])
     return None
