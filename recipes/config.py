@@ -41,6 +41,7 @@ class Stage:
     options: dict[str, Any]  # the trainer's, under TRL's names
     digest: str
     nodes: int = 1
+    split: str = "train"  # of the pairs: what is trained on
     reward_model: str | None = None  # RLOO's: the directory or hub id of the classifier that it asks
     reward_revision: str | None = None
 

@@ -2,7 +2,8 @@
 
 from itertools import groupby
 
-from eval.results.metrics import WIN, outcomes, percent
+from eval.results.deciding import outcomes
+from eval.results.metrics import WIN, percent
 from eval.results.row import Row
 from eval.results.rows import NAMES
 from eval.results.statistics import SIGN_TEST, T_TEST, Comparison

@@ -1,6 +1,7 @@
 """Evaluate one stage directory: held-out likelihoods and sampled answers, kept beside the model."""
 
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from eval.answers.endpoint import Endpoint, host_class
 from eval.answers.generate import answer_prompts
 from eval.answers.load import load
 from eval.answers.log_probs import mean_log_probs
+from eval.answers.reward_judge import Judge
 from eval.answers.store import Answer, Sampling
 from eval.console import progress
 from eval.results.row import Result
@@ -52,9 +54,27 @@ def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | Non
             result[name] = [first for first, *_ in described]
             if name == "sampled":
                 result["further"] = [rest for _, *rest in described]
+    if settings.get("judge"):
+        result |= judged(settings["judge"], pairs, asked, result)
     path = measured(directory, settings)
     path.parent.mkdir(exist_ok=True)
     write_json(path, result)
+
+
+def judged(name: str, pairs: Any, asked: Any, result: Result) -> Result:
+    """Give each sampled answer its `reward` by a judge; return how often the judge is right about held-out pairs."""
+    judge = judge_of(name)
+    prompts = list(asked["prompt"])
+    for answers in (result["sampled"], *zip(*result["further"], strict=True)):
+        for answer, reward in zip(answers, judge.rewards(prompts, list(answers)), strict=True):
+            answer["reward"] = reward
+    return {"judge": {"name": judge.name, "right": judge.right(pairs)}}
+
+
+@cache  # the models of a session have one judge
+def judge_of(name: str) -> Judge:
+    """Return the judge of a name, loaded once."""
+    return Judge(name)
 
 
 def distinct(pairs: Any) -> list[int]:

@@ -42,7 +42,7 @@ class Measured(Metric):
 
     numbers: Callable[[Result], Any]  # of one model: one per prompt (and sample) or pair; KeyError: not measured
     of: Literal["prompts", "pairs"] = "prompts"
-    embedded: bool = False  # whether only the embedded world has it
+    only: Literal["embedded", "judged"] | None = None  # the rows of which it is: see `Row`
     interval: bool = True
 
     def scores(self, row: Row) -> np.ndarray:
@@ -59,7 +59,7 @@ class Measured(Metric):
 
     def value(self, row: Row) -> Value:
         """Return the mean, with its interval where it has one."""
-        if self.embedded and not row.embedded:
+        if self.only and not getattr(row, self.only):
             return None
         scores = self.scores(row)
         if not self.interval:
@@ -158,8 +158,20 @@ def truncated(row: Row) -> float:
     return 1 - float(STOPPED.scores(row).mean())
 
 
-GOLD = Measured("gold_sampled", "gold reward, temperature 1", decimals(2), "higher", sampled("gold"), embedded=True)
-RIGHT = Measured("right_greedy", "right fact, greedy", percent, "higher", greedy("right"), embedded=True)
+GOLD = Measured("gold_sampled", "gold reward, temperature 1", decimals(2), "higher", sampled("gold"), only="embedded")
+REWARD = Measured(
+    "reward_sampled", "judge's reward, temperature 1", decimals(2), "higher", sampled("reward"), only="judged"
+)
+JUDGE = Measured(
+    "judge_accuracy",
+    "accuracy of the judge",
+    percent,
+    None,
+    lambda result: result["judge"]["right"],
+    "pairs",
+    only="judged",
+)
+RIGHT = Measured("right_greedy", "right fact, greedy", percent, "higher", greedy("right"), only="embedded")
 ACCURACY = Measured("preference_accuracy", "preference accuracy", percent, "higher", preferred, "pairs")
 CHOSEN = Measured("logp_chosen", "log-prob of chosen", decimals(2), None, log_probs("chosen"), "pairs")
 REJECTED = Measured("logp_rejected", "log-prob of rejected", decimals(2), None, log_probs("rejected"), "pairs")
@@ -177,12 +189,14 @@ FLOPS = Cost("flops", "FLOPs", "{:.2e}".format, "lower", total("flops"))
 
 METRICS: tuple[Metric, ...] = (
     GOLD,
+    REWARD,
     Computed("win_rate_over_sft", "win rate against SFT", percent, "higher", win_rate_over(lambda row: "sft")),
     Computed(
         "win_rate_over_rival", "win rate against its rival", percent, "higher", win_rate_over(lambda row: row.rival)
     ),
-    Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", greedy("gold"), embedded=True),
+    Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", greedy("gold"), only="embedded"),
     RIGHT,
+    JUDGE,
     ACCURACY,
     CHOSEN,
     REJECTED,
@@ -216,35 +230,12 @@ README = (
 
 
 def lacking(result: Result, embedded: bool) -> str | None:
-    """Return the name of what a metric needs and a measurement lacks, as one by older code may; None: it has all."""
+    """Return what a metric needs and a measurement by older code lacks; None where it lacks nothing."""
+    has = {"embedded": embedded, "judged": bool(result.get("settings", {}).get("judge"))}
     for metric in METRICS:
-        if isinstance(metric, Measured) and (embedded or not metric.embedded):
+        if isinstance(metric, Measured) and (metric.only is None or has[metric.only]):
             try:
                 assert metric.numbers(result) and result["clusters"][metric.of]
             except KeyError as error:
                 return str(error.args[0])
     return None
-
-
-def deciding(result: Result) -> Measured:
-    """Return what decides a win: gold rewards where there are any, else which answer is likelier."""
-    return GOLD if "gold" in result["sampled"][0] else ACCURACY
-
-
-def outcomes(row: Row) -> dict[str, Measured]:
-    """Return what pipelines are compared by: `WIN`, and in the embedded world right and wrong beside it."""
-    return {WIN: GOLD, RIGHT.key: RIGHT, ACCURACY.key: ACCURACY} if row.embedded else {WIN: ACCURACY}
-
-
-def scores(row: Row) -> np.ndarray:
-    """Return what decides a win, shape (seeds, prompts or pairs)."""
-    return outcomes(row)[WIN].scores(row)
-
-
-def scored_by(row: Row) -> str:
-    """Say what decides a win."""
-    return (
-        "gold reward of the answers at temperature 1"
-        if row.embedded
-        else "held-out preference accuracy by mean log-prob"
-    )

@@ -39,6 +39,11 @@ class Row:
         return found
 
     @property
+    def judged(self) -> bool:
+        """Whether a reward model has judged its answers."""
+        return "reward" in self.results[0]["sampled"][0]
+
+    @property
     def embedded(self) -> bool:
         """Whether its answers are about the embedded world, which knows what each is worth."""
         return "gold" in self.results[0]["sampled"][0]

@@ -1,11 +1,12 @@
 """The numbers of a table: one row a pipeline and setting, joined from records and measurements, over all seeds."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
-from eval.results.metrics import METRICS, outcomes, scored_by, scores
+from eval.results.deciding import outcomes, prompts_of, scored_by, weak
+from eval.results.metrics import METRICS, WIN
 from eval.results.row import Row, Value
 from eval.results.session import evaluated, read_record, read_result
 from eval.results.setting import Setting, shared
@@ -46,7 +47,9 @@ def compare_rows(rows: list[Row]) -> None:
             if seeds:
                 pairs.append((one, other))
                 found.append(compare(metric.of_seeds(one, seeds), metric.of_seeds(other, seeds), metric.clusters(one)))
-        for (one, other), result in zip(pairs, holm(found), strict=True):
+        silent = outcome == WIN and any(map(weak, rows))
+        for (one, other), adjusted in zip(pairs, holm(found), strict=True):
+            result = replace(adjusted, silent=silent)
             one.against.setdefault(outcome, {})[other.pipeline] = result
             other.against.setdefault(outcome, {})[one.pipeline] = result.reversed()
 
@@ -119,7 +122,7 @@ def as_json(row: Row) -> dict[str, Any]:
         "setting": row.setting,
         "stages": row.stages,
         "seeds": row.seeds,
-        "prompts": scores(row).shape[1],
+        "prompts": prompts_of(row),
         "scored_by": scored_by(row),
         "values": {key: plain(value) for key, value in row.values.items()},
         "against": {
@@ -137,7 +140,7 @@ def comparison_as_json(found: Comparison) -> dict[str, Any]:
         "samples": found.from_samples,
         "clusters": found.variance.clusters,
     }
-    values = {name: value for name, value in asdict(found).items() if name != "from_samples"}
+    values = {name: value for name, value in asdict(found).items() if name not in ("from_samples", "silent")}
     return values | {"variance": variance, "detectable": found.detectable, "verdict": found.verdict}
 
 

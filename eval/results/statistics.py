@@ -20,6 +20,7 @@ MARGIN = 0.05  # win rates of 45 to 55 % are practically the same
 FLIPS = 19_999  # random signs of the test of one seed
 SIGN_TEST, T_TEST = "sign-flip test over prompts", "t test over seeds and prompts"
 BETTER, WORSE, SAME, UNSURE = "better", "worse", "practically the same", "not distinguishable"
+NONE = "no verdict"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Comparison:
     variance: Variance  # of the win rate
     from_samples: float | None  # the part of it that more answers a prompt would make smaller; None with one
     family: int = 1  # pairs over which p was adjusted
+    silent: bool = False  # whether it gives no verdict: its judge is too weak
 
     @property
     def detectable(self) -> float | None:
@@ -58,6 +60,8 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """What the adjusted p allow to say; a sure difference inside the margin is none in practice."""
+        if self.silent:
+            return NONE
         if self.adjusted_same < ERROR:
             return SAME
         if self.adjusted < ERROR:

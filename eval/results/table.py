@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.table import Table
 
 from eval.console import console
+from eval.results.deciding import scored_by
 from eval.results.matrix import explain, matrices, tests
-from eval.results.metrics import FLOPS, METRICS, PAIRS, SECONDS, SHORT, TOKENS, Metric, scored_by, scores
+from eval.results.metrics import FLOPS, METRICS, PAIRS, SECONDS, SHORT, STOPPED, TOKENS, Metric
 from eval.results.row import Row
 from eval.results.rows import FORMAT, NAMES, as_json, build_rows, missing
 from eval.results.session import evaluated, jobs_of
@@ -133,7 +134,7 @@ def markdown(lines: list[list[str]]) -> list[str]:
 def notes(rows: list[Row]) -> Iterable[str]:
     """Say how to read the table."""
     seeds = sorted({seed for row in rows for seed in row.seeds})
-    found = scores(rows[0])
+    found = STOPPED.scores(rows[0])
     groups = len({*rows[0].results[0]["clusters"]["prompts"]})
     over = f"{found.shape[1]} held-out prompts in {groups} clusters"
     over += f", {found.shape[2]} answers each" if found.ndim == 3 and found.shape[2] > 1 else ""
@@ -144,7 +145,7 @@ def notes(rows: list[Row]) -> Iterable[str]:
     few = [f"{title(row)} (seed {', '.join(map(str, row.seeds))})" for row in rows if sorted(row.seeds) != seeds]
     partial = [f"Over fewer seeds, win rates over those of both rows: {'; '.join(few)}."] if few else []
     return [
-        f"Brackets: 95% interval, {interval}. Win rates: {scored_by(rows[0])}; a tie counts half.",
+        f"Brackets: 95% interval, {interval}. Win rates: {scored_by(rows[0])}. A tie counts half.",
         "Log-probs: nats per token of held-out answers. Cost: training loop only, summed over the stages; of tokens "
         "computed, padding counts, and a prompt that two answers share counts once.",
         "Rows about endings and lengths: of the answers at temperature 1; max_new_tokens is the data set's.",

@@ -5,6 +5,7 @@ import shutil
 from typing import Any
 
 from launch.config.compatibility import refuse_incompatible
+from launch.config.judging import trained_stages
 from launch.config.schema import Config, Launcher
 from launch.config.shape import linears, shape_of
 from launch.config.trl_options import STAGES
@@ -54,7 +55,7 @@ def refuse_useless(config: Config) -> None:
             raise UserError(f"dataset.{name}={value}: {least} is the least")
     if not 0 < config.dataset.test_fraction < 1:
         raise UserError(f"dataset.test_fraction={config.dataset.test_fraction}: give a share between 0 and 1")
-    for stage in sorted(config.stages):
+    for stage in sorted(trained_stages(config)):
         refuse_stage(stage, config.options[stage])
     if not 0 <= config.seed < 2**32:
         raise UserError(f"seed={config.seed}: a seed is between 0 and 2**32 - 1")
@@ -168,11 +169,12 @@ def refuse_unused(config: Config, overrides: list[str]) -> None:
     Raises:
         UserError: naming the option and the stages there are.
     """
+    stages = trained_stages(config)
     for word in overrides:
         stage, _, option = word.lstrip("+~").split("=")[0].partition(".")
         if stage in STAGES and option in OWNED:
             raise UserError(f"{word}: this option follows from {OWNED[option]}, alike for every method; set that")
-        if stage in set(STAGES) - {*config.stages}:
+        if stage in set(STAGES) - {*stages}:
             raise UserError(
-                f"{word} would do nothing: this pipeline trains {', '.join(sorted(config.stages))}; leave it out"
+                f"{word} would do nothing: this pipeline trains {', '.join(sorted(stages))}; leave it out"
             )

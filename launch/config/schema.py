@@ -57,6 +57,7 @@ class Root:
     evaluate: bool = False  # sample answers, score them and print the table when all is trained
     eval_prompts: int = 400  # held-out prompts that are answered
     eval_samples: int = 1  # answers to each of them at temperature 1
+    judge: str = "auto"  # who decides a comparison: gold, trained, reward:<model>, llm, people, none
     budget: str | None = None  # what all pipelines spend alike: pairs, tokens or flops; see launch.forecast.budget
     budget_of: str | None = None  # the pipeline that spends it as configured; null: the one with the most stages
     stale: str = "keep"  # or retrain, refuse: a stage that was trained before our code changed
