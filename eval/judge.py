@@ -97,7 +97,7 @@ def compare(pairs: list[Pair], options: Options) -> list[dict[str, Any]]:
     """
     judged = [[judge(*place, options) for place in pair.places] for pair in pairs]
     found = [points(seeds) for seeds in judged]
-    tests = iter(statistics.holm([statistics.compare(one, np.full_like(one, 0.5)) for one in found if one.size]))
+    tests = iter(statistics.holm([statistics.compare_points(one) for one in found if one.size]))
     return [
         result(pair, seeds, next(tests) if one.size else None, options)
         for pair, seeds, one in zip(pairs, judged, found, strict=True)

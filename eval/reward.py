@@ -9,7 +9,7 @@ RLOO was trained against, which is no independent judge of RLOO's responses.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -20,8 +20,10 @@ from eval.results.rows import NAMES, by_base, by_setting
 from eval.results.session import jobs_of, read_result, sessions
 from eval.results.statistics import Comparison, Estimate, compare, estimate, holm
 from recipes.config import UserError, read_config, write_json, write_text
-from recipes.profiles import Model
 from recipes.system.commands import output
+
+if TYPE_CHECKING:
+    from eval.answers.reward_judge import Judge
 
 
 @dataclass
@@ -51,43 +53,6 @@ class Scored:
         return float(found.statistic)
 
 
-class Judge:
-    """A reward model, and how it reads a dialogue: as the ids of its training, or through its own template."""
-
-    def __init__(self, path: Path | str) -> None:
-        """Load it.
-
-        Raises:
-            UserError: it cannot be loaded, or is no reward model.
-        """
-        from recipes.data.chat import Renderer
-        from recipes.training.model import load_tokenizer
-        from recipes.training.reward_model import load_classifier
-
-        stage = next((place for place in (Path(path), Path(path).parent) if (place / "config.yaml").is_file()), None)
-        self.name = str(stage or path)
-        self.reward = load_classifier(str(stage / "model") if stage else str(path), None, foreign=stage is None)
-        self.renderer: Renderer | None = None
-        if stage:
-            profile = Model(**read_config(stage)["model"])
-            self.renderer = Renderer(load_tokenizer(profile, str(stage / "model")), profile)
-
-    def rewards(self, prompts: list[Any], answers: list[dict[str, Any]]) -> list[float]:
-        """Return the reward of each response (`text`, `stopped`) to its prompt (messages)."""
-        dialogues = [
-            [*prompt, {"role": "assistant", "content": answer["text"]}]
-            for prompt, answer in zip(prompts, answers, strict=True)
-        ]
-        if self.renderer is None:
-            return self.reward.of_texts(dialogues).tolist()
-        asked = self.renderer.texts(prompts)
-        beginnings = [self.renderer.begin(ids) for ids in self.renderer.encode(asked)]
-        ends = self.renderer.answers(self.renderer.texts(dialogues, answer=True), asked)
-        # a truncated response has no stop token: RLOO's reward model did not see one either
-        ends = [ids if answer["stopped"] else ids[:-1] for ids, answer in zip(ends, answers, strict=True)]
-        return self.reward.of_ids([begin + end for begin, end in zip(beginnings, ends, strict=True)]).tolist()
-
-
 @dataclass
 class Options:
     """The options of the command line."""
@@ -101,6 +66,8 @@ def main(names: list[str], options: Options) -> None:
     Raises:
         UserError: the user can fix it.
     """
+    from eval.answers.reward_judge import Judge
+
     for session in sessions(names):
         jobs = [job for job in jobs_of(session) if job["pipelines"]]
         judge = Judge(options.model or own_reward_model(jobs, session))
@@ -120,7 +87,7 @@ def own_reward_model(jobs: list[dict[str, Any]], session: Path) -> Path:
     return found
 
 
-def score(jobs: list[dict[str, Any]], judge: Judge) -> list[Scored]:
+def score(jobs: list[dict[str, Any]], judge: "Judge") -> list[Scored]:
     """Score the responses of every pipeline of every setting, and of the base models.
 
     Raises:
@@ -136,8 +103,9 @@ def score(jobs: list[dict[str, Any]], judge: Judge) -> list[Scored]:
     return scored
 
 
-def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: Judge) -> Scored:
+def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: "Judge") -> Scored:
     """Score one pipeline's responses over its seeds."""
+    from eval.results.measure import distinct
     from recipes.data.prepare import open_pairs
 
     jobs = [job for job in jobs if name == "base" or name in job["pipelines"]]
@@ -146,9 +114,10 @@ def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: Jud
     for job in jobs:
         directory = Path(job["base"] if name == "base" else job["pipelines"][name][-1])
         answers = read_result(directory, job["evaluation"])["sampled"]
-        prompts = open_pairs(Path(job["evaluation"]["pairs"]))["test"]["prompt"][: len(answers)]
+        test: Any = open_pairs(Path(job["evaluation"]["pairs"]))["test"]
+        prompts = [test[place]["prompt"] for place in distinct(test)[: len(answers)]]
         asked = [answer["prompt"] for answer in answers]
-        rewards.append(judge.rewards(list(prompts), answers))
+        rewards.append(judge.rewards(prompts, answers))
         gold.append([answer.get("gold") for answer in answers])
     known = None if gold[0][0] is None else np.array(gold, dtype=float)
     return Scored(title, [job["seed"] for job in jobs], asked, np.array(rewards), known)

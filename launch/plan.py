@@ -3,12 +3,15 @@
 python -m launch.plan model=phi-3-mini dataset=ultrafeedback hardware=1x24gb tuning=lora
 """
 
+import math
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from hydra import compose, initialize_config_dir
 from rich.table import Table
 
+from eval.results.variance import ERROR, planned
 from launch.config.checks import refuse_unused, refuse_useless
 from launch.config.errors import CONF, explained
 from launch.config.schema import Config, register, resolve
@@ -89,7 +92,7 @@ def say(config: Config) -> None:
     output.print(table(config, columns_of(config, shape, tokens, configs)))
     if budget:
         output.print(f"{describe(config, configs, budget)}.", soft_wrap=True)
-    for line in unpinned(config):
+    for line in [*detectable(config), *unpinned(config)]:
         output.print(line, soft_wrap=True)
     output.print(
         "An estimate. Memory in GB of one device with its largest micro-batch; tokens without padding; hours at "
@@ -107,6 +110,23 @@ def say(config: Config) -> None:
         )
     if not fits(config, worst(config, shape, tokens).peak):
         output.print(f"It does not fit. Nearest setting that does: {nearest(config, shape, tokens)}", soft_wrap=True)
+
+
+def detectable(config: Config) -> Iterable[str]:
+    """Say which win rates the table will tell from one half, with one seed and with several."""
+    pairs = math.comb(len(config.pipelines), 2)
+    if not pairs:
+        return
+    found = []
+    for seeds in (1, 3, 5):
+        size = planned(seeds, config.eval_prompts, config.eval_samples).detectable(ERROR / pairs)
+        found.append("none" if size is None else f"{50 + 100 * size:.0f} : {50 - 100 * size:.0f} or more")
+    answers = f"{config.eval_samples} answer{'s' * (config.eval_samples > 1)} each"
+    yield (
+        f"Win rates that the table will tell from 50 : 50 in four of five cases, with {config.eval_prompts} unrelated "
+        f"prompts and {answers}: between these very models (one seed) {found[0]}; between the methods {found[1]} with "
+        f"3 seeds, {found[2]} with 5."
+    )
 
 
 def plan(words: list[str]) -> None:

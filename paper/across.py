@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from eval.results.deciding import outcomes, prompts_of, scored_by
 from eval.results.lineage import lineage
-from eval.results.metrics import WIN, outcomes, scored_by, scores
+from eval.results.metrics import WIN
 from eval.results.row import Row
 from eval.results.statistics import estimate
 from paper.evidence import CONTRADICTED, SUPPORTED, Finding, Rows, both, compare_likelihood, interval, judge
@@ -59,7 +60,7 @@ def sizes(settings: list[Rows]) -> Finding | None:
     (small, least), (large, most) = found[0], found[-1]
     rows = [setting[name] for setting in (most, least) for name in ("orpo", "dpo")]
     seeds = [seed for seed in rows[0].seeds if all(seed in row.seeds for row in rows)]
-    if not seeds or len({scores(row).shape[1] for row in rows}) > 1:
+    if not seeds or len({prompts_of(row) for row in rows}) > 1:
         return None
     change = estimate(points(most, seeds) - points(least, seeds))
     by = scored_by(rows[0])

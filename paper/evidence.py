@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from scipy.stats import ttest_1samp
 
+from eval.results.deciding import scored_by
 from eval.results.history import read_log
 from eval.results.matrix import probability
-from eval.results.metrics import CHOSEN, REJECTED, WIN, Cost, decimals, engines, scored_by
+from eval.results.metrics import CHOSEN, REJECTED, WIN, Cost, decimals, engines
 from eval.results.row import Row
 from eval.results.rows import NAMES
 from eval.results.session import read_measured

@@ -13,7 +13,8 @@ from eval.diversity import kept
 from eval.dynamics import dynamics
 from eval.pages import figures
 from eval.pages.curves import Curve, figure
-from eval.results.metrics import COMPUTED, FLOPS, MEMORY, METRIC, PASSES, SECONDS, scores
+from eval.results.deciding import prompts_of
+from eval.results.metrics import COMPUTED, FLOPS, MEMORY, METRIC, PASSES, SECONDS
 from eval.results.row import Row
 from eval.results.rows import NAMES
 from eval.results.statistics import estimate, text
@@ -101,7 +102,7 @@ def printed(**wanted: str) -> str:
 def over(rows: Rows, prompts: int | None = None) -> str:
     """Return what the intervals are over; without a number, over the prompts of table 1."""
     row = rows["orpo"]
-    return f"95% intervals over {prompts or scores(row).shape[1]} prompts and seeds {', '.join(map(str, row.seeds))}."
+    return f"95% intervals over {prompts or prompts_of(row)} prompts and seeds {', '.join(map(str, row.seeds))}."
 
 
 def reward_model_wins(sessions: Path, sizes: dict[str, Rows]) -> Exhibit:

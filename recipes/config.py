@@ -43,6 +43,7 @@ class Stage:
     options: dict[str, Any]  # the trainer's, under TRL's names
     digest: str
     nodes: int = 1
+    split: str = "train"  # the split of the pairs that is trained on
     reward_model: str | None = None  # for RLOO: the directory or Hub id of its reward model
     reward_revision: str | None = None
 

@@ -39,6 +39,7 @@ class Model:
             self.shape = Shape(**self.shape)
 
 
+JUDGE = "judge"  # the split of the pairs that no policy trains on: the reward model that judges them does
 KEEP, DROP, REFUSE = "keep", "drop", "refuse"
 TRUNCATE = ("truncate_prompt", "truncate_answer")
 
@@ -87,6 +88,7 @@ class Dataset:
     train_split: str = "train"
     test_split: str | None = None  # null: hold out `test_fraction` of the prompts
     test_fraction: float = 0.05
+    judge_fraction: float = 0.2  # of the other prompts: for the reward model that decides, if `judge` trains one
     max_length: int = 1024  # tokens of prompt and response; policies.overlong decides about longer pairs
     train_rows: int | None = None  # null: all
     test_rows: int | None = 500

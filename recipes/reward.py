@@ -42,7 +42,7 @@ def train(stage: Stage) -> None:
     """Train one reward model."""
     args = arguments(RewardConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
-    rows = load_pairs(stage.pairs)
+    rows = load_pairs(stage.pairs, stage.split)
     trainer = RewardTrainer(
         load_model(stage, tokenizer),
         args=args,

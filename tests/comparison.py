@@ -56,7 +56,9 @@ def stage(directory: Path, name: str, seed: int) -> str:
     scores = {"chosen": [-1.0] * PROMPTS, "rejected": [-1.5 - place / 100 for place in range(PROMPTS)]}
     path = measured(directory, SETTINGS | {"seed": seed})
     path.parent.mkdir(exist_ok=True)
-    write_json(path, {**scores, "sampled": answers, "greedy": answers})
+    clusters = {"prompts": [*range(PROMPTS)], "pairs": [*range(PROMPTS)]}
+    further: list[list[dict[str, Any]]] = [[] for _ in answers]
+    write_json(path, {**scores, "clusters": clusters, "sampled": answers, "further": further, "greedy": answers})
     return str(directory)
 
 

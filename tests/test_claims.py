@@ -26,6 +26,8 @@ def row(pipeline: str, rejected: float, seeds: int = 3, seconds: float = 1.0, **
             "chosen": list(PAIRS + noise[seed]),
             "rejected": list(PAIRS - 0.2 + rejected + noise[seed]),
             "sampled": [{"gold": float(gold)} for gold in noise[seed]],
+            "further": [[] for _ in noise[seed]],
+            "clusters": {"prompts": [*range(len(noise[seed]))], "pairs": [*range(len(noise[seed]))]},
         }
         for seed in range(seeds)
     ]

@@ -16,13 +16,13 @@ ROOMS = {
     "doctor": ("",),
     "pocket": ("",),
     "paper": ("",),
-    "dev": ("bench", "gpu", "faults", ""),
+    "dev": ("bench", "gpu", "faults", "statistics", ""),
 }
 BELOW = {
     "pocket": set(),
     "recipes": {"pocket"},
     "doctor": {"recipes", "pocket", "eval"},
-    "launch": {"recipes", "pocket", "doctor"},
+    "launch": {"recipes", "pocket", "doctor", "eval"},
     "eval": {"recipes", "pocket"},
     "paper": {"recipes", "launch", "eval"},
     "dev": {"recipes", "pocket", "launch", "eval"},

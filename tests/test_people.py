@@ -210,7 +210,7 @@ def test_two_judges_votes_are_rows_of_the_table_with_their_agreement(session: Pa
     write_table(session)
     rows = {row["pipeline"]: row for row in read_json(session / "table.json")["rows"]}
     found = rows["dpo"]["values"]["people_over_rival"]
-    assert found["mean"] == pytest.approx(0.875) and 0.75 < found["low"] < 0.875 < found["high"] < 1
+    assert found["mean"] == pytest.approx(0.875) and 0.5 < found["low"] < 0.875 < found["high"] < 1
     assert found["verdict"] == "better" and rows["orpo"]["values"]["people_over_rival"]["verdict"] == "worse"
     assert rows["dpo"]["values"]["people_over_sft"] is None
     text = (session / "table.md").read_text()
@@ -218,7 +218,9 @@ def test_two_judges_votes_are_rows_of_the_table_with_their_agreement(session: Pa
     assert "by ada (60), bob (60); 0 skipped" in text and "| SFT → DPO : ORPO | people's votes | 100.0% |" in text
     assert "ada and the table (gold reward, temperature 1) agree on 50.0% [" in text
     assert "of 60 pairs, Cohen's kappa 0.00." in text
-    assert "agree on 100.0% [100.0%, 100.0%] of 60 pairs, Cohen's kappa undefined." in text
+    assert re.search(r"agree on 100.0% \[8\d.\d%, 100.0%\] of 60 pairs, Cohen's kappa undefined\.", text), (
+        "of 30 prompts"
+    )
     assert "ada and bob agree on 50.0% [" in text
     assert page["table"][1][:2] == ["SFT → DPO : ORPO", "120"] and page["table"][1][2].startswith("87.5% [")
 
@@ -237,24 +239,19 @@ def test_a_vote_counts_for_the_responses_that_it_was_cast_on(session: Path) -> N
     assert dpo.against["people"]["orpo"].rate.mean == 0
 
 
-def test_outside_the_embedded_world_judges_agree_with_the_preference_accuracy_or_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All pipelines rank all held-out pairs right, which is a tie; but DPO ranks the first three wrong."""
+def test_where_nothing_decides_there_is_nothing_to_agree_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Preference accuracy is never a win."""
     monkeypatch.setitem(SETTINGS, "gold", False)
     session = make_session(tmp_path)
     for path in tmp_path.glob("**/eval/*.json"):
         result = read_json(path)
         for response in result["sampled"]:
             response.pop("gold", None)
-        result["rejected"][:3] = [0.0 if "dpo" in str(path) else -2.0] * 3
         write_json(path, result)
     with judging(session) as found:
         judge_all(found, lambda pair: "orpo" if number(pair) < 6 else "tie")
-        said = found.page()["notes"]
-    assert said[1].startswith("ada and the table (preference accuracy) agree on 90.0% [")
-    chance = 0.2 * 0.1 + 0.8 * 0.9
-    assert said[1].endswith(f"of 60 pairs, Cohen's kappa {(0.9 - chance) / (1 - chance):.2f}.")
+        notes = found.page()["notes"]
+    assert len(notes) == 1 and notes[0].startswith("People: 60 votes")
 
 
 def pair_of(prompt: str, seed: int) -> Pair:
@@ -275,13 +272,13 @@ def test_a_prompt_counts_with_every_seed_or_not_at_all() -> None:
     assert compare_by_votes(judged[:2]) is None and compare_by_votes([]) is None, "one prompt has no interval"
 
 
-def test_nothing_is_shown_where_more_prompts_are_lost_but_the_mean_is_above_one_half() -> None:
+def test_the_mean_of_the_votes_decides_and_not_the_count_of_prompts() -> None:
     """60 prompts are lost by one vote of two and 31 won by both: p = 0.003 of the counts, but a mean of 0.505."""
     choices = [("tie", "right")] * 60 + [("left", "left")] * 31
     judged = [(pair_of(str(place), 0), choice) for place, two in enumerate(choices) for choice in two]
     found = compare_by_votes([(pair, vote_on(pair, choice)) for pair, choice in judged])
     assert found and found.rate.mean == pytest.approx((60 * 0.25 + 31) / 91)
-    assert (found.lost > found.won, found.p, found.verdict) == (True, 1, "not distinguishable")
+    assert found.lost > found.won and found.p > 0.5 and found.verdict == "not distinguishable"
 
 
 def test_cohens_kappa() -> None:

@@ -13,7 +13,7 @@ from door import PATIENCE, kill, launch, losses, record, run, stages, start, tra
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from eval.reward import Judge
+from eval.answers.reward_judge import Judge
 from launch.config.checks import refuse_useless
 from recipes.config import Stage, UserError
 from recipes.data.prepare import load_pairs, load_prompts, open_pairs

@@ -34,7 +34,7 @@ class Pair:
     seed: int
     names: tuple[str, str]
     texts: tuple[str, str]
-    automatic: float  # of the first: 1 where the table counts a win, 0.5 a tie, 0 a loss
+    automatic: float | None  # for the first: 1 if the table counts a win, 0.5 a tie, 0 a loss; None: neither
 
     @cached_property
     def id(self) -> str:

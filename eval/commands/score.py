@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from eval.commands.cli import NoOptions, run
-from eval.results.metrics import deciding
+from eval.results.deciding import deciding
 from eval.results.session import models_of, read_job, read_result
 from recipes.config import UserError
 

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 
 from eval.pages.figures import COLOURS
 from eval.pages.plots import GREY, below, svg
-from eval.results.metrics import Measured, deciding
+from eval.results.deciding import deciding
+from eval.results.metrics import Measured
 from eval.results.options import text
 from eval.results.row import Row
 from eval.results.rows import NAMES

@@ -2,15 +2,16 @@
 
 from itertools import groupby
 
-from eval.results.metrics import WIN, compared_by, percent
+from eval.results.deciding import compared_by
+from eval.results.metrics import WIN, percent
 from eval.results.row import Row
 from eval.results.rows import NAMES
 from eval.results.statistics import SIGN_TEST, T_TEST, Comparison
 
 ABSENT = "–"
 TESTS = {
-    SIGN_TEST: "exact sign test over prompts without ties (for right and wrong it is McNemar's exact test)",
-    T_TEST: "t test over seeds and prompts, a tie counts half",
+    SIGN_TEST: "sign-flip test over clusters of prompts (with one answer a prompt the exact sign test)",
+    T_TEST: "t test over seeds and clusters of prompts, a tie counting half",
 }
 HEAD = ("pair", "compared by", "won", "tied", "lost", "p", "p after Holm", "verdict")
 
@@ -71,16 +72,19 @@ def explain(rows: list[Row]) -> list[str]:
     compared = [row.against for row in rows if row.against.get(WIN)]
     if not compared:
         return []
-    used = {found.test for against in compared for rivals in against.values() for found in rivals.values()}
-    rivals = max(len(against[WIN]) for against in compared)
-    sizes = [found.detectable for against in compared for found in against[WIN].values() if found.detectable]
+    found = [one for against in compared for one in against[WIN].values()]
+    sizes = [one.detectable for one in found]
+    margin = 100 * found[0].margin
     return [
-        f"Verdicts: p below 5% after Holm over the {rivals * (rivals + 1) // 2} pairs of a setting and outcome; "
-        f"{' or '.join(said for test, said in TESTS.items() if test in used)}.",
-        f"Smallest win rate detected with probability 80% before Holm: {smallest(max(sizes, default=1))}.",
+        f"Verdicts: p below 5% after Holm over the {max(one.family for one in found)} pairs of a setting and outcome; "
+        f"{' or '.join(said for test, said in TESTS.items() if test in {one.test for one in found})}. "
+        f"Practically the same: surely between {50 - margin:.0f}% and {50 + margin:.0f}% (two one-sided tests).",
+        f"Smallest win rate found with probability 80%, after Holm: {smallest(sizes)}.",
     ]
 
 
-def smallest(size: float) -> str:
-    """Return the win rate `size` above one half, if it is below 1."""
-    return f"{100 * (0.5 + size):.1f}% (or its mirror image)" if size < 0.5 else "none, with so few prompts or seeds"
+def smallest(sizes: list[float | None]) -> str:
+    """Return the win rate that lies one half and the largest of `sizes` above zero, where there is one."""
+    if None in sizes:
+        return "none, with so few prompts or seeds"
+    return f"{100 * (0.5 + max(size for size in sizes if size is not None)):.1f}% (or its mirror image)"

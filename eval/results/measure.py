@@ -1,6 +1,7 @@
 """Evaluate one stage directory: held-out log-probs and sampled responses, kept beside the model."""
 
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,17 @@ from eval.answers.endpoint import Endpoint, host_class
 from eval.answers.generate import answer_prompts
 from eval.answers.load import load
 from eval.answers.log_probs import mean_log_probs
+from eval.answers.reward_judge import Judge
 from eval.answers.store import Answer, Sampling
 from eval.results.row import Result
 from eval.results.session import measured
 from eval.results.stale import MEASURE
 from pocket.gold import score
+from pocket.world import PROMPTS
 from recipes.config import UserError, write_json
 from recipes.data.prepare import open_pairs
 from recipes.system.commands import progress
 from recipes.system.fingerprint import fingerprint
-
-TEMPERATURES = {"sampled": 1.0, "greedy": 0.0}
 
 
 def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | None = None) -> None:
@@ -31,24 +32,71 @@ def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | Non
         raise UserError(f"{settings['pairs']} was removed: run the command that trained {directory} again")
     model, _, stops = load(directory)
     pairs: Any = open_pairs(Path(settings["pairs"]))["test"]
-    asked = pairs.select(range(min(len(pairs), settings["prompts"])))
+    places = distinct(pairs)[: settings["prompts"]]
+    if len(places) < 2:
+        raise UserError(f"{settings['pairs']}: the test split has a single prompt; an interval needs two")
+    asked, samples = pairs.select(places), settings.get("samples", 1)
     result: Result = {
         "settings": settings,
+        "clusters": {"pairs": clusters(pairs, settings["gold"]), "prompts": clusters(asked, settings["gold"])},
         "code": fingerprint(MEASURE),
         "endpoint": endpoint and {"host": host_class(endpoint.url), "model": endpoint.model},
     }
-    with progress(len(TEMPERATURES) * len(asked), f"eval  {directory}") as advance:
+    with progress((1 + samples) * len(asked), f"eval  {directory}") as advance:
         for answer in ("chosen", "rejected"):
             result[answer] = mean_log_probs(model, pairs, f"{answer}_ids", stops[0])
-        for name, temperature in TEMPERATURES.items():
-            sampling = Sampling(settings["max_new_tokens"], temperature, seed=settings["seed"])
+        for name, temperature, count in (("sampled", 1.0, samples), ("greedy", 0.0, 1)):
+            sampling = Sampling(settings["max_new_tokens"], temperature, count, settings["seed"])
             found = answer_prompts(directory, list(asked["prompt_ids"]), sampling, advance, endpoint)
-            result[name] = [
-                describe(row, answers[0], settings["gold"]) for row, answers in zip(asked, found, strict=True)
+            described = [
+                [describe(row, answer, settings["gold"]) for answer in answers]
+                for row, answers in zip(asked, found, strict=True)
             ]
+            result[name] = [first for first, *_ in described]
+            if name == "sampled":
+                result["further"] = [rest for _, *rest in described]
+    if settings.get("judge"):
+        result |= judged(settings["judge"], pairs, asked, result)
     path = measured(directory, settings)
     path.parent.mkdir(exist_ok=True)
     write_json(path, result)
+
+
+def judged(name: str, pairs: Any, asked: Any, result: Result) -> Result:
+    """Give each sampled answer its `reward` by a judge; return how often the judge is right about held-out pairs."""
+    judge = judge_of(name)
+    prompts = list(asked["prompt"])
+    for answers in (result["sampled"], *zip(*result["further"], strict=True)):
+        for answer, reward in zip(answers, judge.rewards(prompts, list(answers)), strict=True):
+            answer["reward"] = reward
+    return {"judge": {"name": judge.name, "right": judge.right(pairs)}}
+
+
+@cache  # the models of a session have one judge
+def judge_of(name: str) -> Judge:
+    """Return the judge of a name, loaded once."""
+    return Judge(name)
+
+
+def distinct(pairs: Any) -> list[int]:
+    """Return the place of the first pair of every prompt: a prompt is asked once, however many pairs it has."""
+    first: dict[tuple[int, ...], int] = {}
+    for place, ids in enumerate(pairs["prompt_ids"]):
+        first.setdefault(tuple(ids), place)
+    return list(first.values())
+
+
+def clusters(pairs: Any, gold: bool) -> list[int]:
+    """Return the number of each pair's cluster: of its first user turn, or in the embedded world of the place.
+
+    What a model does wrong for one prompt it often does wrong for its relatives, so they do not vary independently.
+    Where all are relatives, each prompt is a cluster.
+    """
+    firsts = [next((turn["content"] for turn in prompt if turn["role"] == "user"), "") for prompt in pairs["prompt"]]
+    names = [PROMPTS[first].place for first in firsts] if gold else firsts
+    names = names if len({*names}) > 1 else list(map(str, pairs["prompt_ids"]))
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return [numbers[name] for name in names]
 
 
 def describe(row: Any, answer: Answer, gold: bool) -> dict[str, Any]:

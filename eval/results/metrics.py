@@ -6,12 +6,12 @@ A new row is one more metric in `METRICS` and a line in docs/reading.md. Where i
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from eval.results.row import Record, Result, Row, Value
-from eval.results.statistics import estimate
+from eval.results.statistics import estimate, share
 
 WIN = "win_rate"  # the outcome by which pipelines are compared first
 PEOPLE = "people"  # the outcome that people vote on
@@ -39,15 +39,20 @@ class Metric:
 
 @dataclass(frozen=True)
 class Measured(Metric):
-    """A mean over held-out prompts or pairs, and over seeds."""
+    """A mean over held-out prompts or pairs, and over seeds; one that is shown in percent is of numbers from 0 to 1."""
 
-    numbers: Callable[[Result], list[float]]  # of one model: one a prompt or pair; KeyError: not measured
-    embedded: bool = False  # whether only the embedded world has it
+    numbers: Callable[[Result], Any]  # of one model: one per prompt (and sample) or pair; KeyError: not measured
+    of: Literal["prompts", "pairs"] = "prompts"
+    only: Literal["embedded", "judged"] | None = None  # the rows of which it is: see `Row`
     interval: bool = True
 
     def scores(self, row: Row) -> np.ndarray:
-        """Return the numbers of every seed, shape (seeds, prompts or pairs)."""
+        """Return the numbers of every seed, shape (seeds, prompts or pairs) or (seeds, prompts, samples)."""
         return np.array([self.numbers(result) for result in row.results], dtype=float)
+
+    def clusters(self, row: Row) -> np.ndarray:
+        """Return the number of each prompt's or pair's cluster, without gaps."""
+        return np.unique(row.results[0]["clusters"][self.of], return_inverse=True)[1]
 
     def of_seeds(self, row: Row, seeds: list[int]) -> np.ndarray:
         """Return the numbers of some of a row's seeds, in their order."""
@@ -55,10 +60,12 @@ class Measured(Metric):
 
     def value(self, row: Row) -> Value:
         """Return the mean, with its interval where it has one."""
-        if self.embedded and not row.embedded:
+        if self.only and not getattr(row, self.only):
             return None
         scores = self.scores(row)
-        return estimate(scores) if self.interval else float(scores.mean())
+        if not self.interval:
+            return float(scores.mean())
+        return (share if self.text is percent else estimate)(scores, self.clusters(row))
 
 
 @dataclass(frozen=True)
@@ -98,9 +105,17 @@ def decimals(count: int) -> Callable[[float], str]:
     return lambda value: f"{value:,.{count}f}"
 
 
-def answers(kind: str, key: str) -> Callable[[Result], list[float]]:
-    """Return what reads one number of every `sampled` or `greedy` answer."""
-    return lambda result: [answer[key] for answer in result[kind]]
+def greedy(key: str) -> Callable[[Result], list[float]]:
+    """Return what reads one number of every greedy answer."""
+    return lambda result: [answer[key] for answer in result["greedy"]]
+
+
+def sampled(key: str) -> Callable[[Result], list[list[float]]]:
+    """Return what reads one number of every answer at temperature 1: a list of its samples for each prompt."""
+    return lambda result: [
+        [answer[key] for answer in (first, *further)]
+        for first, further in zip(result["sampled"], result["further"], strict=True)
+    ]
 
 
 def log_probs(side: str) -> Callable[[Result], list[float]]:
@@ -154,15 +169,25 @@ def truncated(row: Row) -> float:
     return 1 - float(STOPPED.scores(row).mean())
 
 
-GOLD = Measured(
-    "gold_sampled", "gold reward, temperature 1", decimals(2), "higher", answers("sampled", "gold"), embedded=True
+GOLD = Measured("gold_sampled", "gold reward, temperature 1", decimals(2), "higher", sampled("gold"), only="embedded")
+REWARD = Measured(
+    "reward_sampled", "judge's reward, temperature 1", decimals(2), "higher", sampled("reward"), only="judged"
 )
-RIGHT = Measured("right_greedy", "right fact, greedy", percent, "higher", answers("greedy", "right"), embedded=True)
-ACCURACY = Measured("preference_accuracy", "preference accuracy", percent, "higher", preferred)
-CHOSEN = Measured("logp_chosen", "log-prob of chosen", decimals(2), None, log_probs("chosen"))
-REJECTED = Measured("logp_rejected", "log-prob of rejected", decimals(2), None, log_probs("rejected"))
-MARGIN = Measured("margin", "margin, chosen - rejected", decimals(2), "higher", margins)
-STOPPED = Measured("stopped", "ended with a stop token", percent, None, answers("sampled", "stopped"), interval=False)
+JUDGE = Measured(
+    "judge_accuracy",
+    "accuracy of the judge",
+    percent,
+    None,
+    lambda result: result["judge"]["right"],
+    "pairs",
+    only="judged",
+)
+RIGHT = Measured("right_greedy", "right fact, greedy", percent, "higher", greedy("right"), only="embedded")
+ACCURACY = Measured("preference_accuracy", "preference accuracy", percent, "higher", preferred, "pairs")
+CHOSEN = Measured("logp_chosen", "log-prob of chosen", decimals(2), None, log_probs("chosen"), "pairs")
+REJECTED = Measured("logp_rejected", "log-prob of rejected", decimals(2), None, log_probs("rejected"), "pairs")
+MARGIN = Measured("margin", "margin, chosen - rejected", decimals(2), "higher", margins, "pairs")
+STOPPED = Measured("stopped", "ended with a stop token", percent, None, sampled("stopped"), interval=False)
 SECONDS = Cost("device_seconds", "device-seconds", decimals(0), "lower", total("device_seconds"))
 MEMORY = Cost("peak_memory_gb", "peak memory, GB", decimals(2), "lower", peak_memory, np.max)
 PAIRS = Cost("pairs", "pairs read", decimals(0), None, total("pairs"))
@@ -175,21 +200,23 @@ FLOPS = Cost("flops", "FLOPs", "{:.2e}".format, "lower", total("flops"))
 
 METRICS: tuple[Metric, ...] = (
     GOLD,
+    REWARD,
     Computed("win_rate_over_sft", "win rate against SFT", percent, "higher", win_rate_over(over_sft)),
     Computed("win_rate_over_rival", "win rate against its rival", percent, "higher", win_rate_over(over_rival)),
     Computed("people_over_sft", "people's win rate against SFT", percent, "higher", win_rate_over(over_sft, PEOPLE)),
     Computed(
         "people_over_rival", "people's win rate against its rival", percent, "higher", win_rate_over(over_rival, PEOPLE)
     ),
-    Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", answers("greedy", "gold"), embedded=True),
+    Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", greedy("gold"), only="embedded"),
     RIGHT,
+    JUDGE,
     ACCURACY,
     CHOSEN,
     REJECTED,
     MARGIN,
     STOPPED,
     Computed("truncated", "truncated at max_new_tokens", percent, None, truncated),
-    Measured("length", "mean length, tokens", decimals(1), None, answers("sampled", "tokens"), interval=False),
+    Measured("length", "mean length, tokens", decimals(1), None, sampled("tokens"), interval=False),
     Computed("engine", "engine", str, None, engines),
     SECONDS,
     MEMORY,
@@ -216,40 +243,12 @@ README = (
 
 
 def lacking(result: Result, embedded: bool) -> str | None:
-    """Return the name of what a metric needs and a measurement lacks, as one by older code may; None: it has all."""
+    """Return what a metric needs and a measurement by older code lacks; None where it lacks nothing."""
+    has = {"embedded": embedded, "judged": bool(result.get("settings", {}).get("judge"))}
     for metric in METRICS:
-        if isinstance(metric, Measured) and (embedded or not metric.embedded):
+        if isinstance(metric, Measured) and (metric.only is None or has[metric.only]):
             try:
-                metric.numbers(result)
+                assert metric.numbers(result) and result["clusters"][metric.of]
             except KeyError as error:
                 return str(error.args[0])
     return None
-
-
-def deciding(result: Result) -> Measured:
-    """Return what decides a win: gold rewards where there are any, else which answer is likelier."""
-    return GOLD if "gold" in result["sampled"][0] else ACCURACY
-
-
-def outcomes(row: Row) -> dict[str, Measured]:
-    """Return what pipelines are compared by: `WIN`, and in the embedded world right and wrong beside it."""
-    return {WIN: GOLD, RIGHT.key: RIGHT, ACCURACY.key: ACCURACY} if row.embedded else {WIN: ACCURACY}
-
-
-def compared_by(row: Row, outcome: str) -> str:
-    """Say what decides an outcome."""
-    return "people's votes" if outcome == PEOPLE else outcomes(row)[outcome].label
-
-
-def scores(row: Row) -> np.ndarray:
-    """Return what decides a win, shape (seeds, prompts or pairs)."""
-    return outcomes(row)[WIN].scores(row)
-
-
-def scored_by(row: Row) -> str:
-    """Say what decides a win."""
-    return (
-        "gold reward of the answers at temperature 1"
-        if row.embedded
-        else "held-out preference accuracy by mean log-prob"
-    )

@@ -1,15 +1,15 @@
 """What people's votes say: win rates of pipelines, and how far judges agree with the table and with each other."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
 from eval.answers.votes import Pair, Vote
-from eval.results.metrics import WIN, outcomes, percent, scores
+from eval.results.deciding import outcomes
+from eval.results.metrics import WIN, percent
 from eval.results.row import Row
-from eval.results.statistics import Comparison, Estimate, compare, estimate
+from eval.results.statistics import Comparison, Estimate, compare_points, share
 
 Judged = list[tuple[Pair, Vote]]
 
@@ -17,14 +17,15 @@ Judged = list[tuple[Pair, Vote]]
 def pairs_of(one: Row, other: Row) -> list[Pair]:
     """Return the pairs of two rows' sampled responses of their common seeds; of a repeated prompt, the first."""
     found: dict[tuple[int, str], Pair] = {}
-    decided = scores(one), scores(other)
+    decides = outcomes(one).get(WIN)
     for seed in (seed for seed in one.seeds if seed in other.seeds):
         places = one.seeds.index(seed), other.seeds.index(seed)
-        responses = (row.results[place]["sampled"] for row, place in zip((one, other), places, strict=True))
-        for number, (ours, theirs) in enumerate(zip(*responses, strict=True)):
-            won = decided[0][places[0], number] - decided[1][places[1], number]
+        results = [row.results[place] for row, place in zip((one, other), places, strict=True)]
+        worth = decides and [decides.numbers(result) for result in results]
+        for number, (ours, theirs) in enumerate(zip(*(result["sampled"] for result in results), strict=True)):
             names, texts = (one.pipeline, other.pipeline), (ours["text"], theirs["text"])
-            pair = Pair(ours["prompt"], seed, names, texts, float(np.sign(won) + 1) / 2)
+            won = worth and float(np.sign(worth[0][number][0] - worth[1][number][0]) + 1) / 2
+            pair = Pair(ours["prompt"], seed, names, texts, won)
             found.setdefault((seed, pair.prompt), pair)
     return list(found.values())
 
@@ -41,10 +42,7 @@ def compare_by_votes(judged: Judged) -> Comparison | None:
     prompts = sorted(set.intersection(*map(set, votes.values()))) if votes else []
     if len(prompts) < 2:
         return None
-    points = np.array([[np.mean(votes[seed][prompt]) for prompt in prompts] for seed in sorted(votes)])
-    rate, counted = estimate(points), compare(points, np.full_like(points, 0.5))
-    p = counted.p if (rate.mean > 0.5) == (counted.rate.mean > 0.5) else 1.0  # the test is of how many prompts were won
-    return replace(counted, rate=rate, p=p, adjusted=p)
+    return compare_points(np.array([[np.mean(votes[seed][prompt]) for prompt in prompts] for seed in sorted(votes)]))
 
 
 def notes(rows: list[Row]) -> Iterator[str]:
@@ -63,8 +61,9 @@ def notes(rows: list[Row]) -> Iterator[str]:
         "skipped. Several judges' votes on a pair are averaged. To agree is to say the same of win, tie and loss."
     )
     for name, own in by_judge.items():
-        table = [(pair.prompt, points, pair.automatic) for pair, points in own.items()]
-        yield f"{name} and the table ({outcomes(rows[0])[WIN].label}) {agreement(table)}."
+        table = [(pair.prompt, points, pair.automatic) for pair, points in own.items() if pair.automatic is not None]
+        if table:
+            yield f"{name} and the table ({outcomes(rows[0])[WIN].label}) {agreement(table)}."
     for name, other in combinations(by_judge, 2):
         common = by_judge[name].items()
         both = [(pair.prompt, points, by_judge[other][pair]) for pair, points in common if pair in by_judge[other]]
@@ -81,9 +80,9 @@ def agreement(judged: list[tuple[str, float, float]]) -> str:
         same.setdefault(prompt, []).append(one == other)
     if len(same) < 2:
         return "have too few pairs in common"
-    share = interval(estimate(np.array([[np.mean(equal) for equal in same.values()]])))
+    agreed = interval(share(np.array([[np.mean(equal) for equal in same.values()]])))
     found = kappa(*np.array([points for _, *points in judged]).T)
-    return f"agree on {share} of {len(judged)} pairs, Cohen's kappa {'undefined' if found is None else f'{found:.2f}'}"
+    return f"agree on {agreed} of {len(judged)} pairs, Cohen's kappa {'undefined' if found is None else f'{found:.2f}'}"
 
 
 def kappa(one: np.ndarray, other: np.ndarray) -> float | None:

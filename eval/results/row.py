@@ -43,6 +43,11 @@ class Row:
         return found
 
     @property
+    def judged(self) -> bool:
+        """Whether a reward model has judged its answers."""
+        return "reward" in self.results[0]["sampled"][0]
+
+    @property
     def embedded(self) -> bool:
         """Whether its responses are about the embedded world, which gives each a gold reward."""
         return "gold" in self.results[0]["sampled"][0]

@@ -1,12 +1,13 @@
 """The numbers of a table: one row per pipeline and setting, from records and measurements, over all seeds."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
 from eval.answers.votes import Vote
-from eval.results.metrics import METRICS, PEOPLE, outcomes, scored_by, scores
+from eval.results.deciding import outcomes, prompts_of, scored_by, weak
+from eval.results.metrics import METRICS, PEOPLE, WIN
 from eval.results.people import compare_by_votes, pairs_of
 from eval.results.row import Row, Value
 from eval.results.session import evaluated, read_record, read_result
@@ -48,7 +49,8 @@ def compare_rows(rows: list[Row]) -> None:
         for one, other in combinations(rows, 2):
             seeds = [seed for seed in one.seeds if seed in other.seeds]
             if seeds:
-                found.append((one, other, compare(metric.of_seeds(one, seeds), metric.of_seeds(other, seeds))))
+                result = compare(metric.of_seeds(one, seeds), metric.of_seeds(other, seeds), metric.clusters(one))
+                found.append((one, other, replace(result, silent=outcome == WIN and weak(one))))
         keep(outcome, found)
 
 
@@ -139,14 +141,26 @@ def as_json(row: Row) -> dict[str, Any]:
         "setting": row.setting,
         "stages": row.stages,
         "seeds": row.seeds,
-        "prompts": scores(row).shape[1],
+        "prompts": prompts_of(row),
         "scored_by": scored_by(row),
         "values": {key: plain(value) for key, value in row.values.items()},
         "against": {
-            outcome: {other: asdict(found) | {"verdict": found.verdict} for other, found in rivals.items()}
+            outcome: {other: comparison_as_json(found) for other, found in rivals.items()}
             for outcome, rivals in row.against.items()
         },
     }
+
+
+def comparison_as_json(found: Comparison) -> dict[str, Any]:
+    """Return a comparison as plain values; variances are of the win rate."""
+    variance = {
+        "seeds": float(found.variance.from_seeds) if found.variance.seeds > 1 else None,
+        "prompts": float(found.variance.from_prompts),
+        "samples": found.from_samples,
+        "clusters": found.variance.clusters,
+    }
+    values = {name: value for name, value in asdict(found).items() if name not in ("from_samples", "silent")}
+    return values | {"variance": variance, "detectable": found.detectable, "verdict": found.verdict}
 
 
 def plain(value: Value) -> Any:

@@ -1,27 +1,26 @@
-"""Intervals, tests and verdicts, from scipy; scores are arrays of shape (seeds, prompts).
+"""Estimates, tests and verdicts; scores are arrays of shape (seeds, prompts) or (seeds, prompts, samples).
 
-With one seed, what is said holds for these very models and varies over prompts: a percentile bootstrap and the exact
-sign test, which on right and wrong is McNemar's exact test. With several seeds it is said of the method, so the seeds
-vary too: seeds and prompts are crossed random effects, each with its own t quantile (`variances`). Resampling three
-seeds instead would forget a third of their variance, and a bootstrap over prompts all of it.
+With one seed, what is said holds for these very models and varies over prompts. With several it is said of the method,
+on these pairs and this base model, and seeds vary too (`eval.results.variance`). Samples are answers of one model to
+one prompt: their points are averaged, and the prompt counts once.
 
-Coverage of the 95 % intervals with 50 to 400 prompts, by simulation: 93.8 to 96.9 % with one seed; with three or
-five 94 to 96 % on average over worlds in which seeds and prompts matter or not, 92 to 98 % in the worst. With two seeds
-it falls to 86 % where seeds matter: use three.
+docs/statistics.md shows by simulation how often intervals cover the truth and how often equal pipelines get a verdict.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
-from scipy.optimize import root_scalar
-from scipy.stats import binomtest, bootstrap
-from scipy.stats import t as student
+from scipy.special import bdtr
 
-CONFIDENCE = 0.95
-POWER = 0.8
-RESAMPLES = 9999
-SIGN_TEST, T_TEST = "exact sign test over prompts", "t test over seeds and prompts"
+from eval.results.variance import ERROR, Variance, of_shares, variance
+
+MARGIN = 0.05  # win rates of 45 to 55 % are practically the same
+FLIPS = 19_999  # random signs of the test of one seed
+SIGN_TEST, T_TEST = "sign-flip test over prompts", "t test over seeds and prompts"
+BETTER, WORSE, SAME, UNSURE = "better", "worse", "practically the same", "not distinguishable"
+NONE = "no verdict"
 
 
 @dataclass(frozen=True)
@@ -43,16 +42,31 @@ class Comparison:
     tied: float
     lost: float
     test: str
-    p: float  # two-sided, of the null hypothesis that wins and losses are equally frequent
-    adjusted: float  # the same after Holm over the pairs of a table
-    detectable: float | None  # from one half, found with probability 80 % before Holm; None where nothing varies
+    p: float  # two-sided, of the null hypothesis that the pipelines are equal
+    adjusted: float  # the same after Holm over all pairs of a page's outcome
+    p_same: float  # of the null hypothesis that the win rate lies outside one half ± margin (two one-sided tests)
+    adjusted_same: float
+    margin: float
+    variance: Variance  # of the win rate
+    from_samples: float | None  # the part of it that more answers a prompt would make smaller; None with one
+    family: int = 1  # pairs over which p was adjusted
+    silent: bool = False  # whether it gives no verdict: its judge is too weak
+
+    @property
+    def detectable(self) -> float | None:
+        """The distance from one half that the first step of Holm finds with probability 80 %; None: none."""
+        return self.variance.detectable(ERROR / self.family)
 
     @property
     def verdict(self) -> str:
-        """What the adjusted p allows to say."""
-        if not self.adjusted < 1 - CONFIDENCE:
-            return "not distinguishable"
-        return "better" if self.rate.mean > 0.5 else "worse"
+        """What the adjusted p allow to say; a sure difference inside the margin is none in practice."""
+        if self.silent:
+            return NONE
+        if self.adjusted_same < ERROR:
+            return SAME
+        if self.adjusted < ERROR:
+            return BETTER if self.rate.mean > 0.5 else WORSE
+        return UNSURE
 
     def reversed(self) -> "Comparison":
         """The same comparison as the other pipeline sees it."""
@@ -60,94 +74,109 @@ class Comparison:
         return replace(self, rate=rate, won=self.lost, lost=self.won)
 
 
-def estimate(scores: np.ndarray) -> Estimate:
-    """Estimate the mean score; an interval never leaves the range of the scores."""
-    mean = float(scores.mean())
-    if len(scores) == 1:
-        options = {"confidence_level": CONFIDENCE, "n_resamples": RESAMPLES, "method": "percentile", "rng": 0}
-        interval = bootstrap((scores[0],), np.mean, **options).confidence_interval
-        return Estimate(mean, float(interval.low), float(interval.high), None)
-    half = float(width(scores, two_sided(1 - CONFIDENCE)))
-    spread = float(scores.mean(axis=1).std(ddof=1))
-    return Estimate(mean, max(mean - half, float(scores.min())), min(mean + half, float(scores.max())), spread)
+def estimate(scores: np.ndarray, clusters: np.ndarray | None = None) -> Estimate:
+    """Estimate the mean of numbers of any size, by Student's interval."""
+    means = over_samples(scores)
+    half = float(variance(means, clusters).half_width(ERROR))
+    mean = float(means.mean())
+    return Estimate(mean, mean - half, mean + half, spread(means))
 
 
-def variances(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the parts of the grand mean's variance that come with the seeds and with the prompts.
+def share(scores: np.ndarray, clusters: np.ndarray | None = None) -> Estimate:
+    """Estimate the mean of numbers between 0 and 1, by Wilson's interval: it never leaves them, nor is it ever empty.
 
-    `scores` has shape (…, seeds, prompts). The analysis of variance of a crossed design without replication: mean
-    squares of seeds, prompts and rest. Seeds count only where they differ more than the rest explains (the rule "test,
-    then pool", without a threshold); the rest is then part of the seeds' mean square, and counted once.
+    Wilson's interval of a proportion (1927), with the variance of seeds and clusters in the place of the binomial one:
+    all rates r with (mean - r)² <= k r (1 - r), k = half-width² / (mean (1 - mean)).
     """
-    seeds, prompts = scores.shape[-2:]
-    mean = scores.mean((-2, -1), keepdims=True)
-    by_seed, by_prompt = (scores.mean(axis, keepdims=True) - mean for axis in (-1, -2))
-    of_prompts = seeds * (by_prompt**2).sum((-2, -1)) / (prompts - 1)
-    if seeds == 1:
-        return np.zeros_like(of_prompts), of_prompts / prompts
-    of_seeds = prompts * (by_seed**2).sum((-2, -1)) / (seeds - 1)
-    rest = ((scores - mean - by_seed - by_prompt) ** 2).sum((-2, -1)) / ((seeds - 1) * (prompts - 1))
-    matter = of_seeds > rest
-    from_prompts = np.where(matter, np.maximum(of_prompts - rest, 0), np.maximum(of_prompts, rest))
-    return np.where(matter, of_seeds, 0) / (seeds * prompts), from_prompts / (seeds * prompts)
+    means = over_samples(scores)
+    mean, found = float(means.mean()), of_shares(means, clusters)
+    k = float(found.half_width(ERROR)) ** 2 / max(mean * (1 - mean), 0.25 / found.clusters)
+    if np.isinf(k):
+        return Estimate(mean, 0.0, 1.0, spread(means))
+    middle = (mean + k / 2) / (1 + k)
+    half = float(np.sqrt(k * mean * (1 - mean) + k**2 / 4)) / (1 + k)
+    return Estimate(mean, max(middle - half, 0.0), min(middle + half, 1.0), spread(means))
 
 
-def width(scores: np.ndarray, quantile: Callable[[int], float]) -> np.ndarray:
-    """Return how far a mean reaches: both parts of its variance times `quantile` of their degrees of freedom."""
-    seeds, prompts = scores.shape[-2:]
-    from_seeds, from_prompts = variances(scores)
-    return np.sqrt(quantile(max(seeds - 1, 1)) ** 2 * from_seeds + quantile(prompts - 1) ** 2 * from_prompts)
+def spread(scores: np.ndarray) -> float | None:
+    """Return the standard deviation of the seeds' means."""
+    return float(scores.mean(axis=1).std(ddof=1)) if len(scores) > 1 else None
 
 
-def two_sided(alpha: float) -> Callable[[int], float]:
-    """Return the t quantile of a two-sided test at level `alpha`, as a function of the degrees of freedom."""
-    return lambda freedom: float(student.isf(alpha / 2, freedom))
+def over_samples(scores: np.ndarray) -> np.ndarray:
+    """Return the mean over samples, shape (seeds, prompts)."""
+    return scores.mean(axis=2) if scores.ndim == 3 else scores
 
 
-def one_sided(freedom: int) -> float:
-    """Return the t quantile of `POWER`: how far beyond the critical value a true effect must lie."""
-    return float(student.ppf(POWER, freedom))
+def compare(
+    ours: np.ndarray, theirs: np.ndarray, clusters: np.ndarray | None = None, margin: float = MARGIN
+) -> Comparison:
+    """Compare scores of the same seeds and prompts; adjusted values are those of a single pair, see `holm`."""
+    return compare_points((ours > theirs) + 0.5 * (ours == theirs), clusters, margin)
 
 
-def compare(ours: np.ndarray, theirs: np.ndarray) -> Comparison:
-    """Compare scores of the same seeds and prompts; `adjusted` is still the plain p, see `holm`."""
-    won, tied = ours > theirs, ours == theirs
-    points = won + 0.5 * tied
-    reach = float(width(points, lambda freedom: two_sided(1 - CONFIDENCE)(freedom) + one_sided(freedom)))
-    test = T_TEST if len(points) > 1 and reach else SIGN_TEST  # where nothing varies, a t test has no scale
-    p = sign_test(points.mean(axis=0)) if test == SIGN_TEST else t_test(points)
-    shares = float(won.mean()), float(tied.mean()), float((~won & ~tied).mean())
-    return Comparison(estimate(points), *shares, test, p, p, reach or None)
+def compare_points(points: np.ndarray, clusters: np.ndarray | None = None, margin: float = MARGIN) -> Comparison:
+    """Compare two pipelines by our points, shaped as scores are: 1 for a win, 0 for a loss, between them if shared."""
+    means = over_samples(points)
+    found, distance = of_shares(means, clusters), abs(float(means.mean()) - 0.5)
+    test = T_TEST if len(means) > 1 else SIGN_TEST
+    p = found.level(distance) if test == T_TEST else flip_signs(means[0], clusters)
+    p_same = found.level(margin - distance) / 2 if distance < margin else 1.0
+    shares = float((points > 0.5).mean()), float((points == 0.5).mean()), float((points < 0.5).mean())
+    verdicts = (test, p, p, p_same, p_same, margin)
+    return Comparison(share(points, clusters), *shares, *verdicts, found, from_samples(points))
 
 
-def sign_test(points: np.ndarray) -> float:
-    """Return the two-sided p of points above against points below one half; ties say nothing and are left out."""
-    won, lost = int((points > 0.5).sum()), int((points < 0.5).sum())
-    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+def from_samples(points: np.ndarray) -> float | None:
+    """Return the variance that draws of the same models for the same prompts give the mean; None with one draw."""
+    if points.ndim < 3 or points.shape[2] < 2:
+        return None
+    return float(points.var(axis=2, ddof=1).mean()) / points.size
 
 
-def t_test(points: np.ndarray) -> float:
-    """Return the level at which the interval of `points`' mean just reaches one half."""
-    distance = abs(float(points.mean()) - 0.5)
-    if distance == 0:
-        return 1.0
-    least = 1e-12  # p below it is nobody's business
+def flip_signs(points: np.ndarray, clusters: np.ndarray | None = None) -> float:
+    """Return the two-sided p of points, shape (prompts,), whose distance from one half is as often plus as minus.
 
-    def excess(alpha: float) -> float:
-        return float(width(points, two_sided(alpha))) - distance
+    If two pipelines are equal, exchanging them within a cluster changes nothing. So p is the share of random
+    exchanges with a mean as far from one half, exact whatever ties, samples and clusters there are. With one answer a
+    prompt it is the sign test, and on right and wrong McNemar's.
+    """
+    sums = np.bincount(np.arange(len(points)) if clusters is None else clusters, points - 0.5)
+    sums = sums[sums != 0]
+    if len({*np.abs(sums)}) <= 1:
+        return sign_test(int((sums > 0).sum()), len(sums))
+    flipped = np.abs(random_signs(len(sums)) @ sums)
+    return float((np.sum(flipped >= abs(sums.sum()) - 1e-9) + 1) / (FLIPS + 1))
 
-    return least if excess(least) < 0 else float(root_scalar(excess, bracket=(least, 1)).root)
+
+def sign_test(won: int, decided: int) -> float:
+    """Return the exact two-sided p of so many wins where either side wins with probability one half."""
+    return min(1.0, 2 * float(bdtr(min(won, decided - won), decided, 0.5)))
+
+
+@cache
+def random_signs(count: int) -> np.ndarray:
+    """Return `FLIPS` rows of random signs, always the same ones."""
+    return np.random.default_rng(0).choice(np.array([-1.0, 1.0]), (FLIPS, count))
 
 
 def holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Adjust the p of all pairs of one table: the k-th smallest of m counts m - k + 1 times (Holm 1979)."""
-    order = np.argsort([found.p for found in comparisons], kind="stable")
-    adjusted: dict[int, float] = {}
-    least = 0.0
-    for rank, place in enumerate(order):
-        least = max(least, (len(order) - rank) * comparisons[place].p)
-        adjusted[int(place)] = min(1.0, least)
-    return [replace(found, adjusted=adjusted[place]) for place, found in enumerate(comparisons)]
+    """Adjust the p of all pairs of one family, those of difference and those of sameness (Holm 1979)."""
+    adjusted = step_down([found.p for found in comparisons])
+    same = step_down([found.p_same for found in comparisons])
+    return [
+        replace(found, adjusted=p, adjusted_same=p_same, family=len(comparisons))
+        for found, p, p_same in zip(comparisons, adjusted, same, strict=True)
+    ]
+
+
+def step_down(levels: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p: the k-th smallest of m counts m - k + 1 times, and none is below a smaller one's."""
+    order = np.argsort(levels, kind="stable")
+    counted = [(len(order) - rank) * levels[place] for rank, place in enumerate(order)]
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(counted), 1.0)
+    return [float(p) for p in adjusted]
 
 
 def text(value: Estimate | float | str | None, digits: int = 3) -> str:

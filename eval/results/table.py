@@ -9,8 +9,9 @@ from rich.table import Table
 
 from eval.answers.votes import votes_on
 from eval.results import people
+from eval.results.deciding import scored_by
 from eval.results.matrix import explain, matrices, tests
-from eval.results.metrics import FLOPS, METRICS, PAIRS, SECONDS, SHORT, TOKENS, Metric, scored_by, scores
+from eval.results.metrics import FLOPS, METRICS, PAIRS, SECONDS, SHORT, STOPPED, TOKENS, Metric
 from eval.results.row import Row
 from eval.results.rows import FORMAT, NAMES, as_json, build_rows, missing
 from eval.results.session import evaluated, jobs_of
@@ -137,22 +138,25 @@ def markdown(lines: list[list[str]]) -> list[str]:
 def notes(rows: list[Row]) -> Iterable[str]:
     """Return notes on how to read the table."""
     seeds = sorted({seed for row in rows for seed in row.seeds})
-    over = f"{scores(rows[0]).shape[1]} held-out prompts"
-    interval = f"bootstrap over {over}"
+    found = STOPPED.scores(rows[0])
+    groups = len({*rows[0].results[0]["clusters"]["prompts"]})
+    over = f"{found.shape[1]} held-out prompts in {groups} clusters"
+    over += f", {found.shape[2]} responses each" if found.ndim == 3 and found.shape[2] > 1 else ""
+    interval = f"over {over}"
     if len(seeds) > 1:
         listed = ", ".join(map(str, seeds))
         interval = f"over {over} and seeds {listed} (crossed random effects); mean ± standard deviation over the seeds"
     few = [f"{title(row)} (seed {', '.join(map(str, row.seeds))})" for row in rows if sorted(row.seeds) != seeds]
     partial = [f"Fewer seeds, with win rates over the common ones: {'; '.join(few)}."] if few else []
     return [
-        f"Brackets: 95% interval, {interval}. Win rates: {scored_by(rows[0])}; a tie counts half.",
+        f"Brackets: 95% interval, {interval}. Win rates: {scored_by(rows[0])}. A tie counts half.",
         "Log-probs: nats per token of held-out responses. Cost: training loop only, summed over the stages; of tokens "
         "computed, padding counts, and a prompt that two responses share counts once.",
-        "Stops, truncation and lengths: of the responses at temperature 1; max_new_tokens is the data set's.",
+        "Rows about endings and lengths: of the responses at temperature 1; max_new_tokens is the data set's.",
         *people.notes(rows),
         *held_equal(rows),
         *partial,
-        *(["Two seeds are too few to know their spread: the intervals above may be too narrow."] * (len(seeds) == 2)),
+        *(["Two seeds are too few to know their spread: three are much surer."] * (len(seeds) == 2)),
     ]
 
 

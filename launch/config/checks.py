@@ -5,6 +5,7 @@ import shutil
 from typing import Any
 
 from launch.config.compatibility import refuse_incompatible
+from launch.config.judging import trained_stages
 from launch.config.schema import Config, Launcher
 from launch.config.shape import linears, shape_of
 from launch.config.trl_options import STAGES
@@ -46,13 +47,15 @@ def refuse_useless(config: Config) -> None:
         raise UserError("pipelines is empty: choose pipeline=sft, dpo, orpo, rlhf, compare or all")
     if config.eval_prompts < 2:
         raise UserError(f"eval_prompts must be at least 2, or it has no interval (got {config.eval_prompts})")
+    if config.eval_samples < 1:
+        raise UserError(f"eval_samples must be at least 1 (got {config.eval_samples})")
     for name, least in LEAST.items():
         value = getattr(config.dataset, name)
         if value is not None and value < least:
             raise UserError(f"dataset.{name} must be at least {least} (got {value})")
     if not 0 < config.dataset.test_fraction < 1:
         raise UserError(f"dataset.test_fraction must be between 0 and 1 (got {config.dataset.test_fraction})")
-    for stage in sorted(config.stages):
+    for stage in sorted(trained_stages(config)):
         refuse_stage(stage, config.options[stage])
     if not 0 <= config.seed < 2**32:
         raise UserError(f"seed must be between 0 and 2**32 - 1 (got {config.seed})")
@@ -166,11 +169,10 @@ def refuse_unused(config: Config, overrides: list[str]) -> None:
     Raises:
         UserError: the message names the option and the stages that are trained.
     """
+    stages = trained_stages(config)
     for word in overrides:
         stage, _, option = word.lstrip("+~").split("=")[0].partition(".")
         if stage in STAGES and option in OWNED:
             raise UserError(f"{word}: this option is derived for every method; set {OWNED[option]} instead")
-        if stage in set(STAGES) - {*config.stages}:
-            raise UserError(
-                f"{word} would do nothing: this pipeline trains {', '.join(sorted(config.stages))}; remove it"
-            )
+        if stage in set(STAGES) - {*stages}:
+            raise UserError(f"{word} would do nothing: this pipeline trains {', '.join(sorted(stages))}; remove it")

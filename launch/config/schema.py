@@ -56,6 +56,8 @@ class Root:
     seed: int = 0
     evaluate: bool = False  # after training, sample responses, score them and print the table
     eval_prompts: int = 400  # held-out prompts to respond to
+    eval_samples: int = 1  # responses to each of them at temperature 1
+    judge: str = "auto"  # who decides a comparison: gold, trained, reward:<model>, llm, people, none
     budget: str | None = None  # what is matched between pipelines: pairs, tokens or flops; see launch.forecast.budget
     budget_of: str | None = None  # the pipeline that spends it as configured; null: the one with the most stages
     stale: str = "keep"  # or retrain, refuse: what to do with a stage trained before our code changed

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.config.checks import refuse_unused, refuse_useless
 from launch.config.errors import explain
+from launch.config.judging import with_judge_fold
 from launch.config.parallelism import check_installed
 from launch.config.schema import Config, resolve
 from launch.config.sweep import setting
@@ -21,7 +22,8 @@ from launch.forecast.cost import counted
 from launch.forecast.fit import check_memory
 from launch.stages.base_model import base_row, find_base
 from launch.stages.digest import Planned, Start, digest, plan
-from launch.stages.inputs import check_room, find_reward_model, with_chat_template
+from launch.stages.inputs import asked_reward_model, check_room, with_chat_template
+from launch.stages.judge import plan_judge
 from launch.stages.micro_batch import run_as_it_fits
 from launch.stages.pairs import describe_pairs, prepare_pairs
 from launch.stages.processes import call
@@ -60,7 +62,7 @@ class Outcome:
         """Record the job's configuration."""
         self.evaluate, self.wanted = config.evaluate, list(config.pipelines)
         self.model, self.dataset = config.model.name, config.dataset.name
-        self.evaluation = {"prompts": config.eval_prompts, "seed": config.seed}
+        self.evaluation = {"prompts": config.eval_prompts, "samples": config.eval_samples, "seed": config.seed}
 
     def fail(self, status: int, message: str) -> None:
         """Record an error, and print it."""
@@ -124,7 +126,7 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
         UserError: the user can fix it; raised before anything is trained.
     """
     check_installed(config.hardware.strategy)
-    config = with_chat_template(config)
+    config = with_judge_fold(with_chat_template(config))
     ready = prepare(config)
     fingerprint, dataset = ready.manifest["fingerprint"], config.dataset
     outcome.evaluation |= {"pairs": str(ready.pairs), "max_new_tokens": dataset.max_new_tokens, "gold": dataset.gold}
@@ -136,8 +138,11 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
         name: plan(configs[name], stages, ready.start, ready.pairs, fingerprint, ready.reward)
         for name, stages in config.pipelines.items()
     }
-    check_options([stage for stages in pipelines.values() for stage in stages])
+    judge, decides = plan_judge(config, ready.start, ready.pairs, fingerprint)
+    outcome.evaluation |= decides
+    check_options([*judge, *(stage for stages in pipelines.values() for stage in stages)])
     group = group_of(config, pipelines)
+    train_stages(judge, group, outcome)
     for name, stages in pipelines.items():
         train_pipeline(name, stages, group, outcome)
 
@@ -158,7 +163,7 @@ def prepare(config: Config) -> Prepared:
     Raises:
         UserError: something is missing, cannot be used or does not fit.
     """
-    reward = find_reward_model(config)
+    reward = asked_reward_model(config)
     start = find_base(config)
     for line in unpinned(config):
         say(line)
@@ -176,7 +181,13 @@ def group_of(config: Config, pipelines: dict[str, list[Planned]]) -> str:
 
 
 def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcome) -> None:
-    """Train one pipeline's stages in order, and record its directories or what stopped it.
+    """Train one pipeline's stages in order, and note its directories."""
+    if train_stages(stages, group, outcome):
+        outcome.pipelines[name] = [str(stage.directory) for stage in stages]
+
+
+def train_stages(stages: list[Planned], group: str, outcome: Outcome) -> bool:
+    """Train stages in order; return whether all are done, and note what stopped them.
 
     A stage that already failed in another pipeline, or in another job of the session, is not tried again.
     """
@@ -184,14 +195,14 @@ def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcom
         if str(stage.directory) in outcome.failed:
             if not outcome.errors:
                 outcome.fail(CRASH, f"{stage.directory} failed before in this session: see its error.txt or log.txt")
-            return
+            return False
         try:
             run_as_it_fits(stage, group)
         except (UserError, StageFailed) as error:
             outcome.failed.append(str(stage.directory))
             outcome.fail(USER if isinstance(error, UserError) else CRASH, str(error))
-            return
-    outcome.pipelines[name] = [str(stage.directory) for stage in stages]
+            return False
+    return True
 
 
 def check_options(stages: list[Planned]) -> None:

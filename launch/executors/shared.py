@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from launch.config.judging import judge_of
 from launch.config.schema import Config
 from launch.executors.job import Outcome, keep
 from launch.executors.queue import Queue, leave
@@ -45,7 +46,8 @@ def by_depth(configs: list[Config]) -> list[list[Config]]:
             for depth, key in enumerate(keys):
                 if wanted[key] > 1:
                     stages = config.pipelines[pipeline][: depth + 1]
-                    job = replace(config, pipelines={pipeline: stages}, evaluate=False, budget=None)
+                    alone = {"judge": judge_of(config), "evaluate": False, "budget": None}
+                    job = replace(config, pipelines={pipeline: stages}, **alone)
                     found.setdefault(depth, {}).setdefault(key, job)
     return [list(found[depth].values()) for depth in sorted(found)]
 

@@ -67,7 +67,13 @@ def plan(
 
 
 def plan_stage(
-    config: Config, stage: str, start: Start, pairs: Path, fingerprint: str, reward: Start | None = None
+    config: Config,
+    stage: str,
+    start: Start,
+    pairs: Path,
+    fingerprint: str,
+    reward: Start | None = None,
+    split: dict[str, str] | None = None,
 ) -> Planned:
     """Return one stage. *Same training, same directory*: the digest covers all that changes the weights."""
     model = asdict(config.model)
@@ -85,12 +91,14 @@ def plan_stage(
         "nodes": config.hardware.nodes,
         "options": dict(config.options[stage]),
         **({"reward_model": reward.path, "reward_revision": reward.revision} if reward else {}),
+        **(split or {}),
     }
     values["digest"] = digest(
         {
             **{key: values[key] for key in ("stage", "seed", "batch_size", "processes", "model_options")},
             "start": start.identity,
             **({"reward_model": reward.identity} if reward else {}),
+            **(split or {}),
             "pairs": fingerprint,
             "options": scientific(values["options"]),
             "model": {key: model[key] for key in ("chat_template", "stop_tokens", "pad_token")},

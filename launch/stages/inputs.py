@@ -42,19 +42,28 @@ def find_model(name: str, revision: str) -> Start:
     return find_on_hub(name, revision)
 
 
-def find_reward_model(config: Config) -> Start | None:
-    """Return the reward model that `rloo.reward_model` names; None if no stage queries it.
+def asked_reward_model(config: Config) -> Start | None:
+    """Return where the reward model lies that `rloo.reward_model` names; None where no stage asks it.
 
     Raises:
         UserError: it is neither a local directory nor on the Hub or in its cache.
     """
     name = config.options["rloo"]["reward_model"]
-    if name is None or "rloo" not in config.stages:
-        return None
+    return None if name is None or "rloo" not in config.stages else find_reward_model(name, "rloo.reward_model")
+
+
+def find_reward_model(name: str, option: str) -> Start:
+    """Return where the reward model lies that an option names: its directory, a stage's that trained it, or a hub id.
+
+    Raises:
+        UserError: it is neither a local directory nor to be had from the hub or its cache.
+    """
+    if (Path(name) / "config.yaml").is_file():
+        return Start(name, None, name)
     try:
         return find_model(name, "main")
     except UserError as error:
-        raise UserError(str(error).replace("model.model_name_or_path", "rloo.reward_model")) from None
+        raise UserError(str(error).replace("model.model_name_or_path", option)) from None
 
 
 def find_on_hub(name: str, revision: str) -> Start:

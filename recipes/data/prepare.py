@@ -20,19 +20,22 @@ from recipes.config import UserError, write_json
 from recipes.data.filter import Ruling, rule
 from recipes.data.mixture import check_shares, choose, tally
 from recipes.data.tokenize import IDS, examine
-from recipes.profiles import Dataset, Model
+from recipes.profiles import JUDGE, Dataset, Model
 from recipes.system.files import seal, temporary
 
 KEPT = ("source", "row", "prompt", "chosen", "rejected", *IDS)
 
 
-def load_pairs(directory: Path) -> DatasetDict:
-    """Return the prepared ids, splits `train` and `test`; training rows with `row`, their number in the source."""
+def load_pairs(directory: Path, train: str = "train") -> DatasetDict:
+    """Return the prepared ids, splits `train` and `test`; training rows with `row`, their number in the source.
+
+    `train` names the split that is trained on: `JUDGE` for the reward model that judges.
+    """
     disable_progress_bars()
     disable_caching()  # the views take a second; caching them would fill the shared directory
     rows = open_pairs(directory)
-    columns = {"train": ["row", *IDS], "test": [*IDS]}
-    return DatasetDict({split: rows[split].select_columns(columns[split]) for split in columns})  # type: ignore[arg-type]
+    views = {"train": rows[train].select_columns(["row", *IDS]), "test": rows["test"].select_columns([*IDS])}
+    return DatasetDict(views)  # type: ignore[arg-type]
 
 
 def load_prompts(directory: Path) -> DatasetDict:
@@ -124,19 +127,25 @@ def divide(rulings: dict[str, Ruling], dataset: Dataset, parts: Sequence[Dataset
     if parts:
         names = [part.name for part in parts]
         kept["train"] = kept["train"].select(choose(kept["train"]["source"], names, dataset))
-    kept = hold_out(kept, dataset.test_fraction)
+    if "test" not in kept:
+        kept = hold_out(kept, "test", dataset.test_fraction)
     limits = {"train": dataset.train_rows, "test": dataset.test_rows}
-    return {split: rows.select(range(len(rows))[: limits[split]]) for split, rows in kept.items()}
+    kept = {split: rows.select(range(len(rows))[: limits[split]]) for split, rows in kept.items()}
+    return hold_out(kept, JUDGE, dataset.judge_fraction) if dataset.judge_fraction else kept
 
 
-def hold_out(kept: dict[str, Rows], fraction: float) -> dict[str, Rows]:
-    """If the source has no test split, hold out a share of the *prompts*, the same for every model and run."""
-    if "test" in kept:
-        return kept
-    shares = [int(key[:16], 16) / 2**64 for key in kept["train"]["key"]]
-    tested = [index for index, share in enumerate(shares) if share < fraction]
-    trained = [index for index, share in enumerate(shares) if share >= fraction]
-    return {"train": kept["train"].select(trained), "test": kept["train"].select(tested)}
+def hold_out(kept: dict[str, Rows], split: str, fraction: float) -> dict[str, Rows]:
+    """Take a share of the training *prompts* for another split, the same for every model and run."""
+    shares = [share_of(key, split) for key in kept["train"]["key"]]
+    taken = [index for index, share in enumerate(shares) if share < fraction]
+    left = [index for index, share in enumerate(shares) if share >= fraction]
+    return {**kept, "train": kept["train"].select(left), split: kept["train"].select(taken)}
+
+
+def share_of(key: str, split: str) -> float:
+    """Return a number in [0, 1) that follows from a prompt's digest; of each split it is another one."""
+    digest = key if split == "test" else hashlib.sha256(f"{split} {key}".encode()).hexdigest()
+    return int(digest[:16], 16) / 2**64
 
 
 def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path) -> None:

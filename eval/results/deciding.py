@@ -1,0 +1,54 @@
+"""What a win is decided by: a judge's reward of the responses, the gold reward, or nothing."""
+
+from eval.results.metrics import ACCURACY, GOLD, JUDGE, PEOPLE, REWARD, RIGHT, STOPPED, WIN, Measured, percent
+from eval.results.row import Result, Row
+from eval.results.statistics import share
+
+STRONG = 0.55  # a judge's least accuracy, at the lower end of its interval
+
+
+def deciding(result: Result) -> Measured:
+    """Return what settings are chosen by: the judge's reward, else the gold reward, else which response is likelier."""
+    first = result["sampled"][0]
+    return REWARD if "reward" in first else GOLD if "gold" in first else ACCURACY
+
+
+def outcomes(row: Row) -> dict[str, Measured]:
+    """Return what pipelines are compared by.
+
+    A win is decided by responses alone: the judge's reward, or without a judge the gold reward. Preference accuracy is
+    never a win. It asks which of two given responses is likelier, which is what ORPO trains.
+    """
+    unjudged = row.results[0].get("settings", {}).get("judge", "gold") is None
+    decides = REWARD if row.judged else GOLD if row.embedded and not unjudged else None
+    found = {WIN: decides} if decides else {}
+    found |= {metric.key: metric for metric in (GOLD, RIGHT) if row.embedded and metric is not decides}
+    return found | {ACCURACY.key: ACCURACY}
+
+
+def compared_by(row: Row, outcome: str) -> str:
+    """Return the label of what decides an outcome."""
+    return "people's votes" if outcome == PEOPLE else outcomes(row)[outcome].label
+
+
+def prompts_of(row: Row) -> int:
+    """Return how many prompts were answered with each seed."""
+    return STOPPED.scores(row).shape[1]
+
+
+def weak(row: Row) -> bool:
+    """Whether its judge is too weak to decide: right about so few held-out pairs that it may be below `STRONG`."""
+    return row.judged and share(JUDGE.scores(row), JUDGE.clusters(row)).low < STRONG
+
+
+def scored_by(row: Row) -> str:
+    """Say what decides a win."""
+    decides = outcomes(row).get(WIN)
+    if decides is None:
+        return "none, as no judge was asked"
+    if decides is GOLD:
+        return "by the gold reward of the responses at temperature 1"
+    found = share(JUDGE.scores(row), JUDGE.clusters(row))
+    accuracy = f"{percent(found.mean)} [{percent(found.low)}, {percent(found.high)}]"
+    said = f"by a reward model's reward of the responses at temperature 1; of held-out pairs it ranks {accuracy} right"
+    return f"{said}: too weak to decide, so there is no verdict" if weak(row) else said

@@ -1,0 +1,56 @@
+"""Who decides which of two responses is better: the option `judge`."""
+
+from dataclasses import replace
+
+from launch.config.schema import Config
+from recipes.config import UserError
+
+AUTO, GOLD, TRAINED, NONE = "auto", "gold", "trained", "none"
+MODEL = "reward:"  # followed by a reward model's directory or hub id
+ELSEWHERE = ("llm", "people")  # who are asked when all is trained, by a command of their own
+CHOICES = (AUTO, GOLD, TRAINED, MODEL + "<directory or hub id>", *ELSEWHERE, NONE)
+
+
+def judge_of(config: Config) -> str:
+    """Return who decides a comparison: gold, trained, reward:…, llm, people or none.
+
+    By itself it is the gold reward where the data set has one, else a reward model that is trained for the purpose.
+
+    Raises:
+        UserError: there is no such judge, or not of this data set.
+    """
+    judge = config.judge
+    if judge == GOLD and not config.dataset.gold:
+        raise UserError(f"judge=gold: {config.dataset.name} has no gold reward; use judge=auto, or name a reward model")
+    if judge not in CHOICES and not (judge.startswith(MODEL) and judge != MODEL):
+        raise UserError(f"judge={judge}: choose one of {', '.join(CHOICES)}")
+    if judge != AUTO:
+        return judge
+    if not config.evaluate or len(config.pipelines) < 2:
+        return NONE
+    return GOLD if config.dataset.gold else TRAINED
+
+
+def with_judge_fold(config: Config) -> Config:
+    """Return a configuration that keeps pairs for the judge only where it is trained.
+
+    Raises:
+        UserError: there is no such judge, or nothing would be left to train it or the policies on.
+    """
+    if judge_of(config) != TRAINED:
+        return replace(config, dataset=replace(config.dataset, judge_fraction=0.0))
+    if not 0 < config.dataset.judge_fraction < 1:
+        raise UserError(
+            f"dataset.judge_fraction={config.dataset.judge_fraction}: give a share between 0 and 1 of the training "
+            "prompts, or another judge: judge=none, judge=reward:<model>"
+        )
+    return config
+
+
+def trained_stages(config: Config) -> list[str]:
+    """Return the stages that a job trains, those of its pipelines and of its judge, each once.
+
+    Raises:
+        UserError: there is no such judge.
+    """
+    return list(dict.fromkeys([*config.stages, *(["reward"] if judge_of(config) == TRAINED else [])]))
