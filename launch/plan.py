@@ -14,6 +14,7 @@ from rich.table import Table
 from eval.results.variance import ERROR, planned
 from launch.config.checks import refuse_unused, refuse_useless
 from launch.config.errors import CONF, explained
+from launch.config.judging import with_judge_fold
 from launch.config.schema import Config, register, resolve
 from launch.config.shape import parameters, shape_of
 from launch.config.trust import unpinned
@@ -36,7 +37,7 @@ def composed(words: list[str]) -> Config:
     refuse_useless(config)
     refuse_unused(config, words)
     refuse_budget(config, words)
-    return config
+    return with_judge_fold(config)
 
 
 PARTS = ("weights", "gradients", "optimiser", "reference", "activations", "head", "libraries")

@@ -94,7 +94,7 @@ def test_too_small_a_budget_is_refused(config: Config) -> None:
 def matched(words: Words, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, list[dict[str, Any]]]:
     """A comparison under two budgets, each job twice: what was printed, the session and its four jobs."""
     runs = tmp_path_factory.mktemp("matched")
-    options = ["pipeline=compare", "~pipelines.sft", "eval_prompts=2", "budget=flops,pairs", "seed=0,0"]
+    options = ["pipeline=compare", "~pipelines.sft", "eval_prompts=2", "judge=none", "budget=flops,pairs", "seed=0,0"]
     printed = launch("-m", *words(runs, *options))
     (session,) = (runs / "_sessions").iterdir()
     return printed, session, [read_json(session / str(number) / "job.json") for number in range(4)]

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 Words = Callable[..., list[str]]
 LN2 = 0.6931471805599453
-COMPARED = ["pipeline=compare", "eval_prompts=4", *short("sft", "dpo", "orpo"), "orpo.beta=0.1,0.2,0.5"]
+COMPARED = ["pipeline=compare", "eval_prompts=4", "judge=none", *short("sft", "dpo", "orpo"), "orpo.beta=0.1,0.2,0.5"]
 COMPARED += ["sft.save_total_limit=null"]
 PLAIN = ["optim=sgd", "learning_rate=0.1", "warmup_steps=0"]  # so that weights differ as gradients do
 

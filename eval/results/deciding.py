@@ -1,8 +1,7 @@
 """What a win is decided by: a judge's reward of the responses, the gold reward, or nothing."""
 
-from eval.results.metrics import ACCURACY, GOLD, JUDGE, PEOPLE, REWARD, RIGHT, STOPPED, WIN, Measured, percent
+from eval.results.metrics import ACCURACY, GOLD, PEOPLE, REWARD, RIGHT, WIN, Measured, judge_accuracy, percent
 from eval.results.row import Result, Row
-from eval.results.statistics import share
 
 STRONG = 0.55  # a judge's least accuracy, at the lower end of its interval
 
@@ -33,12 +32,13 @@ def compared_by(row: Row, outcome: str) -> str:
 
 def prompts_of(row: Row) -> int:
     """Return how many prompts were answered with each seed."""
-    return STOPPED.scores(row).shape[1]
+    return len(row.results[0]["clusters"]["prompts"])
 
 
 def weak(row: Row) -> bool:
     """Whether its judge is too weak to decide: right about so few held-out pairs that it may be below `STRONG`."""
-    return row.judged and share(JUDGE.scores(row), JUDGE.clusters(row)).low < STRONG
+    found = judge_accuracy(row)
+    return found is not None and found.low < STRONG
 
 
 def scored_by(row: Row) -> str:
@@ -46,9 +46,9 @@ def scored_by(row: Row) -> str:
     decides = outcomes(row).get(WIN)
     if decides is None:
         return "none, as no judge was asked"
-    if decides is GOLD:
+    found = judge_accuracy(row)
+    if found is None:
         return "by the gold reward of the responses at temperature 1"
-    found = share(JUDGE.scores(row), JUDGE.clusters(row))
     accuracy = f"{percent(found.mean)} [{percent(found.low)}, {percent(found.high)}]"
     said = f"by a reward model's reward of the responses at temperature 1; of held-out pairs it ranks {accuracy} right"
     return f"{said}: too weak to decide, so there is no verdict" if weak(row) else said

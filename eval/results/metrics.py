@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from eval.results.row import Record, Result, Row, Value
-from eval.results.statistics import estimate, share
+from eval.results.statistics import Estimate, estimate, share
 
 WIN = "win_rate"  # the outcome by which pipelines are compared first
 PEOPLE = "people"  # the outcome that people vote on
@@ -164,6 +164,17 @@ def engines(row: Row) -> Value:
     return ", ".join(names) or None
 
 
+def judge_accuracy(row: Row) -> Estimate | None:
+    """Return how often a row's judges, one for each seed, are right about held-out pairs; None without a judge.
+
+    It is about these very judges: the interval is over pairs.
+    """
+    if not row.judged:
+        return None
+    right = np.array([result["judge"]["right"] for result in row.results])
+    return share(right.mean(axis=0, keepdims=True), ACCURACY.clusters(row))
+
+
 def truncated(row: Row) -> float:
     """Return the share of sampled answers that reached max_new_tokens."""
     return 1 - float(STOPPED.scores(row).mean())
@@ -173,15 +184,7 @@ GOLD = Measured("gold_sampled", "gold reward, temperature 1", decimals(2), "high
 REWARD = Measured(
     "reward_sampled", "judge's reward, temperature 1", decimals(2), "higher", sampled("reward"), only="judged"
 )
-JUDGE = Measured(
-    "judge_accuracy",
-    "accuracy of the judge",
-    percent,
-    None,
-    lambda result: result["judge"]["right"],
-    "pairs",
-    only="judged",
-)
+JUDGE = Computed("judge_accuracy", "accuracy of the judge", percent, None, judge_accuracy)
 RIGHT = Measured("right_greedy", "right fact, greedy", percent, "higher", greedy("right"), only="embedded")
 ACCURACY = Measured("preference_accuracy", "preference accuracy", percent, "higher", preferred, "pairs")
 CHOSEN = Measured("logp_chosen", "log-prob of chosen", decimals(2), None, log_probs("chosen"), "pairs")

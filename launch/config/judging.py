@@ -26,9 +26,9 @@ def judge_of(config: Config) -> str:
         raise UserError(f"judge={judge}: choose one of {', '.join(CHOICES)}")
     if judge != AUTO:
         return judge
-    if not config.evaluate or len(config.pipelines) < 2:
-        return NONE
-    return GOLD if config.dataset.gold else TRAINED
+    if config.dataset.gold:
+        return GOLD
+    return TRAINED if config.evaluate and len(config.pipelines) > 1 else NONE
 
 
 def with_judge_fold(config: Config) -> Config:

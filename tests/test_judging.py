@@ -1,0 +1,107 @@
+"""Who decides a comparison: `judge=`, from the option to the table."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from comparison import SETTINGS, make_session
+from door import launch, record, short, stages
+
+from eval.results.rows import build_rows
+from eval.results.session import jobs_of
+from launch.config.judging import GOLD, NONE, TRAINED, judge_of, with_judge_fold
+from launch.config.schema import Config
+from recipes.config import UserError, read_config, read_json, write_json
+from recipes.data.prepare import open_pairs
+
+POCKET, FILE = ["model=pocket"], ["model=qwen2.5-0.5b", "dataset=file", "dataset.path=x.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "words, judge",
+    [
+        ([*POCKET, "pipeline=compare"], GOLD),
+        ([*FILE, "pipeline=compare"], TRAINED),
+        ([*FILE, "pipeline=compare", "evaluate=false"], NONE),
+        ([*FILE, "pipeline=orpo", "evaluate=true"], NONE),
+        ([*FILE, "pipeline=orpo", "judge=trained"], TRAINED),
+        ([*FILE, "pipeline=compare", "judge=none"], NONE),
+        ([*POCKET, "pipeline=compare", "judge=trained"], TRAINED),
+        ([*FILE, "pipeline=compare", "judge=reward:someone/model"], "reward:someone/model"),
+    ],
+)
+def test_the_judge_follows_from_data_and_pipelines(
+    compose: Callable[..., Config], words: list[str], judge: str
+) -> None:
+    config = compose(*words)
+    assert judge_of(config) == judge
+    assert with_judge_fold(config).dataset.judge_fraction == (config.dataset.judge_fraction if judge == TRAINED else 0)
+
+
+@pytest.mark.parametrize("judge", ["gold", "reward:", "nobody"])
+def test_a_judge_that_there_is_not_is_refused(compose: Callable[..., Config], judge: str) -> None:
+    with pytest.raises(UserError, match=f"judge={judge}: "):
+        judge_of(compose(*FILE, "pipeline=compare", f"judge={judge}"))
+    fraction = compose(*FILE, "pipeline=compare")
+    with pytest.raises(UserError, match=r"judge_fraction=1.5: give a share"):
+        with_judge_fold(replace(fraction, dataset=replace(fraction.dataset, judge_fraction=1.5)))
+
+
+def test_a_judge_is_trained_on_pairs_that_no_policy_sees(words: Callable[..., list[str]], tmp_path: Path) -> None:
+    options = ["pipeline=compare", "eval_prompts=4", "eval_samples=2", *short("sft", "dpo", "orpo", "reward")]
+    launch(*words(tmp_path, *options))
+    (judge,) = stages(tmp_path, "reward-*")
+    config = read_config(judge)
+    rows: Any = open_pairs(Path(config["pairs"]))
+    split = {name: {str(prompt) for prompt in rows[name]["prompt"]} for name in ("train", "judge", "test")}
+    assert config["split"] == "judge" and len(split["judge"]) == record(judge)["data"]["pairs"]["judge"]
+    assert not split["judge"] & (split["train"] | split["test"]) and not split["train"] & split["test"]
+    assert sum(map(len, split.values())) == 64
+    (session,) = (tmp_path / "_sessions").iterdir()
+    table = read_json(session / "table.json")["rows"]
+    (orpo,) = (row for row in table if row["pipeline"] == "orpo")
+    assert (
+        orpo["values"]["reward_sampled"] is not None and orpo["against"]["win_rate"]["dpo"]["variance"]["samples"] >= 0
+    )
+    accuracy = orpo["values"]["judge_accuracy"]
+    assert (orpo["values"]["win_rate_over_rival"]["verdict"] == "no verdict") == (accuracy["low"] < 0.55)
+
+
+def judged(tmp_path: Path, right: int) -> list[Any]:
+    """A session whose judge ranks so many of 30 held-out pairs right; it likes DPO's responses, gold the others."""
+    session = make_session(tmp_path)
+    for path in tmp_path.glob("**/eval/*.json"):
+        result = read_json(path)
+        result["settings"] = {"judge": "reward-x"}
+        result["judge"] = {"name": "reward-x", "right": [1.0] * right + [0.0] * (30 - right)}
+        for place, response in enumerate(result["sampled"]):
+            response["reward"] = float("dpo" in str(path)) + place / 100
+        write_json(path, result)
+    return build_rows(jobs_of(session))
+
+
+def test_a_weak_judge_gives_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SETTINGS, "judge", "reward-x")
+    strong = {row.pipeline: row for row in judged(tmp_path / "strong", 30)}
+    weak = {row.pipeline: row for row in judged(tmp_path / "weak", 18)}
+    for rows in (strong, weak):
+        assert rows["dpo"].against["win_rate"]["orpo"].rate.mean == 1.0, "the judge decides, not the gold reward"
+        assert rows["dpo"].against["gold_sampled"]["orpo"].rate.mean > 0.5
+    assert weak["dpo"].against["win_rate"]["orpo"].verdict == "no verdict"
+    assert strong["dpo"].against["win_rate"]["orpo"].verdict != "no verdict"
+
+
+def test_without_a_judge_nobody_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Preference accuracy is compared under its own name."""
+    session = make_session(tmp_path)
+    for path in tmp_path.glob("**/eval/*.json"):
+        result = json.loads(path.read_text())
+        write_json(path, result | {"settings": {"judge": None}})
+    (orpo,) = (row for row in build_rows(jobs_of(session)) if row.pipeline == "orpo")
+    assert "win_rate" not in orpo.against and "preference_accuracy" in orpo.against
+    assert orpo.values["win_rate_over_rival"] is None
+    assert np.isfinite(orpo.against["gold_sampled"]["dpo"].p)
