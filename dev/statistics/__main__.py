@@ -19,7 +19,7 @@ PAGE = Path(__file__).with_name("page.md.jinja")
 
 def options(words: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m dev.statistics", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m dev.statistics", description=__doc__)
     parser.add_argument("--worlds", type=int, default=4000, help="comparisons simulated for each figure (4000)")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="where statistics.md is written (docs)")
     return parser.parse_args(words)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.stats import norm
 
 from eval.results.statistics import Comparison, compare, holm
+from eval.results.variance import root
 
 # Deviation of what a prompt does to the difference of two pipelines, in units of the answers' noise: of the variance of
 # a point a share of 0.3 is then the prompt's (2 / pi arcsin of the correlation of the values), as `planned` assumes.
@@ -70,4 +70,4 @@ def middle(rate: float, band: float) -> float:
         lost, won = norm.cdf(-band - mean), norm.sf(band - mean)
         return float(won + (1 - won - lost) / 2 - rate)
 
-    return brentq(excess, -9, 9)
+    return root(excess, -9, 9)

@@ -21,10 +21,10 @@ def pairs_of(one: Row, other: Row) -> list[Pair]:
     for seed in (seed for seed in one.seeds if seed in other.seeds):
         places = one.seeds.index(seed), other.seeds.index(seed)
         results = [row.results[place] for row, place in zip((one, other), places, strict=True)]
-        worth = decides and [decides.numbers(result) for result in results]
+        worth = [decides.numbers(result) for result in results] if decides else None
         for number, (ours, theirs) in enumerate(zip(*(result["sampled"] for result in results), strict=True)):
             names, texts = (one.pipeline, other.pipeline), (ours["text"], theirs["text"])
-            won = worth and float(np.sign(worth[0][number][0] - worth[1][number][0]) + 1) / 2
+            won = None if worth is None else float(np.sign(worth[0][number][0] - worth[1][number][0]) + 1) / 2
             pair = Pair(ours["prompt"], seed, names, texts, won)
             found.setdefault((seed, pair.prompt), pair)
     return list(found.values())

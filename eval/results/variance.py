@@ -10,10 +10,11 @@ The seeds count always. A rule that lets them count only where they look differe
 five where they do matter, and then a p below 0.001 is found up to seventy times too often.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import chdtri, ndtr, stdtrit
 
 ERROR = 0.05  # of a verdict; intervals cover the truth with probability 1 - ERROR
@@ -47,7 +48,7 @@ class Variance:
         def excess(level: float) -> float:
             return float(self.half_width(level)) - distance
 
-        return LEAST if excess(LEAST) < 0 else float(brentq(excess, LEAST, 1))
+        return LEAST if excess(LEAST) < 0 else root(excess, LEAST, 1)
 
     def detectable(self, level: float) -> float | None:
         """Return the true distance from the null that a test at `level` finds with probability `POWER`; None: none.
@@ -63,7 +64,12 @@ class Variance:
         def excess(distance: float) -> float:
             return float(ndtr((distance - seen) / deviation).mean()) - POWER
 
-        return float(brentq(excess, 0, 0.5)) if 0 < deviation < np.inf and excess(0.5) > 0 else None
+        return root(excess, 0, 0.5) if 0 < deviation < np.inf and excess(0.5) > 0 else None
+
+
+def root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Return where a function that changes its sign between `low` and `high` is zero (Brent's method)."""
+    return float(root_scalar(function, bracket=(low, high)).root)
 
 
 def quantile(level: float, freedom: int) -> float:
