@@ -88,7 +88,7 @@ class Dataset:
     train_split: str = "train"
     test_split: str | None = None  # null: hold out `test_fraction` of the prompts
     test_fraction: float = 0.05
-    judge_fraction: float = 0.2  # of the other prompts: for the reward model that decides, if `judge` trains one
+    judge_fraction: float | None = None  # of the other prompts: for the reward model that `judge` trains; null: 0.2
     max_length: int = 1024  # tokens of prompt and response; policies.overlong decides about longer pairs
     train_rows: int | None = None  # null: all
     test_rows: int | None = 500

@@ -119,7 +119,7 @@ def test_what_cannot_be_trained_on_is_dropped_counted_and_named(prepared: Callab
 
 def test_the_held_out_prompts_are_never_trained_on(prepared: Callable[..., Any], tmp_path: Path) -> None:
     twice = [*ROWS, *(row(f"Question {number}?", "Another.", "Other.") for number in range(20))]
-    rows, _ = prepared(write(tmp_path / "a.jsonl", twice))
+    rows, _ = prepared(write(tmp_path / "a.jsonl", twice), judge_fraction=0.2)
     assert sum(map(len, rows.values())) == 40
     held_out = asked(rows["test"])
     assert not asked(rows["train"]) & held_out and not asked(rows["judge"]) & (asked(rows["train"]) | held_out)
@@ -129,7 +129,7 @@ def test_the_held_out_prompts_are_never_trained_on(prepared: Callable[..., Any],
 
 def test_a_prompt_in_both_files_is_dropped_from_training(prepared: Callable[..., Any], tmp_path: Path) -> None:
     test = write(tmp_path / "test.jsonl", ROWS[:4])
-    rows, manifest = prepared(write(tmp_path / "a.jsonl", ROWS), test_path=str(test), judge_fraction=0.0)
+    rows, manifest = prepared(write(tmp_path / "a.jsonl", ROWS), test_path=str(test))
     assert len(rows["train"]) == 16 and len(rows["test"]) == 4
     leaked = manifest["dropped"]["train"]["leak"]
     assert (leaked["count"], leaked["rows"]) == (4, ["1", "2", "3", "…"])

@@ -39,7 +39,7 @@ def test_the_judge_follows_from_data_and_pipelines(
 ) -> None:
     config = compose(*words)
     assert judge_of(config) == judge
-    assert with_judge_fold(config).dataset.judge_fraction == (config.dataset.judge_fraction if judge == TRAINED else 0)
+    assert with_judge_fold(config).dataset.judge_fraction == (0.2 if judge == TRAINED else None)
 
 
 @pytest.mark.parametrize("judge", ["gold", "reward:", "nobody"])

@@ -6,6 +6,7 @@ from launch.config.schema import Config
 from recipes.config import UserError
 
 AUTO, GOLD, TRAINED, NONE = "auto", "gold", "trained", "none"
+FRACTION = 0.2  # of the training prompts, for a judge that is trained
 MODEL = "reward:"  # followed by a reward model's directory or hub id
 ELSEWHERE = ("llm", "people")  # who are asked when all is trained, by a command of their own
 CHOICES = (AUTO, GOLD, TRAINED, MODEL + "<directory or hub id>", *ELSEWHERE, NONE)
@@ -38,13 +39,14 @@ def with_judge_fold(config: Config) -> Config:
         UserError: there is no such judge, or nothing would be left to train it or the policies on.
     """
     if judge_of(config) != TRAINED:
-        return replace(config, dataset=replace(config.dataset, judge_fraction=0.0))
-    if not 0 < config.dataset.judge_fraction < 1:
+        return replace(config, dataset=replace(config.dataset, judge_fraction=None))
+    fraction = FRACTION if config.dataset.judge_fraction is None else config.dataset.judge_fraction
+    if not 0 < fraction < 1:
         raise UserError(
-            f"dataset.judge_fraction={config.dataset.judge_fraction}: give a share between 0 and 1 of the training "
-            "prompts, or another judge: judge=none, judge=reward:<model>"
+            f"dataset.judge_fraction={fraction}: give a share between 0 and 1 of the training prompts, or another "
+            "judge: judge=none, judge=reward:<model>"
         )
-    return config
+    return replace(config, dataset=replace(config.dataset, judge_fraction=fraction))
 
 
 def trained_stages(config: Config) -> list[str]:
