@@ -60,7 +60,7 @@ def test_only_dead_processes_leave_leftovers(tmp_path: Path) -> None:
 def test_what_cannot_be_resumed_is_not_sealed(tmp_path: Path) -> None:
     assert "trainer_state.json" in str(missing(tmp_path, 1))
     (tmp_path / "trainer_state.json").write_text("{}")
-    assert "optimiser" in str(missing(tmp_path, 1))
+    assert "optimizer" in str(missing(tmp_path, 1))
     for file in ("optimizer.pt", "scheduler.pt"):
         (tmp_path / file).write_bytes(b"")
     assert "random states" in str(missing(tmp_path, 1))
