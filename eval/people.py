@@ -139,7 +139,7 @@ def main(names: list[str], options: Options) -> None:
     """Serve the page until Ctrl-C.
 
     Raises:
-        UserError: for whatever the user can mend.
+        UserError: the user can fix it.
     """
     session, *others = sessions(names)
     if others:

@@ -9,7 +9,7 @@ docs/statistics.md shows by simulation how often intervals cover the truth and h
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import bdtr
@@ -17,7 +17,8 @@ from scipy.special import bdtr
 from eval.results.variance import ERROR, Variance, of_shares, variance
 
 MARGIN = 0.05  # win rates of 45 to 55 % are practically the same
-FLIPS = 19_999  # random signs of the test of one seed
+FLIPS = 19_999  # random exchanges of the test of one seed
+ROUNDING = 1e-4  # of sums of points in float32: two that are closer are equal
 SIGN_TEST, T_TEST = "sign-flip test over prompts", "t test over seeds and prompts"
 BETTER, WORSE, SAME, UNSURE = "better", "worse", "practically the same", "not distinguishable"
 NONE = "no verdict"
@@ -142,11 +143,11 @@ def flip_signs(points: np.ndarray, clusters: np.ndarray | None = None) -> float:
     prompt it is the sign test, and on right and wrong McNemar's.
     """
     sums = np.bincount(np.arange(len(points)) if clusters is None else clusters, points - 0.5)
-    sums = sums[sums != 0]
-    if len({*np.abs(sums)}) <= 1:
-        return sign_test(int((sums > 0).sum()), len(sums))
-    flipped = np.abs(random_signs(len(sums)) @ sums)
-    return float((np.sum(flipped >= abs(sums.sum()) - 1e-9) + 1) / (FLIPS + 1))
+    decided = sums[sums != 0]
+    if len({*np.abs(decided)}) <= 1:
+        return sign_test(int((decided > 0).sum()), len(decided))
+    flipped = np.abs(random_signs(len(sums)) @ sums.astype(np.float32))
+    return float((np.sum(flipped >= abs(sums.sum()) - ROUNDING) + 1) / (FLIPS + 1))
 
 
 def sign_test(won: int, decided: int) -> float:
@@ -154,10 +155,10 @@ def sign_test(won: int, decided: int) -> float:
     return min(1.0, 2 * float(bdtr(min(won, decided - won), decided, 0.5)))
 
 
-@cache
+@lru_cache(maxsize=1)  # of 400 clusters they take 32 MB, and the comparisons of a page have as many
 def random_signs(count: int) -> np.ndarray:
-    """Return `FLIPS` rows of random signs, always the same ones."""
-    return np.random.default_rng(0).choice(np.array([-1.0, 1.0]), (FLIPS, count))
+    """Return `FLIPS` rows of random signs, always the same ones; float32, shape (flips, clusters)."""
+    return np.random.default_rng(0).choice(np.array([-1, 1], dtype=np.float32), (FLIPS, count))
 
 
 def holm(comparisons: Sequence[Comparison]) -> list[Comparison]:

@@ -142,7 +142,8 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
     outcome.evaluation |= decides
     check_options([*judge, *(stage for stages in pipelines.values() for stage in stages)])
     group = group_of(config, pipelines)
-    train_stages(judge, group, outcome)
+    if not train_stages(judge, group, outcome):
+        outcome.evaluation["judge"] = None  # without it the pipelines are still worth a table
     for name, stages in pipelines.items():
         train_pipeline(name, stages, group, outcome)
 

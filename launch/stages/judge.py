@@ -12,7 +12,7 @@ from recipes.profiles import JUDGE
 def plan_judge(
     config: Config, start: Start, pairs: Path, fingerprint: str
 ) -> tuple[list[Planned], dict[str, str | None]]:
-    """Return what is to be trained for the judge, and what the evaluation is told of it.
+    """Return what is to be trained for the judge, and the evaluation's settings for it.
 
     A trained judge starts from the base model, as the policies do, on pairs that none of them sees.
 
