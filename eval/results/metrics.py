@@ -133,19 +133,9 @@ def preferred(result: Result) -> list[float]:
     return [float(chosen > rejected) for chosen, rejected in zip(result["chosen"], result["rejected"], strict=True)]
 
 
-def win_rate_over(rival: Callable[[Row], str | None], outcome: str = WIN) -> Callable[[Row], Value]:
-    """Return what looks up how often a row's answers win over another pipeline's, where they were compared."""
-    return lambda row: row.against.get(outcome, {}).get(rival(row) or "")
-
-
-def over_sft(row: Row) -> str | None:
-    """Return the pipeline that all are compared with."""
-    return "sft"
-
-
-def over_rival(row: Row) -> str | None:
-    """Return the pipeline that a row's is compared with beside SFT."""
-    return row.rival
+def win_rate_over(rival: str | None, outcome: str = WIN) -> Callable[[Row], Value]:
+    """Return what looks up how often a row's responses win over those of `rival`, or of its own rival if None."""
+    return lambda row: row.against.get(outcome, {}).get(rival or row.rival or "")
 
 
 def total(key: str) -> Callable[[list[Record]], float]:
@@ -204,11 +194,11 @@ FLOPS = Cost("flops", "FLOPs", "{:.2e}".format, "lower", total("flops"))
 METRICS: tuple[Metric, ...] = (
     GOLD,
     REWARD,
-    Computed("win_rate_over_sft", "win rate against SFT", percent, "higher", win_rate_over(over_sft)),
-    Computed("win_rate_over_rival", "win rate against its rival", percent, "higher", win_rate_over(over_rival)),
-    Computed("people_over_sft", "people's win rate against SFT", percent, "higher", win_rate_over(over_sft, PEOPLE)),
+    Computed("win_rate_over_sft", "win rate against SFT", percent, "higher", win_rate_over("sft")),
+    Computed("win_rate_over_rival", "win rate against its rival", percent, "higher", win_rate_over(None)),
+    Computed("people_over_sft", "people's win rate against SFT", percent, "higher", win_rate_over("sft", PEOPLE)),
     Computed(
-        "people_over_rival", "people's win rate against its rival", percent, "higher", win_rate_over(over_rival, PEOPLE)
+        "people_over_rival", "people's win rate against its rival", percent, "higher", win_rate_over(None, PEOPLE)
     ),
     Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", greedy("gold"), only="embedded"),
     RIGHT,

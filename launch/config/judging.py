@@ -9,7 +9,7 @@ AUTO, GOLD, TRAINED, NONE = "auto", "gold", "trained", "none"
 FRACTION = 0.2  # of the training prompts, for a judge that is trained
 MODEL = "reward:"  # followed by a reward model's directory or hub id
 ELSEWHERE = ("llm", "people")  # who are asked when all is trained, by a command of their own
-CHOICES = (AUTO, GOLD, TRAINED, MODEL + "<directory or hub id>", *ELSEWHERE, NONE)
+CHOICES = (AUTO, GOLD, TRAINED, *ELSEWHERE, NONE)
 
 
 def judge_of(config: Config) -> str:
@@ -24,7 +24,7 @@ def judge_of(config: Config) -> str:
     if judge == GOLD and not config.dataset.gold:
         raise UserError(f"judge=gold: {config.dataset.name} has no gold reward; use judge=auto, or name a reward model")
     if judge not in CHOICES and not (judge.startswith(MODEL) and judge != MODEL):
-        raise UserError(f"judge={judge}: choose one of {', '.join(CHOICES)}")
+        raise UserError(f"judge={judge}: choose one of {', '.join(CHOICES)}, or {MODEL}<directory or Hub id>")
     if judge != AUTO:
         return judge
     if config.dataset.gold:
