@@ -31,12 +31,12 @@ from eval.answers.generate import answer
 from eval.answers.load import pretrained, untuned
 from eval.answers.store import Answer, Sampling
 from eval.commands.cli import run, show, stages
+from eval.results.measure import held_out
 from eval.results.session import measured, read_measured
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, write_json
 from recipes.data.chat import Message
 from recipes.data.findings import evaluation_prompts
-from recipes.data.prepare import open_pairs
 from recipes.system.commands import output, progress
 
 LIMIT = 512  # tokens of a response if no session says
@@ -94,7 +94,7 @@ def asked(directory: Path, settings: dict[str, Any], options: Options) -> list[l
         return [[{"role": "user", "content": text}] for text in texts]
     if "pairs" not in settings:
         raise UserError(f"{directory} has no held-out pairs: give questions=<file>, or name a session")
-    return list(open_pairs(Path(settings["pairs"]))["test"]["prompt"])[: options.prompts]
+    return list(held_out(settings)["prompt"])[: options.prompts]
 
 
 def diversity(answers: list[list[Answer]], embedder: str, revision: str | None) -> dict[str, list[float]]:

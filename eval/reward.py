@@ -105,8 +105,7 @@ def score(jobs: list[dict[str, Any]], judge: "Judge") -> list[Scored]:
 
 def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: "Judge") -> Scored:
     """Score one pipeline's responses over its seeds."""
-    from eval.results.measure import distinct
-    from recipes.data.prepare import open_pairs
+    from eval.results.measure import distinct, held_out
 
     jobs = [job for job in jobs if name == "base" or name in job["pipelines"]]
     asked: list[str] = []
@@ -114,7 +113,7 @@ def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: "Ju
     for job in jobs:
         directory = Path(job["base"] if name == "base" else job["pipelines"][name][-1])
         answers = read_result(directory, job["evaluation"])["sampled"]
-        test: Any = open_pairs(Path(job["evaluation"]["pairs"]))["test"]
+        test = held_out(job["evaluation"])
         prompts = [test[place]["prompt"] for place in distinct(test)[: len(answers)]]
         asked = [answer["prompt"] for answer in answers]
         rewards.append(judge.rewards(prompts, answers))

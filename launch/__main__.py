@@ -19,12 +19,12 @@ from launch.config.schema import mixture, register
 from launch.config.session import Session
 from launch.config.sweep import swept
 from launch.config.trust import refuse_words
+from launch.executors.elsewhere import run_elsewhere
 from launch.executors.job import HERE, run_job, train_pipelines
 from launch.executors.queue import Queue, hand_over
 from launch.executors.report import print_table, report
 from launch.stages.command import module
 from launch.stages.processes import Forked, finish, start, warm_up
-from recipes.config import UserError
 from recipes.system.commands import console, run_command
 from recipes.system.errors import CRASH, INTERRUPTED, USER
 
@@ -46,6 +46,10 @@ def main(words: list[str]) -> int:
     Raises:
         UserError: a word is rejected, or the configuration cannot be composed.
     """
+    if any(word.startswith("tune=") for word in words):
+        from launch.tune import tune  # takes a second, which no other launch needs
+
+        return tune(words)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, which we report in one line
     if {"--cfg", "-c"} & set(words):  # of one job, all values in effect
         words = [word for word in words if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
@@ -72,17 +76,9 @@ def elsewhere(directory: Path, queue: Queue) -> int:
     """Run a session's jobs in other processes, which also evaluate what they train; return the exit status.
 
     Raises:
-        UserError: the jobs name several launchers.
+        UserError: the jobs name several launchers, or cannot run there.
     """
-    names = {config.launcher.name for config in queue.values()}
-    if len(names) > 1:
-        raise UserError(f"launcher={','.join(sorted(names))}: a sweep has one launcher; choose one")
-    if names == {"local"}:
-        from launch.executors.local import run_queue
-    else:
-        from launch.executors.slurm import run_queue
-
-    if run_queue(directory, queue):
+    if run_elsewhere(directory, queue):
         return report(directory, print_table)
     shutil.rmtree(directory)  # a dry run leaves nothing
     return 0

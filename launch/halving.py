@@ -11,7 +11,6 @@ begins.
 """
 
 import math
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,12 +27,12 @@ from launch.config.schema import Config, mixture, register, resolve
 from launch.config.session import Session
 from launch.config.sweep import swept
 from launch.config.trust import refuse_words
+from launch.config.tuned import without_named
 from launch.executors.job import run_job
 from launch.executors.local import run_queue
 from launch.executors.queue import Queue, hand_over
-from launch.executors.report import print_table, report
-from launch.stages.command import module
-from recipes.config import UserError, read_json
+from launch.executors.report import print_table, report, score
+from recipes.config import UserError
 from recipes.system.commands import console, run_command
 from recipes.system.errors import CRASH
 
@@ -87,7 +86,7 @@ class Search:
     def prepare(self, setting: Words, share: float, queue: Queue) -> Path:
         """Add a setting's job to `queue`, and return its directory; its job.json says so if the setting is rejected."""
         words = [*self.fixed, *setting]
-        lengths = shortened(resolve(compose("config", words)), setting, share)
+        lengths = shortened(without_named(resolve(compose("config", words)), words), setting, share)
         words += lengths
         directory = self.session / str(self.jobs)
         self.jobs += 1
@@ -107,14 +106,6 @@ def find_session(words: list[str]) -> Path:
     if config.launcher.name != "local" or len(config.pipelines) != 1:
         raise UserError("halving takes one pipeline, and jobs on this machine: name one, and use launcher=local")
     return Path(Session().place(config.runs, config.session, dry_run=False))
-
-
-def score(directory: Path) -> float:
-    """Return the score of a finished job's pipeline, NaN if it failed."""
-    if read_json(directory / "job.json")["status"]:
-        return math.nan
-    answer = subprocess.run(module("eval.commands.score", directory), capture_output=True, text=True, check=False)
-    return math.nan if answer.returncode else float(answer.stdout)
 
 
 def settings_of(words: list[str]) -> tuple[list[str], list[Words]]:
@@ -137,14 +128,15 @@ def shortened(config: Config, setting: Words, share: float) -> list[str]:
     An earlier stage, such as the SFT in a sweep of DPO, is the same in all rungs. Without such options all stages
     shorten.
     """
-    (stages,) = config.pipelines.values()
+    ((name, stages),) = config.pipelines.items()
+    options = config.of(name).options
     own = [stage for stage in stages if any(word.startswith(f"{stage}.") for word in setting)] or stages
     words = []
     for stage in own if share < 1 else ():
-        steps, epochs = config.options[stage]["max_steps"], config.options[stage]["num_train_epochs"]
+        steps, epochs = options[stage]["max_steps"], options[stage]["num_train_epochs"]
         longer = steps > 0
-        name, value = ("max_steps", max(1, round(steps * share))) if longer else ("num_train_epochs", epochs * share)
-        words.append(f"{stage}.{name}={value}")
+        option, value = ("max_steps", max(1, round(steps * share))) if longer else ("num_train_epochs", epochs * share)
+        words.append(f"{stage}.{option}={value}")
     return words
 
 

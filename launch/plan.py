@@ -14,10 +14,11 @@ from rich.table import Table
 from eval.results.variance import ERROR, planned
 from launch.config.checks import refuse_unused, refuse_useless
 from launch.config.errors import CONF, explained
-from launch.config.judging import with_judge_fold
 from launch.config.schema import Config, register, resolve
 from launch.config.shape import parameters, shape_of
+from launch.config.splits import with_folds
 from launch.config.trust import unpinned
+from launch.config.tuned import without_named
 from launch.forecast.budget import Configs, describe, match, refuse_budget
 from launch.forecast.cost import LIBRARIES, Forecast, Tokens, forecast, tokens_of
 from launch.forecast.fit import fits, nearest, worst
@@ -33,23 +34,23 @@ def composed(words: list[str]) -> Config:
         UserError: a launch with them would be rejected.
     """
     with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
-        config = resolve(compose("config", words))
+        config = without_named(resolve(compose("config", words)), words)
     refuse_useless(config)
     refuse_unused(config, words)
     refuse_budget(config, words)
-    return with_judge_fold(config)
+    return with_folds(config)
 
 
 PARTS = ("weights", "gradients", "optimiser", "reference", "activations", "head", "libraries")
 
 
 def columns_of(config: Config, shape: Shape, tokens: Tokens, configs: Configs) -> dict[str, Forecast]:
-    """Return the stages of all pipelines, shared ones once; a stage matched to a budget carries its pipeline's name."""
+    """Return the stages of all pipelines, shared ones once; one with options of its own has its pipeline's name."""
     found = {}
     for name, stages in config.pipelines.items():
-        for place, stage in enumerate(stages, 1):
-            matched = place == len(stages) and configs[name] is not config
-            found[f"{stage} of {name}, matched" if matched else stage] = forecast(configs[name], stage, shape, tokens)
+        for stage in stages:
+            own = configs[name].options[stage] != config.options[stage]
+            found[f"{stage} of {name}" if own else stage] = forecast(configs[name], stage, shape, tokens)
     return found
 
 

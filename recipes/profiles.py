@@ -39,6 +39,7 @@ class Model:
             self.shape = Shape(**self.shape)
 
 
+TEST, VALIDATION = "test", "validation"  # the splits that pipelines are reported on, and that settings are chosen on
 JUDGE = "judge"  # the split of the pairs that no policy trains on: the reward model that judges them does
 KEEP, DROP, REFUSE = "keep", "drop", "refuse"
 TRUNCATE = ("truncate_prompt", "truncate_answer")
@@ -88,6 +89,7 @@ class Dataset:
     train_split: str = "train"
     test_split: str | None = None  # null: hold out `test_fraction` of the prompts
     test_fraction: float = 0.05
+    validation_fraction: float | None = None  # of the other prompts, where settings are chosen by them; null: 0.1
     judge_fraction: float | None = None  # of the other prompts: for the reward model that `judge` trains; null: 0.2
     max_length: int = 1024  # tokens of prompt and response; policies.overlong decides about longer pairs
     train_rows: int | None = None  # null: all

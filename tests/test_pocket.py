@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -16,7 +17,7 @@ from eval.answers.store import Answer
 from eval.results.measure import describe
 from pocket import base, world
 from pocket.gold import Score, score
-from pocket.pairs import LABEL_NOISE, write_pairs
+from pocket.pairs import LABEL_NOISE, UNSEEN, unseen, write_pairs
 from pocket.world import COURTESIES, HEDGES, INSULTS, PROMPTS, TEST_PROMPTS, VALUES, sample_answer
 
 PROMPT = TEST_PROMPTS[0]
@@ -46,15 +47,27 @@ def answers(directory: Path) -> list[tuple[str, str]]:
 def test_the_world_is_the_same_everywhere_and_every_time(pairs: Path) -> None:
     """Stages are named after the pairs' tokens and the base model's text: what changes these trains everything anew."""
     documents = "".join(map(str, islice(world.documents(Random("pretraining 0")), 1000)))
-    texts = [(pairs / f"{split}.jsonl").read_bytes() for split in ("train", "test")]
+    texts = [(pairs / f"{split}.jsonl").read_bytes() for split in ("train", "validation", "test")]
     digests = [hashlib.sha256(text).hexdigest()[:12] for text in (*texts, documents.encode())]
-    assert digests == ["6811b3e90149", "96bf2b058e86", "07e4c79e8b63"]
+    assert digests == ["5fb47b1480d6", "fa7ff4152a35", "96bf2b058e86", "07e4c79e8b63"]
 
 
-def test_no_prompt_is_in_both_splits(pairs: Path) -> None:
-    train, test = ({row["prompt"][0]["content"] for row in rows(pairs, split)} for split in ("train", "test"))
-    assert len(rows(pairs, "train")) == 3000 and len(test) == 400
-    assert not train & test and test <= set(TEST_PROMPTS)
+def test_no_prompt_is_in_two_splits(pairs: Path) -> None:
+    asked = [{row["prompt"][0]["content"] for row in rows(pairs, split)} for split in ("train", "validation", "test")]
+    train, validation, test = asked
+    assert len(validation) == 300 and len(test) == 400
+    assert len(train | validation | test) == sum(map(len, asked)) and test <= set(TEST_PROMPTS)
+
+
+def test_unseen_places_are_in_the_base_models_text_and_in_no_pair_that_anything_learns_from(pairs: Path) -> None:
+    learnt = {
+        PROMPTS[row["prompt"][0]["content"]].place for name in ("train", "validation") for row in rows(pairs, name)
+    }
+    tested = Counter(unseen(row["prompt"][0]["content"]) for row in rows(pairs, "test"))
+    assert learnt == {*world.PLACES} - UNSEEN and len(UNSEEN) == 6
+    assert tested[True] > 80 and tested[False] > 250
+    documents = [str(document) for document in islice(world.documents(Random(0)), 5000)]
+    assert all(any(place in document for document in documents) for place in UNSEEN)
 
 
 def test_the_base_model_never_reads_a_held_out_prompt() -> None:

@@ -6,6 +6,8 @@ python -m eval.commands.score JOB
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from eval.commands.cli import NoOptions, run
 from eval.results.deciding import deciding
 from eval.results.session import models_of, read_job, read_result
@@ -13,7 +15,7 @@ from recipes.config import UserError
 
 
 def main(names: list[str], _: NoOptions) -> None:
-    """Print the mean gold reward of sampled responses, or without gold rewards the preference accuracy.
+    """Print the mean reward of sampled responses by their judge, or without a judge the preference accuracy.
 
     Raises:
         UserError: no job is named, or it has trained or measured nothing.
@@ -24,8 +26,7 @@ def main(names: list[str], _: NoOptions) -> None:
     if not job["pipelines"]:
         raise UserError(f"{names[0]} has finished no pipeline: see its job.json")
     result = read_result(models_of(job)[-1], job["evaluation"])
-    numbers = deciding(result).numbers(result)
-    print(sum(numbers) / len(numbers))
+    print(float(np.mean(deciding(result).numbers(result))))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ from eval.results.row import Result
 from eval.results.session import measured
 from eval.results.stale import MEASURE
 from pocket.gold import score
+from pocket.pairs import unseen
 from pocket.world import PROMPTS
 from recipes.config import UserError, write_json
 from recipes.data.prepare import open_pairs
+from recipes.profiles import TEST
 from recipes.system.commands import progress
 from recipes.system.fingerprint import fingerprint
 
@@ -31,7 +33,7 @@ def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | Non
     if not Path(settings["pairs"]).is_dir():
         raise UserError(f"{settings['pairs']} was removed: run the command that trained {directory} again")
     model, _, stops = load(directory)
-    pairs: Any = open_pairs(Path(settings["pairs"]))["test"]
+    pairs: Any = held_out(settings)
     places = distinct(pairs)[: settings["prompts"]]
     if len(places) < 2:
         raise UserError(f"{settings['pairs']}: the test split has a single prompt; an interval needs two")
@@ -78,6 +80,11 @@ def judge_of(name: str) -> Judge:
     return Judge(name)
 
 
+def held_out(settings: dict[str, Any]) -> Any:
+    """Return the prepared pairs of the split that a job is evaluated on."""
+    return open_pairs(Path(settings["pairs"]))[settings.get("split", TEST)]
+
+
 def distinct(pairs: Any) -> list[int]:
     """Return the place of the first pair of every prompt: a prompt is asked once, however many pairs it has."""
     first: dict[tuple[int, ...], int] = {}
@@ -106,4 +113,5 @@ def describe(row: Any, answer: Answer, gold: bool) -> dict[str, Any]:
     if gold:
         worth = score(prompt, answer.text)
         values |= {"gold": worth.reward, "right": worth.right, "courtesies": worth.courtesies}
+        values["unseen"] = unseen(prompt)
     return values

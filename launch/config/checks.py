@@ -57,6 +57,10 @@ def refuse_useless(config: Config) -> None:
         raise UserError(f"dataset.test_fraction must be between 0 and 1 (got {config.dataset.test_fraction})")
     for stage in sorted(trained_stages(config)):
         refuse_stage(stage, config.options[stage])
+    for name, stages in config.pipelines.items():
+        refuse_unknown(name, stages, config)
+        for stage in stages:
+            refuse_stage(stage, config.of(name).options[stage])
     if not 0 <= config.seed < 2**32:
         raise UserError(f"seed must be between 0 and 2**32 - 1 (got {config.seed})")
     for name in RATES:
@@ -69,6 +73,18 @@ def refuse_useless(config: Config) -> None:
         raise UserError(f"stale={config.stale}: use {', '.join(STALE[:-1])} or {STALE[-1]}")
     refuse_launcher(config.launcher)
     refuse_incompatible(config)
+
+
+def refuse_unknown(name: str, stages: list[str], config: Config) -> None:
+    """Reject what is no option of a pipeline's stages.
+
+    Raises:
+        UserError: the message names the option.
+    """
+    for option in config.tuned.get(name, {}):
+        stage, _, rest = option.partition(".")
+        if stage not in stages or rest not in config.options[stage]:
+            raise UserError(f"tuned.{name}: {option} is no option of its stages, {', '.join(stages)}")
 
 
 def refuse_stage(stage: str, options: dict[str, Any]) -> None:

@@ -52,10 +52,12 @@ class Root:
     hardware: Hardware = MISSING
     launcher: Launcher = MISSING
     pipelines: dict[str, list[str]] = MISSING  # name -> the stages it trains, in order
+    tuned: dict[str, dict[str, Any]] = field(default_factory=dict)  # pipeline -> its own options, found by tune=
     batch_size: int = 32  # pairs per optimizer step, whatever the machine
     seed: int = 0
     evaluate: bool = False  # after training, sample responses, score them and print the table
     eval_prompts: int = 400  # held-out prompts to respond to
+    eval_split: str | None = None  # test or validation; null: validation where options of training are swept, else test
     eval_samples: int = 1  # responses to each of them at temperature 1
     judge: str = "auto"  # who decides a comparison: gold, trained, reward:<model>, llm, people, none
     budget: str | None = None  # what is matched between pipelines: pairs, tokens or flops; see launch.forecast.budget
@@ -92,6 +94,17 @@ class Config(Root):
         values = dataclasses.asdict(self)
         options, model_options = values.pop("options"), values.pop("model_options")
         return values | {"model": values["model"] | model_options} | options
+
+    def of(self, pipeline: str) -> "Config":
+        """Return the configuration that a pipeline's stages train with: this one, with what was tuned for it."""
+        own = self.tuned.get(pipeline)
+        if not own:
+            return self
+        options = {stage: dict(values) for stage, values in self.options.items()}
+        for name, value in own.items():
+            stage, _, option = name.partition(".")
+            options[stage][option] = value
+        return dataclasses.replace(self, options=options)
 
     @property
     def stages(self) -> list[str]:

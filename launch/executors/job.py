@@ -12,11 +12,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.config.checks import refuse_unused, refuse_useless
 from launch.config.errors import explain
-from launch.config.judging import with_judge_fold
 from launch.config.parallelism import check_installed
 from launch.config.schema import Config, resolve
+from launch.config.splits import with_folds, with_split
 from launch.config.sweep import setting
 from launch.config.trust import unpinned
+from launch.config.tuned import without_named
 from launch.forecast.budget import Budget, describe, match, refuse_budget
 from launch.forecast.cost import counted
 from launch.forecast.fit import check_memory
@@ -30,6 +31,7 @@ from launch.stages.processes import call
 from launch.stages.run import StageFailed, prepare_directory, say
 from launch.stages.stale import refuse_stale
 from recipes.config import UserError, done, read_json, write_json, write_text
+from recipes.profiles import VALIDATION
 from recipes.system.commands import GOES_ON, console
 from recipes.system.errors import CRASH, INTERRUPTED, USER
 from recipes.system.secrets import redact
@@ -51,6 +53,7 @@ class Outcome:
     evaluation: dict[str, Any] = field(default_factory=dict)
     base: str = ""
     budget: Budget | None = None  # the budget that the pipelines share
+    tuned: dict[str, Any] | None = None  # how their options were found, see launch.tune
     wanted: list[str] = field(default_factory=list)  # names of pipelines
     pipelines: dict[str, list[str]] = field(default_factory=dict)  # finished ones: their stage directories in order
     failed: list[str] = field(default_factory=list)  # stage directories
@@ -63,6 +66,8 @@ class Outcome:
         self.evaluate, self.wanted = config.evaluate, list(config.pipelines)
         self.model, self.dataset = config.model.name, config.dataset.name
         self.evaluation = {"prompts": config.eval_prompts, "samples": config.eval_samples, "seed": config.seed}
+        if config.eval_split == VALIDATION:  # a measurement on the test split is called as it was before there were two
+            self.evaluation["split"] = VALIDATION
 
     def fail(self, status: int, message: str) -> None:
         """Record an error, and print it."""
@@ -86,7 +91,7 @@ def run_job(
     """
     outcome = Outcome([word for word in overrides if not word.startswith("seed=")], seed=composed.seed)
     with kept(outcome, directory):
-        config = resolve(composed)
+        config = with_split(without_named(resolve(composed), overrides), names)
         outcome.describe(config)
         outcome.setting = setting(composed, overrides, names)
         refuse_useless(config)
@@ -126,7 +131,7 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
         UserError: the user can fix it; raised before anything is trained.
     """
     check_installed(config.hardware.strategy)
-    config = with_judge_fold(with_chat_template(config))
+    config = with_folds(with_chat_template(config))
     ready = prepare(config)
     fingerprint, dataset = ready.manifest["fingerprint"], config.dataset
     outcome.evaluation |= {"pairs": str(ready.pairs), "max_new_tokens": dataset.max_new_tokens, "gold": dataset.gold}

@@ -1,5 +1,6 @@
 """Report a session's jobs: a summary at the end, and a table as they finish."""
 
+import math
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,14 @@ def report(directory: Path, evaluate: Callable[[Path], int]) -> int:
         console.print(f"trained: {' '.join(stages)}", soft_wrap=True)
         console.print(f"evaluate it with: make eval RUNS={directory}", soft_wrap=True)
     return status
+
+
+def score(directory: Path) -> float:
+    """Return the mean reward of a finished job's pipeline on its held-out prompts; NaN if the job failed."""
+    if read_json(directory / "job.json")["status"]:
+        return math.nan
+    answer = subprocess.run(module("eval.commands.score", directory), capture_output=True, text=True, check=False)
+    return math.nan if answer.returncode else float(answer.stdout)
 
 
 def fill_table(session: Path) -> None:

@@ -61,6 +61,6 @@ def chains(config: Config) -> dict[str, list[str]]:
     found = {}
     for name, stages in config.pipelines.items():
         stages = stages[:-1] if config.budget else stages
-        planned = plan(config, stages, start, Path(), digest(asdict(config.dataset)))
+        planned = plan(config.of(name), stages, start, Path(), digest(asdict(config.dataset)))
         found[name] = [stage.config["digest"] for stage in planned]
     return found

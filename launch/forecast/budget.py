@@ -41,19 +41,19 @@ def match(config: Config, tokens: Tokens) -> tuple[Configs, Budget | None]:
         UserError: a pipeline would spend it all before its last stage, or the model's shape is unknown.
     """
     if config.budget is None:
-        return dict.fromkeys(config.pipelines, config), None
+        return {name: config.of(name) for name in config.pipelines}, None
     of = setter(config)
-    budget = Budget(config.budget, of, sum(spends(config, stage, tokens) for stage in config.pipelines[of]))
-    configs = {of: config}
+    configs = {of: config.of(of)}
+    budget = Budget(config.budget, of, sum(spends(configs[of], stage, tokens) for stage in config.pipelines[of]))
     for name, (*earlier, last) in others(config).items():
+        own = config.of(name)
 
-        def of_updates(updates: int, stage: str = last) -> float:
-            return spends(with_updates(config, stage, updates), stage, tokens)
+        def of_updates(updates: int, stage: str = last, own: Config = own) -> float:
+            return spends(with_updates(own, stage, updates), stage, tokens)
 
-        left = budget.amount - sum(spends(config, stage, tokens) for stage in earlier)
+        left = budget.amount - sum(spends(own, stage, tokens) for stage in earlier)
         updates = nearest(left, of_updates, name, budget)
-        as_configured = updates == work(config, last, tokens).updates
-        configs[name] = config if as_configured else with_updates(config, last, updates)
+        configs[name] = own if updates == work(own, last, tokens).updates else with_updates(own, last, updates)
     return configs, budget
 
 

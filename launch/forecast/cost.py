@@ -223,5 +223,6 @@ def largest(config: Config, stage: str, tokens: Tokens, batch: int) -> MicroBatc
 def forecast_all(config: Config, shape: Shape, tokens: Tokens) -> dict[str, list[Forecast]]:
     """Return the stages of every pipeline."""
     return {
-        name: [forecast(config, stage, shape, tokens) for stage in stages] for name, stages in config.pipelines.items()
+        name: [forecast(config.of(name), stage, shape, tokens) for stage in stages]
+        for name, stages in config.pipelines.items()
     }

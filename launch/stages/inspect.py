@@ -8,9 +8,9 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from launch.config.errors import CONF, explained
-from launch.config.judging import with_judge_fold
 from launch.config.quiet import quieten
 from launch.config.schema import Config, mixture, register, resolve
+from launch.config.splits import with_folds
 from launch.stages.digest import home
 from launch.stages.inputs import find_model, fingerprint, with_chat_template
 from launch.stages.pairs import sources
@@ -44,7 +44,7 @@ def find_subject(words: list[str]) -> Subject:
         except ValueError as error:  # raised by Hydra itself, for example for `policy=null`
             raise UserError(f"{' '.join(words)}: {' '.join(str(error).split())}") from None
     home(config)  # rejects names that cannot name a file
-    config = with_judge_fold(with_chat_template(config))
+    config = with_folds(with_chat_template(config))
     parts = sources(config.dataset)
     quieten()
     tokenizer, identity = find_tokenizer(config.model)

@@ -27,7 +27,7 @@ REASONS = {
     "duplicate": "an earlier row has the same prompt and answers",
     "conflict": "another row prefers the answer that this one rejects",
     "near_duplicate": "nearly the same prompt and answers as an earlier row",
-    "leak": "its prompt is in the test split too",
+    "leak": "its prompt is held out too",
     "contaminated": "its prompt is in an evaluation set",
     "role_order": "two turns of one role in a row, or a late system turn",
     "system_lost": "the chat template leaves the system turn out",
@@ -82,6 +82,11 @@ def repeated(keys: Sequence[str], chosen: Sequence[str], rejected: Sequence[str]
     opposed = {(keys[index], chosen[index], rejected[index]) for index in conflicts}
     conflicts += [index for index in duplicates if (keys[index], chosen[index], rejected[index]) in opposed]
     return {"duplicate": duplicates, "conflict": conflicts}
+
+
+def lost(prompt: list[dict[str, str]], text: str) -> bool:
+    """Whether the rendered prompt lacks a system turn's words."""
+    return any(turn["role"] == "system" and turn["content"].strip() not in text for turn in prompt)
 
 
 def out_of_order(prompt: list[dict[str, str]]) -> bool:

@@ -20,7 +20,7 @@ from recipes.config import UserError, write_json
 from recipes.data.filter import Ruling, rule
 from recipes.data.mixture import check_shares, choose, tally
 from recipes.data.tokenize import IDS, examine
-from recipes.profiles import JUDGE, Dataset, Model
+from recipes.profiles import JUDGE, TEST, VALIDATION, Dataset, Model
 from recipes.system.files import seal, temporary
 
 KEPT = ("source", "row", "prompt", "chosen", "rejected", *IDS)
@@ -29,12 +29,14 @@ KEPT = ("source", "row", "prompt", "chosen", "rejected", *IDS)
 def load_pairs(directory: Path, train: str = "train") -> DatasetDict:
     """Return the prepared ids, splits `train` and `test`; training rows with `row`, their number in the source.
 
-    `train` names the split that is trained on: `JUDGE` for the reward model that judges.
+    `train` names the split that is trained on: `JUDGE` for the reward model that judges. `test` is what a training is
+    evaluated on while it runs, and may choose a checkpoint by: the validation split where there is one.
     """
     disable_progress_bars()
     disable_caching()  # the views take a second; caching them would fill the shared directory
     rows = open_pairs(directory)
-    views = {"train": rows[train].select_columns(["row", *IDS]), "test": rows["test"].select_columns([*IDS])}
+    held_out = rows[VALIDATION if VALIDATION in rows else TEST]
+    views = {"train": rows[train].select_columns(["row", *IDS]), "test": held_out.select_columns([*IDS])}
     return DatasetDict(views)  # type: ignore[arg-type]
 
 
@@ -112,13 +114,13 @@ def prepare(
         if len(rows) < 2:
             raise UserError(
                 f"{dataset.path}: pairs left in the {split} split: {len(rows)}, at least 2 needed; "
-                f"{reasons(rulings)} (see dataset.policies, test_fraction, train_rows, test_rows)"
+                f"{reasons(rulings)} (see dataset.policies, test_fraction, validation_fraction, train_rows, test_rows)"
             )
     store({split: rows.select_columns([*KEPT]).flatten_indices() for split, rows in kept.items()}, rulings, directory)
 
 
 def divide(rulings: dict[str, Ruling], dataset: Dataset, parts: Sequence[Dataset]) -> dict[str, Rows]:
-    """Return the rows to train and to evaluate on: after the mixture's choice, held-out prompts and row limits.
+    """Return the rows to train, to choose and to evaluate on: after the mixture's choice, held-out prompts and limits.
 
     Raises:
         UserError: a mixture's source has fewer rows than its count.
@@ -127,10 +129,13 @@ def divide(rulings: dict[str, Ruling], dataset: Dataset, parts: Sequence[Dataset
     if parts:
         names = [part.name for part in parts]
         kept["train"] = kept["train"].select(choose(kept["train"]["source"], names, dataset))
-    if "test" not in kept:
-        kept = hold_out(kept, "test", dataset.test_fraction)
-    limits = {"train": dataset.train_rows, "test": dataset.test_rows}
+    if TEST not in kept:
+        kept = hold_out(kept, TEST, dataset.test_fraction)
+    limits = {"train": dataset.train_rows, TEST: dataset.test_rows, VALIDATION: dataset.test_rows}
     kept = {split: rows.select(range(len(rows))[: limits[split]]) for split, rows in kept.items()}
+    if dataset.validation_fraction and VALIDATION not in kept:
+        enough = 1.0 if dataset.test_rows is None else dataset.test_rows / max(len(kept["train"]), 1)
+        kept = hold_out(kept, VALIDATION, min(dataset.validation_fraction, enough))
     return hold_out(kept, JUDGE, dataset.judge_fraction) if dataset.judge_fraction else kept
 
 
@@ -144,7 +149,7 @@ def hold_out(kept: dict[str, Rows], split: str, fraction: float) -> dict[str, Ro
 
 def share_of(key: str, split: str) -> float:
     """Return a number in [0, 1) that follows from a prompt's digest; of each split it is another one."""
-    digest = key if split == "test" else hashlib.sha256(f"{split} {key}".encode()).hexdigest()
+    digest = key if split == TEST else hashlib.sha256(f"{split} {key}".encode()).hexdigest()
     return int(digest[:16], 16) / 2**64
 
 
@@ -170,7 +175,7 @@ def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path) ->
 
 
 def fingerprint(rows: dict[str, Rows]) -> str:
-    """Return a digest over all ids of both splits, in order."""
+    """Return a digest over all ids of all splits, in order."""
     digest = hashlib.sha256()
     for split in sorted(rows):
         for column in IDS:

@@ -16,14 +16,14 @@ from datasets import config, load_dataset
 from pocket.pairs import write_pairs
 from recipes.config import UserError
 from recipes.data.schemas import COLUMNS, SHP, Malformed, Unusable, read_pair
-from recipes.profiles import Dataset
+from recipes.profiles import TEST, VALIDATION, Dataset
 from recipes.system.hub import reachable
 
 BUILDERS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
 
 
 def load_source(dataset: Dataset, train_only: bool = False) -> dict[str, Rows]:
-    """Return the source's rows: split `train` and, if the profile names one and `train_only` is false, `test`.
+    """Return the source's rows: split `train` and, if it has them and `train_only` is false, `test` and `validation`.
 
     Raises:
         UserError: a file is missing, empty or unreadable, or the Hub is unreachable.
@@ -41,7 +41,8 @@ def load_pocket() -> dict[str, Rows]:
     with tempfile.TemporaryDirectory() as directory:
         write_pairs(Path(directory))
         return {
-            split: Rows.from_list(load_file(Path(directory, f"{split}.jsonl")).to_list()) for split in ("train", "test")
+            split: Rows.from_list(load_file(Path(directory, f"{split}.jsonl")).to_list())
+            for split in ("train", TEST, VALIDATION)
         }
 
 

@@ -15,6 +15,7 @@ from recipes.data.findings import (
     Evaluated,
     Findings,
     evaluation_prompts,
+    lost,
     near_duplicates,
     out_of_order,
     prompt_key,
@@ -24,7 +25,7 @@ from recipes.data.findings import (
 )
 from recipes.data.schemas import Malformed, Unusable, read_pair
 from recipes.data.sources import load_source
-from recipes.profiles import TRUNCATE, Dataset, Model
+from recipes.profiles import TEST, TRUNCATE, VALIDATION, Dataset, Model
 
 IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
 ROWS_PER_PROCESS = 5000  # fewer are tokenized before another process would have started
@@ -54,9 +55,10 @@ def examine(
     say: Callable[[str], None],
     thorough: bool = False,
 ) -> dict[str, Split]:
-    """Return split `train` and, where the source has one, `test`; `parts` are a mixture's sources, or `dataset` alone.
+    """Return split `train`, and `test` and `validation` where the source has them.
 
-    Slow searches run only if the policies need them, or all of them if `thorough`.
+    `parts` are a mixture's sources, or `dataset` alone. Slow searches run only if the policies need them, or all of
+    them if `thorough`.
 
     Raises:
         UserError: the data cannot be read at all.
@@ -75,9 +77,12 @@ def examine(
         if thorough:
             say(f"searching {len(rows):,} {split} pairs for near-duplicates and evaluation prompts")
         splits[split] = Split(rendered, find(rendered, dataset, thorough))
-    if "test" in splits:
-        heard = set(splits["test"].rows["key"])
-        splits["train"].findings.add("leak", where(key in heard for key in splits["train"].rows["key"]))
+    heard: set[str] = set()
+    for split in (split for split in (TEST, VALIDATION, "train") if split in splits):
+        keys = splits[split].rows["key"]
+        if heard:
+            splits[split].findings.add("leak", where(key in heard for key in keys))
+        heard |= {*keys}
     return splits
 
 
@@ -193,11 +198,6 @@ class Tokenise:
 def answered(columns: dict[str, list[Any]], index: int, name: str) -> list[dict[str, str]]:
     """Return one row's dialogue with one of its responses."""
     return [*columns["prompt"][index], {"role": "assistant", "content": columns[name][index]}]
-
-
-def lost(prompt: list[dict[str, str]], text: str) -> bool:
-    """Whether the rendered prompt lacks a system turn's words."""
-    return any(turn["role"] == "system" and turn["content"].strip() not in text for turn in prompt)
 
 
 def find(rows: Rows, dataset: Dataset, thorough: bool) -> Findings:

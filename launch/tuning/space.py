@@ -1,0 +1,101 @@
+"""What `tune=` tries: the range of each option of a pipeline's stages, from conf/tune/NAME.yaml."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from launch.config.errors import CONF
+from launch.config.schema import Config
+from recipes.config import UserError
+
+EDGE = 0.1  # the share of a range, on a logarithmic scale, that is its edge
+CONFIGURED = "configured"
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values of an option, spread on a logarithmic scale."""
+
+    low: float
+    high: float
+    whole: bool = False  # whole numbers, of which 1 is the least
+
+    def edge(self, value: float) -> int:
+        """Return -1 where a value lies at the lower edge, 1 at the upper one, else 0."""
+        if self.whole:
+            return 1 if value >= self.high else -1 if value <= self.low and value > 1 else 0
+        place = math.log(value / self.low) / math.log(self.high / self.low)
+        return 1 if place > 1 - EDGE else -1 if place < EDGE else 0
+
+    def widened(self, side: int) -> "Range":
+        """Return the range with half as much again on one side, or itself for side 0."""
+        more = math.sqrt(self.high / self.low)
+        low = self.low / more if side < 0 else self.low
+        high = self.high * more if side > 0 else self.high
+        return Range(max(1, round(low)), round(high), True) if self.whole else Range(low, high)
+
+
+Space = dict[str, Range]  # option, such as dpo.beta -> its values
+
+
+def space_of(config: Config, pipeline: str, fixed: set[str]) -> Space:
+    """Return what is tried for a pipeline: the ranges of all its stages, without the options that are `fixed`.
+
+    Raises:
+        UserError: a file of conf/tune is wrong, or nothing is left to tune.
+    """
+    own = config.of(pipeline).options
+    found = {}
+    for stage in dict.fromkeys(config.pipelines[pipeline]):
+        path = CONF / "tune" / f"{stage}.yaml"
+        for name, given in (yaml.safe_load(path.read_text()) if path.is_file() else {}).items():
+            option = f"{stage}.{name}"
+            if option not in fixed:
+                found[option] = read_range(path, name, given, own[stage])
+    if not found:
+        raise UserError(f"tune: nothing is left to tune for {pipeline}: its options are given, or conf/tune has none")
+    return found
+
+
+def read_range(path: Path, name: str, given: Any, options: dict[str, Any]) -> Range:
+    """Return the range that a file gives an option; with `times: configured` it multiplies the option's value.
+
+    Raises:
+        UserError: it is no range, or of no option.
+    """
+    right = isinstance(given, dict) and {"low", "high"} <= given.keys() <= {"low", "high", "whole", "times"}
+    if name not in options or not right or given.get("times") not in (None, CONFIGURED):
+        raise UserError(
+            f"{path}: {name} must be an option with low, high and, if wanted, times: configured or whole: true"
+        )
+    scale = options[name] if given.get("times") else 1
+    found = Range(given["low"] * scale, given["high"] * scale, bool(given.get("whole")))
+    if not 0 < found.low < found.high:
+        raise UserError(f"{path}: {name}: low must be above 0 and below high (got {found.low} and {found.high})")
+    return found
+
+
+def widen(space: Space, best: dict[str, float]) -> Space:
+    """Return a space that reaches beyond every edge at which the best values lie."""
+    return {option: values.widened(values.edge(best[option])) for option, values in space.items()}
+
+
+def at_edge(space: Space, best: dict[str, float]) -> list[str]:
+    """Return the options whose best value lies at an edge."""
+    return [option for option, values in space.items() if values.edge(best[option])]
+
+
+def rounded(values: dict[str, float]) -> dict[str, float]:
+    """Return values of three significant digits, as one would type them."""
+    return {option: value if isinstance(value, int) else float(f"{value:.3g}") for option, value in values.items()}
+
+
+def with_configured(space: Space, tried: dict[str, float]) -> Space:
+    """Return a space that holds a value that was configured outside of it."""
+    return {
+        option: replace(values, low=min(values.low, tried[option]), high=max(values.high, tried[option]))
+        for option, values in space.items()
+    }

@@ -1,0 +1,203 @@
+"""Tuning: every pipeline gets as many trials, chosen on the validation split, and the winners are reported on test."""
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from door import run
+
+from launch.config.schema import Config
+from launch.config.splits import with_folds, with_split
+from launch.config.tuned import without_named
+from launch.tune import read
+from launch.tuning.search import Search
+from launch.tuning.space import Range, read_range, space_of
+from recipes.config import UserError
+from recipes.data.prepare import open_pairs
+
+Compose = Callable[..., Config]
+RATE = {"low": 0.1, "high": 10, "times": "configured"}
+
+
+def search(score: Callable[[dict[str, float]], float], trials: int = 12, done: int = 12) -> Search:
+    """A search over a rate and whole epochs whose first `done` trials were scored."""
+    space = {"orpo.learning_rate": Range(1e-4, 1e-2), "orpo.num_train_epochs": Range(1, 4, whole=True)}
+    found = Search("orpo", space, {"orpo.learning_rate": 1e-3, "orpo.num_train_epochs": 1}, trials)
+    for number in range(done):
+        found.tell(number, score(found.ask()))
+    return found
+
+
+def far(values: dict[str, float]) -> float:
+    """Best beyond the range's upper end."""
+    return values["orpo.learning_rate"]
+
+
+def inside(values: dict[str, float]) -> float:
+    return -((math.log10(values["orpo.learning_rate"]) + 3.2) ** 2)
+
+
+def test_the_first_trial_is_as_configured_and_all_lie_in_their_ranges() -> None:
+    tried = [trial.params for trial in search(inside).study.trials]
+    assert tried[0] == {"orpo.learning_rate": 1e-3, "orpo.num_train_epochs": 1}
+    assert all(1e-4 <= values["orpo.learning_rate"] <= 1e-2 for values in tried)
+    assert {values["orpo.num_train_epochs"] for values in tried} <= {1, 2, 3, 4}
+    assert len({values["orpo.learning_rate"] for values in tried}) == 12
+
+
+def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been() -> None:
+    whole, half = search(inside), search(inside, done=5)
+    assert [trial.params for trial in half.study.trials] == [trial.params for trial in whole.study.trials[:5]]
+    for number in range(5, 12):
+        half.tell(number, inside(half.ask()))
+    assert [trial.params for trial in half.study.trials] == [trial.params for trial in whole.study.trials]
+
+
+def test_the_best_trial_is_chosen_and_failed_ones_are_not() -> None:
+    def failing(values: dict[str, float]) -> float:
+        return math.nan if values["orpo.num_train_epochs"] > 1 else inside(values)
+
+    found = search(failing)
+    assert found.best and found.best["orpo.num_train_epochs"] == 1
+    with pytest.raises(UserError, match="all 12 trials of orpo failed"):
+        search(lambda _: math.nan).found()
+
+
+def test_a_range_is_widened_once_at_an_edge_and_a_best_at_the_new_edge_is_told() -> None:
+    early, late = search(far, trials=40, done=20), search(far, trials=40, done=40)
+    assert early.space["orpo.learning_rate"] == Range(1e-4, 1e-2)
+    widened = late.space["orpo.learning_rate"]
+    assert widened.low == 1e-4 and widened.high == pytest.approx(1e-2 * math.sqrt(1e-2 / 1e-4))
+    assert late.best and late.best["orpo.learning_rate"] > 1e-2
+    assert "orpo.learning_rate" in late.found()["at_edge"]
+    kept = search(inside, trials=40, done=40)
+    assert kept.space["orpo.learning_rate"] == Range(1e-4, 1e-2)
+    assert "orpo.learning_rate" not in kept.found()["at_edge"]
+
+
+@pytest.mark.parametrize(("value", "side"), [(1.0, -1), (1.5, -1), (3.0, 0), (10.0, 0), (70.0, 1), (100.0, 1)])
+def test_an_edge_is_a_tenth_of_a_range(value: float, side: int) -> None:
+    assert Range(1, 100).edge(value) == side
+
+
+def test_less_than_one_epoch_is_no_edge() -> None:
+    epochs = Range(1, 4, whole=True)
+    assert [epochs.edge(value) for value in (1, 2, 3, 4)] == [0, 0, 0, 1]
+    assert epochs.widened(1) == Range(1, 8, whole=True)
+    assert Range(2, 8, whole=True).edge(2) == -1
+
+
+def test_a_pipelines_space_has_all_its_stages_and_nothing_that_is_given(compose: Compose) -> None:
+    config = compose("pipeline=compare", "dpo.beta=0.3", "sft.learning_rate=1e-3")
+    space = space_of(config, "dpo", {"dpo.beta"})
+    assert set(space) == {*("sft.learning_rate", "sft.num_train_epochs", "dpo.learning_rate", "dpo.num_train_epochs")}
+    assert space["sft.learning_rate"].low < 1e-3 < space["sft.learning_rate"].high
+    assert {name.partition(".")[0] for name in space_of(config, "orpo", set())} == {"orpo"}
+    with pytest.raises(UserError, match="nothing is left to tune for sft"):
+        space_of(config, "sft", {"sft.learning_rate", "sft.num_train_epochs"})
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("no_such_option", RATE),
+        ("learning_rate", {"low": 1}),
+        ("learning_rate", [1, 2]),
+        ("learning_rate", RATE | {"times": "twice"}),
+        ("learning_rate", {"low": 2, "high": 1}),
+    ],
+)
+def test_a_wrong_range_is_refused_by_its_file(compose: Compose, name: str, given: object) -> None:
+    with pytest.raises(UserError, match=rf"conf/tune/sft.yaml: {name}"):
+        read_range(Path("conf/tune/sft.yaml"), name, given, compose().options["sft"])
+
+
+def test_a_command_line_names_trials_and_seeds() -> None:
+    command = read(["--multirun", "model=pocket", "tune=8", "seed=0,1,2", "dpo.beta=0.1"])
+    assert (command.trials, command.seeds) == (8, ["0", "1", "2"])
+    assert command.words == ["launcher=local", "evaluate=true", "model=pocket", "dpo.beta=0.1"]
+    assert read(["tune=2", "launcher=slurm"]).words[0] == "evaluate=true" and read(["tune=2"]).seeds == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tune=1"], "tune=1: give one number"),
+        (["tune=many"], "tune=many: give one number"),
+        (["tune=2", "tune=3"], "tune=2,3: give one number"),
+        (["tune=4", "dpo.beta=0.1,0.2"], "give dpo.beta one value"),
+    ],
+)
+def test_a_command_line_that_cannot_be_tuned_is_refused(words: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read(words)
+
+
+@pytest.mark.parametrize("word", ["judge=none", "judge=people", "budget=pairs"])
+def test_what_nobody_can_choose_by_is_refused_before_any_training(
+    words: Callable[..., list[str]], tmp_path: Path, word: str
+) -> None:
+    printed = run([sys.executable, "-m", "launch", *words(tmp_path, "pipeline=compare", "tune=2", word)], status=2)
+    assert "error: tune=2" in printed and not list(tmp_path.rglob("record.json"))
+
+
+def test_an_option_on_the_command_line_beats_a_tuned_one(compose: Compose) -> None:
+    own = "+tuned={dpo:{sft.learning_rate:0.5,dpo.beta:0.7},orpo:{orpo.beta:3}}"
+    config = without_named(compose("pipeline=compare", own, "dpo.beta=0.2"), ["dpo.beta=0.2", "seed=3"])
+    assert config.of("dpo").options["sft"]["learning_rate"] == 0.5
+    assert config.of("dpo").options["dpo"]["beta"] == 0.2
+    assert config.of("orpo").options["orpo"]["beta"] == 3
+    assert config.of("sft") is config
+
+
+def test_settings_are_chosen_on_the_validation_split_and_all_else_is_reported_on_test(compose: Compose) -> None:
+    """A sweep of data sets or seeds chooses nothing."""
+    config = compose()
+    assert with_split(config, ["orpo.beta", "dataset"]).eval_split == "validation"
+    assert with_split(config, ["batch_size"]).eval_split == "validation"
+    assert with_split(config, ["dataset", "model"]).eval_split == "test"
+    assert with_split(compose("eval_split=test"), ["orpo.beta"]).eval_split == "test"
+    with pytest.raises(UserError, match="eval_split=train: use test or validation"):
+        with_split(compose("eval_split=train"), [])
+
+
+def test_prompts_are_held_out_only_where_something_is_chosen_by_them(compose: Compose) -> None:
+    def fraction(*words: str, swept: tuple[str, ...] = ()) -> float | None:
+        config = with_split(compose("pipeline=orpo", "dataset=ultrafeedback", *words), swept)
+        return with_folds(config).dataset.validation_fraction
+
+    assert fraction() is None
+    assert fraction(swept=("orpo.beta",)) == 0.1 and fraction("orpo.load_best_model_at_end=true") == 0.1
+    assert fraction("dataset.validation_fraction=0.3") == 0.3
+    with pytest.raises(UserError, match=r"validation_fraction=1\.5: give a share"):
+        fraction("dataset.validation_fraction=1.5")
+
+
+def test_every_pipeline_gets_as_many_trials_and_the_winners_are_reported_on_test(
+    words: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    asked = words(tmp_path, "pipeline=compare", "~pipelines.dpo", "tune=2", "seed=0,1", "session=tuned")
+    printed = run([sys.executable, "-m", "launch", *asked])
+    session = tmp_path / "runs" / "_sessions" / "tuned"
+    trials = [json.loads(path.read_text()) for path in sorted((session / "tune").glob("[0-9]*/job.json"))]
+    assert [list(job["pipelines"]) for job in trials] == [["sft"], ["sft"], ["orpo"], ["orpo"]]
+    assert {job["evaluation"]["split"] for job in trials} == {"validation"} and {job["seed"] for job in trials} == {0}
+    finals = [json.loads((session / str(number) / "job.json").read_text()) for number in range(2)]
+    assert [job["seed"] for job in finals] == [0, 1] and all("split" not in job["evaluation"] for job in finals)
+    rows = open_pairs(Path(finals[0]["evaluation"]["pairs"]))
+    prompts = {split: {str(row) for row in rows[split]["prompt"]} for split in rows}
+    assert {*prompts} == {"train", "validation", "test"}
+    assert not prompts["train"] & prompts["validation"] and not prompts["validation"] & prompts["test"]
+    for name in ("sft", "orpo"):
+        chosen = finals[0]["tuned"]["pipelines"][name]["chosen"]
+        assert chosen in [job["setting"] for job in trials]
+        trained = yaml.safe_load((Path(finals[0]["pipelines"][name][0]) / "config.yaml").read_text())["options"]
+        assert all(trained[option.partition(".")[2]] == value for option, value in chosen.items())
+        assert finals[0]["pipelines"][name] in [job["pipelines"].get(name) for job in trials]  # trained once
+    profile = yaml.safe_load((session / "tuned.yaml").read_text())["tuned"]
+    assert profile == {name: found["chosen"] for name, found in finals[0]["tuned"]["pipelines"].items()}
+    assert "best of 2" in printed
