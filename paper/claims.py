@@ -16,12 +16,13 @@ from typing import Any
 from rich.table import Table
 
 from eval.commands.cli import NoOptions, run
+from eval.results.cells import markdown
 from eval.results.metrics import FLOPS, MEMORY, SECONDS
 from eval.results.row import Row
 from eval.results.rows import with_bases
 from eval.results.session import sessions
 from eval.results.setting import Setting
-from eval.results.table import markdown, rows_of
+from eval.results.table import rows_of
 from paper.across import lambdas, probability_ratio, sharper, sizes
 from paper.evidence import PASSES_PER_EPOCH, Finding, Rows, one_stage, saving, shift, trend, varied, wins
 from recipes.config import write_text

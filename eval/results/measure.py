@@ -11,6 +11,7 @@ from eval.answers.load import load
 from eval.answers.log_probs import mean_log_probs
 from eval.answers.reward_judge import Judge
 from eval.answers.store import Answer, Sampling
+from eval.results.prompts import distinct
 from eval.results.row import Result
 from eval.results.session import measured
 from eval.results.stale import MEASURE
@@ -76,14 +77,6 @@ def judged(name: str, pairs: Any, asked: Any, result: Result) -> Result:
 def judge_of(name: str) -> Judge:
     """Return the judge of a name, loaded once."""
     return Judge(name)
-
-
-def distinct(pairs: Any) -> list[int]:
-    """Return the place of the first pair of every prompt: a prompt is asked once, however many pairs it has."""
-    first: dict[tuple[int, ...], int] = {}
-    for place, ids in enumerate(pairs["prompt_ids"]):
-        first.setdefault(tuple(ids), place)
-    return list(first.values())
 
 
 def clusters(pairs: Any, gold: bool) -> list[int]:

@@ -5,7 +5,7 @@ A new row is one more metric in `METRICS` and a line in docs/reading.md. Where i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,9 @@ from eval.results.statistics import Estimate, estimate, share
 WIN = "win_rate"  # the outcome by which pipelines are compared first
 PEOPLE = "people"  # the outcome that people vote on
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
+# The groups of rows, in the table's order; their names are its headings.
+GROUPS = "Responses", "What training did to likelihoods", "Endings and lengths", "Cost"
+RESPONSES, LIKELIHOODS, ENDINGS, COST = GROUPS
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Metric:
     label: str  # in tables and figures; it may change
     text: Callable[[float], str]  # a number with its digits and unit
     better: Literal["higher", "lower"] | None  # None: neither is
+    group: str = field(default=RESPONSES, kw_only=True)  # one of `GROUPS`
 
     @property
     def title(self) -> str:
@@ -74,6 +78,7 @@ class Cost(Metric):
 
     of_stages: Callable[[list[Record]], float]
     over_seeds: Callable[[np.ndarray], float] = np.mean
+    group: str = field(default=COST, kw_only=True)
 
     def spent(self, row: Row) -> np.ndarray:
         """Return the cost with each seed, shape (seeds,); nothing for a base model."""
@@ -176,11 +181,19 @@ REWARD = Measured(
 )
 JUDGE = Computed("judge_accuracy", "accuracy of the judge", percent, None, judge_accuracy)
 RIGHT = Measured("right_greedy", "right fact, greedy", percent, "higher", greedy("right"), only="embedded")
-ACCURACY = Measured("preference_accuracy", "preference accuracy", percent, "higher", preferred, "pairs")
-CHOSEN = Measured("logp_chosen", "log-prob of chosen", decimals(2), None, log_probs("chosen"), "pairs")
-REJECTED = Measured("logp_rejected", "log-prob of rejected", decimals(2), None, log_probs("rejected"), "pairs")
-MARGIN = Measured("margin", "margin, chosen - rejected", decimals(2), "higher", margins, "pairs")
-STOPPED = Measured("stopped", "ended with a stop token", percent, None, sampled("stopped"), interval=False)
+ACCURACY = Measured(
+    "preference_accuracy", "preference accuracy", percent, "higher", preferred, "pairs", group=LIKELIHOODS
+)
+CHOSEN = Measured(
+    "logp_chosen", "log-prob of chosen", decimals(2), None, log_probs("chosen"), "pairs", group=LIKELIHOODS
+)
+REJECTED = Measured(
+    "logp_rejected", "log-prob of rejected", decimals(2), None, log_probs("rejected"), "pairs", group=LIKELIHOODS
+)
+MARGIN = Measured("margin", "margin, chosen - rejected", decimals(2), "higher", margins, "pairs", group=LIKELIHOODS)
+STOPPED = Measured(
+    "stopped", "ended with a stop token", percent, None, sampled("stopped"), interval=False, group=ENDINGS
+)
 SECONDS = Cost("device_seconds", "device-seconds", decimals(0), "lower", total("device_seconds"))
 MEMORY = Cost("peak_memory_gb", "peak memory, GB", decimals(2), "lower", peak_memory, np.max)
 PAIRS = Cost("pairs", "pairs read", decimals(0), None, total("pairs"))
@@ -192,14 +205,14 @@ PASSES = Cost(
 FLOPS = Cost("flops", "FLOPs", "{:.2e}".format, "lower", total("flops"))
 
 METRICS: tuple[Metric, ...] = (
-    GOLD,
-    REWARD,
-    Computed("win_rate_over_sft", "win rate against SFT", percent, "higher", win_rate_over("sft")),
     Computed("win_rate_over_rival", "win rate against its rival", percent, "higher", win_rate_over(None)),
-    Computed("people_over_sft", "people's win rate against SFT", percent, "higher", win_rate_over("sft", PEOPLE)),
+    Computed("win_rate_over_sft", "win rate against SFT", percent, "higher", win_rate_over("sft")),
     Computed(
         "people_over_rival", "people's win rate against its rival", percent, "higher", win_rate_over(None, PEOPLE)
     ),
+    Computed("people_over_sft", "people's win rate against SFT", percent, "higher", win_rate_over("sft", PEOPLE)),
+    GOLD,
+    REWARD,
     Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", greedy("gold"), only="embedded"),
     RIGHT,
     JUDGE,
@@ -208,9 +221,9 @@ METRICS: tuple[Metric, ...] = (
     REJECTED,
     MARGIN,
     STOPPED,
-    Computed("truncated", "truncated at max_new_tokens", percent, None, truncated),
-    Measured("length", "mean length, tokens", decimals(1), None, sampled("tokens"), interval=False),
-    Computed("engine", "engine", str, None, engines),
+    Computed("truncated", "truncated at max_new_tokens", percent, None, truncated, group=ENDINGS),
+    Measured("length", "mean length, tokens", decimals(1), None, sampled("tokens"), interval=False, group=ENDINGS),
+    Computed("engine", "engine", str, None, engines, group=COST),
     SECONDS,
     MEMORY,
     PAIRS,
@@ -220,19 +233,6 @@ METRICS: tuple[Metric, ...] = (
     FLOPS,
 )
 METRIC = {metric.key: metric for metric in METRICS}
-# What a terminal shows that has no room for all, and what the README shows of docs/comparison.md.
-SHORT = ("gold_sampled", "win_rate_over_sft", "preference_accuracy", "flops")
-README = (
-    *(
-        "win_rate_over_sft",
-        "win_rate_over_rival",
-        "right_greedy",
-        "preference_accuracy",
-        "logp_chosen",
-        "logp_rejected",
-    ),
-    *("margin", "device_seconds", "peak_memory_gb", "tokens", "forward_passes_per_pair", "flops"),
-)
 
 
 def lacking(result: Result, embedded: bool) -> str | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eval.results.differences import Difference
 from eval.results.setting import Setting
 from eval.results.statistics import Comparison, Estimate
 
@@ -28,6 +29,9 @@ class Row:
     against: dict[str, dict[str, Comparison]] = field(
         default_factory=dict
     )  # outcome -> other pipeline -> ours against it
+    differences: dict[str, dict[str, Difference]] = field(
+        default_factory=dict
+    )  # metric's key -> other pipeline -> our mean minus its
     votes: list[Judgement] = field(default_factory=list)  # people's, on this row against those after it
     values: dict[str, Value] = field(default_factory=dict)  # of every metric, by key
 
