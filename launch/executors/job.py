@@ -18,8 +18,8 @@ from launch.config.schema import Config, resolve
 from launch.config.sweep import setting
 from launch.config.trust import unpinned
 from launch.forecast.budget import Budget, describe, match, refuse_budget
-from launch.forecast.cost import counted
 from launch.forecast.fit import check_memory
+from launch.forecast.tokens import counted
 from launch.stages.base_model import base_row, find_base
 from launch.stages.digest import Planned, Start, digest, plan
 from launch.stages.inputs import asked_reward_model, check_room, with_chat_template
