@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from eval.results.session import measured
+from eval.results.result import measured
 from recipes.config import FORMAT, write_config, write_json
 
 EVIL = "<script>alert(1)</script><img src='http://127.0.0.1:9/x.png'>"

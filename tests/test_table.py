@@ -12,8 +12,9 @@ from eval.__main__ import evaluate_session
 from eval.answers.load import load
 from eval.commands.cli import NoOptions
 from eval.readme import shown
+from eval.results.result import measured
 from eval.results.rows import build_rows
-from eval.results.session import jobs_of, measured, sessions
+from eval.results.session import jobs_of, sessions
 from eval.results.table import write_table
 from eval.table import main
 from paper.claims import ACROSS, CLAIMS, write_claims

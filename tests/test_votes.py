@@ -10,7 +10,7 @@ from comparison import PROMPTS, SEEDS, SETTINGS, make_session
 
 from eval.answers.votes import Pair, Vote, now
 from eval.results.people import compare_by_votes, kappa
-from eval.results.session import measured
+from eval.results.result import measured
 from eval.results.table import rows_of, write_table
 from recipes.config import read_json, write_json
 

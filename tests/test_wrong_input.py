@@ -76,7 +76,7 @@ def test_json_of_somebody_else_is_said(say: Say, text: str, untuned: Path, tmp_p
 @pytest.mark.parametrize("text", FOREIGN)
 @pytest.mark.parametrize("name", ["session/0/job.json", "stage/record.json", "stage/eval/result.json"])
 def test_a_session_with_foreign_files_is_said(say: Say, text: str, name: str, tmp_path: Path) -> None:
-    from eval.results.session import measured
+    from eval.results.result import measured
 
     settings = {"prompts": 1}
     stage, base = tmp_path / "stage", tmp_path / "base"

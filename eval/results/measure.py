@@ -11,8 +11,7 @@ from eval.answers.load import load
 from eval.answers.log_probs import mean_log_probs
 from eval.answers.reward_judge import Judge
 from eval.answers.store import Answer, Sampling
-from eval.results.row import Result
-from eval.results.session import measured
+from eval.results.result import Result, measured
 from eval.results.stale import MEASURE
 from pocket.gold import score
 from pocket.world import PROMPTS

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eval.results.row import Record, Result, Row, Value
+from eval.results.result import Result
+from eval.results.row import Record, Row, Value
 from eval.results.statistics import Estimate, estimate, share
 
 WIN = "win_rate"  # the outcome by which pipelines are compared first

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eval.results.result import Result
 from eval.results.setting import Setting
 from eval.results.statistics import Comparison, Estimate
 
-Result = dict[str, Any]  # what `eval.results.measure` wrote for one model
 Record = dict[str, Any]  # the record.json of one stage
 Judgement = tuple[Any, Any]  # `Pair` and `Vote` of eval.answers.votes, on whose code no measurement depends
 Value = Estimate | Comparison | float | str | None  # of a metric; None if it was not measured
