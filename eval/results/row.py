@@ -28,6 +28,7 @@ class Row:
     against: dict[str, dict[str, Comparison]] = field(
         default_factory=dict
     )  # outcome -> other pipeline -> ours against it
+    controlled: dict[str, Estimate] = field(default_factory=dict)  # other pipeline -> our length-controlled win rate
     votes: list[Judgement] = field(default_factory=list)  # people's, on this row against those after it
     values: dict[str, Value] = field(default_factory=dict)  # of every metric, by key
 
@@ -41,6 +42,16 @@ class Row:
         found = self.values[key]
         assert isinstance(found, Estimate)
         return found
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is not a base model."""
+        return bool(self.stages)
+
+    @property
+    def referenced(self) -> bool:
+        """Whether its last method has a reference model."""
+        return "reference" in self.results[0]
 
     @property
     def judged(self) -> bool:
