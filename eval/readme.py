@@ -12,7 +12,8 @@ from eval.commands.cli import NoOptions, run
 from eval.results.cells import LOWER, markdown
 from eval.results.headline import headline
 from eval.results.matrix import ABSENT, probability
-from eval.results.metrics import FLOPS, GROUPS, METRIC, SECONDS, WIN, Metric, percent
+from eval.results.metric import GROUPS, Metric, percent
+from eval.results.metrics import FLOPS, METRIC, SECONDS, WIN
 from eval.results.rows import NAMES, place
 from eval.results.session import sessions
 from eval.results.statistics import WORSE

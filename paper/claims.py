@@ -4,7 +4,8 @@
 
 Prints them, and writes claims.md beside the session's table. Table 4 needs `python -m eval.diversity` first, figure 8 a
 session with `orpo.ratio=odds,probability`, figure 9 one with several `orpo.beta`. A claim is supported or contradicted
-if its whole 95 % interval (unadjusted) or its test says so, else it is not shown at this scale.
+if its whole 95 % interval (unadjusted) or its test says so, else it is not shown at this scale. What follows from a
+definition or from the configured epochs, or needs a GPU, is not testable here.
 """
 
 import sys

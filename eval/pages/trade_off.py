@@ -7,8 +7,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from eval.pages.figures import COLOURS, name
 from eval.pages.plots import GREY, below, svg
+from eval.results.cells import title
 from eval.results.deciding import outcomes
-from eval.results.metrics import FLOPS, METRIC, SECONDS, WIN, Cost
+from eval.results.metric import Cost
+from eval.results.metrics import FLOPS, METRIC, SECONDS, WIN
 from eval.results.row import Row
 from eval.results.rows import arranged
 from eval.results.statistics import Estimate
@@ -43,7 +45,7 @@ def trade_off(rows: list[Row]) -> str:
         panels[0].set(xlabel=f"{cost.label}, relative to {name(first)}", ylabel=label)
 
     said = f"{label} against {cost.label} relative to {name(first)}, with 95% intervals"
-    return svg(draw, f"{said}: {', '.join(name(row) for row, _ in worths)}", height=3.6)
+    return svg(draw, f"{said}: {', '.join(title(row) for row, _ in worths)}", height=3.6)
 
 
 def qualities(rows: list[Row]) -> tuple[str, Worths]:

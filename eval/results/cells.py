@@ -1,6 +1,7 @@
 """The table as text: pipelines side by side, the candidates first, in groups of rows."""
 
-from eval.results.metrics import GROUPS, METRICS, Metric
+from eval.results.metric import GROUPS, Metric
+from eval.results.metrics import METRICS
 from eval.results.row import Row
 from eval.results.rows import NAMES, arranged
 from eval.results.statistics import WORSE, Comparison, Estimate

@@ -9,7 +9,8 @@ from itertools import groupby
 from typing import Any
 
 from eval.results.deciding import STRONG
-from eval.results.metrics import FLOPS, GOLD, JUDGE, LIKELIHOODS, METRIC, PEOPLE, SECONDS, WIN, percent
+from eval.results.metric import Measured, percent
+from eval.results.metrics import FLOPS, GOLD, JUDGE, METRIC, PEOPLE, SECONDS, WIN
 from eval.results.rows import place
 from eval.results.statistics import BETTER, NONE, SAME, UNSURE, WORSE
 
@@ -26,6 +27,7 @@ SAID = {
 LOST = {
     "right_greedy": "states the right fact less often when decoding greedily",
     "right_sampled": "states the right fact less often",
+    "forgetting": "has forgotten more of plain text, in nats per token",
 }
 MORE = "use more prompts (eval_prompts=) or seeds (seed=0,1,2)"
 BY_HAND = "compare the responses yourself (`make judge`)"
@@ -151,14 +153,14 @@ def verdicts(row: Row, outcome: str) -> list[str]:
 
 
 def lost(row: Row, others: list[Row]) -> Iterator[str]:
-    """Say what a pipeline's responses do surely worse than those of others: every metric with a direction is asked.
+    """Say in what a pipeline is surely worse than others: every metric with a direction is asked.
 
-    Log-probs of held-out pairs are left out: each method trains one of them, and they say nothing of responses.
+    Log-probs of the held-out pairs are left out: each method trains on one of them, and none says what a model answers.
     """
     for key, found in row.get("differences", {}).items():
         metric = METRIC[key]
         worse = [other for other in others if found.get(other["pipeline"], {}).get("verdict") == WORSE]
-        if worse and metric.group != LIKELIHOODS:
+        if worse and isinstance(metric, Measured) and metric.of != "pairs":
             theirs = [f"{other['label']}'s {metric.text(other['values'][key]['mean'])}" for other in worse]
             figures = f"{metric.text(row['values'][key]['mean'])} against {listed(theirs)}"
             yield f"{LOST.get(key, f'is worse in {metric.label}')} ({figures})"

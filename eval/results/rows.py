@@ -7,9 +7,11 @@ from typing import Any
 
 from eval.answers.votes import Vote
 from eval.results import differences
+from eval.results.controlled import length_controlled
 from eval.results.deciding import outcomes, prompts_of, scored_by, weak
 from eval.results.differences import Difference, differ
-from eval.results.metrics import METRICS, PEOPLE, WIN, Measured, percent
+from eval.results.metric import Measured, percent
+from eval.results.metrics import LENGTH, METRICS, PEOPLE, WIN
 from eval.results.people import compare_by_votes, pairs_of
 from eval.results.row import Row, Value
 from eval.results.session import evaluated, read_record, read_result
@@ -37,6 +39,7 @@ def build_rows(jobs: list[Job], votes: Votes | None = None) -> list[Row]:
         names = dict.fromkeys(name for job in group for name in job["pipelines"])
         found = {name: build_row(name, setting, [job for job in group if name in job["pipelines"]]) for name in names}
         compare_rows(list(found.values()))
+        control_lengths(list(found.values()))
         add_votes(list(found.values()), votes or {})
         rows += found.values()
     for row in rows:
@@ -57,6 +60,18 @@ def compare_rows(rows: list[Row]) -> None:
                 result = compare(metric.of_seeds(one, seeds), metric.of_seeds(other, seeds), metric.clusters(one))
                 found.append((one, other, replace(result, silent=outcome == WIN and weak(one))))
         keep(outcome, found)
+
+
+def control_lengths(rows: list[Row]) -> None:
+    """Estimate for all pairs of a setting's pipelines what their win rate would be at equal lengths."""
+    decides = outcomes(rows[0]).get(WIN) if rows else None
+    for one, other in combinations(rows, 2) if decides else ():
+        seeds = [seed for seed in one.seeds if seed in other.seeds]
+        if seeds and decides:
+            ours, theirs = (decides.of_seeds(row, seeds) for row in (one, other))
+            longer = LENGTH.of_seeds(one, seeds) - LENGTH.of_seeds(other, seeds)
+            found = length_controlled((ours > theirs) + 0.5 * (ours == theirs), longer, decides.clusters(one))
+            one.controlled[other.pipeline], other.controlled[one.pipeline] = found, found.reversed()
 
 
 def add_votes(rows: list[Row], votes: Votes) -> None:
