@@ -12,7 +12,8 @@ from pathlib import Path
 from eval.answers.endpoint import Answering, Endpoint
 from eval.commands.cli import run
 from eval.report import write_report
-from eval.results.session import jobs_of, measured, models_of, sessions, unmeasured
+from eval.results.result import measured
+from eval.results.session import jobs_of, models_of, sessions, unmeasured
 from eval.results.stale import tell_stale
 from eval.results.table import write_table
 from recipes.system.commands import output

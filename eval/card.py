@@ -12,12 +12,13 @@ from huggingface_hub import ModelCardData
 
 from eval.commands.cli import NoOptions, run
 from eval.pages.html import render
+from eval.results.cells import cells, markdown
 from eval.results.options import UNSAID, flat, text
 from eval.results.row import Row
 from eval.results.rows import build_rows
 from eval.results.session import evaluated, jobs_of, sessions
 from eval.results.setting import Setting
-from eval.results.table import cells, markdown, notes, rows_of
+from eval.results.table import notes, rows_of
 from recipes.config import read_config, read_json, write_text
 from recipes.methods import METHODS
 from recipes.system.commands import output

@@ -31,8 +31,9 @@ from eval.answers.generate import answer
 from eval.answers.load import pretrained, untuned
 from eval.answers.store import Answer, Sampling
 from eval.commands.cli import run, show, stages
-from eval.results.measure import held_out
-from eval.results.session import measured, read_measured
+from eval.results.prompts import held_out
+from eval.results.result import measured
+from eval.results.session import read_measured
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, write_json
 from recipes.data.chat import Message

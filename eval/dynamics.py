@@ -24,7 +24,8 @@ from eval.answers.log_probs import mean_log_probs
 from eval.commands.cli import run
 from eval.pages.curves import Curve, as_json, draw, first_and_last
 from eval.results.lineage import differing, lineage
-from eval.results.session import jobs_of, measured, read_measured, read_record, sessions
+from eval.results.result import measured
+from eval.results.session import jobs_of, read_measured, read_record, sessions
 from recipes.config import UserError, done, read_config, write_json
 from recipes.data.prepare import open_pairs
 from recipes.methods import METHODS

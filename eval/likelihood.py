@@ -23,7 +23,8 @@ from datasets import disable_caching, disable_progress_bars
 from eval.answers.load import context, load, load_renderer, load_weights
 from eval.answers.log_probs import mean_log_probs
 from eval.commands.cli import run, show, stages
-from eval.results.session import measured, read_measured
+from eval.results.result import measured
+from eval.results.session import read_measured
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, read_config, write_json
 from recipes.data.chat import Renderer

@@ -14,16 +14,22 @@ from eval.pages import figures
 from eval.pages.html import render
 from eval.pages.samples import side_by_side
 from eval.pages.sweep import best_settings, budgets, is_sweep, outcome, parallel_coordinates
+from eval.pages.trade_off import CAPTION, trade_off
+from eval.results.carried import carried_over
+from eval.results.cells import cells
+from eval.results.deciding import outcomes
+from eval.results.headline import MOST, headline
 from eval.results.history import Training, trainings
 from eval.results.matrix import explain, matrices, tests
-from eval.results.metrics import GOLD, MARGIN
+from eval.results.metrics import MARGIN, WIN
 from eval.results.options import differences
 from eval.results.results_json import results
 from eval.results.row import Row
-from eval.results.rows import NAMES, missing, with_bases
+from eval.results.rows import NAMES, as_json, missing, with_bases
+from eval.results.scope import scope, subjects
 from eval.results.session import jobs_of, sessions
 from eval.results.setting import Setting
-from eval.results.table import cells, notes, rows_of
+from eval.results.table import notes, rows_of
 from recipes.config import write_json, write_text
 from recipes.system.commands import output
 from recipes.system.versions import provenance
@@ -56,22 +62,28 @@ def page(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list
     """Return the template's values."""
     differing, particular = differences(configured(rows))
     pipelines = dict.fromkeys(NAMES.get(row.pipeline, row.pipeline) for row in rows if row.stages)
-    subjects = dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"])
+    answer, *further = headline([as_json(row) for row in rows])
     return {
-        "title": f"{', '.join(pipelines)}: {', '.join(subjects)}",
+        "title": f"{', '.join(pipelines)}: {subjects(jobs)}",
         "session": session.name,
+        "answer": answer,
+        "further": further,
+        "trade_off": trade_offs(rows),
+        "scope": scope(rows, jobs),
         "table": cells(rows),
         "matrices": [lines for _, lines in matrices(rows)],
+        "carried": [lines for _, lines in carried_over(rows)],
         "tests": tests(rows),
         "notes": [*notes(rows), *explain(rows)],
         "missing": missing(jobs),
         "best": best_settings(rows) if is_sweep(rows) else [],
         "budgets": budgets(rows),
         "sweep": sweep_figures(rows),
-        "training": training_figures(rows, found),
-        "scores": score_figures(rows),
+        "rewards": reward_figures(rows),
+        "examples": side_by_side(rows),
         "costs": cost_figures(rows),
-        "prompts": side_by_side(rows),
+        "log_probs": log_prob_figures(rows, found),
+        "training": training_figures(found),
         "differing": differing,
         "particular": particular,
         "stages": stages(found),
@@ -85,27 +97,46 @@ def captioned(setting: Setting, said: str) -> str:
     return f"{setting}: {said}" if setting else said
 
 
-def training_figures(rows: list[Row], found: list[Training]) -> list[tuple[Markup, str]]:
-    """Return the training's figures, each with a caption that explains it."""
-    held_out = (
-        "The one measure with the same definition for every method: the table's mean log-prob of held-out "
-        "responses, after every evaluated stage. Bars are 95% intervals; solid lines and "
-        "circles are chosen responses, dashed lines and squares rejected ones."
+def ours(drawn: list[tuple[str, str]]) -> list[tuple[Markup, str]]:
+    """Return those figures that show something; they are ours, so they are no text to escape."""
+    return [(Markup(figure), caption) for figure, caption in drawn if figure]
+
+
+def trade_offs(rows: list[Row]) -> list[tuple[Markup, str]]:
+    """Return the figure of quality against cost of each setting, if they are few enough for the first screen."""
+    settings = with_bases(rows)
+    drawn = [(trade_off(group), captioned(setting, CAPTION)) for setting, group in settings if len(settings) <= MOST]
+    return ours(drawn)
+
+
+def log_prob_figures(rows: list[Row], found: list[Training]) -> list[tuple[Markup, str]]:
+    """Return the figures of log-probs, held-out and in training, each with a caption that explains it."""
+    drawn = []
+    for setting, group in with_bases(rows):
+        said = (
+            "The table's mean log-prob of held-out responses, after every evaluated stage; it has the same definition "
+            "for every method. Bars are 95% intervals; solid lines and circles are chosen responses, dashed lines and "
+            "squares rejected ones."
+        )
+        drawn.append((figures.held_out(group, found), captioned(setting, said)))
+        gaps = [MARGIN.scores(row) for row in group]
+        figure = figures.distribution(group, gaps, "log-prob of chosen - rejected, nats per token")
+        said = "Held-out pairs; left of zero the rejected response is the likelier one. All seeds together."
+        drawn.append((figure, captioned(setting, said)))
+    said = (
+        "Log-probs of the pairs in training, solid for chosen and dashed for rejected responses, one line per "
+        "training. DPO logs sums over a response's tokens and ORPO means, so they are in separate panels."
     )
-    drawn = [
-        *((figures.held_out(group, found), captioned(setting, held_out)) for setting, group in with_bases(rows)),
-        (
-            figures.losses(found),
-            "The loss that each method minimizes, one line per training. The losses are not comparable: each has its "
-            "own axis; compare only their course. DPO starts where the SFT before it ended.",
-        ),
-        (
-            figures.log_probs(found),
-            "Log-probs of the pairs in training, solid for chosen and dashed for rejected responses, one line per "
-            "training. DPO logs sums over a response's tokens and ORPO means, so they are in separate panels.",
-        ),
-    ]
-    return [(Markup(figure), caption) for figure, caption in drawn if figure]  # ours, not a model's
+    return ours([*drawn, (figures.log_probs(found), said)])
+
+
+def training_figures(found: list[Training]) -> list[tuple[Markup, str]]:
+    """Return the figure of the training losses."""
+    said = (
+        "The loss that each method minimizes, one line per training. The losses are not comparable: each has its "
+        "own axis; compare only their course. DPO starts where the SFT before it ended."
+    )
+    return ours([(figures.losses(found), said)])
 
 
 def sweep_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
@@ -119,19 +150,16 @@ def sweep_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
     return [(Markup(parallel_coordinates(rows)), said)]
 
 
-def score_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
-    """Return the distributions of gold rewards and of preference margins."""
+def reward_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
+    """Return the distributions of what decides a win: gold rewards, or those of the judge."""
     drawn = []
     for setting, group in with_bases(rows):
-        if rows[0].embedded:
-            rewards = [GOLD.scores(row) for row in group]
-            figure = figures.distribution(group, rewards, "gold reward of a response at temperature 1")
+        if decides := outcomes(group[0]).get(WIN):
+            label = f"{decides.label.partition(',')[0]} of a response at temperature 1"
+            scored = [row for row in group if row.values[decides.key] is not None]
+            figure = figures.distribution(scored, [decides.scores(row) for row in scored], label)
             drawn.append((figure, captioned(setting, "Further right is better. All seeds together.")))
-        gaps = [MARGIN.scores(row) for row in group]
-        figure = figures.distribution(group, gaps, "log-prob of chosen - rejected, nats per token")
-        said = "Held-out pairs; left of zero the rejected response is the likelier one. All seeds together."
-        drawn.append((figure, captioned(setting, said)))
-    return [(Markup(figure), caption) for figure, caption in drawn]
+    return ours(drawn)
 
 
 def cost_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
@@ -165,7 +193,9 @@ def configured(rows: list[Row]) -> dict[str, Path]:
     found: dict[Path, str] = {}
     for row in rows:
         for stage, directory in zip(row.stages, row.directories[0], strict=False):  # a base model has no stages
-            found.setdefault(directory, f"{stage} {row.setting}".strip())
+            name = f"{stage} {row.setting}".strip()
+            taken = name in found.values()  # pipelines that were tuned have stages of the same method and other options
+            found.setdefault(directory, f"{stage} of {row.pipeline} {row.setting}".strip() if taken else name)
     return {name: directory for directory, name in found.items()}
 
 

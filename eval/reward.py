@@ -105,7 +105,7 @@ def score(jobs: list[dict[str, Any]], judge: "Judge") -> list[Scored]:
 
 def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: "Judge") -> Scored:
     """Score one pipeline's responses over its seeds."""
-    from eval.results.measure import distinct, held_out
+    from eval.results.prompts import distinct, held_out
 
     jobs = [job for job in jobs if name == "base" or name in job["pipelines"]]
     asked: list[str] = []

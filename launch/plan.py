@@ -20,8 +20,9 @@ from launch.config.splits import with_folds
 from launch.config.trust import unpinned
 from launch.config.tuned import without_named
 from launch.forecast.budget import Configs, describe, match, refuse_budget
-from launch.forecast.cost import LIBRARIES, Forecast, Tokens, forecast, tokens_of
+from launch.forecast.cost import LIBRARIES, Forecast, forecast
 from launch.forecast.fit import fits, nearest, worst
+from launch.forecast.tokens import Tokens, tokens_of
 from recipes.methods import METHODS
 from recipes.profiles import Shape
 from recipes.system.commands import output, run_command

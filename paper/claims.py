@@ -4,7 +4,8 @@
 
 Prints them, and writes claims.md beside the session's table. Table 4 needs `python -m eval.diversity` first, figure 8 a
 session with `orpo.ratio=odds,probability`, figure 9 one with several `orpo.beta`. A claim is supported or contradicted
-if its whole 95 % interval (unadjusted) or its test says so, else it is not shown at this scale.
+if its whole 95 % interval (unadjusted) or its test says so, else it is not shown at this scale. What follows from a
+definition or from the configured epochs, or needs a GPU, is not testable here.
 """
 
 import sys
@@ -16,12 +17,13 @@ from typing import Any
 from rich.table import Table
 
 from eval.commands.cli import NoOptions, run
+from eval.results.cells import markdown
 from eval.results.metrics import FLOPS, MEMORY, SECONDS
 from eval.results.row import Row
 from eval.results.rows import with_bases
 from eval.results.session import sessions
 from eval.results.setting import Setting
-from eval.results.table import markdown, rows_of
+from eval.results.table import rows_of
 from paper.across import lambdas, probability_ratio, sharper, sizes
 from paper.evidence import PASSES_PER_EPOCH, Finding, Rows, one_stage, saving, shift, trend, varied, wins
 from recipes.config import write_text

@@ -10,7 +10,8 @@ from scipy.stats import ttest_1samp
 from eval.results.deciding import scored_by
 from eval.results.history import read_log
 from eval.results.matrix import probability
-from eval.results.metrics import CHOSEN, REJECTED, WIN, Cost, decimals, engines
+from eval.results.metric import Cost, decimals
+from eval.results.metrics import CHOSEN, FLOPS, MEMORY, REJECTED, WIN, engines
 from eval.results.row import Row
 from eval.results.rows import NAMES
 from eval.results.session import read_measured
@@ -18,6 +19,7 @@ from eval.results.statistics import Estimate, estimate
 from recipes.engine.loss import log_odds
 
 SUPPORTED, CONTRADICTED, NOT_SHOWN = "supported", "contradicted", "not shown at this scale"
+NOT_TESTABLE = "not testable here"
 Rows = dict[str, Row]  # for one setting: pipeline -> row
 LOG_PROBS = {"chosen": CHOSEN, "rejected": REJECTED}
 # Section 7.3 counts the passes of a pair in one epoch of the stage that trains on preferences.
@@ -104,7 +106,11 @@ def trend(key: str, pipeline: str, direction: int) -> Callable[[Rows], Finding |
 
 
 def saving(cost: Cost, theirs: str, counted: bool = False) -> Callable[[Rows], Finding | None]:
-    """Measure ORPO's cost as a share of another pipeline's, over seeds; exact counts need no interval."""
+    """Measure ORPO's cost as a share of another pipeline's, over seeds; exact counts need no interval.
+
+    Whether a count is smaller follows from the methods and the configured epochs, so no training can test it. Nor can
+    one on a CPU test memory: there a model is small beside its process.
+    """
 
     def measure(rows: Rows) -> Finding | None:
         if not {"orpo", theirs} <= set(rows):
@@ -119,9 +125,17 @@ def saving(cost: Cost, theirs: str, counted: bool = False) -> Callable[[Rows], F
         # three decimals, since "1.00, contradicted" would hide on which side of 1 it is
         measured = f"{cost.label}, ORPO / {NAMES[theirs]}: {np.exp(logs.mean()):.3f}"
         measured += f"; on different engines ({' and '.join(sorted(used))})" if mixed else ""
-        return Finding(measured, interval(*np.exp([low, high])), NOT_SHOWN if mixed else judge(low, high, -1))
+        verdict = NOT_SHOWN if mixed else judge(low, high, -1)
+        testable = not counted and cost is not FLOPS and (cost is not MEMORY or on_gpus(rows["orpo"], rows[theirs]))
+        return Finding(measured, interval(*np.exp([low, high])), verdict if testable else NOT_TESTABLE)
 
     return measure
+
+
+def on_gpus(*rows: Row) -> bool:
+    """Whether all stages were trained on GPUs; a record names the device, and of a CPU says so."""
+    records = [record for row in rows for stages in row.records for record in stages]
+    return not any("CPU" in record.get("device", "CPU") for record in records)
 
 
 def over_seeds(values: np.ndarray) -> tuple[float, float]:

@@ -13,12 +13,12 @@ from eval.diversity import kept
 from eval.dynamics import dynamics
 from eval.pages import figures
 from eval.pages.curves import Curve, figure
+from eval.results.cells import text as cell
 from eval.results.deciding import prompts_of
 from eval.results.metrics import COMPUTED, FLOPS, MEMORY, METRIC, PASSES, SECONDS
 from eval.results.row import Row
 from eval.results.rows import NAMES
 from eval.results.statistics import estimate, text
-from eval.results.table import text as cell
 from paper.across import parameters
 from paper.evidence import PASSES_PER_EPOCH, saving
 from paper.published import Figure, find

@@ -9,7 +9,8 @@ from rich.table import Column, Table
 from launch.config.machine import gpu_memories
 from launch.config.schema import Config, register
 from launch.config.shape import shape_of
-from launch.forecast.cost import forecast_all, tokens_of
+from launch.forecast.cost import forecast_all
+from launch.forecast.tokens import tokens_of
 from launch.plan import composed
 from launch.stages.command import module
 from paper.published import Experiment, experiments

@@ -13,7 +13,8 @@ from typing import Any
 from eval.commands.cli import NoOptions, run
 from eval.pages.html import render
 from eval.pages.plots import standalone
-from eval.results.table import markdown, rows_of
+from eval.results.cells import markdown
+from eval.results.table import rows_of
 from paper.claims import ACROSS, CLAIMS, HEAD, by_setting, line
 from paper.exhibits import SIZES, Exhibit, Rows, exhibits
 from recipes.config import UserError, write_json, write_text

@@ -11,10 +11,9 @@ where p_old is the policy that sampled, p_ref the SFT model, and r the reward mo
 1, and the gradient is REINFORCE's with a leave-one-out baseline.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 import trl
 from datasets import Dataset
 from torch import Tensor
@@ -25,8 +24,10 @@ from recipes.data.chat import Message
 from recipes.data.prepare import load_prompts
 from recipes.training.arguments import arguments
 from recipes.training.cost import Cost, Meter
+from recipes.training.flops import Reading, forward
 from recipes.training.loop import fit, main
 from recipes.training.model import load_model, load_tokenizer, peft_config
+from recipes.training.reading import matrices, padded
 from recipes.training.reward_model import RewardModel, load_reward_model
 
 
@@ -87,7 +88,7 @@ class RLOOTrainer(trl.RLOOTrainer):
         self.eos_token_ids = stops
         reference = self.model if self.ref_model is None else self.ref_model  # the policy without its adapters
         frozen = [reward.model, *([reference] if args.beta else [])]
-        self.frozen_weights = sum(weight.numel() for model in frozen for weight in model.parameters())
+        self.frozen = [matrices(model) for model in frozen]
 
     def _get_train_sampler(self, dataset: Any = None) -> PromptSampler:
         return PromptSampler(
@@ -106,19 +107,29 @@ class RLOOTrainer(trl.RLOOTrainer):
         """Count what is computed without a gradient: sampling, old log-probs, reference and reward model."""
         found: Any = super()._generate_and_score_completions(inputs)
         if self.model.training:
-            dialogues = found["prompt_ids"].numel() + found["completion_ids"].numel()
-            cost = Cost(computed_tokens=2 * dialogues, inference_tokens=2 * dialogues)
+            read = dialogues_of(found)
+            cost = Cost(computed_tokens=2 * int(read.tokens), inference_tokens=2 * int(read.tokens))
             cost.generated_tokens = int((found["completion_ids"] != self.processing_class.pad_token_id).sum())
-            cost.frozen_flops = 2 * dialogues * self.frozen_weights
+            cost.inference_flops = int(2 * forward(matrices(self.model), read))
+            cost.frozen_flops = int(sum(forward(model, read) for model in self.frozen))
             self.meter.cost.add(cost)
         return found
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """Count the micro-batch."""
         if self.model.training:
-            dialogues = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-            self.meter.cost.add(Cost(len(dialogues) // self.num_generations, int(dialogues.sum()), dialogues.numel()))
+            rows, read = len(inputs["prompt_ids"]), dialogues_of(inputs)
+            tokens = int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
+            cost = Cost(rows // self.num_generations, tokens, int(read.tokens))
+            cost.scored_tokens, cost.attended = int(read.scored), int(read.attended)
+            self.meter.cost.add(cost)
         return super()._compute_loss(model, inputs)
+
+
+def dialogues_of(batch: dict[str, Any]) -> Reading:
+    """Return what one forward pass over prompts with their responses reads: logits of the responses alone."""
+    rows, width = batch["completion_ids"].shape
+    return replace(padded(rows, batch["prompt_ids"].shape[1] + width), scored=rows * width)
 
 
 def ask(reward: RewardModel) -> Any:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from eval.results.session import measured
+from eval.results.result import measured
 from recipes.config import FORMAT, write_config, write_json
 
 EVIL = "<script>alert(1)</script><img src='http://127.0.0.1:9/x.png'>"
@@ -50,13 +50,17 @@ def stage(directory: Path, name: str, seed: int) -> str:
     golds = [GOLDS[name] + seed / 8 + place % 3 for place in range(PROMPTS)]
     answers = [
         {"prompt": f"Prompt {place}? {EVIL}", "text": f"{name} {EVIL}", "tokens": 3, "stopped": True, "gold": gold}
-        | {"right": gold > 1}
+        | {"right": gold > 1, "courtesies": int(gold > 2)}
         for place, gold in enumerate(golds)
     ]
-    scores = {"chosen": [-1.0] * PROMPTS, "rejected": [-1.5 - place / 100 for place in range(PROMPTS)]}
+    scores: dict[str, Any] = {"chosen": [-1.0] * PROMPTS, "rejected": [-1.5 - place / 100 for place in range(PROMPTS)]}
     path = measured(directory, SETTINGS | {"seed": seed})
     path.parent.mkdir(exist_ok=True)
-    clusters = {"prompts": [*range(PROMPTS)], "pairs": [*range(PROMPTS)]}
+    clusters = {"prompts": [*range(PROMPTS)], "pairs": [*range(PROMPTS)], "passages": [0, 1]}
+    scores |= {"tokens": {"chosen": [4] * PROMPTS, "rejected": [5] * PROMPTS}, "kl": [[0.5] for _ in answers]}
+    scores |= {"text": [2.0, 3.0], "base_text": [1.5, 2.75]}
+    if name == "dpo":
+        scores["reference"] = {"beta": 0.1, "chosen": [-1.25] * PROMPTS, "rejected": [-1.5] * PROMPTS}
     further: list[list[dict[str, Any]]] = [[] for _ in answers]
     write_json(path, {**scores, "clusters": clusters, "sampled": answers, "further": further, "greedy": answers})
     return str(directory)

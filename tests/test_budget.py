@@ -10,7 +10,8 @@ from door import launch, record, stages
 
 from launch.config.schema import Config
 from launch.forecast.budget import match, refuse_budget, spends, with_updates
-from launch.forecast.cost import Tokens, work
+from launch.forecast.cost import work
+from launch.forecast.tokens import Tokens
 from launch.plan import main
 from recipes.config import UserError, read_json
 

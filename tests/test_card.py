@@ -10,10 +10,10 @@ from comparison import PROMPTS, make_session
 
 from eval.card import main
 from eval.commands.cli import NoOptions
+from eval.results.cells import text
 from eval.results.metrics import GOLD
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of
-from eval.results.table import text
 
 
 @pytest.fixture

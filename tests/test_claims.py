@@ -7,12 +7,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.results.metrics import SECONDS
+from eval.results.metric import Cost
+from eval.results.metrics import FLOPS, MEMORY, SECONDS
 from eval.results.row import Record, Row
 from eval.results.setting import Setting
 from paper.across import lambdas, probability_ratio, sizes
 from paper.claims import by_setting
-from paper.evidence import CONTRADICTED, NOT_SHOWN, SUPPORTED, Rows, saving, shift, trend, varied
+from paper.evidence import (
+    CONTRADICTED,
+    NOT_SHOWN,
+    NOT_TESTABLE,
+    PASSES_PER_EPOCH,
+    SUPPORTED,
+    Rows,
+    saving,
+    shift,
+    trend,
+    varied,
+)
 from recipes.config import FORMAT, write_config
 
 PAIRS = np.random.default_rng(0).normal(-1.0, 0.1, 100)
@@ -72,8 +84,31 @@ def test_a_saving_needs_several_seeds_and_one_engine(theirs: float, engine: str,
     found["orpo"].records[0][0]["device_seconds"] *= 1.001  # so that the seeds' ratios are not all one number
     measured = saving(SECONDS, "dpo")(found)
     assert measured is not None and measured.verdict == verdict
-    counted = saving(SECONDS, "dpo", counted=True)(found)
-    assert counted is not None and counted.verdict == (SUPPORTED if theirs > 1 else CONTRADICTED)
+
+
+@pytest.mark.parametrize(
+    "cost, device, counted, verdict",
+    [
+        (MEMORY, "x86_64 CPU, 2 threads", False, NOT_TESTABLE),
+        (MEMORY, "NVIDIA H100 80GB HBM3", False, SUPPORTED),
+        (FLOPS, "NVIDIA H100 80GB HBM3", False, NOT_TESTABLE),
+        (PASSES_PER_EPOCH, "NVIDIA H100 80GB HBM3", True, NOT_TESTABLE),
+        (SECONDS, "x86_64 CPU, 2 threads", False, SUPPORTED),
+    ],
+)
+def test_what_follows_from_the_configuration_or_needs_a_gpu_is_not_testable(
+    cost: Cost, device: str, counted: bool, verdict: str
+) -> None:
+    """ORPO costs half of everything, and a little more with each seed."""
+    found = {"orpo": row("orpo", 0), "dpo": row("dpo", 0)}
+    for name, rest in found.items():
+        for seed, (record,) in enumerate(rest.records):
+            costs = dict.fromkeys(("device_seconds", "peak_memory_bytes", "flops", "forward_passes_per_pair"), 2.0)
+            record |= costs | {"device": device, "epochs": 1.0}
+            for key in costs:
+                record[key] *= (0.5 + seed / 100) if name == "orpo" else 1
+    measured = saving(cost, "dpo", counted)(found)
+    assert measured is not None and measured.verdict == verdict
 
 
 def test_a_trend_is_the_last_tenth_less_the_first(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from door import PATIENCE, QUIET, ROOT, run
 from launch.config.checks import refuse_useless
 from launch.config.schema import Config
 from launch.config.shape import shape_of
-from launch.forecast.cost import Tokens, forecast, largest
+from launch.forecast.cost import forecast, largest
 from launch.forecast.fit import alternatives, check_memory, fits, nearest, worst
 from launch.forecast.memory import MicroBatch
+from launch.forecast.tokens import Tokens
 from launch.plan import main
 from recipes.config import UserError
 
@@ -78,32 +79,48 @@ def test_stock_orpo_holds_logits_of_every_token_and_packed_a_chunk(compose: Comp
     assert stock.head > 2 * 4 * config.dataset.max_length * 32064 * 2 > packed.head
 
 
+def forward(config: Config, tokens: float, scored: int, attended: int) -> float:
+    """By hand: two operations for each weight that a token meets, four for each query, key, channel and layer."""
+    shape = shape_of(config.model)
+    head = shape.vocabulary * shape.hidden
+    body = weights(config) - 2 * head  # the embedding, which is looked up, and the LM head
+    return 2 * (body * tokens + head * scored) + 4 * shape.layers * shape.hidden * attended
+
+
+def causal(length: int) -> int:
+    return length * (length + 1) // 2
+
+
 def test_flops_are_those_of_the_records_formula(compose: Compose) -> None:
-    """6 N for every token, and 2 N more of DPO's reference model."""
+    """Three times a forward pass, and once more of DPO's reference model; SFT and DPO score responses alone."""
     config = compose(*CARD, "batch_size=64")
-    shape, count = shape_of(config.model), weights(config)
-    found = {stage: forecast(config, stage, shape, TOKENS) for stage in ("sft", "dpo", "orpo")}
+    found = {stage: forecast(config, stage, shape_of(config.model), TOKENS) for stage in ("sft", "dpo", "orpo")}
     assert found["sft"].updates == 100 and found["sft"].tokens == 6400 * (100 + 200)
-    assert found["sft"].flops == pytest.approx(6 * count * found["sft"].tokens)
-    assert found["dpo"].flops == pytest.approx(8 * count * 6400 * (100 + 200 + 150))
+    assert found["sft"].flops == pytest.approx(3 * forward(config, 6400 * 300, 6400 * 200, 6400 * causal(300)))
+    both = 6400 * (causal(300) + causal(250) - causal(100))
+    assert found["dpo"].flops == pytest.approx(4 * forward(config, 6400 * 450, 6400 * 350, both))
     assert found["orpo"].tokens == 6400 * (100 + 200 + 150)
+    assert found["orpo"].flops == pytest.approx(3 * forward(config, 6400 * 450, 6400 * 449, both))
     assert found["sft"].hours == pytest.approx(found["sft"].flops / (71e12 * 0.4) / 3600)
 
 
 def test_rloo_computes_each_answer_five_times_and_holds_three_models(compose: Compose) -> None:
-    """Two answers to a prompt: sampled and scored by the policy (2 N each), trained on (6 N), reference and reward."""
+    """Two answers to a prompt: sampled, scored and trained on by the policy, then the reference and reward model."""
     config = compose(*CARD, "pipeline=rlhf", "batch_size=64")
-    shape, count = shape_of(config.model), weights(config)
+    shape = shape_of(config.model)
     found = forecast(config, "rloo", shape, TOKENS)
     assert found.updates == 100 and found.tokens == 2 * 6400 * (100 + 200)
-    assert found.flops == pytest.approx((2 + 2 + 6 + 2 + 2) * count * found.tokens)
+    answered = 2 * 6400
+    once, headless = (forward(config, answered * 300, scored, answered * causal(300)) for scored in (answered * 200, 0))
+    assert found.flops == pytest.approx((2 + 3 + 1) * once + headless)
     assert found.memory.reference == 2 * found.memory.weights
     assert parts(compose(*CARD, "pipeline=rlhf", "rloo.beta=0"), "rloo").reference == found.memory.weights
     twice = forecast(compose(*CARD, "batch_size=64", "rloo.num_iterations=2"), "rloo", shape, TOKENS)
-    assert twice.updates == 200 and twice.flops == pytest.approx(found.flops * 20 / 14)
+    assert twice.updates == 200 and twice.flops == pytest.approx((2 + 6 + 1) * once + headless)
     reward = forecast(config, "reward", shape, TOKENS)
     assert reward.tokens == 6400 * (2 * 100 + 200 + 150) and reward.memory.head == 0
-    assert reward.flops == pytest.approx(6 * count * reward.tokens)
+    read = forward(config, reward.tokens, 0, 6400 * (causal(300) + causal(250)))
+    assert reward.flops == pytest.approx(3 * (read + 2 * shape.hidden * reward.tokens)), "with its one output"
 
 
 def test_what_is_advised_fits_and_is_the_nearest(compose: Compose) -> None:

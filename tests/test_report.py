@@ -3,21 +3,25 @@
 import json
 import re
 import shutil
-import subprocess
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import browser
 from comparison import BATCH, EVIL, PROMPTS, SEEDS, UPDATES, make_session
-from door import PATIENCE
 
+from eval.pages.samples import side_by_side
+from eval.readme import shown
 from eval.report import write_report
+from eval.results.headline import headline
 from eval.results.history import trainings
+from eval.results.metric import GROUPS
 from eval.results.metrics import METRICS
 from eval.results.options import differences
 from eval.results.rows import build_rows
+from eval.results.scope import scope
 from eval.results.session import jobs_of
 from eval.results.table import write_table
 
@@ -78,8 +82,8 @@ def test_the_page_stands_alone_and_answers_are_text(session: Path, page: Page) -
     assert all(address.startswith(("#", "data:,")) for address in page.addresses), page.addresses
     assert all(url.startswith("#") for url in re.findall(r"url\(([^)]*)\)", text))
     assert page.text.count(EVIL) == 12 * (1 + 4), "of a dozen prompts, each and the answers of four models"
-    assert page.tags.count("svg") == page.tags.count("figcaption") == 6
-    assert all(page.labels) and len({*page.labels}) == 6
+    assert page.tags.count("svg") == page.tags.count("figcaption") == 7
+    assert all(page.labels) and len({*page.labels}) == 7
 
 
 def test_the_prompts_are_spread_evenly(page: Page) -> None:
@@ -94,13 +98,16 @@ def numbers(cell: str) -> list[float]:
 
 
 def test_the_pages_numbers_are_those_of_the_table(session: Path, page: Page) -> None:
-    rows = json.loads((session / "table.json").read_text())["rows"]
-    shown = {line[0]: line[1:] for line in page.tables[0]}
+    rows = {row["label"]: row for row in json.loads((session / "table.json").read_text())["rows"]}
+    head, *lines = page.tables[0]
+    assert head[1:] == ["ORPO", "SFT → DPO", "SFT", "base model"], "the candidates are first"
+    assert [line[0] for line in lines if len(line) == 1] == list(GROUPS)
+    shown = {line[0]: line[1:] for line in lines if len(line) > 1}
     keys = {metric.title: metric.key for metric in METRICS}
     compared = 0
     for name, cells in shown.items():
-        for row, cell in zip(rows, cells, strict=True):
-            value = row["values"].get(keys.get(name))
+        for label, cell in zip(head[1:], cells, strict=True):
+            value = rows[label]["values"].get(keys.get(name))
             if isinstance(value, dict):
                 wanted = [value[key] for key in ("mean", "spread", "low", "high") if value[key] is not None]
             elif isinstance(value, int | float):
@@ -179,25 +186,63 @@ def test_a_sweep_has_figures_of_one_setting_each(tmp_path: Path) -> None:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"setting": setting}))
     write_report(swept)
     text = (swept / "report.html").read_text()
-    assert [text.count(f"<figcaption>{setting}: ") for setting in settings] == [4, 4]
+    assert [text.count(f"<figcaption>{setting}: ") for setting in settings] == [5, 5]
     labels = Page(text).labels
-    assert len(labels) == len({*labels}) == 3 + 4 + 4, "losses, log-probs and the sweep's page are of the whole sweep"
+    assert len(labels) == len({*labels}) == 3 + 5 + 5, "losses, log-probs and the sweep's page are of the whole sweep"
 
 
-def test_chromium_opens_the_page_without_a_complaint(session: Path, tmp_path: Path) -> None:
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("there is no Chromium on this machine")
+def test_the_answer_is_the_same_everywhere_and_comes_first(session: Path, page: Page) -> None:
+    table = json.loads((session / "table.json").read_text())
+    answer, *further = headline(table["rows"])
+    assert "SFT → DPO gives better responses than ORPO (100 : 0, sure)" in answer
+    places = [page.text.index(text) for text in (answer, *further, *table["scope"], "What training did", "Provenance")]
+    assert places == sorted(places)
+    text = (session / "table.md").read_text()
+    assert text.startswith(f"**{answer}**") and all(line in text for line in [*further, *table["scope"]])
+    assert f"**{answer}**" in shown(table) and shown(table).index(answer) < shown(table).index("| ORPO |")
+    results = json.loads((session / "results.json").read_text())
+    assert (results["headline"], results["scope"]) == ([answer, *further], table["scope"])
 
-    def complaints(file: Path) -> list[str]:
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-        command = [browser, *options, f"--user-data-dir={tmp_path / file.stem}", f"file://{file}"]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
-        assert "</html>" in answer.stdout
-        return [line for line in answer.stderr.splitlines() if "CONSOLE" in line]
 
-    assert complaints(session / "report.html") == []
-    # The page's own policy forbids every request and every script; a page that tried either is told so.
-    tried = tmp_path / "tried.html"
-    tried.write_text((session / "report.html").read_text().replace("</main>", f"{EVIL}</main>"))
-    assert len(complaints(tried)) >= 2
+def test_the_scope_says_what_was_tuned_where_a_job_knows(tmp_path: Path) -> None:
+    made = make_session(tmp_path)
+    assert any(
+        "the defaults were, on held-out prompts" in line for line in scope(build_rows(jobs_of(made)), jobs_of(made))
+    )
+    for path in made.glob("*/job.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"tuned": "learning rate, on validation prompts"}))
+    told = scope(build_rows(jobs_of(made)), jobs_of(made))
+    assert [line for line in told if "uned" in line] == ["Tuned: learning rate, on validation prompts."]
+    shutil.rmtree(made / "1")
+    assert any("these very models only" in line for line in scope(build_rows(jobs_of(made)), jobs_of(made)))
+
+
+def test_the_higher_reward_won_and_reasons_are_given(session: Path) -> None:
+    """Of rows in which SFT → DPO always has the higher reward, it won each prompt; equal rewards are tied."""
+    rows = build_rows(jobs_of(session))
+    examples = side_by_side(rows)
+    assert [[side.outcome for side in example.sides] for example in examples] == [["", "won", "", ""]] * 12
+    assert examples[0].sides[1].reasons == ["gold reward 1.50", "right fact", "0 courtesies", "3 tokens"]
+    (dpo,) = [row for row in rows if row.pipeline == "dpo"]
+    dpo.results = next(row.results for row in rows if row.pipeline == "orpo")
+    assert [side.outcome for side in side_by_side(rows)[0].sides] == ["tied", "tied", "", ""]
+
+
+def test_chromium_shows_the_page_without_a_complaint(session: Path, tmp_path: Path) -> None:
+    """On a phone both candidates' columns are on the screen, and nothing is wider than it."""
+    with browser(tmp_path / "profile") as found:
+        found.resize(390, 844)
+        found.call("Page.navigate", url=f"file://{session / 'report.html'}")
+        found.wait_for("Provenance")
+        assert found.value("document.documentElement.scrollWidth") == 390
+        heads = (
+            "[...document.querySelector('#table thead tr').children].map(cell => cell.getBoundingClientRect().right)"
+        )
+        assert found.value(heads)[2] <= 390, "the first column, ORPO and SFT → DPO"
+        assert found.complaints == []
+        # The page's own policy forbids every request and every script; a page that tried either is told so.
+        tried = tmp_path / "tried.html"
+        tried.write_text((session / "report.html").read_text().replace("</main>", f"{EVIL}<p>the end</p></main>"))
+        found.call("Page.navigate", url=f"file://{tried}")
+        found.wait_for("the end")
+        assert len(found.complaints) >= 2

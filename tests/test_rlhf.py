@@ -17,6 +17,8 @@ from eval.answers.reward_judge import Judge
 from launch.config.checks import refuse_useless
 from recipes.config import Stage, UserError
 from recipes.data.prepare import load_pairs, load_prompts, open_pairs
+from recipes.training.flops import Reading, forward, training
+from recipes.training.reading import matrices
 from recipes.training.reward_model import load_classifier
 
 Words = Callable[..., list[str]]
@@ -70,12 +72,11 @@ def test_rloo_answers_the_training_prompts_and_counts_all_that_is_computed(rlhf:
     assert found["forward_passes_per_pair"] == pytest.approx(2 * (3 + 2) * found["epochs"])
     assert 0 < found["generated_tokens"] < found["tokens"] <= found["computed_tokens"] // 3
     assert found["inference_tokens"] * 3 == found["computed_tokens"] * 2
-    policy, judge = (
-        sum(w.numel() for w in load_file(stage(rlhf, name) / "model" / "model.safetensors").values())
-        for name in ("sft", "reward")
-    )
-    forward = 2 * found["inference_tokens"] // 2
-    assert found["flops"] == pytest.approx(forward * (3 * policy + 2 * policy + policy + judge))
+    policy = matrices(AutoModelForCausalLM.from_pretrained(stage(rlhf, "sft") / "model"))
+    judge = matrices(AutoModelForSequenceClassification.from_pretrained(stage(rlhf, "reward") / "model"))
+    read = Reading(found["inference_tokens"] // 2, found["scored_tokens"], found["attended"])
+    once = forward(policy, read)
+    assert found["flops"] == pytest.approx(training(policy, read) + (2 + 1) * once + forward(judge, read))
 
 
 def test_the_first_loss_of_rloo_is_zero(rlhf: Path) -> None:

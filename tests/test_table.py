@@ -12,8 +12,9 @@ from eval.__main__ import evaluate_session
 from eval.answers.load import load
 from eval.commands.cli import NoOptions
 from eval.readme import shown
+from eval.results.result import measured
 from eval.results.rows import build_rows
-from eval.results.session import jobs_of, measured, sessions
+from eval.results.session import jobs_of, sessions
 from eval.results.table import write_table
 from eval.table import main
 from paper.claims import ACROSS, CLAIMS, write_claims
@@ -25,7 +26,8 @@ COST = {"pairs": 5, "tokens": 10, "computed_tokens": 20, "forward_passes_per_pai
 
 
 def answer(gold: float) -> dict[str, Any]:
-    return {"prompt": "?", "text": "!", "tokens": 3, "stopped": True, "gold": gold, "right": gold > 0}
+    said = {"prompt": "?", "text": "!", "tokens": 3, "stopped": True, "gold": gold}
+    return said | {"right": gold > 0, "courtesies": 1}
 
 
 def stage(directory: Path, name: str, seconds: float, memory: int, golds: list[float] | None, seed: int) -> str:
@@ -35,7 +37,9 @@ def stage(directory: Path, name: str, seconds: float, memory: int, golds: list[f
     if golds is not None:
         kept = [answer(gold) for gold in golds]
         result = {"chosen": [-1.0, -2.0], "rejected": [-2.0, -1.0], "sampled": kept, "greedy": kept}
-        result |= {"further": [[] for _ in kept], "clusters": {"pairs": [0, 1], "prompts": [*range(len(kept))]}}
+        clusters = {"pairs": [0, 1], "prompts": [*range(len(kept))], "passages": [0, 1]}
+        result |= {"further": [[] for _ in kept], "clusters": clusters, "kl": [[0.5] for _ in kept]}
+        result |= {"tokens": {"chosen": [2, 2], "rejected": [2, 2]}, "text": [2.0, 3.0], "base_text": [2.0, 2.5]}
         path = measured(directory, SETTINGS | {"seed": seed})
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(result))
@@ -83,10 +87,10 @@ def test_means_spreads_and_win_rates_are_over_seeds(session: Path) -> None:
 def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_table(session)
     lines = (session / "table.md").read_text().splitlines()
-    table = lines[: lines.index("")]
+    table = [line for line in lines[: lines.index("| row over column | SFT | SFT → DPO | ORPO |")] if line[:1] == "|"]
     assert len({line.count("|") for line in table}) == 1
     (seconds,) = [line for line in table if line.startswith("| device-seconds")]
-    assert seconds == "| device-seconds ↓ | – | 10 | 40 | 25 |"
+    assert seconds == "| device-seconds ↓ | 25 | 40 | 10 | – |"
     kept = json.loads((session / "table.json").read_text())["rows"]
     assert [(row["pipeline"], row["label"]) for row in kept[1:]] == [
         ("sft", "SFT"),
@@ -94,7 +98,7 @@ def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsy
         ("orpo", "ORPO"),
     ]
     assert "table.md" in capsys.readouterr().out
-    assert len([line for line in lines if line.startswith("Nothing was matched: ")]) == 1
+    assert "\n".join(lines).count("Nothing was matched: ") == 1
 
 
 def test_four_pipelines_are_compared_pair_by_pair(session: Path, tmp_path: Path) -> None:
@@ -126,15 +130,15 @@ def test_the_readme_shows_five_columns_within_a_page(session: Path, tmp_path: Pa
         found = json.loads((session / str(seed) / "job.json").read_text())["pipelines"]
         edit(session, seed, pipelines=found | {"rlhf": [rlhf]})
     write_table(session)
-    rows = json.loads((session / "table.json").read_text())["rows"]
-    text = shown(rows)
-    assert "**SFT → RM → RLOO wins most.**" in text and text.count("100.0% against ") == 3
+    table = json.loads((session / "table.json").read_text())
+    rows, text = table["rows"], shown(table)
+    assert text.startswith("**In the toy world, SFT → RM → RLOO is not distinguishable from ORPO (100 : 0) for ")
     assert "SFT → DPO 2.00 times the FLOPs and 4.00 times the device-seconds" in text
     cells = [cell for line in text.splitlines() if line.startswith("| ") for cell in line.strip("| ").split(" | ")[1:]]
     widest = max((part for cell in cells for part in cell.replace("not ", "<br>").split("<br>")), key=len)
     assert len(widest) <= len("[100.0%, 100.0%]") + 2, widest
     with pytest.raises(UserError, match="one setting"):
-        shown([*rows, rows[-1] | {"setting": {"orpo.beta": 2}}])
+        shown(table | {"rows": [*rows, rows[-1] | {"setting": {"orpo.beta": 2}}]})
 
 
 def test_every_claim_of_the_paper_has_its_line(session: Path) -> None:

@@ -10,7 +10,7 @@ from comparison import PROMPTS, SEEDS, SETTINGS, make_session
 
 from eval.answers.votes import Pair, Vote, now
 from eval.results.people import compare_by_votes, kappa
-from eval.results.session import measured
+from eval.results.result import measured
 from eval.results.table import rows_of, write_table
 from recipes.config import read_json, write_json
 
@@ -47,7 +47,7 @@ def test_two_judges_votes_are_rows_of_the_table_with_their_agreement(session: Pa
     assert found["verdict"] == "better" and rows["orpo"]["values"]["people_over_rival"]["verdict"] == "worse"
     assert rows["dpo"]["values"]["people_over_sft"] is None
     text = (session / "table.md").read_text()
-    assert "| people's win rate against its rival ↑ | – | – | 87.5% ± 0.0% [" in text
+    assert "| people's win rate against its rival ↑ | 12.5% ± 0.0% [" in text
     assert "by ada (60), bob (60); 0 skipped" in text and "| SFT → DPO : ORPO | people's votes | 100.0% |" in text
     assert "ada and the table (gold reward, temperature 1) agree on 50.0% [" in text
     assert "of 60 pairs, Cohen's kappa 0.00." in text

@@ -76,7 +76,7 @@ def test_json_of_somebody_else_is_said(say: Say, text: str, untuned: Path, tmp_p
 @pytest.mark.parametrize("text", FOREIGN)
 @pytest.mark.parametrize("name", ["session/0/job.json", "stage/record.json", "stage/eval/result.json"])
 def test_a_session_with_foreign_files_is_said(say: Say, text: str, name: str, tmp_path: Path) -> None:
-    from eval.results.session import measured
+    from eval.results.result import measured
 
     settings = {"prompts": 1}
     stage, base = tmp_path / "stage", tmp_path / "base"
@@ -84,7 +84,7 @@ def test_a_session_with_foreign_files_is_said(say: Say, text: str, name: str, tm
     job |= {"pipelines": {"orpo": [str(stage)]}, "errors": [], "wanted": ["orpo"]}
     kept = {"prompt": "?", "text": "!", "tokens": 1, "stopped": True}
     result = {"chosen": [-1.0, -2.0], "rejected": [-2.0, -2.5], "sampled": [kept] * 2, "greedy": [kept] * 2}
-    result |= {"further": [[], []], "clusters": {"prompts": [0, 1], "pairs": [0, 1]}}
+    result |= {"further": [[], []], "clusters": {"prompts": [0, 1], "pairs": [0, 1], "passages": [0, 1]}}
     cost = {"tokens": 1, "computed_tokens": 1, "forward_passes_per_pair": 1, "flops": 1, "epochs": 1, "stage": "orpo"}
     cost |= {"device_seconds": 1, "peak_memory_bytes": 1, "pairs": 1}
     files = {tmp_path / "session/0/job.json": job, stage / "record.json": cost}

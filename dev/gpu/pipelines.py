@@ -9,7 +9,8 @@ import torch
 from dev.bench.pipelines import STAGES, base_model, command, cost, train
 from launch.config.schema import register
 from launch.config.shape import shape_of
-from launch.forecast.cost import Forecast, forecast, tokens_of
+from launch.forecast.cost import Forecast, forecast
+from launch.forecast.tokens import tokens_of
 from launch.plan import composed
 
 

@@ -44,7 +44,7 @@ def choose(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
 def decode(
     model: Any, stops: list[int], asked: list[tuple[list[int], int]], sampling: Sampling
 ) -> Iterator[tuple[int, list[int], bool]]:
-    """Respond to prompts, given as ids and sample index; yield index, ids without the stop, whether it stopped.
+    """Respond to prompts, given as ids and sample index; yield index, ids, whether the last of them is a stop.
 
     Longest prompts first, so that if the first batch fits into memory, the others do too.
 
@@ -80,7 +80,7 @@ def decode_batch(
     draws: list[np.ndarray],
     temperature: float,
 ) -> Iterator[tuple[int, list[int], bool]]:
-    """Respond to one batch; yield a row's index, its ids and whether it stopped, as soon as it ends."""
+    """Respond to one batch; yield a row's index, its ids and whether the last is a stop, as soon as it ends."""
     ids, mask = (tensor.to(model.device) for tensor in left_padded(prompts))
     ends, most = torch.tensor(stops, device=ids.device), torch.tensor(limits, device=ids.device)
     uniform = torch.tensor(np.array(draws), device=ids.device)
@@ -95,7 +95,7 @@ def decode_batch(
         stopped = torch.isin(tokens, ends)
         ended = stopped | (step + 1 == most[alive])
         for row, token, stop, end in zip(*(x.tolist() for x in (alive, tokens, stopped, ended)), strict=True):
-            said[row] += [] if stop else [token]
+            said[row].append(token)
             if end:
                 yield row, said[row], stop
         if ended.all():

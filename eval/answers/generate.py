@@ -101,4 +101,5 @@ def spoken(
 ) -> Iterator[tuple[int, Answer]]:
     """Yield the index and the response, as text, of each prompt and sample as a loaded model generates them."""
     for place, ids, stopped in decode(model, stops, asked, sampling):
-        yield place, Answer(str(tokenizer.decode(ids, skip_special_tokens=True)), len(ids), stopped)
+        said = ids[:-1] if stopped else ids
+        yield place, Answer(str(tokenizer.decode(said, skip_special_tokens=True)), len(said), stopped, ids)

@@ -29,6 +29,12 @@ def load(directory: Path) -> tuple[Any, PreTrainedTokenizerBase, list[int]]:
     return _held[directory], tokenizer, stop_ids(tokenizer, profile)
 
 
+def load_alone(path: str, revision: str | None) -> Any:
+    """Return a model that another was compared with, after that one was given back: two may not fit into memory."""
+    _held.clear()
+    return load_weights(path, revision)
+
+
 def load_tokenizer(path: str, revision: str | None, profile: Model) -> PreTrainedTokenizerBase:
     """Return the tokenizer as training loads it; `recipes.training.model` would import TRL, which takes ten seconds."""
     tokenizer = pretrained(AutoTokenizer, path, revision)

@@ -12,15 +12,21 @@ from eval.answers.batching import TOKENS, by_length
 LOGITS = 10**9  # bytes of one batch's logits in float32; 1,644 tokens for a vocabulary of 152k
 
 
-@torch.inference_mode()
-def mean_log_probs(model: PreTrainedModel, pairs: Dataset, answer: str, pad: int) -> list[float]:
-    """Return log P(y|x) / |y| in nats per token (the paper's equation 3), in the order of `pairs`.
+Row = tuple[list[int], list[int]]  # the ids of a prompt and of its response
 
-    `answer` is the column `chosen_ids` or `rejected_ids`; `pad` is any token, no token attends to it.
-    Log-probs are float32 whatever the model's dtype.
+
+def mean_log_probs(model: PreTrainedModel, pairs: Dataset, answer: str, pad: int) -> list[float]:
+    """Return `log_probs_of` the responses in the column `answer` (`chosen_ids` or `rejected_ids`) of pairs."""
+    return log_probs_of(model, [(row["prompt_ids"], row[answer]) for row in pairs], pad)  # type: ignore[index]
+
+
+@torch.inference_mode()
+def log_probs_of(model: PreTrainedModel, rows: list[Row], pad: int) -> list[float]:
+    """Return log P(y|x) / |y| in nats per token (the paper's equation 3) of each row; 0 for an empty response.
+
+    `pad` is any token, no token attends to it. Log-probs are float32 whatever the model's dtype.
     """
-    values = [0.0] * len(pairs)
-    rows = [(row["prompt_ids"], row[answer]) for row in pairs]  # type: ignore[index]
+    values = [0.0] * len(rows)
     budget = min(TOKENS, LOGITS // (4 * model.config.get_text_config().vocab_size))
     for batch in by_length([len(prompt) + len(ids) for prompt, ids in rows], budget):
         width = max(len(rows[index][0]) + len(rows[index][1]) for index in batch)
@@ -46,4 +52,4 @@ def score(model: PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) -> li
     targets = targets[:, answered]
     scored = targets != -100
     log_probs = logits.log_softmax(-1).gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    return ((log_probs * scored).sum(1) / scored.sum(1)).tolist()
+    return ((log_probs * scored).sum(1) / scored.sum(1).clamp(min=1)).tolist()

@@ -26,6 +26,7 @@ class Answer:
     text: str
     tokens: int
     stopped: bool
+    ids: list[int] | None = None  # sampled tokens, the stop included; an endpoint returns none, older files have none
 
 
 def content_key(identity: str, prompt: Any, sampling: Sampling, sample: int) -> str:
@@ -62,7 +63,8 @@ class Kept:
                 values = json.loads(line.decode())
             except ValueError:
                 continue
-            if not isinstance(values, dict) or values.keys() != {"key", *(part.name for part in fields(Answer))}:
+            known = {"key", *(part.name for part in fields(Answer))}
+            if not isinstance(values, dict) or values.keys() | {"ids"} != known:
                 raise UserError(f"{path} has a line that is no response of this project: remove it to generate again")
             key = values.pop("key")
             self.found[key] = Answer(**values)

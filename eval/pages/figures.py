@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from eval.pages.plots import GREY, below, svg
+from eval.results.cells import title
 from eval.results.history import Training
 from eval.results.metrics import CHOSEN, COMPUTED, FLOPS, REJECTED, SECONDS, Cost
 from eval.results.row import Row
 from eval.results.rows import NAMES
-from eval.results.table import title
 from recipes.methods import METHODS
 
 PAIRS = "pairs read since the base model"

@@ -1,45 +1,106 @@
 """A few held-out prompts with every pipeline's response side by side, selected by a fixed rule."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from eval.results.cells import title
+from eval.results.deciding import outcomes
+from eval.results.metrics import WIN
+from eval.results.prompts import distinct
 from eval.results.row import Row
-from eval.results.table import title
+from eval.results.rows import arranged
+from recipes.config import UserError
+from recipes.data.prepare import open_pairs
 
 PROMPTS = 12
 
 
 @dataclass(frozen=True)
 class Side:
-    """One pipeline's response to a prompt, with its score if it has one."""
+    """One pipeline's response to a prompt."""
 
     name: str
     text: str
-    score: float | None
-    tokens: int
-    stopped: bool
+    reasons: list[str]  # why it won or lost: its reward, its fact, its length
+    outcome: str  # "won", "tied", or "": it lost, or is no candidate
 
 
-def side_by_side(rows: list[Row]) -> list[tuple[str, str, list[Side]]]:
-    """Return `PROMPTS` evenly spaced held-out prompts, so that none is hand-picked: index, prompt, and every response.
+@dataclass(frozen=True)
+class Example:
+    """A prompt with every response, the candidates' first, and the data's own chosen response if it is still there."""
+
+    place: str
+    prompt: str
+    sides: list[Side]
+    chosen: str | None
+
+
+def side_by_side(rows: list[Row]) -> list[Example]:
+    """Return `PROMPTS` evenly spaced held-out prompts, so that none is hand-picked.
 
     The responses are those that decide win rates, at temperature 1, from each row's first seed.
     """
-    groups: dict[tuple[str, ...], list[tuple[Row, list[dict[str, Any]]]]] = {}
-    for row in rows:  # a sweep over data sets has several lists of prompts
-        answers = row.results[0]["sampled"]
-        groups.setdefault(tuple(answer["prompt"] for answer in answers), []).append((row, answers))
-    return [
-        (
-            f"Prompt {place + 1} of {len(prompts)}",
-            prompts[place],
-            [side(title(row), answers[place]) for row, answers in group],
-        )
-        for prompts, group in groups.items()
-        for place in sorted({number * len(prompts) // PROMPTS for number in range(PROMPTS)})
-    ]
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in arranged(rows):  # a sweep over data sets has several lists of prompts
+        groups.setdefault(tuple(answer["prompt"] for answer in row.results[0]["sampled"]), []).append(row)
+    examples = []
+    for prompts, group in groups.items():
+        chosen = chosen_responses(group[0])
+        for place in sorted({number * len(prompts) // PROMPTS for number in range(PROMPTS)}):
+            name = f"Prompt {place + 1} of {len(prompts)}"
+            examples.append(Example(name, prompts[place], sides(group, place), chosen and chosen[place]))
+    return examples
 
 
-def side(name: str, answer: dict[str, Any]) -> Side:
-    """Return what is shown of one response."""
-    return Side(name, answer["text"], answer.get("gold"), answer["tokens"], answer["stopped"])
+def sides(rows: list[Row], place: int) -> list[Side]:
+    """Return every pipeline's response to a prompt; of each setting's candidates the highest score won."""
+    scores = [score(row, place) for row in rows]
+    found = []
+    for row, own in zip(rows, scores, strict=True):
+        rivals = [
+            other
+            for one, other in zip(rows, scores, strict=True)
+            if candidate(one) and one.setting == row.setting and other is not None
+        ]
+        answer = row.results[0]["sampled"][place]
+        told = outcome(own, rivals) if candidate(row) and own is not None else ""
+        found.append(Side(title(row), answer["text"], reasons(answer), told))
+    return found
+
+
+def outcome(score: float, scores: list[float]) -> str:
+    """Return whether a score is the highest of several, alone or not."""
+    if len(scores) < 2 or score < max(scores):
+        return ""
+    return "won" if scores.count(score) == 1 else "tied"
+
+
+def candidate(row: Row) -> bool:
+    """Whether a row is one of the pipelines that are compared with SFT."""
+    return bool(row.stages) and row.pipeline != "sft"
+
+
+def score(row: Row, place: int) -> float | None:
+    """Return what decides whether a response wins; None where nobody does."""
+    decides = outcomes(row).get(WIN)
+    return None if decides is None else float(decides.scores(row)[0, place].ravel()[0])
+
+
+def reasons(answer: dict[str, Any]) -> list[str]:
+    """Return what explains a response's score."""
+    found = [f"judge's reward {answer['reward']:.2f}"] if "reward" in answer else []
+    if "gold" in answer:
+        found += [f"gold reward {answer['gold']:.2f}", "right fact" if answer["right"] else "not the right fact"]
+    if (count := answer.get("courtesies")) is not None:
+        found.append(f"{count} {'courtesy' if count == 1 else 'courtesies'}")
+    return [*found, f"{answer['tokens']} tokens" + ("" if answer["stopped"] else ", truncated")]
+
+
+def chosen_responses(row: Row) -> list[str] | None:
+    """Return the data's chosen response to each prompt that was asked; None if the pairs were removed."""
+    try:
+        pairs: Any = open_pairs(Path(row.results[0]["settings"]["pairs"]))["test"]
+    except (KeyError, UserError):  # a measurement by older code does not name its pairs
+        return None
+    return pairs.select(distinct(pairs))["chosen"]

@@ -2,35 +2,35 @@
 
 import numpy as np
 
+from eval.results.cells import title
 from eval.results.deciding import outcomes
-from eval.results.metrics import WIN, Measured, percent, sampled
+from eval.results.metric import percent
+from eval.results.metrics import RIGHT_SAMPLED, WIN
 from eval.results.row import Row
-from eval.results.rows import NAMES
 from eval.results.statistics import Estimate, compare, share
 
 KINDS = {"new wordings": False, "unseen places": True}
-RIGHT = Measured("right_sampled", "right fact, temperature 1", percent, "higher", sampled("right"))
 
 
-def carried_over(rows: list[Row]) -> list[list[str]]:
-    """Return the table, head first: right facts and win rates over SFT for both kinds of prompts; empty without them.
+def carried_over(rows: list[Row]) -> list[tuple[str, list[list[str]]]]:
+    """Return the table, head first, with its title: right facts and win rates over SFT; none without both kinds.
 
     The brackets are 95% intervals. They are no verdicts: those are of all prompts.
     """
-    if not rows[0].embedded or len({*unseen(rows[0])}) < 2:
+    if len({*unseen(rows[0])}) < 2:
         return []
     head = ["", *(f"right fact, {kind}" for kind in KINDS), *(f"win rate against SFT, {kind}" for kind in KINDS)]
-    return [head, *([NAMES.get(row.pipeline, row.pipeline), *right(row), *wins(row, rows)] for row in rows)]
+    return [("What carries over", [head, *([title(row), *right(row), *wins(row, rows)] for row in rows)])]
 
 
 def unseen(row: Row) -> np.ndarray:
-    """Return, for each prompt, whether it asks about a place of no pair."""
-    return np.array([answer["unseen"] for answer in row.results[0]["sampled"]])
+    """Return, for each prompt, whether it asks about a place of no pair; nowhere outside the embedded world."""
+    return np.array([answer.get("unseen", False) for answer in row.results[0]["sampled"]])
 
 
 def right(row: Row) -> list[str]:
     """Return how often a row's responses at temperature 1 state the right fact, for each kind of prompts."""
-    scores, clusters, kinds = RIGHT.scores(row), RIGHT.clusters(row), unseen(row)
+    scores, clusters, kinds = RIGHT_SAMPLED.scores(row), RIGHT_SAMPLED.clusters(row), unseen(row)
     return [text(share(scores[:, kinds == kind], numbered(clusters[kinds == kind]))) for kind in KINDS.values()]
 
 

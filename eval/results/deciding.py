@@ -1,7 +1,8 @@
 """What a win is decided by: a judge's reward of the responses, the gold reward, or nothing."""
 
 from eval.results.metrics import ACCURACY, GOLD, PEOPLE, REWARD, RIGHT, WIN, Measured, judge_accuracy, percent
-from eval.results.row import Result, Row
+from eval.results.result import Result
+from eval.results.row import Row
 
 STRONG = 0.55  # a judge's least accuracy, at the lower end of its interval
 

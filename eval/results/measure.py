@@ -1,6 +1,5 @@
 """Evaluate one stage directory: held-out log-probs and sampled responses, kept beside the model."""
 
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,14 @@ from eval.answers.load import load
 from eval.answers.log_probs import mean_log_probs
 from eval.answers.reward_judge import Judge
 from eval.answers.store import Answer, Sampling
-from eval.results.row import Result
-from eval.results.session import measured
+from eval.results.beside import Scored, as_rows, beside, losses, sampled_ids, sums, texts_of
+from eval.results.prompts import distinct, held_out
+from eval.results.result import Result, measured
 from eval.results.stale import MEASURE
 from pocket.gold import score
 from pocket.pairs import unseen
 from pocket.world import PROMPTS
 from recipes.config import UserError, write_json
-from recipes.data.prepare import open_pairs
-from recipes.profiles import TEST
 from recipes.system.commands import progress
 from recipes.system.fingerprint import fingerprint
 
@@ -32,36 +30,68 @@ def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | Non
     """
     if not Path(settings["pairs"]).is_dir():
         raise UserError(f"{settings['pairs']} was removed: run the command that trained {directory} again")
-    model, _, stops = load(directory)
     pairs: Any = held_out(settings)
     places = distinct(pairs)[: settings["prompts"]]
     if len(places) < 2:
-        raise UserError(f"{settings['pairs']}: the test split has a single prompt; an interval needs two")
-    asked, samples = pairs.select(places), settings.get("samples", 1)
-    result: Result = {
-        "settings": settings,
-        "clusters": {"pairs": clusters(pairs, settings["gold"]), "prompts": clusters(asked, settings["gold"])},
-        "code": fingerprint(MEASURE),
-        "endpoint": endpoint and {"host": host_class(endpoint.url), "model": endpoint.model},
-    }
-    with progress((1 + samples) * len(asked), f"eval  {directory}") as advance:
-        for answer in ("chosen", "rejected"):
-            result[answer] = mean_log_probs(model, pairs, f"{answer}_ids", stops[0])
-        for name, temperature, count in (("sampled", 1.0, samples), ("greedy", 0.0, 1)):
-            sampling = Sampling(settings["max_new_tokens"], temperature, count, settings["seed"])
-            found = answer_prompts(directory, list(asked["prompt_ids"]), sampling, advance, endpoint)
-            described = [
-                [describe(row, answer, settings["gold"]) for answer in answers]
-                for row, answers in zip(asked, found, strict=True)
-            ]
-            result[name] = [first for first, *_ in described]
-            if name == "sampled":
-                result["further"] = [rest for _, *rest in described]
+        raise UserError(f"{settings['pairs']}: a single prompt is held out; an interval needs two")
+    asked = pairs.select(places)
+    result = {"settings": settings, "code": fingerprint(MEASURE)}
+    result |= {"endpoint": endpoint and {"host": host_class(endpoint.url), "model": endpoint.model}}
+    result |= measure(directory, settings, pairs, asked, endpoint)
     if settings.get("judge"):
         result |= judged(settings["judge"], pairs, asked, result)
     path = measured(directory, settings)
     path.parent.mkdir(exist_ok=True)
     write_json(path, result)
+
+
+def measure(directory: Path, settings: dict[str, Any], pairs: Any, asked: Any, endpoint: Endpoint | None) -> Result:
+    """Return what a stage's model says, and how likely given responses, its own and plain text are.
+
+    The last two also under the base model, and the pairs under the reference model of a method that has one.
+    """
+    model, tokenizer, stops = load(directory)
+    texts, subjects = texts_of(settings)
+    of_pairs, of_prompts = (clusters(rows, settings["gold"]) for rows in (pairs, asked))
+    result: Result = {"clusters": {"pairs": of_pairs, "prompts": of_prompts, "passages": numbered(subjects)}}
+    result["tokens"] = {side: [*map(len, pairs[f"{side}_ids"])] for side in ("chosen", "rejected")}
+    samples = settings.get("samples", 1)
+    with progress((1 + samples) * len(asked), f"eval  {directory}") as advance:
+        for side in ("chosen", "rejected"):
+            result[side] = mean_log_probs(model, pairs, f"{side}_ids", stops[0])
+        drawn, greedy = (
+            answer_prompts(directory, list(asked["prompt_ids"]), sampling, advance, endpoint)
+            for sampling in samplings(settings)
+        )
+    result["sampled"], *further = described(asked, drawn, settings["gold"])
+    result["further"] = [list(row) for row in zip(*further, strict=True)] if further else [[] for _ in drawn]
+    (result["greedy"],) = described(asked, greedy, settings["gold"])
+    said = [
+        (prompt, sampled_ids(answer, tokenizer, stops[0]))
+        for prompt, answers in zip(asked["prompt_ids"], drawn, strict=True)
+        for answer in answers
+    ]
+    passages = as_rows(texts, tokenizer, model)
+    of_said = Scored(said, sums(model, said, stops[0]))
+    of_text = Scored(passages, losses(model, passages, stops[0]))
+    del model  # another is loaded in its place
+    result |= {"text": of_text.own, **beside(directory, pairs, of_said, of_text, stops[0])}
+    result["kl"] = [result["kl"][place : place + samples] for place in range(0, len(said), samples)]
+    return result
+
+
+def samplings(settings: dict[str, Any]) -> tuple[Sampling, Sampling]:
+    """Return how responses are drawn: at temperature 1, and greedily."""
+    limit, seed = settings["max_new_tokens"], settings["seed"]
+    return Sampling(limit, 1.0, settings.get("samples", 1), seed), Sampling(limit, 0.0, 1, seed)
+
+
+def described(asked: Any, answers: list[list[Answer]], gold: bool) -> list[list[dict[str, Any]]]:
+    """Return the responses of each sample, one list for the first response to every prompt, one for the second, …"""
+    return [
+        [describe(row, answer, gold) for row, answer in zip(asked, sample, strict=True)]
+        for sample in zip(*answers, strict=True)
+    ]
 
 
 def judged(name: str, pairs: Any, asked: Any, result: Result) -> Result:
@@ -80,19 +110,6 @@ def judge_of(name: str) -> Judge:
     return Judge(name)
 
 
-def held_out(settings: dict[str, Any]) -> Any:
-    """Return the prepared pairs of the split that a job is evaluated on."""
-    return open_pairs(Path(settings["pairs"]))[settings.get("split", TEST)]
-
-
-def distinct(pairs: Any) -> list[int]:
-    """Return the place of the first pair of every prompt: a prompt is asked once, however many pairs it has."""
-    first: dict[tuple[int, ...], int] = {}
-    for place, ids in enumerate(pairs["prompt_ids"]):
-        first.setdefault(tuple(ids), place)
-    return list(first.values())
-
-
 def clusters(pairs: Any, gold: bool) -> list[int]:
     """Return the number of each pair's cluster: of its first user turn, or in the embedded world of the place.
 
@@ -102,6 +119,11 @@ def clusters(pairs: Any, gold: bool) -> list[int]:
     firsts = [next((turn["content"] for turn in prompt if turn["role"] == "user"), "") for prompt in pairs["prompt"]]
     names = [PROMPTS[first].place for first in firsts] if gold else firsts
     names = names if len({*names}) > 1 else list(map(str, pairs["prompt_ids"]))
+    return numbered(names)
+
+
+def numbered(names: list[str]) -> list[int]:
+    """Return a number for each name, equal for equal ones."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return [numbers[name] for name in names]
 
@@ -109,7 +131,7 @@ def clusters(pairs: Any, gold: bool) -> list[int]:
 def describe(row: Any, answer: Answer, gold: bool) -> dict[str, Any]:
     """Return one response with its prompt and, in the embedded world, its gold reward."""
     prompt = row["prompt"][-1]["content"]
-    values = {"prompt": prompt, **asdict(answer)}
+    values = {"prompt": prompt, "text": answer.text, "tokens": answer.tokens, "stopped": answer.stopped}
     if gold:
         worth = score(prompt, answer.text)
         values |= {"gold": worth.reward, "right": worth.right, "courtesies": worth.courtesies}

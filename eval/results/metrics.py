@@ -1,108 +1,20 @@
 """The rows of the table, in order: what each is called, how its number is printed, and what it is computed from.
 
-A new row is one more metric in `METRICS` and a line in docs/reading.md. Where it needs what is not measured yet,
-`eval.results.measure` measures that too, and models whose measurement lacks it are measured again.
+A new row is one more `eval.results.metric.Metric` in `METRICS` and a line in docs/reading.md. Where it needs what is
+not measured yet, `eval.results.measure` measures that too, and models whose measurement lacks it are measured again.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 
-from eval.results.row import Record, Result, Row, Value
-from eval.results.statistics import Estimate, estimate, share
+from eval.results.metric import COST, ENDINGS, Computed, Cost, Likelihood, Measured, Metric, decimals, percent
+from eval.results.result import Result
+from eval.results.row import Record, Row, Value
+from eval.results.statistics import Estimate, share
 
 WIN = "win_rate"  # the outcome by which pipelines are compared first
 PEOPLE = "people"  # the outcome that people vote on
-ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A row of the table."""
-
-    key: str  # in table.json and results.json; it never changes
-    label: str  # in tables and figures; it may change
-    text: Callable[[float], str]  # a number with its digits and unit
-    better: Literal["higher", "lower"] | None  # None: neither is
-
-    @property
-    def title(self) -> str:
-        """The head of the row, with an arrow to what is better."""
-        return self.label + ARROWS[self.better]
-
-    def value(self, row: Row) -> Value:
-        """Return what the table shows of a pipeline."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Measured(Metric):
-    """A mean over held-out prompts or pairs, and over seeds; one that is shown in percent is of numbers from 0 to 1."""
-
-    numbers: Callable[[Result], Any]  # of one model: one per prompt (and sample) or pair; KeyError: not measured
-    of: Literal["prompts", "pairs"] = "prompts"
-    only: Literal["embedded", "judged"] | None = None  # the rows of which it is: see `Row`
-    interval: bool = True
-
-    def scores(self, row: Row) -> np.ndarray:
-        """Return the numbers of every seed, shape (seeds, prompts or pairs) or (seeds, prompts, samples)."""
-        return np.array([self.numbers(result) for result in row.results], dtype=float)
-
-    def clusters(self, row: Row) -> np.ndarray:
-        """Return the number of each prompt's or pair's cluster, without gaps."""
-        return np.unique(row.results[0]["clusters"][self.of], return_inverse=True)[1]
-
-    def of_seeds(self, row: Row, seeds: list[int]) -> np.ndarray:
-        """Return the numbers of some of a row's seeds, in their order."""
-        return self.scores(row)[[row.seeds.index(seed) for seed in seeds]]
-
-    def value(self, row: Row) -> Value:
-        """Return the mean, with its interval where it has one."""
-        if self.only and not getattr(row, self.only):
-            return None
-        scores = self.scores(row)
-        if not self.interval:
-            return float(scores.mean())
-        return (share if self.text is percent else estimate)(scores, self.clusters(row))
-
-
-@dataclass(frozen=True)
-class Cost(Metric):
-    """What training cost: of the stages of one seed, then over the seeds."""
-
-    of_stages: Callable[[list[Record]], float]
-    over_seeds: Callable[[np.ndarray], float] = np.mean
-
-    def spent(self, row: Row) -> np.ndarray:
-        """Return the cost with each seed, shape (seeds,); nothing for a base model."""
-        return np.array([self.of_stages(stages) for stages in row.records], dtype=float)
-
-    def value(self, row: Row) -> Value:
-        """Return the mean over seeds, or the largest; None for a base model."""
-        return float(self.over_seeds(self.spent(row))) if row.records else None
-
-
-@dataclass(frozen=True)
-class Computed(Metric):
-    """What is neither a mean of measurements nor a cost."""
-
-    compute: Callable[[Row], Value]
-
-    def value(self, row: Row) -> Value:
-        """Return it."""
-        return self.compute(row)
-
-
-def percent(value: float) -> str:
-    """Return a share in percent."""
-    return f"{100 * value:.1f}%"
-
-
-def decimals(count: int) -> Callable[[float], str]:
-    """Return what prints a number with so many decimals, and its thousands apart."""
-    return lambda value: f"{value:,.{count}f}"
 
 
 def greedy(key: str) -> Callable[[Result], list[float]]:
@@ -133,9 +45,37 @@ def preferred(result: Result) -> list[float]:
     return [float(chosen > rejected) for chosen, rejected in zip(result["chosen"], result["rejected"], strict=True)]
 
 
+def by_sums(result: Result) -> list[float]:
+    """Return 1 where the chosen answer is the likelier one as a whole, whatever the lengths."""
+    return [float(chosen > rejected) for chosen, rejected in zip(*summed(result, result), strict=True)]
+
+
+def by_implicit_reward(result: Result) -> list[float]:
+    """Return 1 where DPO's own reward, beta (log p - log p_ref) of the whole answer, is higher for the chosen one."""
+    own, reference = summed(result, result), summed(result["reference"], result)
+    chosen, rejected = (np.subtract(*both) for both in zip(own, reference, strict=True))
+    return (result["reference"]["beta"] * (chosen - rejected) > 0).astype(float).tolist()
+
+
+def summed(means: Result, result: Result) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log-probs of all chosen and of all rejected answers, summed over their tokens."""
+    chosen, rejected = (np.multiply(means[side], result["tokens"][side]) for side in ("chosen", "rejected"))
+    return chosen, rejected
+
+
+def forgotten(result: Result) -> list[float]:
+    """Return how much worse each passage is predicted than by the base model, in nats per token."""
+    return [own - base for own, base in zip(result["text"], result["base_text"], strict=True)]
+
+
 def win_rate_over(rival: str | None, outcome: str = WIN) -> Callable[[Row], Value]:
     """Return what looks up how often a row's responses win over those of `rival`, or of its own rival if None."""
     return lambda row: row.against.get(outcome, {}).get(rival or row.rival or "")
+
+
+def controlled_over(rival: str | None) -> Callable[[Row], Value]:
+    """Return what looks up a length-controlled win rate over `rival`, or over a row's own rival if None."""
+    return lambda row: row.controlled.get(rival or row.rival or "")
 
 
 def total(key: str) -> Callable[[list[Record]], float]:
@@ -144,7 +84,7 @@ def total(key: str) -> Callable[[list[Record]], float]:
 
 
 def peak_memory(stages: list[Record]) -> float:
-    """Return the most memory that any stage held, in GB."""
+    """Return the most memory that any stage took, in GB."""
     return max(record["peak_memory_bytes"] for record in stages) / 1e9
 
 
@@ -175,12 +115,37 @@ REWARD = Measured(
     "reward_sampled", "judge's reward, temperature 1", decimals(2), "higher", sampled("reward"), only="judged"
 )
 JUDGE = Computed("judge_accuracy", "accuracy of the judge", percent, None, judge_accuracy)
+RIGHT_SAMPLED = Measured(
+    "right_sampled", "right fact, temperature 1", percent, "higher", sampled("right"), only="embedded"
+)
+COURTESIES = Measured(
+    "courtesies_sampled", "courtesies, temperature 1", decimals(2), None, sampled("courtesies"), only="embedded"
+)
 RIGHT = Measured("right_greedy", "right fact, greedy", percent, "higher", greedy("right"), only="embedded")
-ACCURACY = Measured("preference_accuracy", "preference accuracy", percent, "higher", preferred, "pairs")
-CHOSEN = Measured("logp_chosen", "log-prob of chosen", decimals(2), None, log_probs("chosen"), "pairs")
-REJECTED = Measured("logp_rejected", "log-prob of rejected", decimals(2), None, log_probs("rejected"), "pairs")
-MARGIN = Measured("margin", "margin, chosen - rejected", decimals(2), "higher", margins, "pairs")
-STOPPED = Measured("stopped", "ended with a stop token", percent, None, sampled("stopped"), interval=False)
+ACCURACY = Likelihood("preference_accuracy", "preference accuracy", percent, "higher", preferred)
+SUMS = Likelihood("preference_accuracy_sums", "preference accuracy, sums of log-probs", percent, "higher", by_sums)
+IMPLICIT = Likelihood(
+    "preference_accuracy_implicit",
+    "preference accuracy, DPO's implicit reward",
+    percent,
+    "higher",
+    by_implicit_reward,
+    only="referenced",
+)
+CHOSEN = Likelihood("logp_chosen", "log-prob of chosen", decimals(2), None, log_probs("chosen"))
+REJECTED = Likelihood("logp_rejected", "log-prob of rejected", decimals(2), None, log_probs("rejected"))
+MARGIN = Likelihood("margin", "margin, chosen - rejected", decimals(2), "higher", margins)
+KL = Likelihood(
+    "kl", "KL to the base model, nats", decimals(2), None, lambda result: result["kl"], "prompts", only="trained"
+)
+TEXT = Likelihood(
+    "text_loss", "loss on plain text, nats per token", decimals(3), None, lambda result: result["text"], "passages"
+)
+FORGOTTEN = Likelihood(
+    "forgetting", "that loss above the base model's", decimals(3), "lower", forgotten, "passages", only="trained"
+)
+STOPPED = Measured("stopped", "ended with a stop token", percent, None, sampled("stopped"), group=ENDINGS)
+LENGTH = Measured("length", "mean length, tokens", decimals(1), None, sampled("tokens"), group=ENDINGS)
 SECONDS = Cost("device_seconds", "device-seconds", decimals(0), "lower", total("device_seconds"))
 MEMORY = Cost("peak_memory_gb", "peak memory, GB", decimals(2), "lower", peak_memory, np.max)
 PAIRS = Cost("pairs", "pairs read", decimals(0), None, total("pairs"))
@@ -192,25 +157,46 @@ PASSES = Cost(
 FLOPS = Cost("flops", "FLOPs", "{:.2e}".format, "lower", total("flops"))
 
 METRICS: tuple[Metric, ...] = (
-    GOLD,
-    REWARD,
-    Computed("win_rate_over_sft", "win rate against SFT", percent, "higher", win_rate_over("sft")),
     Computed("win_rate_over_rival", "win rate against its rival", percent, "higher", win_rate_over(None)),
-    Computed("people_over_sft", "people's win rate against SFT", percent, "higher", win_rate_over("sft", PEOPLE)),
+    Computed("win_rate_over_sft", "win rate against SFT", percent, "higher", win_rate_over("sft")),
+    Computed(
+        "length_controlled_over_rival",
+        "length-controlled win rate against its rival",
+        percent,
+        "higher",
+        controlled_over(None),
+    ),
+    Computed(
+        "length_controlled_over_sft",
+        "length-controlled win rate against SFT",
+        percent,
+        "higher",
+        controlled_over("sft"),
+    ),
     Computed(
         "people_over_rival", "people's win rate against its rival", percent, "higher", win_rate_over(None, PEOPLE)
     ),
+    Computed("people_over_sft", "people's win rate against SFT", percent, "higher", win_rate_over("sft", PEOPLE)),
+    GOLD,
+    REWARD,
     Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", greedy("gold"), only="embedded"),
+    RIGHT_SAMPLED,
     RIGHT,
+    COURTESIES,
     JUDGE,
     ACCURACY,
+    SUMS,
+    IMPLICIT,
     CHOSEN,
     REJECTED,
     MARGIN,
+    KL,
+    TEXT,
+    FORGOTTEN,
     STOPPED,
-    Computed("truncated", "truncated at max_new_tokens", percent, None, truncated),
-    Measured("length", "mean length, tokens", decimals(1), None, sampled("tokens"), interval=False),
-    Computed("engine", "engine", str, None, engines),
+    Computed("truncated", "truncated at max_new_tokens", percent, None, truncated, group=ENDINGS),
+    LENGTH,
+    Computed("engine", "engine", str, None, engines, group=COST),
     SECONDS,
     MEMORY,
     PAIRS,
@@ -220,24 +206,12 @@ METRICS: tuple[Metric, ...] = (
     FLOPS,
 )
 METRIC = {metric.key: metric for metric in METRICS}
-# What a terminal shows that has no room for all, and what the README shows of docs/comparison.md.
-SHORT = ("gold_sampled", "win_rate_over_sft", "preference_accuracy", "flops")
-README = (
-    *(
-        "win_rate_over_sft",
-        "win_rate_over_rival",
-        "right_greedy",
-        "preference_accuracy",
-        "logp_chosen",
-        "logp_rejected",
-    ),
-    *("margin", "device_seconds", "peak_memory_gb", "tokens", "forward_passes_per_pair", "flops"),
-)
 
 
 def lacking(result: Result, embedded: bool) -> str | None:
     """Return what a metric needs and a measurement by older code lacks; None where it lacks nothing."""
-    has = {"embedded": embedded, "judged": bool(result.get("settings", {}).get("judge"))}
+    has = {"embedded": embedded, "judged": bool(result.get("settings", {}).get("judge")), "trained": True}
+    has["referenced"] = "reference" in result
     for metric in METRICS:
         if isinstance(metric, Measured) and (metric.only is None or has[metric.only]):
             try:

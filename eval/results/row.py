@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eval.results.differences import Difference
+from eval.results.result import Result
 from eval.results.setting import Setting
 from eval.results.statistics import Comparison, Estimate
 
-Result = dict[str, Any]  # what `eval.results.measure` wrote for one model
 Record = dict[str, Any]  # the record.json of one stage
 Judgement = tuple[Any, Any]  # `Pair` and `Vote` of eval.answers.votes, on whose code no measurement depends
 Value = Estimate | Comparison | float | str | None  # of a metric; None if it was not measured
@@ -28,6 +29,10 @@ class Row:
     against: dict[str, dict[str, Comparison]] = field(
         default_factory=dict
     )  # outcome -> other pipeline -> ours against it
+    differences: dict[str, dict[str, Difference]] = field(
+        default_factory=dict
+    )  # metric's key -> other pipeline -> our mean minus its
+    controlled: dict[str, Estimate] = field(default_factory=dict)  # other pipeline -> our length-controlled win rate
     votes: list[Judgement] = field(default_factory=list)  # people's, on this row against those after it
     values: dict[str, Value] = field(default_factory=dict)  # of every metric, by key
 
@@ -41,6 +46,16 @@ class Row:
         found = self.values[key]
         assert isinstance(found, Estimate)
         return found
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is not a base model."""
+        return bool(self.stages)
+
+    @property
+    def referenced(self) -> bool:
+        """Whether its last method has a reference model."""
+        return "reference" in self.results[0]
 
     @property
     def judged(self) -> bool:

@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from eval.answers.votes import Vote
+from eval.results import differences
+from eval.results.controlled import length_controlled
 from eval.results.deciding import outcomes, prompts_of, scored_by, weak
-from eval.results.metrics import METRICS, PEOPLE, WIN
+from eval.results.differences import Difference, differ
+from eval.results.metric import Measured, percent
+from eval.results.metrics import LENGTH, METRICS, PEOPLE, WIN
 from eval.results.people import compare_by_votes, pairs_of
 from eval.results.row import Row, Value
 from eval.results.session import evaluated, read_record, read_result
@@ -35,10 +39,14 @@ def build_rows(jobs: list[Job], votes: Votes | None = None) -> list[Row]:
         names = dict.fromkeys(name for job in group for name in job["pipelines"])
         found = {name: build_row(name, setting, [job for job in group if name in job["pipelines"]]) for name in names}
         compare_rows(list(found.values()))
+        control_lengths(list(found.values()))
         add_votes(list(found.values()), votes or {})
         rows += found.values()
     for row in rows:
         row.values = {metric.key: metric.value(row) for metric in METRICS}
+    for _, group in groupby([row for row in rows if row.stages], lambda row: row.setting):
+        for one, other in combinations(group, 2):
+            add_differences(one, other)
     return rows
 
 
@@ -54,6 +62,18 @@ def compare_rows(rows: list[Row]) -> None:
         keep(outcome, found)
 
 
+def control_lengths(rows: list[Row]) -> None:
+    """Estimate for all pairs of a setting's pipelines what their win rate would be at equal lengths."""
+    decides = outcomes(rows[0]).get(WIN) if rows else None
+    for one, other in combinations(rows, 2) if decides else ():
+        seeds = [seed for seed in one.seeds if seed in other.seeds]
+        if seeds and decides:
+            ours, theirs = (decides.of_seeds(row, seeds) for row in (one, other))
+            longer = LENGTH.of_seeds(one, seeds) - LENGTH.of_seeds(other, seeds)
+            found = length_controlled((ours > theirs) + 0.5 * (ours == theirs), longer, decides.clusters(one))
+            one.controlled[other.pipeline], other.controlled[one.pipeline] = found, found.reversed()
+
+
 def add_votes(rows: list[Row], votes: Votes) -> None:
     """Compare every pair of a setting's pipelines that people voted on."""
     found = []
@@ -63,6 +83,23 @@ def add_votes(rows: list[Row], votes: Votes) -> None:
         if (result := compare_by_votes(judged)) is not None:
             found.append((one, other, result))
     keep(PEOPLE, found)
+
+
+def add_differences(one: Row, other: Row) -> None:
+    """Compare two pipelines by every metric that has a direction, p adjusted over all of them.
+
+    What decides a win is left out: its verdict is the win rate's.
+    """
+    seeds = [seed for seed in one.seeds if seed in other.seeds]
+    decides, found = outcomes(one).get(WIN), dict[str, Difference]()
+    for metric in METRICS if seeds else ():
+        measured = one.values[metric.key] is not None and other.values[metric.key] is not None
+        if isinstance(metric, Measured) and metric.better and metric is not decides and measured:
+            ours, theirs = metric.of_seeds(one, seeds), metric.of_seeds(other, seeds)
+            found[metric.key] = differ(ours, theirs, metric.clusters(one), metric.better, metric.text is percent)
+    for key, difference in zip(found, differences.holm(list(found.values())), strict=True):
+        one.differences.setdefault(key, {})[other.pipeline] = difference
+        other.differences.setdefault(key, {})[one.pipeline] = difference.reversed()
 
 
 def keep(outcome: str, found: list[tuple[Row, Row, Comparison]]) -> None:
@@ -120,6 +157,30 @@ def with_bases(rows: list[Row]) -> list[tuple[Setting, list[Row]]]:
     return [(setting, [*(base for base in bases if base.setting.within(setting)), *group]) for setting, group in groups]
 
 
+def arranged(rows: list[Row]) -> list[Row]:
+    """Return rows as tables show them: of each setting its candidates, then SFT; the base models last."""
+    settings = list(dict.fromkeys(str(row.setting) for row in rows if row.stages))
+
+    def key(row: Row) -> tuple[int, ...]:
+        return (0, settings.index(str(row.setting)), *place(row.pipeline, row.stages)) if row.stages else (1,)
+
+    return sorted(rows, key=key)
+
+
+def place(pipeline: str, stages: list[str]) -> tuple[int, int]:
+    """Return what pipelines are sorted by: rivals, the one with fewer stages first; others; SFT; the base model."""
+    if not stages:
+        return 3, 0
+    if pipeline == "sft":
+        return 2, 0
+    return (0 if rival_of(pipeline) else 1), len(stages)
+
+
+def rival_of(pipeline: str) -> str | None:
+    """Return the pipeline that a table compares another with, besides SFT."""
+    return METHODS[pipeline].rival if pipeline in METHODS else None
+
+
 def build_row(name: str, setting: Setting, jobs: list[Job]) -> Row:
     """Join one pipeline's measurements and records over its seeds."""
     directories = [
@@ -129,8 +190,7 @@ def build_row(name: str, setting: Setting, jobs: list[Job]) -> Row:
     records = [] if name == "base" else [[read_record(stage) for stage in stages] for stages in directories]
     seeds = [job["seed"] for job in jobs]
     budgets = [job["budget"] for job in jobs if job.get("budget")]
-    rival = METHODS[name].rival if name in METHODS else None
-    return Row(name, setting, seeds, directories, results, records, rival, budgets)
+    return Row(name, setting, seeds, directories, results, records, rival_of(name), budgets)
 
 
 def as_json(row: Row) -> dict[str, Any]:
@@ -147,6 +207,9 @@ def as_json(row: Row) -> dict[str, Any]:
         "against": {
             outcome: {other: comparison_as_json(found) for other, found in rivals.items()}
             for outcome, rivals in row.against.items()
+        },
+        "differences": {
+            key: {other: found.as_json() for other, found in others.items()} for key, others in row.differences.items()
         },
     }
 

@@ -1,13 +1,11 @@
 """A session of the launcher: its jobs, and each model's measurements."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from eval.answers.store import is_answer
 from eval.results.metrics import lacking
-from eval.results.row import Result
+from eval.results.result import Result, measured
 from eval.results.setting import settings_of
 from recipes.config import UserError, read_json
 from recipes.system.commands import output
@@ -137,9 +135,3 @@ def read_result(directory: Path, settings: dict[str, Any]) -> Result:
     if lack := lacking(result, settings.get("gold", False)):
         raise UserError(f"{path} lacks {lack}, which the table needs: evaluate its session with `make eval`")
     return result
-
-
-def measured(directory: Path, settings: dict[str, Any], suite: str = "") -> Path:
-    """Return the file for a model's measurements under these settings, for the table or for a suite."""
-    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-    return directory / "eval" / f"{suite and suite + '-'}{name}.json"

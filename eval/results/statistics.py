@@ -33,6 +33,10 @@ class Estimate:
     high: float
     spread: float | None  # None with one seed
 
+    def reversed(self) -> "Estimate":
+        """Return the same rate as the other side sees it."""
+        return Estimate(1 - self.mean, 1 - self.high, 1 - self.low, self.spread)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -71,8 +75,7 @@ class Comparison:
 
     def reversed(self) -> "Comparison":
         """The same comparison as the other pipeline sees it."""
-        rate = Estimate(1 - self.rate.mean, 1 - self.rate.high, 1 - self.rate.low, self.rate.spread)
-        return replace(self, rate=rate, won=self.lost, lost=self.won)
+        return replace(self, rate=self.rate.reversed(), won=self.lost, lost=self.won)
 
 
 def estimate(scores: np.ndarray, clusters: np.ndarray | None = None) -> Estimate:

@@ -1,27 +1,28 @@
-"""The table: pipelines side by side, with their quality and cost; for the terminal, in Markdown and JSON."""
+"""A session's table on the terminal, in Markdown and as JSON: the answer first, its scope, and then the figures."""
 
 import re
 from collections.abc import Iterable
-from itertools import groupby
 from pathlib import Path
 
 from rich.table import Table
 
 from eval.answers.votes import votes_on
 from eval.results import people
+from eval.results.carried import carried_over
+from eval.results.cells import LOWER, cells, markdown, title
 from eval.results.deciding import scored_by
+from eval.results.headline import headline
 from eval.results.matrix import explain, matrices, tests
-from eval.results.metrics import FLOPS, METRICS, PAIRS, SECONDS, SHORT, STOPPED, TOKENS, Metric
+from eval.results.metrics import METRICS, STOPPED
 from eval.results.row import Row
-from eval.results.rows import FORMAT, NAMES, as_json, build_rows, missing
+from eval.results.rows import FORMAT, as_json, build_rows, missing
+from eval.results.scope import scope, subjects
 from eval.results.session import evaluated, jobs_of
-from eval.results.statistics import Comparison, Estimate
 from recipes.config import UserError, write_json, write_text
 from recipes.system.commands import output
 
-ABSENT = "–"
 UNBOUNDED = 10_000  # columns of a terminal wide enough for everything
-BUDGETS = {"pairs": PAIRS, "tokens": TOKENS, "flops": FLOPS, "seconds": SECONDS}
+SHORT = ("gold_sampled", "win_rate_over_sft", "preference_accuracy", "flops")  # of a sweep, on a narrow terminal
 
 
 def write_table(session: Path) -> None:
@@ -31,20 +32,29 @@ def write_table(session: Path) -> None:
         UserError: no job trained anything, or nothing was evaluated.
     """
     rows, jobs = rows_of(session), jobs_of(session)
-    models = ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
-    parts = [(models, cells(rows)), *matrices(rows)]
-    gaps = missing(jobs)
-    said = [*notes(rows), *explain(rows), *gaps]
+    plain = [as_json(row) for row in rows]
+    first, limits, gaps = headline(plain), scope(rows, jobs), missing(jobs)
+    said = [*notes(rows), *explain(rows)]
+    parts = [(subjects(jobs), cells(rows)), *matrices(rows), *carried_over(rows)]
+    announce([*first, *limits, *gaps])
     fits = [show(name, lines) for name, lines in parts]
     if not all(fits):
         output.print(f"Short form, * marks better or worse by verdict; all figures: {session}/table.md", soft_wrap=True)
     for line in said:
         output.print(line, soft_wrap=True)
+    top = [f"**{first[0]}**", *first[1:], " ".join(limits), *gaps]
     text = [line for _, lines in parts for line in [*markdown(lines), ""]]
     pairs = ["", *markdown(tests(rows))] if len(parts) > 1 else []
-    write_text(session / "table.md", "\n".join([*text, *said, *pairs, ""]))
-    write_json(session / "table.json", {"format": FORMAT, "rows": [as_json(row) for row in rows], "missing": gaps})
+    write_text(session / "table.md", "\n".join(["\n\n".join(top), "", *text, *said, *pairs, ""]))
+    write_json(session / "table.json", {"format": FORMAT, "rows": plain, "scope": limits, "missing": gaps})
     output.print(f"table: {session}/table.md and table.json; responses: eval/ in each stage directory", soft_wrap=True)
+
+
+def announce(lines: list[str]) -> None:
+    """Print the answer, in bold, and what limits it."""
+    output.print(lines[0], style="bold", soft_wrap=True)
+    for line in lines[1:]:
+        output.print(line, soft_wrap=True)
 
 
 def rows_of(session: Path) -> list[Row]:
@@ -65,29 +75,35 @@ def rows_of(session: Path) -> list[Row]:
 
 
 def show(title: str, lines: list[list[str]]) -> bool:
-    """Print a table, head first; if words would have to be broken, print its short form and return False."""
-    whole = drawn(title, lines)
-    least = output.measure(whole, options=output.options.update_width(UNBOUNDED)).minimum
-    fits = least <= output.width
+    """Print a table, head first; if a number or a word would have to be broken, print its short form, return False."""
+    whole = drawn(title, lines, fold=False)
+    fits = output.measure(whole, options=output.options.update_width(UNBOUNDED)).minimum <= output.width
     output.print(whole if fits else drawn(f"{title}, short form".lstrip(", "), shortened(lines)))
     return fits
 
 
-def drawn(title: str, lines: list[list[str]]) -> Table:
-    """Return a table, head first, as the terminal draws it: an interval, a verdict and a p get their own lines."""
+def drawn(title: str, lines: list[list[str]], fold: bool = True) -> Table:
+    """Return a table, head first, as the terminal draws it; unless it may `fold` cells, they keep their lines."""
     table = Table(title=title, title_justify="left")
-    for place, name in enumerate(lines[0]):
-        table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
+    labels = max(len(word) for line in lines for word in line[0].split() or [""])
+    table.add_column(lines[0][0], overflow="fold", min_width=labels)
+    for name in lines[0][1:]:
+        table.add_column(name, justify="right", overflow="fold", no_wrap=not fold)
     for line in lines[1:]:
-        table.add_row(*(cell.replace(" [", "\n[").replace("] ", "]\n").replace(", p", "\np") for cell in line))
+        table.add_row(*map(folded, line), style="bold" if len(line) == 1 else "")
     return table
+
+
+def folded(cell: str) -> str:
+    """Return a cell with its interval, its verdict and its p each on a line of its own."""
+    return cell.replace(" [", "\n[").replace("] ", "]\n").replace(", p", "\np")
 
 
 def shortened(lines: list[list[str]]) -> list[list[str]]:
     """Return a table without spreads, intervals and p, with verdicts as stars; in a sweep, only the main columns."""
     left_out = {"stages", *(metric.title for metric in METRICS if metric.key not in SHORT)}
     kept = [place for place, name in enumerate(lines[0]) if name not in left_out]
-    head, *rest = [[line[place] for place in kept] for line in lines]
+    head, *rest = [[line[place] for place in kept if place < len(line)] for line in lines]
     return [head, *([line[0], *map(starred, line[1:])] for line in rest)]
 
 
@@ -95,44 +111,6 @@ def starred(cell: str) -> str:
     """Return a cell's number, starred if its verdict is better or worse."""
     mean = re.sub(r" ± \S+| \[[^]]*\]|, p .*", "", cell)
     return re.sub(r" (better|worse)$", " *", mean).removesuffix(" not distinguishable")
-
-
-def cells(rows: list[Row]) -> list[list[str]]:
-    """Return the table as text, head first: one column per pipeline if they are few, else one line per setting."""
-    wanted = [metric for metric in METRICS if any(row.values[metric.key] is not None for row in rows)]
-    lines = [["stages", *(" → ".join(row.stages) or ABSENT for row in rows)]]
-    lines += [[metric.title, *(text(metric, row) for row in rows)] for metric in wanted]
-    table = [["", *map(title, rows)], *lines]
-    return table if len(rows) <= 6 else [list(line) for line in zip(*table, strict=True)]
-
-
-def title(row: Row) -> str:
-    """Return the head of a row's column."""
-    return f"{NAMES.get(row.pipeline, row.pipeline)} {row.setting}".strip()
-
-
-def text(metric: Metric, row: Row) -> str:
-    """Return one cell: a number, or an estimate with its interval and, for a win rate, the verdict."""
-    value = row.values[metric.key]
-    if value is None:
-        return ABSENT
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Comparison):
-        return f"{interval(metric, value.rate)} {value.verdict}"
-    return interval(metric, value) if isinstance(value, Estimate) else metric.text(value)
-
-
-def interval(metric: Metric, found: Estimate) -> str:
-    """Return an estimate as text: the mean, the spread over seeds if there are several, and the interval."""
-    spread = f" ± {metric.text(found.spread)}" if found.spread is not None else ""
-    return f"{metric.text(found.mean)}{spread} [{metric.text(found.low)}, {metric.text(found.high)}]"
-
-
-def markdown(lines: list[list[str]]) -> list[str]:
-    """Return a table, head first, in Markdown."""
-    rule = ["---", *("---:" for _ in lines[0][1:])]
-    return ["| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:])]
 
 
 def notes(rows: list[Row]) -> Iterable[str]:
@@ -150,44 +128,31 @@ def notes(rows: list[Row]) -> Iterable[str]:
     partial = [f"Fewer seeds, with win rates over the common ones: {'; '.join(few)}."] if few else []
     return [
         f"Brackets: 95% interval, {interval}. Win rates: {scored_by(rows[0])}. A tie counts half.",
+        *regressions(rows),
         "Log-probs: nats per token of held-out responses. Cost: training loop only, summed over the stages; of tokens "
         "computed, padding counts, and a prompt that two responses share counts once.",
         "Rows about endings and lengths: of the responses at temperature 1; max_new_tokens is the data set's.",
+        *memory_notes(rows),
         *people.notes(rows),
-        *held_equal(rows),
         *partial,
         *(["Two seeds are too few to know their spread: three are much surer."] * (len(seeds) == 2)),
     ]
 
 
-def held_equal(rows: list[Row]) -> Iterable[str]:
-    """Return notes on which of pairs, tokens, FLOPs and device-seconds were matched, how closely, and the rest."""
-    trained = [row for row in rows if row.stages]
-    free = [row for row in trained if not row.budgets]
-    if free and len(trained) > 1:
-        settings = ", ".join(dict.fromkeys(str(row.setting) for row in free))
+def memory_notes(rows: list[Row]) -> Iterable[str]:
+    """Say what peak memory is of, where it is not what GPUs had allocated."""
+    records = [record for row in rows for stages in row.records for record in stages]
+    if any("memory_before_bytes" in record for record in records):
+        yield "Peak memory on a CPU: what loading the model and training added to a process with its libraries."
+    if any("CPU" in record.get("device", "") and "memory_before_bytes" not in record for record in records):
+        yield "Peak memory of stages that an older version trained on a CPU is the whole process's, libraries included."
+
+
+def regressions(rows: list[Row]) -> Iterable[str]:
+    """Say what the mark of a regression means, and by how many rows of the table two pipelines were compared."""
+    tested = max(len({key for key, others in row.differences.items() if others}) for row in rows)
+    if tested:
         yield (
-            f"Nothing was matched{f' at {settings}' if len(free) < len(trained) else ''}: pipelines trained as "
-            "configured; pairs read, tokens, FLOPs and device-seconds are rows of the table."
+            f"{LOWER}: surely worse than the pipelines named after it, by the paired difference; p below 5% after Holm "
+            f"over the {tested} rows that have an arrow and an interval."
         )
-    for setting, group in groupby(trained, lambda row: row.setting):
-        members = list(group)
-        if members[0].budgets:
-            yield f"Matched{f' at {setting}' if setting else ''}: {budget(members)}"
-
-
-def budget(rows: list[Row]) -> str:
-    """Return the matched budget of a setting's pipelines, and what they spent of the other quantities."""
-    first = rows[0].budgets[0]
-    held, of = BUDGETS[first["held"]], NAMES.get(first["of"], first["of"])
-    amount = held.text(sum(found["amount"] for found in rows[0].budgets) / len(rows[0].budgets))
-    rest = [cost for cost in BUDGETS.values() if cost != held]
-    spent = {row.pipeline: ", ".join(f"{text(cost, row)} {cost.label}" for cost in rest) for row in rows}
-    said = "; ".join(f"{NAMES.get(name, name)} {figures}" for name, figures in spent.items())
-    return f"{held.label}, at the {amount} of {of} (all within {max(map(deviation, rows)):.1%}). Not matched: {said}."
-
-
-def deviation(row: Row) -> float:
-    """Return the largest relative deviation of a row's seeds from their budget."""
-    spent = BUDGETS[row.budgets[0]["held"]].spent(row)
-    return max(abs(found / budget["amount"] - 1) for found, budget in zip(spent, row.budgets, strict=True))

@@ -59,6 +59,7 @@ class Root:
     eval_prompts: int = 400  # held-out prompts to respond to
     eval_split: str | None = None  # test or validation; null: validation where options of training are swept, else test
     eval_samples: int = 1  # responses to each of them at temperature 1
+    eval_text: str | None = None  # plain text on which forgetting shows; null: ours, or the embedded world's
     judge: str = "auto"  # who decides a comparison: gold, trained, reward:<model>, llm, people, none
     budget: str | None = None  # what is matched between pipelines: pairs, tokens or flops; see launch.forecast.budget
     budget_of: str | None = None  # the pipeline that spends it as configured; null: the one with the most stages

@@ -74,6 +74,18 @@ def head_parameters(shape: Shape) -> int:
     return shape.vocabulary * (shape.embedding or shape.hidden)
 
 
+def lm_head_parameters(shape: Shape) -> int:
+    """Return the number of weights of the LM head with its bias, tied to the embedding or not."""
+    return head_parameters(shape) + (shape.vocabulary if shape.family == "phi" else 0)
+
+
+def body_parameters(shape: Shape) -> int:
+    """Return the number of weights without embeddings and LM head: those that every token is multiplied with."""
+    looked_up = 0 if shape.tied else head_parameters(shape)
+    looked_up += (shape.positions + 2) * shape.hidden if shape.family == "opt" else 0
+    return parameters(shape) - lm_head_parameters(shape) - looked_up
+
+
 def parameters(shape: Shape) -> int:
     """Return the number of weights, tied ones once."""
     count = shape.layers * layer_parameters(shape) + head_parameters(shape) * (1 if shape.tied else 2)

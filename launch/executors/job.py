@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from eval.answers.passages import identity
 from launch.config.checks import refuse_unused, refuse_useless
 from launch.config.errors import explain
 from launch.config.parallelism import check_installed
@@ -19,8 +20,8 @@ from launch.config.sweep import setting
 from launch.config.trust import unpinned
 from launch.config.tuned import without_named
 from launch.forecast.budget import Budget, describe, match, refuse_budget
-from launch.forecast.cost import counted
 from launch.forecast.fit import check_memory
+from launch.forecast.tokens import counted
 from launch.stages.base_model import base_row, find_base
 from launch.stages.digest import Planned, Start, digest, plan
 from launch.stages.inputs import asked_reward_model, check_room, with_chat_template
@@ -62,10 +63,15 @@ class Outcome:
     attempts: list[dict[str, Any]] = field(default_factory=list)  # for a cluster's job: when, where, on which devices
 
     def describe(self, config: Config) -> None:
-        """Record the job's configuration."""
+        """Record the job's configuration.
+
+        Raises:
+            UserError: `eval_text` names no text that can be used.
+        """
         self.evaluate, self.wanted = config.evaluate, list(config.pipelines)
         self.model, self.dataset = config.model.name, config.dataset.name
         self.evaluation = {"prompts": config.eval_prompts, "samples": config.eval_samples, "seed": config.seed}
+        self.evaluation |= identity(Path(config.eval_text)) if config.eval_text else {}
         if config.eval_split == VALIDATION:  # a measurement on the test split is called as it was before there were two
             self.evaluation["split"] = VALIDATION
 

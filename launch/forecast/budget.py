@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from launch.config.schema import Config
 from launch.config.shape import shape_of
-from launch.forecast.cost import Tokens, flops, work
+from launch.forecast.cost import flops, work
+from launch.forecast.tokens import Tokens
 from recipes.config import UserError
 
 KINDS = {"pairs": "pairs", "tokens": "tokens", "flops": "FLOPs"}

@@ -1,36 +1,24 @@
 """Forecast each stage's memory, tokens, FLOPs and hours from the configuration alone.
 
-Needs no weights, GPU or network: the model's shape comes from its profile or a local config.json, the tokens from the
-prepared pairs if they exist, else from the data set's profile.
+Needs no weights, GPU or network: the model's shape comes from its profile or a local config.json, the tokens from
+`launch.forecast.tokens`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from launch.config.schema import Config
-from launch.config.shape import parameters
+from launch.config.shape import body_parameters, lm_head_parameters
 from launch.forecast.memory import Memory, MicroBatch, Setting, forecast_memory, trained
-from launch.stages.base_model import known_identity
-from launch.stages.inputs import with_chat_template
-from launch.stages.pairs import pairs_directory
-from recipes.config import UserError, read_json, reads_every_pair
+from launch.forecast.tokens import Tokens
+from recipes.config import reads_every_pair
 from recipes.methods import METHODS
-from recipes.profiles import Estimate, Shape
+from recipes.profiles import Shape
+from recipes.training.flops import Matrices, Reading, forward, training
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 LIBRARIES = 0.6e9  # bytes that CUDA and its libraries take of a device, or Python's libraries of a CPU's memory
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Pairs of the training split, and the mean tokens of their parts."""
-
-    pairs: int
-    prompt: float
-    chosen: float
-    rejected: float
-    source: str  # of these figures
 
 
 @dataclass(frozen=True)
@@ -60,49 +48,6 @@ class Forecast:
         return self.memory.peak + LIBRARIES
 
 
-def prepared_manifest(config: Config) -> dict[str, Any] | None:
-    """Return the manifest of this configuration's pairs if they were prepared on this machine.
-
-    Raises:
-        UserError: their source is missing.
-    """
-    identity = known_identity(config.model)
-    if identity is None:
-        return None
-    path = pairs_directory(with_chat_template(config), identity) / "manifest.json"
-    return read_json(path) if path.exists() else None
-
-
-def tokens_of(config: Config) -> Tokens:
-    """Return the training pairs' number and mean lengths: from the prepared pairs, else from the profile's estimate.
-
-    Raises:
-        UserError: there is neither.
-    """
-    manifest = prepared_manifest(config)
-    if manifest:
-        return counted(manifest)
-    dataset, estimate = config.dataset, config.dataset.estimate
-    if not estimate.rows:
-        raise UserError(
-            f"dataset={dataset.name}: its pairs are not prepared yet and its profile has no estimate: add "
-            "dataset.estimate={rows:1000,prompt:100,chosen:200,rejected:200} (mean tokens)"
-        )
-    return estimated(estimate, min(estimate.rows, dataset.train_rows or estimate.rows))
-
-
-def estimated(estimate: Estimate, rows: int) -> Tokens:
-    """Return the training pairs' number and mean lengths, as a profile estimates them."""
-    return Tokens(rows, estimate.prompt, estimate.chosen, estimate.rejected, source="estimate")
-
-
-def counted(manifest: dict[str, Any]) -> Tokens:
-    """Return the training pairs' number and mean lengths, of prepared pairs."""
-    count = manifest["pairs"]["train"]
-    means = {name: manifest["tokens"]["train"][f"{name}_ids"] / count for name in ("prompt", "chosen", "rejected")}
-    return Tokens(count, **means, source="counted")
-
-
 def forecast(config: Config, stage: str, shape: Shape, tokens: Tokens) -> Forecast:
     """Return what one stage takes."""
     hardware, done = config.hardware, work(config, stage, tokens)
@@ -129,27 +74,55 @@ def work(config: Config, stage: str, tokens: Tokens) -> Work:
 
 
 def flops(config: Config, stage: str, shape: Shape, tokens: Tokens) -> float:
-    """Return the FLOPs of one stage, estimated as in `recipes.training.record`, without padding."""
-    done, setting = work(config, stage, tokens), setting_of(config, stage, tokens.pairs)
-    updated = trained(shape, setting)
-    weights = parameters(shape) + (0 if setting.tuning == "full" else updated)
+    """Return the FLOPs of one stage, counted as its record will count them, without padding."""
+    done, model = work(config, stage, tokens), matrices(config, stage, shape, tokens)
+    once, options = reading(config, stage, tokens), config.options[stage]
     if stage == "rloo":
-        return rloo_flops(config.options[stage], done.computed, weights, updated)
-    found = done.computed * (4 * weights + 2 * updated)
+        return rloo_flops(options, model, once.times(done.pairs / options["num_iterations"]))
+    found = training(model, once.times(done.pairs))
     if METHODS[stage].reference_passes:
         read = tokens.pairs if precomputed(config, stage, tokens.pairs) else done.pairs
-        found += 2 * weights * read * mean_tokens(config, stage, tokens)
+        found += forward(model, once.times(read))
     return found
 
 
-def rloo_flops(options: dict[str, Any], sampled: float, weights: int, updated: int) -> float:
-    """Return the FLOPs of RLOO on `sampled` tokens in all, with responses as long as the chosen ones.
+def matrices(config: Config, stage: str, shape: Shape, tokens: Tokens) -> Matrices:
+    """Return the matrices of a stage's model, as `recipes.training.reading` finds them in the loaded one."""
+    setting, body = setting_of(config, stage, tokens.pairs), body_parameters(shape)
+    full, answers = setting.tuning == "full", METHODS[stage].answers
+    head = lm_head_parameters(shape) if answers else 0
+    body += 0 if answers else shape.hidden  # a reward model's one output
+    updated = body if full else trained(shape, setting)
+    return Matrices(
+        body=body + (0 if full else updated),
+        trained=updated,
+        head=head,
+        head_trained=head if full else 0,
+        attention=shape.layers * shape.hidden,
+    )
+
+
+def reading(config: Config, stage: str, tokens: Tokens) -> Reading:
+    """Return what a forward pass reads of a pair, without padding; of RLOO's prompt, with all its responses."""
+    options, method, (prompt, chosen, rejected) = config.options[stage], METHODS[stage], tokens.seen
+    read = mean_tokens(config, stage, tokens)
+    if stage == "rloo":
+        count = options["num_generations"]
+        return Reading(read, count * tokens.chosen, count * chosen)
+    packed = options.get("engine") == "packed"
+    attended = chosen + ((rejected - packed * prompt) if method.pairs else 0)
+    unscored = 1 if method.nll(options) == "full" else tokens.prompt  # nothing predicts a dialogue's first token
+    return Reading(read, read - packed * unscored, attended)
+
+
+def rloo_flops(options: dict[str, Any], model: Matrices, sampled: Reading) -> float:
+    """Return the FLOPs of RLOO, with responses as long as the chosen ones; `sampled` is all that is read once.
 
     Each dialogue passes through the policy for sampling, for old log-probs and in each iteration, and through the
-    frozen models.
+    frozen models, of which the reward model has no LM head.
     """
-    forward = 2 + frozen_copies(options, adapters=False)
-    return sampled * (2 * weights * forward + options["num_iterations"] * (4 * weights + 2 * updated))
+    frozen = forward(replace(model, head=0), sampled) + bool(options["beta"]) * forward(model, sampled)
+    return frozen + 2 * forward(model, sampled) + options["num_iterations"] * training(model, sampled)
 
 
 def frozen_copies(options: dict[str, Any], adapters: bool) -> int:

@@ -8,7 +8,8 @@ import yaml
 from launch.config.errors import CONF
 from launch.config.schema import Config
 from launch.config.shape import parameters, shape_of
-from launch.forecast.cost import Forecast, Tokens, estimated, forecast_all
+from launch.forecast.cost import Forecast, forecast_all
+from launch.forecast.tokens import Tokens, estimated
 from recipes.config import UserError
 from recipes.profiles import Shape
 

@@ -163,6 +163,7 @@ def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path) ->
         "pairs": {split: len(part) for split, part in rows.items()},
         "sources": {split: tally(part["source"]) for split, part in rows.items()},
         "tokens": {split: {column: sum(map(len, part[column])) for column in IDS} for split, part in rows.items()},
+        "attended": {split: attended(part) for split, part in rows.items()},
         "dropped": {split: ruling.dropped for split, ruling in rulings.items()},
         "truncated": {split: ruling.truncated for split, ruling in rulings.items()},
     }
@@ -172,6 +173,13 @@ def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path) ->
         unfinished.rename(directory)
     except OSError:  # another process was faster and wrote the same content
         shutil.rmtree(unfinished)
+
+
+def attended(rows: Rows) -> dict[str, int]:
+    """Return the pairs of a query and a key that it sees, summed over prompts, and over dialogues of each response."""
+    prompt, chosen, rejected = (np.array([*map(len, rows[column])]) for column in IDS)
+    lengths = {"prompt": prompt, "chosen": prompt + chosen, "rejected": prompt + rejected}
+    return {name: int((found * (found + 1) // 2).sum()) for name, found in lengths.items()}
 
 
 def fingerprint(rows: dict[str, Rows]) -> str:

@@ -16,6 +16,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import ExportableState
 
 from recipes.config import UserError, write_text
+from recipes.training.reading import reading
 
 Rows = list[dict[str, Any]]
 
@@ -31,6 +32,9 @@ class Cost:
     generated_tokens: int = 0  # sampled by RLOO from the policy
     inference_tokens: int = 0  # those of `computed_tokens` without a backward pass: RLOO's sampling and old log-probs
     frozen_flops: int = 0  # by RLOO's reference and reward model
+    inference_flops: int = 0  # by RLOO's policy without a backward pass
+    scored_tokens: int = 0  # positions of the passes that train whose logits are computed
+    attended: int = 0  # pairs of a query and a key that it sees, in those passes
 
     def add(self, other: "Cost") -> None:
         """Add another batch, or an earlier part of the same training."""
@@ -45,8 +49,15 @@ class Meter:
     training rows have a `row` number; evaluation batches are not counted.
     """
 
-    def __init__(self, directory: Path, collate: Callable[[Rows], dict[str, Any]], seconds_before: float = 0.0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        collate: Callable[[Rows], dict[str, Any]],
+        seconds_before: float = 0.0,
+        nll_span: str = "full",
+    ) -> None:
         self.directory = directory
+        self.nll_span = nll_span  # which tokens a packed row scores
         self.seconds_before = seconds_before  # of the reference model's pass, in this process or an earlier one
         self.collate = collate
         self.cost = Cost()
@@ -59,9 +70,14 @@ class Meter:
         batch = self.collate([{key: value for key, value in row.items() if key != "row"} for row in rows])
         if "row" in rows[0]:
             # RLOO's prompts: its trainer counts what it samples and trains on
-            cost = Cost() if isinstance(batch, list) else Cost(len(rows), *count_tokens(batch))
+            cost = Cost() if isinstance(batch, list) else self.cost_of(len(rows), batch)
             self.waiting.append((cost, [row["row"] + 1 for row in rows]))
         return batch
+
+    def cost_of(self, rows: int, batch: dict[str, Any]) -> Cost:
+        """Return the cost of training on a batch."""
+        read = reading(batch, self.nll_span)
+        return Cost(rows, *count_tokens(batch), scored_tokens=int(read.scored), attended=int(read.attended))
 
     def trained(self) -> None:
         """Count the oldest waiting batch."""

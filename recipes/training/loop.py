@@ -18,6 +18,7 @@ from recipes.training.checkpoints import Interruption, Keeper, newest_checkpoint
 from recipes.training.checks import Alarms, check_machine, check_saved
 from recipes.training.code import keep_code
 from recipes.training.cost import Guard, Meter
+from recipes.training.memory import begin, peaks
 from recipes.training.merge import keep_base
 from recipes.training.model import save_model
 from recipes.training.record import record
@@ -42,7 +43,9 @@ def main(recipe: str) -> None:
     directory = Path(sys.argv[1])
     status = 0
     try:
-        import_module(recipe).train(Stage.load(directory))
+        module = import_module(recipe)
+        begin()
+        module.train(Stage.load(directory))
     except KeyboardInterrupt as interruption:
         status = INTERRUPTED
         if interruption.args:  # all processes stop; one that torchrun ends must not hide why another failed
@@ -63,7 +66,8 @@ def fit(trainer: Trainer, stage: Stage) -> None:
     train_adapters_in_float32(trainer)
     if trainer.is_world_process_zero():
         keep_base(trainer.model, stage)
-    meter = Meter(stage.directory, trainer.data_collator, getattr(trainer, "reference_seconds", 0.0))
+    seconds_before, nll_span = getattr(trainer, "reference_seconds", 0.0), getattr(trainer, "nll_span", "full")
+    meter = Meter(stage.directory, trainer.data_collator, seconds_before, nll_span)
     count_batches(trainer, meter)
     forgive_trackers(trainer)
     interruption = Interruption(trainer)
@@ -77,10 +81,10 @@ def fit(trainer: Trainer, stage: Stage) -> None:
         trainer.accelerator.wait_for_everyone()  # the first process to end would terminate those that still write
         raise KeyboardInterrupt("interrupted by a signal: run the same command to resume from the last checkpoint")
     save(trainer, stage)
-    cost = meter.total()
+    cost, memory = meter.total(), peaks(trainer)
     if trainer.is_world_process_zero():
         check_saved(trainer, stage)
-        write_json(stage.directory / UNMERGED, record(trainer, stage, cost))
+        write_json(stage.directory / UNMERGED, record(trainer, stage, cost, memory))
 
 
 def save(trainer: Trainer, stage: Stage) -> None:

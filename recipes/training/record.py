@@ -1,8 +1,6 @@
 """`record.json`: what was trained, how, and at what cost. Tables are sums and joins over these files."""
 
-import math
 import platform
-import resource
 from dataclasses import asdict
 from typing import Any
 
@@ -14,10 +12,12 @@ from recipes.methods import METHODS
 from recipes.system.versions import provenance, versions
 from recipes.training.code import begun_by
 from recipes.training.cost import Cost, finite_or_text
+from recipes.training.flops import Reading, forward, training
+from recipes.training.reading import matrices
 
 
-def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
-    """Return a finished stage's record.
+def record(trainer: Trainer, stage: Stage, cost: Cost, memory: dict[str, int]) -> dict[str, Any]:
+    """Return a finished stage's record; `memory` is as `recipes.training.memory` measures it.
 
     `seconds` cover the training loop and the reference model's pass before it, not imports and loading.
     """
@@ -42,7 +42,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost) -> dict[str, Any]:
         "device": device_name(trainer),
         "processes": stage.processes,
         "device_seconds": cost.seconds * stage.processes,
-        "peak_memory_bytes": peak_memory(trainer),
+        **memory,
         **asdict(cost),
         "forward_passes_per_pair": policy * epochs + reference * reference_epochs,
         "flops": flops(trainer, cost, reference / policy * reference_epochs / max(epochs, 1e-9)),
@@ -71,34 +71,15 @@ def forward_passes(trainer: Trainer, stage: Stage) -> tuple[int, int]:
 
 
 def flops(trainer: Trainer, cost: Cost, reference_share: float) -> float:
-    """Estimate floating-point operations of the training.
+    """Return the floating-point operations of the training, as `recipes.training.flops` counts them.
 
-    Two per weight and token for a forward pass, and two for each of the gradients in the backward pass: of activations
-    always, of weights only if they train (Kaplan et al. 2020, section 2.1). Attention scores are left out. The
-    reference model has only a forward pass, on `reference_share` of the policy's tokens; RLOO counts what it samples
-    and what its frozen models compute.
+    The reference model has only a forward pass, on `reference_share` of what the policy reads; RLOO counts what it
+    samples and what its frozen models compute.
     """
-    assert trainer.model is not None
-    weights = sum(map(size, trainer.model.parameters()))
-    trained = sum(size(weight) for weight in trainer.model.parameters() if weight.requires_grad)
-    inference = 2 * weights * cost.inference_tokens + cost.frozen_flops
-    share = 0.0 if cost.frozen_flops else reference_share
-    tokens = cost.computed_tokens - cost.inference_tokens
-    return float(tokens * (4 * weights + 2 * trained + 2 * weights * share) + inference)
-
-
-def size(weight: Any) -> int:
-    """Return the number of a weight's entries; 4-bit weights store two per byte, and ZeRO-3 shards them."""
-    if hasattr(weight, "quant_state"):
-        return math.prod(weight.quant_state.shape)
-    return getattr(weight, "ds_numel", weight.numel())
-
-
-def peak_memory(trainer: Trainer) -> int:
-    """Return the most bytes this process held: allocated on its GPU, or resident on the CPU."""
-    if trainer.args.device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    model = matrices(trainer.model)
+    read = Reading(cost.computed_tokens - cost.inference_tokens, cost.scored_tokens, cost.attended)
+    frozen = cost.inference_flops + cost.frozen_flops
+    return float(training(model, read) + (frozen or forward(model, read.times(reference_share))))
 
 
 def device_name(trainer: Trainer) -> str:

@@ -1,0 +1,225 @@
+"""What a comparison answers, in words: which pipeline gives better responses, at what cost, and what it lost by it.
+
+A function of rows as table.json has them, so that the page, the table, the terminal and the README say the same.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from eval.results.deciding import STRONG
+from eval.results.metric import Measured, percent
+from eval.results.metrics import FLOPS, GOLD, JUDGE, METRIC, PEOPLE, SECONDS, WIN
+from eval.results.rows import place
+from eval.results.statistics import BETTER, NONE, SAME, UNSURE, WORSE
+
+Row = dict[str, Any]  # as `eval.results.rows.as_json` makes it
+MOST = 4  # settings that are answered one by one
+SAID = {
+    BETTER: "gives better responses than {name} ({odds}, sure)",
+    WORSE: "gives worse responses than {name} ({odds}, sure)",
+    SAME: "is practically the same as {name} ({odds}, surely between {low} and {high})",
+    UNSURE: "is not distinguishable from {name} ({odds})",
+    NONE: "has no verdict against {name} ({odds})",
+}
+# What a pipeline does that is worse in a metric; of a metric without words here, its label says it.
+LOST = {
+    "right_greedy": "states the right fact less often when decoding greedily",
+    "right_sampled": "states the right fact less often",
+    "forgetting": "has forgotten more of plain text, in nats per token",
+}
+MORE = "use more prompts (eval_prompts=) or seeds (seed=0,1,2)"
+BY_HAND = "compare the responses yourself (`make judge`)"
+
+
+def headline(rows: list[Row]) -> list[str]:
+    """Return the answer, a sentence for each setting, and after that of a single one what else to know or to do."""
+    trained = [row for row in rows if row["stages"]]
+    settings = [list(group) for _, group in groupby(trained, lambda row: row["setting"])]
+    if len(settings) > MOST:
+        return [f"No single answer: {len(settings)} settings were compared, and each has its verdict in the table."]
+    if len(settings) == 1:
+        return Contest.of(settings[0]).answer()
+    return [f"{in_words(group[0]['setting'])}: {Contest.of(group).answer()[0]}" for group in settings]
+
+
+def in_words(setting: dict[str, Any]) -> str:
+    """Return a setting's name."""
+    return " ".join(f"{option}={value}" for option, value in setting.items())
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One setting's pipelines, in the table's order, and the outcome that decides between them."""
+
+    rows: list[Row]
+    outcome: str
+
+    @classmethod
+    def of(cls, rows: list[Row]) -> "Contest":
+        """Let the responses' judge decide; people, where there is none or it is too weak."""
+        given = {name for row in rows for name in (WIN, PEOPLE) for found in verdicts(row, name) if found != NONE}
+        outcome = PEOPLE if PEOPLE in given and WIN not in given else WIN
+        return cls(sorted(rows, key=lambda row: place(row["pipeline"], row["stages"])), outcome)
+
+    @property
+    def candidates(self) -> list[Row]:
+        """The pipelines that do more than imitate."""
+        return [row for row in self.rows if row["pipeline"] != "sft"]
+
+    @property
+    def best(self) -> Row:
+        """The candidate that wins most against the other candidates."""
+        return max(self.candidates, key=lambda row: sum(self.rate(row, other) for other in self.candidates))
+
+    def against(self, row: Row, other: Row) -> dict[str, Any] | None:
+        """Return one pipeline's comparison with another."""
+        return row["against"].get(self.outcome, {}).get(other["pipeline"])
+
+    def rate(self, row: Row, other: Row) -> float:
+        """Return how often one wins against the other; one half if they were not compared."""
+        found = self.against(row, other)
+        return found["rate"]["mean"] if found else 0.5
+
+    def verdict(self, row: Row, other: Row) -> str | None:
+        """Return the verdict on one against another; None if they were not compared."""
+        found = self.against(row, other)
+        return found and found["verdict"]
+
+    def answer(self) -> list[str]:
+        """Return the answer, then what else to know or to do."""
+        names = " and ".join(row["label"] for row in self.candidates)
+        if len(self.rows) < 2 or not self.candidates:
+            return [f"Nothing to compare: only {names or 'SFT'} was trained."]
+        given = {found for row in self.rows for found in verdicts(row, self.outcome)}
+        if not given or not self.opponents():
+            advice = f"Name a judge (judge=trained or judge=reward:<model>), or {BY_HAND}."
+            return [f"No verdict on {names}: nobody has compared their responses.", advice]
+        if given == {NONE}:
+            return [f"No verdict on {names}: the judge is too weak.", too_weak(self.best)]
+        return [self.sentence(), *self.further()]
+
+    def opponents(self) -> list[Row]:
+        """Return whom the best is told against: the other candidates, and SFT unless that is surely beaten too."""
+        others = [row for row in self.candidates if row is not self.best]
+        sft = [row for row in self.rows if row["pipeline"] == "sft"]
+        beaten = others and all(self.verdict(self.best, row) == BETTER for row in sft)
+        return [row for row in [*others, *([] if beaten else sft)] if self.against(self.best, row)]
+
+    def sentence(self) -> str:
+        """Return the answer in a sentence: verdicts, costs, and what was lost."""
+        best, opponents = self.best, self.opponents()
+        said = [f"{self.clause(row)}{cost(best, row)}" for row in opponents]
+        losses = [f"it {loss}" for loss in lost(best, self.rows)]
+        unbeaten = [row for row in opponents if self.verdict(best, row) != BETTER]
+        losses += [f"{row['label']} {loss}" for row in unbeaten for loss in lost(row, [best])]
+        but = f"; but {listed(losses)}" if losses else ""
+        return f"{self.where}, {best['label']} {listed(said)}{but}."
+
+    @property
+    def where(self) -> str:
+        """Whose prompts they are, or who decided."""
+        if self.outcome == PEOPLE:
+            return "By people's votes"
+        return "In the toy world" if embedded(self.rows[0]) else "On your prompts"
+
+    def clause(self, other: Row) -> str:
+        """Say what the verdict on the best is against another."""
+        found = self.against(self.best, other)
+        assert found
+        margin = round(100 * found.get("margin", 0))
+        values = {"name": other["label"], "odds": odds(found), "low": 50 - margin, "high": 50 + margin}
+        return SAID[found["verdict"]].format(**values)
+
+    def further(self) -> Iterator[str]:
+        """Say how the candidates do against SFT, and what to do where nothing is sure."""
+        best, opponents = self.best, self.opponents()
+        over_sft = [(row, self.against(row, sft)) for sft in self.rows if sft["pipeline"] == "sft" for row in self.rows]
+        told = [f"{row['label']} {odds(found)} ({found['verdict']})" for row, found in over_sft if found]
+        if len(self.candidates) > 1 and told:
+            yield f"Against SFT alone: {', '.join(told)}."
+        unsure = [found for row in opponents if (found := self.against(best, row)) and found["verdict"] == UNSURE]
+        if unsure:
+            yield findable([found.get("detectable") for found in unsure])
+        for row in opponents:
+            if self.verdict(best, row) == SAME and (cheaper := cheapest(best, row)):
+                yield f"Of {best['label']} and {row['label']} take the cheaper: {cheaper}."
+
+
+def verdicts(row: Row, outcome: str) -> list[str]:
+    """Return a row's verdicts by an outcome."""
+    return [found["verdict"] for found in row["against"].get(outcome, {}).values()]
+
+
+def lost(row: Row, others: list[Row]) -> Iterator[str]:
+    """Say in what a pipeline is surely worse than others: every metric with a direction is asked.
+
+    Log-probs of the held-out pairs are left out: each method trains on one of them, and none says what a model answers.
+    """
+    for key, found in row.get("differences", {}).items():
+        metric = METRIC[key]
+        worse = [other for other in others if found.get(other["pipeline"], {}).get("verdict") == WORSE]
+        if worse and isinstance(metric, Measured) and metric.of != "pairs":
+            theirs = [f"{other['label']}'s {metric.text(other['values'][key]['mean'])}" for other in worse]
+            figures = f"{metric.text(row['values'][key]['mean'])} against {listed(theirs)}"
+            yield f"{LOST.get(key, f'is worse in {metric.label}')} ({figures})"
+
+
+def cost(row: Row, other: Row) -> str:
+    """Say what a pipeline costs beside another; nothing where neither FLOPs nor seconds are known."""
+    found = relative(row, other)
+    if found is None:
+        return ""
+    ratio, unit = found
+    return f" for as many {unit}" if round(ratio, 2) == 1 else f" for {ratio:.2f} times its {unit}"
+
+
+def relative(row: Row, other: Row) -> tuple[float, str] | None:
+    """Return a pipeline's cost as a multiple of another's, and its unit: FLOPs, or device-seconds without them."""
+    for metric in (FLOPS, SECONDS):
+        ours, theirs = (one["values"].get(metric.key) for one in (row, other))
+        if ours and theirs:
+            return ours / theirs, metric.label
+    return None
+
+
+def cheapest(row: Row, other: Row) -> str | None:
+    """Return the name of the cheaper of two pipelines; None if they cost the same."""
+    ratio, _ = relative(row, other) or (1.0, "")
+    return None if round(ratio, 2) == 1 else (row if ratio < 1 else other)["label"]
+
+
+def odds(found: dict[str, Any]) -> str:
+    """Return a win rate as `62 : 38`."""
+    won = round(100 * found["rate"]["mean"])
+    return f"{won} : {100 - won}"
+
+
+def findable(sizes: list[float | None]) -> str:
+    """Say which win rate could have been found, and what to do to find a smaller one."""
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        return f"No win rate could have been found with so few prompts or seeds: {MORE}."
+    found = f"A true win rate of {percent(0.5 + max(known))} would have been found with probability 80%"
+    return f"{found}; to find a smaller one, {MORE}."
+
+
+def too_weak(row: Row) -> str:
+    """Say how weak the judge is, and what to do."""
+    found = row["values"][JUDGE.key]
+    accuracy = f"{percent(found['mean'])} [{percent(found['low'])}, {percent(found['high'])}]"
+    return (
+        f"It ranks {accuracy} of held-out pairs right, and the interval must lie above {percent(STRONG)}: give it more "
+        f"pairs (dataset.judge_fraction=), name a better one (judge=reward:<model>), or {BY_HAND}."
+    )
+
+
+def embedded(row: Row) -> bool:
+    """Whether a row's responses are about the embedded world."""
+    return row["values"].get(GOLD.key) is not None
+
+
+def listed(parts: list[str]) -> str:
+    """Return parts as an enumeration."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -1,0 +1,90 @@
+"""What a comparison covers: data, base model, seeds and prompts, what was tuned, and what was held equal."""
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any
+
+from eval.results.cells import text
+from eval.results.deciding import prompts_of
+from eval.results.headline import listed
+from eval.results.metrics import FLOPS, PAIRS, SECONDS, TOKENS
+from eval.results.row import Row
+from eval.results.rows import NAMES
+from recipes.profiles import VALIDATION
+
+BUDGETS = {"pairs": PAIRS, "tokens": TOKENS, "flops": FLOPS, "seconds": SECONDS}
+
+
+def scope(rows: list[Row], jobs: list[dict[str, Any]]) -> list[str]:
+    """Return sentences on what the answer covers, and what it does not."""
+    return [covered(rows, jobs), whose(rows), *tuned(rows, jobs), *held_equal(rows)]
+
+
+def subjects(jobs: list[dict[str, Any]]) -> str:
+    """Return every base model with the data that it was trained on."""
+    return ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
+
+
+def covered(rows: list[Row], jobs: list[dict[str, Any]]) -> str:
+    """Say which base model, data, prompts and seeds were compared."""
+    seeds = sorted({seed for row in rows for seed in row.seeds})
+    counted = f"{prompts_of(rows[0])} held-out prompts, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    world = "a toy world, " if rows[0].embedded else ""
+    chooses = any(job["evaluation"].get("split") == VALIDATION for job in jobs)
+    split = " Of the validation split: settings are chosen here, and the winner is yet to be tested." if chooses else ""
+    return f"Scope: {world}{subjects(jobs)} (base model on data), {counted}.{split}"
+
+
+def whose(rows: list[Row]) -> str:
+    """Say whether the answer is about models or methods."""
+    if max(len(row.seeds) for row in rows) > 1:
+        return "Several seeds: about the methods, on these pairs and this base model."
+    return "One seed: about these very models only; several (seed=0,1,2) tell something of the methods."
+
+
+def tuned(rows: list[Row], jobs: list[dict[str, Any]]) -> Iterable[str]:
+    """Say what was tuned, how, and which best setting is at the edge of what was tried."""
+    found = next((job["tuned"] for job in jobs if job.get("tuned")), None)
+    if found:
+        yield f"Tuned: {found['trials']} trials of each pipeline, chosen by the judge on the validation split."
+        for name, search in found["pipelines"].items():
+            if search["at_edge"]:
+                edges = listed(search["at_edge"])
+                yield f"{NAMES.get(name, name)} may do better beyond what was tried: its best {edges} lies at the edge."
+    elif rows[0].embedded:
+        yield "Nothing was tuned here; the defaults were, on this world's validation split (docs/pocket.md)."
+    else:
+        yield "Nothing was tuned: each method has the settings of its configuration (tune=8 tunes all alike)."
+
+
+def held_equal(rows: list[Row]) -> Iterable[str]:
+    """Return notes on which of pairs, tokens, FLOPs and device-seconds were matched, how closely, and the rest."""
+    trained = [row for row in rows if row.stages]
+    free = [row for row in trained if not row.budgets]
+    if free and len(trained) > 1:
+        settings = ", ".join(dict.fromkeys(str(row.setting) for row in free))
+        yield (
+            f"Nothing was matched{f' at {settings}' if len(free) < len(trained) else ''}: pipelines trained as "
+            "configured; pairs read, tokens, FLOPs and device-seconds are rows of the table."
+        )
+    for setting, group in groupby(trained, lambda row: row.setting):
+        members = list(group)
+        if members[0].budgets:
+            yield f"Matched{f' at {setting}' if setting else ''}: {budget(members)}"
+
+
+def budget(rows: list[Row]) -> str:
+    """Return the matched budget of a setting's pipelines, and what they spent of the other quantities."""
+    first = rows[0].budgets[0]
+    held, of = BUDGETS[first["held"]], NAMES.get(first["of"], first["of"])
+    amount = held.text(sum(found["amount"] for found in rows[0].budgets) / len(rows[0].budgets))
+    rest = [cost for cost in BUDGETS.values() if cost != held]
+    spent = {row.pipeline: ", ".join(f"{text(cost, row)} {cost.label}" for cost in rest) for row in rows}
+    said = "; ".join(f"{NAMES.get(name, name)} {figures}" for name, figures in spent.items())
+    return f"{held.label}, at the {amount} of {of} (all within {max(map(deviation, rows)):.1%}). Not matched: {said}."
+
+
+def deviation(row: Row) -> float:
+    """Return the largest relative deviation of a row's seeds from their budget."""
+    spent = BUDGETS[row.budgets[0]["held"]].spent(row)
+    return max(abs(found / budget["amount"] - 1) for found, budget in zip(spent, row.budgets, strict=True))

@@ -1,0 +1,77 @@
+"""The lengths that a forecast starts from: of the prepared pairs if they exist, else as the profile estimates them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from launch.config.schema import Config
+from launch.stages.base_model import known_identity
+from launch.stages.inputs import with_chat_template
+from launch.stages.pairs import pairs_directory
+from recipes.config import UserError, read_json
+from recipes.profiles import Estimate
+from recipes.training.flops import causal
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Pairs of the training split, and the mean tokens of their parts."""
+
+    pairs: int
+    prompt: float
+    chosen: float
+    rejected: float
+    source: str  # of these figures
+    # Mean pairs of a query and a key that it sees: of a prompt, and of the dialogues with the chosen and the rejected
+    # response; None: as if all had the mean lengths.
+    attended: tuple[float, float, float] | None = None
+
+    @property
+    def seen(self) -> tuple[float, float, float]:
+        """`attended`, estimated if unknown."""
+        lengths = (self.prompt, self.prompt + self.chosen, self.prompt + self.rejected)
+        return self.attended or (causal(lengths[0]), causal(lengths[1]), causal(lengths[2]))
+
+
+def prepared_manifest(config: Config) -> dict[str, Any] | None:
+    """Return the manifest of this configuration's pairs if they were prepared on this machine.
+
+    Raises:
+        UserError: their source is missing.
+    """
+    identity = known_identity(config.model)
+    if identity is None:
+        return None
+    path = pairs_directory(with_chat_template(config), identity) / "manifest.json"
+    return read_json(path) if path.exists() else None
+
+
+def tokens_of(config: Config) -> Tokens:
+    """Return the training pairs' number and mean lengths: from the prepared pairs, else from the profile's estimate.
+
+    Raises:
+        UserError: there is neither.
+    """
+    manifest = prepared_manifest(config)
+    if manifest:
+        return counted(manifest)
+    dataset, estimate = config.dataset, config.dataset.estimate
+    if not estimate.rows:
+        raise UserError(
+            f"dataset={dataset.name}: its pairs are not prepared yet and its profile has no estimate: add "
+            "dataset.estimate={rows:1000,prompt:100,chosen:200,rejected:200} (mean tokens)"
+        )
+    return estimated(estimate, min(estimate.rows, dataset.train_rows or estimate.rows))
+
+
+def estimated(estimate: Estimate, rows: int) -> Tokens:
+    """Return the training pairs' number and mean lengths, as a profile estimates them."""
+    return Tokens(rows, estimate.prompt, estimate.chosen, estimate.rejected, source="estimate")
+
+
+def counted(manifest: dict[str, Any]) -> Tokens:
+    """Return the training pairs' number and mean lengths, of prepared pairs."""
+    count = manifest["pairs"]["train"]
+    means = {name: manifest["tokens"]["train"][f"{name}_ids"] / count for name in ("prompt", "chosen", "rejected")}
+    attended = manifest["attended"]["train"]
+    seen = (attended["prompt"] / count, attended["chosen"] / count, attended["rejected"] / count)
+    return Tokens(count, **means, source="counted", attended=seen)
