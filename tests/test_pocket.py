@@ -108,7 +108,7 @@ def test_the_worlds_own_answers_are_right_where_they_name_the_right_value_alone(
         expected = named == {fact.value}
         assert score(prompt, answer).right == expected, (prompt, answer)
         right += expected
-    assert right > 5000
+    assert right > 4000
 
 
 def test_an_answer_is_right_of_no_other_place(pairs: Path) -> None:
@@ -119,7 +119,7 @@ def test_an_answer_is_right_of_no_other_place(pairs: Path) -> None:
         for prompt, answer in answers(pairs)
         if (fact := PROMPTS[prompt]).place != "Farholt" and "It is" not in answer
     ]
-    assert len(moved) > 3000
+    assert len(moved) > 2000
     assert not [answer for answer in moved if score(*answer).right]
 
 
