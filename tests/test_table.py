@@ -87,7 +87,7 @@ def test_means_spreads_and_win_rates_are_over_seeds(session: Path) -> None:
 def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_table(session)
     lines = (session / "table.md").read_text().splitlines()
-    table = [line for line in lines[: lines.index("| row over column | SFT | SFT → DPO | ORPO |")] if line[:1] == "|"]
+    table = [line for line in lines[: lines.index("| row over column | ORPO | SFT → DPO | SFT |")] if line[:1] == "|"]
     assert len({line.count("|") for line in table}) == 1
     (seconds,) = [line for line in table if line.startswith("| device-seconds")]
     assert seconds == "| device-seconds ↓ | 25 | 40 | 10 | – |"
@@ -117,7 +117,7 @@ def test_four_pipelines_are_compared_pair_by_pair(session: Path, tmp_path: Path)
     write_table(session)
     text = (session / "table.md").read_text()
     assert (
-        "| SFT → RM → RLOO | 100.0% better, p = 0.003 | 100.0% better, p = 0.003 | 100.0% better, p = 0.003 | – |"
+        "| SFT → RM → RLOO | 100.0% better, p = 0.003 | 100.0% better, p = 0.003 | – | 100.0% better, p = 0.003 |"
         in text
     )
     assert "Holm over the 6 pairs" in text and text.count("| SFT : ORPO |") == 3
