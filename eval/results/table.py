@@ -154,5 +154,5 @@ def regressions(rows: list[Row]) -> Iterable[str]:
     if tested:
         yield (
             f"{LOWER}: surely worse than the pipelines named after it, by the paired difference; p below 5% after Holm "
-            f"over the {tested} rows that have an arrow and an interval."
+            f"over {tested} rows: those with an arrow and an interval, except win rates and what decides them."
         )
