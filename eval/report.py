@@ -110,7 +110,7 @@ def trade_offs(rows: list[Row]) -> list[tuple[Markup, str]]:
 
 
 def log_prob_figures(rows: list[Row], found: list[Training]) -> list[tuple[Markup, str]]:
-    """Return the figures of log-probs, held-out and in training, each with a caption that explains it."""
+    """Return the figures of held-out log-probs, each with a caption that explains it."""
     drawn = []
     for setting, group in with_bases(rows):
         said = (
@@ -123,20 +123,20 @@ def log_prob_figures(rows: list[Row], found: list[Training]) -> list[tuple[Marku
         figure = figures.distribution(group, gaps, "log-prob of chosen - rejected, nats per token")
         said = "Held-out pairs; left of zero the rejected response is the likelier one. All seeds together."
         drawn.append((figure, captioned(setting, said)))
-    said = (
-        "Log-probs of the pairs in training, solid for chosen and dashed for rejected responses, one line per "
-        "training. DPO logs sums over a response's tokens and ORPO means, so they are in separate panels."
-    )
-    return ours([*drawn, (figures.log_probs(found), said)])
+    return ours(drawn)
 
 
 def training_figures(found: list[Training]) -> list[tuple[Markup, str]]:
-    """Return the figure of the training losses."""
-    said = (
+    """Return what the trainings logged, each figure with a caption that explains it."""
+    of_losses = (
         "The loss that each method minimizes, one line per training. The losses are not comparable: each has its "
         "own axis; compare only their course. DPO starts where the SFT before it ended."
     )
-    return ours([(figures.losses(found), said)])
+    of_pairs = (
+        "Log-probs of the pairs in training, solid for chosen and dashed for rejected responses, one line per "
+        "training. DPO logs sums over a response's tokens and ORPO means, so they are in separate panels."
+    )
+    return ours([(figures.losses(found), of_losses), (figures.log_probs(found), of_pairs)])
 
 
 def sweep_figures(rows: list[Row]) -> list[tuple[Markup, str]]:

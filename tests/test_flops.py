@@ -29,8 +29,8 @@ PAIRS = [Pair([1] * 5, [2] * 3, [3] * 7), Pair([1] * 2, [2] * 4, [3])]
 
 def llama(tied: bool) -> Any:
     shape = FAMILIES["Llama"] | {"tie_word_embeddings": tied, "num_hidden_layers": LAYERS}
-    config = transformers.LlamaConfig(**shape, attn_implementation="eager")
-    return transformers.AutoModelForCausalLM.from_config(config).train()
+    config = transformers.LlamaConfig(**shape)
+    return transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").train()
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -73,6 +73,19 @@ def test_the_table_has_every_pipeline_and_setting(compared: Path) -> None:
     assert "gold" not in table and "win rate against" not in table  # a user's own file has no gold reward
 
 
+def test_the_table_says_how_far_training_moved_and_what_it_forgot(compared: Path) -> None:
+    """Beside the base model, which is at no distance from itself; only DPO has a reference model."""
+    (session,) = (compared / "_sessions").iterdir()
+    rows = json.loads((session / "table.json").read_text())["rows"]
+    base, *trained = [row["values"] for row in rows]
+    assert base["kl"] is None and base["forgetting"] is None
+    for values in trained:
+        rise = values["text_loss"]["mean"] - base["text_loss"]["mean"]
+        assert values["forgetting"]["mean"] == pytest.approx(rise) and values["kl"]["low"] < values["kl"]["high"]
+    with_reference = {row["pipeline"] for row in rows if row["values"]["preference_accuracy_implicit"] is not None}
+    assert with_reference == {"dpo"}
+
+
 def test_a_measurement_that_lacks_what_the_table_needs_is_made_again(compared: Path) -> None:
     """As one by older code may: it is named and counts as not evaluated; `python -m eval` measures that model alone."""
     (session,) = (compared / "_sessions").iterdir()

@@ -85,6 +85,8 @@ def test_a_session_with_foreign_files_is_said(say: Say, text: str, name: str, tm
     kept = {"prompt": "?", "text": "!", "tokens": 1, "stopped": True}
     result = {"chosen": [-1.0, -2.0], "rejected": [-2.0, -2.5], "sampled": [kept] * 2, "greedy": [kept] * 2}
     result |= {"further": [[], []], "clusters": {"prompts": [0, 1], "pairs": [0, 1], "passages": [0, 1]}}
+    result |= {"tokens": {"chosen": [1, 1], "rejected": [1, 1]}, "kl": [[0.0], [0.0]]}
+    result |= {"text": [1.0, 2.0], "base_text": [1.0, 2.0]}
     cost = {"tokens": 1, "computed_tokens": 1, "forward_passes_per_pair": 1, "flops": 1, "epochs": 1, "stage": "orpo"}
     cost |= {"device_seconds": 1, "peak_memory_bytes": 1, "pairs": 1}
     files = {tmp_path / "session/0/job.json": job, stage / "record.json": cost}

@@ -54,37 +54,29 @@ def side_by_side(rows: list[Row]) -> list[Example]:
 
 
 def sides(rows: list[Row], place: int) -> list[Side]:
-    """Return every pipeline's response to a prompt; of each setting's candidates the highest score won."""
-    scores = [score(row, place) for row in rows]
-    found = []
-    for row, own in zip(rows, scores, strict=True):
-        rivals = [
-            other
-            for one, other in zip(rows, scores, strict=True)
-            if candidate(one) and one.setting == row.setting and other is not None
-        ]
-        answer = row.results[0]["sampled"][place]
-        told = outcome(own, rivals) if candidate(row) and own is not None else ""
-        found.append(Side(title(row), answer["text"], reasons(answer), told))
-    return found
+    """Return every pipeline's response to a prompt."""
+    answers = [row.results[0]["sampled"][place] for row in rows]
+    return [
+        Side(title(row), answer["text"], reasons(answer), outcome(row, rows, place))
+        for row, answer in zip(rows, answers, strict=True)
+    ]
 
 
-def outcome(score: float, scores: list[float]) -> str:
-    """Return whether a score is the highest of several, alone or not."""
-    if len(scores) < 2 or score < max(scores):
+def outcome(row: Row, rows: list[Row], place: int) -> str:
+    """Return whether a candidate's response has the highest score of its setting's candidates, alone or not."""
+    rivals = [one for one in rows if candidate(one) and (one.setting, one.seeds[0]) == (row.setting, row.seeds[0])]
+    decides = outcomes(row).get(WIN)
+    if len(rivals) < 2 or not candidate(row) or decides is None:
         return ""
-    return "won" if scores.count(score) == 1 else "tied"
+    own, *scores = (float(decides.scores(one)[0, place].ravel()[0]) for one in (row, *rivals))
+    if own < max(scores):
+        return ""
+    return "won" if scores.count(own) == 1 else "tied"
 
 
 def candidate(row: Row) -> bool:
     """Whether a row is one of the pipelines that are compared with SFT."""
     return bool(row.stages) and row.pipeline != "sft"
-
-
-def score(row: Row, place: int) -> float | None:
-    """Return what decides whether a response wins; None where nobody does."""
-    decides = outcomes(row).get(WIN)
-    return None if decides is None else float(decides.scores(row)[0, place].ravel()[0])
 
 
 def reasons(answer: dict[str, Any]) -> list[str]:
@@ -103,4 +95,4 @@ def chosen_responses(row: Row) -> list[str] | None:
         pairs: Any = open_pairs(Path(row.results[0]["settings"]["pairs"]))["test"]
     except (KeyError, UserError):  # a measurement by older code does not name its pairs
         return None
-    return pairs.select(distinct(pairs))["chosen"]
+    return list(pairs.select(distinct(pairs))["chosen"])

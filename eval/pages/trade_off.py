@@ -71,4 +71,5 @@ def dress(axes: Axes, against_sft: bool) -> None:
     axes.margins(x=0.15)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_locator(MaxNLocator(6, prune="both"))  # a label at the end would be cut
     below(axes)

@@ -50,7 +50,8 @@ def text(metric: Metric, row: Row) -> str:
 def beaten(metric: Metric, row: Row) -> str:
     """Return the mark of a candidate's regression: the pipelines that are surely better in a metric."""
     found = {} if row.pipeline == "sft" else row.differences.get(metric.key, {})
-    names = [NAMES.get(other, other) for other, difference in found.items() if difference.verdict == WORSE]
+    better = sorted((other for other, one in found.items() if one.verdict == WORSE), key=lambda other: other == "sft")
+    names = [NAMES.get(other, other) for other in better]
     return f"{LOWER} {', '.join(names)}" if names else ""
 
 

@@ -65,7 +65,7 @@ class Contest:
 
     @property
     def candidates(self) -> list[Row]:
-        """The pipelines that do more than imitate."""
+        """The pipelines other than SFT: the question is which of them to train."""
         return [row for row in self.rows if row["pipeline"] != "sft"]
 
     @property

@@ -5,7 +5,7 @@ from itertools import groupby
 from eval.results.deciding import compared_by
 from eval.results.metrics import WIN, percent
 from eval.results.row import Row
-from eval.results.rows import NAMES
+from eval.results.rows import NAMES, arranged
 from eval.results.statistics import SIGN_TEST, T_TEST, Comparison
 
 ABSENT = "–"
@@ -20,7 +20,7 @@ def matrices(rows: list[Row]) -> list[tuple[str, list[list[str]]]]:
     """Return each setting's win rates of row over column, head first, if it has at least two pipelines."""
     found = []
     for setting, group in groupby(rows, lambda row: row.setting):
-        compared = [row for row in group if row.against.get(WIN)]
+        compared = [row for row in arranged(list(group)) if row.against.get(WIN)]
         if compared:
             head = [f"row over column {setting}".strip(), *(NAMES.get(row.pipeline, row.pipeline) for row in compared)]
             cells = [[cell(row.against[WIN].get(column.pipeline)) for column in compared] for row in compared]

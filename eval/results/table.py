@@ -22,6 +22,7 @@ from recipes.config import UserError, write_json, write_text
 from recipes.system.commands import output
 
 UNBOUNDED = 10_000  # columns of a terminal wide enough for everything
+UNBROKEN = re.compile(r"\[[^]]*\]|\S+")  # an interval, or a word
 SHORT = ("gold_sampled", "win_rate_over_sft", "preference_accuracy", "flops")  # of a sweep, on a narrow terminal
 
 
@@ -75,20 +76,20 @@ def rows_of(session: Path) -> list[Row]:
 
 
 def show(title: str, lines: list[list[str]]) -> bool:
-    """Print a table, head first; if a number or a word would have to be broken, print its short form, return False."""
-    whole = drawn(title, lines, fold=False)
+    """Print a table, head first; if a word or an interval had to be broken, print its short form and return False."""
+    whole = drawn(title, lines)
     fits = output.measure(whole, options=output.options.update_width(UNBOUNDED)).minimum <= output.width
     output.print(whole if fits else drawn(f"{title}, short form".lstrip(", "), shortened(lines)))
     return fits
 
 
-def drawn(title: str, lines: list[list[str]], fold: bool = True) -> Table:
-    """Return a table, head first, as the terminal draws it; unless it may `fold` cells, they keep their lines."""
+def drawn(title: str, lines: list[list[str]]) -> Table:
+    """Return a table, head first, as the terminal draws it."""
     table = Table(title=title, title_justify="left")
-    labels = max(len(word) for line in lines for word in line[0].split() or [""])
-    table.add_column(lines[0][0], overflow="fold", min_width=labels)
-    for name in lines[0][1:]:
-        table.add_column(name, justify="right", overflow="fold", no_wrap=not fold)
+    for place, name in enumerate(lines[0]):
+        parts = [part for line in lines for cell in line[place : place + 1] for part in UNBROKEN.findall(cell)]
+        least = max(map(len, parts), default=0)
+        table.add_column(name, justify="left" if place == 0 else "right", overflow="fold", min_width=least)
     for line in lines[1:]:
         table.add_row(*map(folded, line), style="bold" if len(line) == 1 else "")
     return table
@@ -154,5 +155,5 @@ def regressions(rows: list[Row]) -> Iterable[str]:
     if tested:
         yield (
             f"{LOWER}: surely worse than the pipelines named after it, by the paired difference; p below 5% after Holm "
-            f"over the {tested} rows that have an arrow and an interval."
+            f"over {tested} rows: those with an arrow and an interval, except win rates and what decides them."
         )

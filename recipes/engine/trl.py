@@ -72,7 +72,7 @@ Models
 - recipes/training/model.py clears bitsandbytes' `support_avx512bf16_for_cpu`, which cuts gradients [no test: CPU-bound]
 - recipes/training/model.py removes `auto_map` from what is saved: a saved model names no foreign code
   [tests/test_security.py::test_what_is_saved_names_no_code_and_an_adapter_beside_a_model_is_refused]
-- recipes/training/record.py and checks.py read `ds_numel`, `ds_shape` and `quant_state`: sizes of sharded weights
+- recipes/training/reading.py and checks.py read `ds_numel`, `ds_shape` and `quant_state`: sizes of sharded weights
   [tests/test_compatibility.py::test_two_processes_end_with_the_weights_of_one_in_every_cell_that_a_cpu_can_run]
 - recipes/data/chat.py rewrites tokenizers' JSON (`added_tokens`): text cannot become a special token
   [tests/test_render.py::test_the_ids_say_what_the_template_prints]

@@ -12,7 +12,8 @@ from recipes.training.flops import Matrices, Reading, causal
 
 def matrices(model: Any) -> Matrices:
     """Return a model's matrices; adapters belong to its body."""
-    head = list(model.get_output_embeddings().parameters()) if model.get_output_embeddings() is not None else []
+    output = model.get_output_embeddings()
+    head = [] if output is None else list(output.parameters())
     looked_up = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
     left_out = {id(weight) for weight in (*head, *looked_up)}
     body = [weight for weight in model.parameters() if id(weight) not in left_out]
