@@ -33,7 +33,7 @@ from launch.config.tuned import without_named
 from launch.executors.elsewhere import run_elsewhere
 from launch.executors.job import Outcome, run_job
 from launch.executors.queue import Queue, hand_over
-from launch.executors.report import print_table, report, score
+from launch.executors.report import print_table, report, score, write_page
 from launch.tuning.search import Search
 from launch.tuning.space import space_of, with_configured
 from recipes.config import UserError, write_text
@@ -93,6 +93,7 @@ def tune(words: list[str]) -> int:
         found = {search.pipeline: search.found() for search in searches}
         train_winners(found, config, command, session)
     status = report(session, print_table)
+    write_page(session / FOLDER)
     tell(found, command.trials, session)
     return status
 
@@ -194,7 +195,7 @@ def tell(found: dict[str, Any], trials: int, session: Path) -> None:
         console.print(f"{pipeline}, best of {trials}: {chosen} ({result['score']:.4g}){edge}", soft_wrap=True)
     write_text(session / "tuned.yaml", "\n".join([*lines, ""]))
     console.print(
-        f"chosen settings: {session}/tuned.yaml; all trials: make table RUNS={session / FOLDER}", soft_wrap=True
+        f"chosen settings: {session}/tuned.yaml; all trials: {session / FOLDER}/report.html", soft_wrap=True
     )
 
 

@@ -180,9 +180,11 @@ def test_prompts_are_held_out_only_where_something_is_chosen_by_them(compose: Co
 def test_every_pipeline_gets_as_many_trials_and_the_winners_are_reported_on_test(
     words: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    asked = words(tmp_path, "pipeline=compare", "~pipelines.dpo", "tune=2", "seed=0,1", "session=tuned")
+    asked = words(
+        tmp_path, "pipeline=compare", "~pipelines.dpo", "tune=2", "seed=0,1", "session=tuned", "launcher=local"
+    )
     printed = run([sys.executable, "-m", "launch", *asked])
-    session = tmp_path / "runs" / "_sessions" / "tuned"
+    session = tmp_path / "_sessions" / "tuned"
     trials = [json.loads(path.read_text()) for path in sorted((session / "tune").glob("[0-9]*/job.json"))]
     assert [list(job["pipelines"]) for job in trials] == [["sft"], ["sft"], ["orpo"], ["orpo"]]
     assert {job["evaluation"]["split"] for job in trials} == {"validation"} and {job["seed"] for job in trials} == {0}

@@ -48,6 +48,11 @@ def fill_table(session: Path) -> None:
         subprocess.run(module("eval.table", session), capture_output=True, check=False)
 
 
+def write_page(session: Path) -> None:
+    """Write a session's page, without a word."""
+    subprocess.run(module("eval.report", session), capture_output=True, check=False)
+
+
 def print_table(session: Path) -> int:
     """Print the table of what was evaluated, and write its page; return the exit status."""
     status = subprocess.run(module("eval.table", session), check=False).returncode
