@@ -27,7 +27,7 @@ SAID = {
 LOST = {
     "right_greedy": "states the right fact less often when decoding greedily",
     "right_sampled": "states the right fact less often",
-    "forgetting": "has forgotten more of plain text, in nats per token",
+    "forgetting": "has forgotten more plain text, in nats per token",
 }
 MORE = "use more prompts (eval_prompts=) or seeds (seed=0,1,2)"
 BY_HAND = "compare the responses yourself (`make judge`)"

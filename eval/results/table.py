@@ -1,7 +1,7 @@
 """A session's table on the terminal, in Markdown and as JSON: the answer first, its scope, and then the figures."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -78,21 +78,35 @@ def rows_of(session: Path) -> list[Row]:
 def show(title: str, lines: list[list[str]]) -> bool:
     """Print a table, head first; if a word or an interval had to be broken, print its short form and return False."""
     whole = drawn(title, lines)
-    fits = output.measure(whole, options=output.options.update_width(UNBOUNDED)).minimum <= output.width
+    fits = width(whole) <= output.width
     output.print(whole if fits else drawn(f"{title}, short form".lstrip(", "), shortened(lines)))
     return fits
 
 
 def drawn(title: str, lines: list[list[str]]) -> Table:
-    """Return a table, head first, as the terminal draws it."""
+    """Return a table, head first, as the terminal draws it: if it must, as narrow as its words and intervals allow."""
+    spread = columns(title, lines, [None for _ in lines[0]])
+    if width(spread) <= output.width:
+        return spread
+    cells = ([cell for line in lines for cell in line[place : place + 1]] for place in range(len(lines[0])))
+    least = [max((len(part) for cell in column for part in UNBROKEN.findall(cell)), default=0) for column in cells]
+    free = output.width - width(columns(title, lines, least))
+    return columns(title, lines, [least[0] + max(free, 0), *least[1:]])
+
+
+def columns(title: str, lines: list[list[str]], widths: Sequence[int | None]) -> Table:
+    """Return a table whose columns are so many characters wide; None: as wide as they need."""
     table = Table(title=title, title_justify="left")
-    for place, name in enumerate(lines[0]):
-        parts = [part for line in lines for cell in line[place : place + 1] for part in UNBROKEN.findall(cell)]
-        least = max(map(len, parts), default=0)
-        table.add_column(name, justify="left" if place == 0 else "right", overflow="fold", min_width=least)
+    for place, (name, wide) in enumerate(zip(lines[0], widths, strict=True)):
+        table.add_column(name, justify="left" if place == 0 else "right", overflow="fold", width=wide)
     for line in lines[1:]:
         table.add_row(*map(folded, line), style="bold" if len(line) == 1 else "")
     return table
+
+
+def width(table: Table) -> int:
+    """Return how many columns of a terminal a table takes where there is room."""
+    return output.measure(table, options=output.options.update_width(UNBOUNDED)).maximum
 
 
 def folded(cell: str) -> str:
