@@ -194,9 +194,7 @@ def tell(found: dict[str, Any], trials: int, session: Path) -> None:
         edge = f"; at the edge of what was tried: {', '.join(result['at_edge'])}" if result["at_edge"] else ""
         console.print(f"{pipeline}, best of {trials}: {chosen} ({result['score']:.4g}){edge}", soft_wrap=True)
     write_text(session / "tuned.yaml", "\n".join([*lines, ""]))
-    console.print(
-        f"chosen settings: {session}/tuned.yaml; all trials: {session / FOLDER}/report.html", soft_wrap=True
-    )
+    console.print(f"chosen settings: {session}/tuned.yaml; all trials: {session / FOLDER}/report.html", soft_wrap=True)
 
 
 if __name__ == "__main__":
