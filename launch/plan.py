@@ -14,13 +14,14 @@ from rich.table import Table
 from eval.results.variance import ERROR, planned
 from launch.config.checks import refuse_unused, refuse_useless
 from launch.config.errors import CONF, explained
+from launch.config.judging import trained_stages
 from launch.config.schema import Config, register, resolve
 from launch.config.shape import parameters, shape_of
 from launch.config.splits import with_folds
 from launch.config.trust import unpinned
 from launch.config.tuned import without_named
 from launch.forecast.budget import Configs, describe, match, refuse_budget
-from launch.forecast.cost import LIBRARIES, Forecast, forecast
+from launch.forecast.cost import LIBRARIES, Forecast, forecast, forecast_judge
 from launch.forecast.fit import fits, nearest, worst
 from launch.forecast.tokens import Tokens, tokens_of
 from recipes.methods import METHODS
@@ -52,7 +53,8 @@ def columns_of(config: Config, shape: Shape, tokens: Tokens, configs: Configs) -
         for stage in stages:
             own = configs[name].options[stage] != config.options[stage]
             found[f"{stage} of {name}" if own else stage] = forecast(configs[name], stage, shape, tokens)
-    return found
+    judge = forecast_judge(config, shape, tokens)
+    return found | ({"reward, the judge": judge} if judge else {})
 
 
 def table(config: Config, stages: dict[str, Forecast]) -> Table:
@@ -104,13 +106,11 @@ def say(config: Config) -> None:
     )
     if hardware.memory_gb is None:
         output.print("To see whether it fits, add hardware.memory_gb=<GB of a device>.")
-    unmeasured = [stage for stage in sorted(config.stages) if not METHODS[stage].packs]
+    unmeasured = [stage for stage in sorted(trained_stages(config)) if not METHODS[stage].packs]
     if unmeasured:
-        output.print(
-            f"{' and '.join(unmeasured)}: never measured. rloo samples token by token, far below "
-            "this rate, so its hours are a lower bound.",
-            soft_wrap=True,
-        )
+        lower = " rloo samples token by token, far below this rate, so its hours are a lower bound."
+        said = f"{' and '.join(unmeasured)}: never measured.{lower if 'rloo' in unmeasured else ''}"
+        output.print(said, soft_wrap=True)
     if not fits(config, worst(config, shape, tokens).peak):
         output.print(f"It does not fit. Nearest setting that does: {nearest(config, shape, tokens)}", soft_wrap=True)
 

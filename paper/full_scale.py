@@ -14,6 +14,7 @@ from launch.forecast.tokens import tokens_of
 from launch.plan import composed
 from launch.stages.command import module
 from paper.published import Experiment, experiments
+from recipes.profiles import JUDGE
 from recipes.system.commands import console
 
 ROOT = Path("runs", "_paper-full")
@@ -56,7 +57,9 @@ def plan(experiment: Experiment, options: list[str]) -> Plan:
 def needs(config: Config) -> tuple[int, float, float]:
     """Return the GPUs, the memory of each in GB, and the hours that the pipelines of a configuration take."""
     found = forecast_all(config, shape_of(config.model), tokens_of(config))
-    stages = {stage.stage: stage.hours or 0.0 for pipeline in found.values() for stage in pipeline}
+    stages = {  # those that pipelines share once; the judge is a reward model beside theirs
+        (name == JUDGE, stage.stage): stage.hours or 0.0 for name, stages in found.items() for stage in stages
+    }
     return config.hardware.processes, config.hardware.memory_gb or 0.0, sum(stages.values())
 
 

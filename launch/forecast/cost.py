@@ -11,10 +11,10 @@ from typing import Any
 from launch.config.schema import Config
 from launch.config.shape import body_parameters, lm_head_parameters
 from launch.forecast.memory import Memory, MicroBatch, Setting, forecast_memory, trained
-from launch.forecast.tokens import Tokens
+from launch.forecast.tokens import Tokens, of_judge
 from recipes.config import reads_every_pair
 from recipes.methods import METHODS
-from recipes.profiles import Shape
+from recipes.profiles import JUDGE, Shape
 from recipes.training.flops import Matrices, Reading, forward, training
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -194,8 +194,15 @@ def largest(config: Config, stage: str, tokens: Tokens, batch: int) -> MicroBatc
 
 
 def forecast_all(config: Config, shape: Shape, tokens: Tokens) -> dict[str, list[Forecast]]:
-    """Return the stages of every pipeline."""
-    return {
+    """Return the stages of every pipeline, and the judge's where one is trained."""
+    found = {
         name: [forecast(config.of(name), stage, shape, tokens) for stage in stages]
         for name, stages in config.pipelines.items()
     }
+    judge = forecast_judge(config, shape, tokens)
+    return found | ({JUDGE: [judge]} if judge else {})
+
+
+def forecast_judge(config: Config, shape: Shape, tokens: Tokens) -> Forecast | None:
+    """Return the training of the judge; None where none is trained."""
+    return forecast(config, "reward", shape, of_judge(config, tokens)) if config.dataset.judge_fraction else None

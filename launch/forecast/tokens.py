@@ -1,6 +1,6 @@
 """The lengths that a forecast starts from: of the prepared pairs if they exist, else as the profile estimates them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from launch.config.schema import Config
@@ -60,7 +60,16 @@ def tokens_of(config: Config) -> Tokens:
             f"dataset={dataset.name}: its pairs are not prepared yet and its profile has no estimate: add "
             "dataset.estimate={rows:1000,prompt:100,chosen:200,rejected:200} (mean tokens)"
         )
-    return estimated(estimate, min(estimate.rows, dataset.train_rows or estimate.rows))
+    rows = min(estimate.rows, dataset.train_rows or estimate.rows)
+    for held_out in (dataset.validation_fraction, dataset.judge_fraction):
+        rows -= round(rows * (held_out or 0))
+    return estimated(estimate, rows)
+
+
+def of_judge(config: Config, tokens: Tokens) -> Tokens:
+    """Return what the judge is trained on, as long as what the policies are: its fraction of the same pairs."""
+    fraction = config.dataset.judge_fraction or 0
+    return replace(tokens, pairs=max(1, round(tokens.pairs * fraction / (1 - fraction))))
 
 
 def estimated(estimate: Estimate, rows: int) -> Tokens:
