@@ -70,16 +70,12 @@ class Outcome:
         self.evaluate, self.wanted = config.evaluate, list(config.pipelines)
         self.model, self.dataset = config.model.name, config.dataset.name
         self.evaluation = {"prompts": config.eval_prompts, "samples": config.eval_samples, "seed": config.seed}
-<<<<<<< HEAD
-        self.evaluation |= identity(Path(config.eval_text)) if config.eval_text else {}
-        if config.eval_split == VALIDATION:  # a measurement on the test split is called as it was before there were two
-            self.evaluation["split"] = VALIDATION
-=======
         if config.eval_text:
             from eval.answers.passages import identity  # whoever only trains needs nothing of `eval`
 
             self.evaluation |= identity(Path(config.eval_text))
->>>>>>> lost
+        if config.eval_split == VALIDATION:  # a measurement on the test split is called as it was before there were two
+            self.evaluation["split"] = VALIDATION
 
     def fail(self, status: int, message: str) -> None:
         """Record an error, and print it."""
