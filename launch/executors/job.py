@@ -23,6 +23,7 @@ from launch.forecast.fit import check_memory
 from launch.forecast.tokens import counted
 from launch.stages.base_model import base_row, find_base
 from launch.stages.digest import Planned, Start, digest, plan
+from launch.stages.evaluation import evaluation_of
 from launch.stages.inputs import asked_reward_model, check_room, with_chat_template
 from launch.stages.judge import plan_judge
 from launch.stages.micro_batch import run_as_it_fits
@@ -31,7 +32,6 @@ from launch.stages.processes import call
 from launch.stages.run import StageFailed, prepare_directory, say
 from launch.stages.stale import refuse_stale
 from recipes.config import UserError, done, read_json, write_json, write_text
-from recipes.profiles import VALIDATION
 from recipes.system.commands import GOES_ON, console
 from recipes.system.errors import CRASH, INTERRUPTED, USER
 from recipes.system.secrets import redact
@@ -69,13 +69,7 @@ class Outcome:
         """
         self.evaluate, self.wanted = config.evaluate, list(config.pipelines)
         self.model, self.dataset = config.model.name, config.dataset.name
-        self.evaluation = {"prompts": config.eval_prompts, "samples": config.eval_samples, "seed": config.seed}
-        if config.eval_text:
-            from eval.answers.passages import identity  # whoever only trains needs nothing of `eval`
-
-            self.evaluation |= identity(Path(config.eval_text))
-        if config.eval_split == VALIDATION:  # a measurement on the test split is called as it was before there were two
-            self.evaluation["split"] = VALIDATION
+        self.evaluation = evaluation_of(config)
 
     def fail(self, status: int, message: str) -> None:
         """Record an error, and print it."""

@@ -1,0 +1,23 @@
+"""What a job's models are measured by: prompts, responses to each, held-out split and plain text."""
+
+from pathlib import Path
+from typing import Any
+
+from launch.config.schema import Config
+from recipes.profiles import VALIDATION
+
+
+def evaluation_of(config: Config) -> dict[str, Any]:
+    """Return the settings of a job's evaluation; the pairs, and who judges, are known once they are prepared.
+
+    Raises:
+        UserError: `eval_text` names no text that can be used.
+    """
+    found: dict[str, Any] = {"prompts": config.eval_prompts, "samples": config.eval_samples, "seed": config.seed}
+    if config.eval_text:
+        from eval.answers.passages import identity  # whoever only trains needs nothing of `eval`
+
+        found |= identity(Path(config.eval_text))
+    if config.eval_split == VALIDATION:  # a measurement on the test split is called as before there were two splits
+        found["split"] = VALIDATION
+    return found
