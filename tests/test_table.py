@@ -26,8 +26,7 @@ COST = {"pairs": 5, "tokens": 10, "computed_tokens": 20, "forward_passes_per_pai
 
 
 def answer(gold: float) -> dict[str, Any]:
-    said = {"prompt": "?", "text": "!", "tokens": 3, "stopped": True, "gold": gold}
-    return said | {"right": gold > 0, "courtesies": 1}
+    return dict(prompt="?", text="!", tokens=3, stopped=True, gold=gold, right=gold > 0, courtesies=1)
 
 
 def stage(directory: Path, name: str, seconds: float, memory: int, golds: list[float] | None, seed: int) -> str:
@@ -37,11 +36,10 @@ def stage(directory: Path, name: str, seconds: float, memory: int, golds: list[f
     if golds is not None:
         kept = [answer(gold) for gold in golds]
         result = {"chosen": [-1.0, -2.0], "rejected": [-2.0, -1.0], "sampled": kept, "greedy": kept}
-        clusters = {"pairs": [0, 1], "prompts": [*range(len(kept))], "passages": [0, 1]}
-        result |= {"further": [[] for _ in kept], "clusters": clusters, "kl": [[0.5] for _ in kept]}
-        result |= {"tokens": {"chosen": [2, 2], "rejected": [2, 2]}, "text": [2.0, 3.0], "base_text": [2.0, 2.5]}
-        path = measured(directory, SETTINGS | {"seed": seed})
-        path.parent.mkdir(exist_ok=True)
+        result |= {"further": [[]] * len(kept), "kl": [[0.5]] * len(kept), "text": [2.0, 3.0], "base_text": [2.0, 2.5]}
+        result["clusters"] = {"pairs": [0, 1], "prompts": [*range(len(kept))], "passages": [0, 1]}
+        result["tokens"] = {"chosen": [2, 2], "rejected": [2, 2]}
+        (path := measured(directory, SETTINGS | {"seed": seed})).parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(result))
     return str(directory)
 
