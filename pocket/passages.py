@@ -5,7 +5,7 @@ from random import Random
 
 from pocket.world import PLACES, documents
 
-COUNT = 120
+COUNT = 48
 SENTENCES = 5  # every fact of a place: so many orders and wordings that none is among the documents of pretraining
 
 

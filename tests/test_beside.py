@@ -16,10 +16,12 @@ from eval.answers.passages import OURS, identity, read_passages
 from eval.answers.store import Answer, Sampling
 from eval.results.beside import Scored, as_rows, beside, losses, sampled_ids, sums
 from eval.results.metrics import by_implicit_reward, by_sums, forgotten
+from eval.results.result import measured
 from pocket.passages import COUNT, passages
 from pocket.world import documents
 from recipes.config import FORMAT, UserError, write_config, write_json
 
+SETTINGS = {"prompts": 3}
 SAID = [([20, 21, 22], [23, 24, 2]), ([30, 31], [40, 41, 42, 43, 44]), ([7] * 9, [2])]
 PAIRS = [
     {"prompt_ids": [20, 21], "chosen_ids": [30, 31, 2], "rejected_ids": [40, 2]},
@@ -71,7 +73,7 @@ def by_hand(path: Path, prompt: list[int], response: list[int]) -> float:
 
 def test_kl_is_the_log_ratio_of_the_sampled_tokens(trained: Path, tiny_model: Path) -> None:
     _, said, texts = scored(trained)
-    found = beside(trained, PAIRS, said, texts, 0)
+    found = beside(trained, SETTINGS, PAIRS, said, texts, 0)
     expected = [by_hand(trained / "model", *row) - by_hand(tiny_model, *row) for row in SAID]
     assert found["kl"] == pytest.approx(expected, abs=1e-4) and max(map(abs, expected)) > 0.01
     reference = found["reference"]
@@ -80,17 +82,23 @@ def test_kl_is_the_log_ratio_of_the_sampled_tokens(trained: Path, tiny_model: Pa
         rows = [(row["prompt_ids"], row[f"{side}_ids"]) for row in PAIRS]
         assert reference[side] == pytest.approx([by_hand(start, *row) / len(row[1]) for row in rows], abs=1e-5)
     assert reference["beta"] == 0.2
+    known = measured(trained.parent / "sft", SETTINGS)
+    known.parent.mkdir()
+    for content, expected in (({"chosen": [-1, -2], "rejected": [-3, -4]}, [-3.0, -4.0]), ({}, reference["rejected"])):
+        write_json(known, content)
+        found = beside(trained, SETTINGS, PAIRS, said, texts, 0)["reference"]
+        assert found["rejected"] == expected, "as it was measured, if it was"
 
 
 def test_a_model_is_at_no_distance_from_itself(untuned: Path, trained: Path, tiny_model: Path) -> None:
     """Neither the base model nor a stage whose weights are still the base model's; SFT has no reference model."""
     _, said, texts = scored(untuned)
-    assert beside(untuned, PAIRS, said, texts, 0) == {"kl": [0.0] * 3, "base_text": texts.own}
+    assert beside(untuned, SETTINGS, PAIRS, said, texts, 0) == {"kl": [0.0] * 3, "base_text": texts.own}
     stage = trained.parent / "sft"
     shutil.rmtree(stage / "model")
     shutil.copytree(tiny_model, stage / "model")
     _, said, texts = scored(stage)
-    assert beside(stage, PAIRS, said, texts, 0) == {"kl": [0.0] * 3, "base_text": texts.own}
+    assert beside(stage, SETTINGS, PAIRS, said, texts, 0) == {"kl": [0.0] * 3, "base_text": texts.own}
 
 
 def test_the_mean_over_samples_is_the_divergence(trained: Path, tiny_model: Path) -> None:
@@ -109,7 +117,7 @@ def test_the_mean_over_samples_is_the_divergence(trained: Path, tiny_model: Path
 def test_the_loss_on_plain_text_is_the_librarys_and_forgetting_its_rise(trained: Path, tiny_model: Path) -> None:
     """Nats per token from the second token on: the logarithm of the perplexity."""
     model, said, texts = scored(trained)
-    found = beside(trained, PAIRS, said, texts, 0)
+    found = beside(trained, SETTINGS, PAIRS, said, texts, 0)
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
     for one, values in ((model, texts.own), (base, found["base_text"])):
         for (first, rest), value in zip(texts.rows, values, strict=True):

@@ -195,7 +195,10 @@ def test_the_answer_is_the_same_everywhere_and_comes_first(session: Path, page: 
     table = json.loads((session / "table.json").read_text())
     answer, *further = headline(table["rows"])
     assert "SFT → DPO gives better responses than ORPO (100 : 0, sure)" in answer
-    places = [page.text.index(text) for text in (answer, *further, *table["scope"], "What training did", "Libraries that trained")]
+    places = [
+        page.text.index(text)
+        for text in (answer, *further, *table["scope"], "What training did", "Libraries that trained")
+    ]
     assert places == sorted(places)
     text = (session / "table.md").read_text()
     assert text.startswith(f"**{answer}**") and all(line in text for line in [*further, *table["scope"]])

@@ -8,11 +8,12 @@ from eval.answers.load import context, load_alone, untuned
 from eval.answers.log_probs import Row, log_probs_of, mean_log_probs
 from eval.answers.passages import OURS, read_passages
 from eval.answers.store import Answer
-from eval.results.result import Result
+from eval.results.result import Result, measured
 from pocket.passages import passages
-from recipes.config import read_config
+from recipes.config import UserError, read_config, read_json
 from recipes.methods import METHODS
 
+SIDES = ("chosen", "rejected")
 Texts = tuple[list[str], list[str]]  # passages, and the name of each one's cluster
 
 
@@ -61,11 +62,12 @@ class Scored:
     own: list[float]  # of each row, by `sums` or `losses`
 
 
-def beside(directory: Path, pairs: Any, said: Scored, text: Scored, pad: int) -> Result:
+def beside(directory: Path, settings: dict[str, Any], pairs: Any, said: Scored, text: Scored, pad: int) -> Result:
     """Return what a stage's model is measured by beside another model, which takes its place in memory.
 
     Args:
         directory: the stage.
+        settings: those of the evaluation.
         pairs: the held-out pairs.
         said: prompts with responses that the stage's model sampled, by `sums`.
         text: plain text, by `losses`.
@@ -85,7 +87,20 @@ def beside(directory: Path, pairs: Any, said: Scored, text: Scored, pad: int) ->
     del base
     method = METHODS.get(config["stage"])
     if method and method.reference_passes:
-        model = load_alone(config["start"], config["start_revision"])
-        sides = {side: mean_log_probs(model, pairs, f"{side}_ids", pad) for side in ("chosen", "rejected")}
-        found["reference"] = {"beta": config["options"]["beta"], **sides}
+        log_probs = reference_log_probs(config, settings, pairs, pad)
+        found["reference"] = {"beta": config["options"]["beta"], **log_probs}
     return found
+
+
+def reference_log_probs(config: dict[str, Any], settings: dict[str, Any], pairs: Any, pad: int) -> Result:
+    """Return the mean log-probs of both responses of each pair under the model that a stage started from.
+
+    If that model was measured under the same settings, they are known.
+    """
+    try:
+        found = read_json(measured(Path(config["start"]).parent, settings))
+        return {side: [*map(float, found[side])] for side in SIDES}
+    except (UserError, KeyError, TypeError):  # it was not measured, or the file is damaged
+        pass
+    model = load_alone(config["start"], config["start_revision"])
+    return {side: mean_log_probs(model, pairs, f"{side}_ids", pad) for side in SIDES}

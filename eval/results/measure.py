@@ -10,7 +10,7 @@ from eval.answers.load import load
 from eval.answers.log_probs import mean_log_probs
 from eval.answers.reward_judge import Judge
 from eval.answers.store import Answer, Sampling
-from eval.results.beside import Scored, as_rows, beside, losses, sampled_ids, sums, texts_of
+from eval.results.beside import SIDES, Scored, as_rows, beside, losses, sampled_ids, sums, texts_of
 from eval.results.prompts import distinct
 from eval.results.result import Result, measured
 from eval.results.stale import MEASURE
@@ -54,10 +54,10 @@ def measure(directory: Path, settings: dict[str, Any], pairs: Any, asked: Any, e
     texts, subjects = texts_of(settings)
     of_pairs, of_prompts = (clusters(rows, settings["gold"]) for rows in (pairs, asked))
     result: Result = {"clusters": {"pairs": of_pairs, "prompts": of_prompts, "passages": numbered(subjects)}}
-    result["tokens"] = {side: [*map(len, pairs[f"{side}_ids"])] for side in ("chosen", "rejected")}
+    result["tokens"] = {side: [*map(len, pairs[f"{side}_ids"])] for side in SIDES}
     samples = settings.get("samples", 1)
     with progress((1 + samples) * len(asked), f"eval  {directory}") as advance:
-        for side in ("chosen", "rejected"):
+        for side in SIDES:
             result[side] = mean_log_probs(model, pairs, f"{side}_ids", stops[0])
         drawn, greedy = (
             answer_prompts(directory, list(asked["prompt_ids"]), sampling, advance, endpoint)
@@ -75,7 +75,7 @@ def measure(directory: Path, settings: dict[str, Any], pairs: Any, asked: Any, e
     of_said = Scored(said, sums(model, said, stops[0]))
     of_text = Scored(passages, losses(model, passages, stops[0]))
     del model  # another is loaded in its place
-    result |= {"text": of_text.own, **beside(directory, pairs, of_said, of_text, stops[0])}
+    result |= {"text": of_text.own, **beside(directory, settings, pairs, of_said, of_text, stops[0])}
     result["kl"] = [result["kl"][place : place + samples] for place in range(0, len(said), samples)]
     return result
 

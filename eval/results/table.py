@@ -146,20 +146,23 @@ def notes(rows: list[Row]) -> Iterable[str]:
         "Log-probs: nats per token of held-out responses. Cost: training loop only, summed over the stages; of tokens "
         "computed, padding counts, and a prompt that two responses share counts once.",
         "Rows about endings and lengths: of the responses at temperature 1; max_new_tokens is the data set's.",
-        *memory_notes(rows),
+        *cost_notes(rows),
         *people.notes(rows),
         *partial,
         *(["Two seeds are too few to know their spread: three are much surer."] * (len(seeds) == 2)),
     ]
 
 
-def memory_notes(rows: list[Row]) -> Iterable[str]:
-    """Say what peak memory is of, where it is not what GPUs had allocated."""
+def cost_notes(rows: list[Row]) -> Iterable[str]:
+    """Say what peak memory is of, where it is not what GPUs had allocated, and which costs an older version counted."""
     records = [record for row in rows for stages in row.records for record in stages]
     if any("memory_before_bytes" in record for record in records):
         yield "Peak memory on a CPU: what loading the model and training added to a process with its libraries."
-    if any("CPU" in record.get("device", "") and "memory_before_bytes" not in record for record in records):
-        yield "Peak memory of stages that an older version trained on a CPU is the whole process's, libraries included."
+    if any("attended" not in record for record in records):
+        yield (
+            "Stages that an older version trained keep its costs: FLOPs without attention and with embedding look-ups, "
+            "and on a CPU the memory of the whole process."
+        )
 
 
 def regressions(rows: list[Row]) -> Iterable[str]:

@@ -10,7 +10,6 @@ from typing import Any
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from eval.answers.passages import identity
 from launch.config.checks import refuse_unused, refuse_useless
 from launch.config.errors import explain
 from launch.config.judging import with_judge_fold
@@ -68,7 +67,10 @@ class Outcome:
         self.evaluate, self.wanted = config.evaluate, list(config.pipelines)
         self.model, self.dataset = config.model.name, config.dataset.name
         self.evaluation = {"prompts": config.eval_prompts, "samples": config.eval_samples, "seed": config.seed}
-        self.evaluation |= identity(Path(config.eval_text)) if config.eval_text else {}
+        if config.eval_text:
+            from eval.answers.passages import identity  # whoever only trains needs nothing of `eval`
+
+            self.evaluation |= identity(Path(config.eval_text))
 
     def fail(self, status: int, message: str) -> None:
         """Record an error, and print it."""
