@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +20,6 @@ from eval.results.metric import GROUPS
 from eval.results.metrics import METRICS
 from eval.results.options import differences
 from eval.results.rows import build_rows
-from eval.results.scope import scope
 from eval.results.session import jobs_of
 from eval.results.table import write_table
 
@@ -205,19 +203,6 @@ def test_the_answer_is_the_same_everywhere_and_comes_first(session: Path, page: 
     assert f"**{answer}**" in shown(table) and shown(table).index(answer) < shown(table).index("| ORPO |")
     results = json.loads((session / "results.json").read_text())
     assert (results["headline"], results["scope"]) == ([answer, *further], table["scope"])
-
-
-def test_the_scope_says_what_was_tuned_where_a_job_knows(tmp_path: Path) -> None:
-    made = make_session(tmp_path)
-    assert any(
-        "the defaults were, on held-out prompts" in line for line in scope(build_rows(jobs_of(made)), jobs_of(made))
-    )
-    for path in made.glob("*/job.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"tuned": "learning rate, on validation prompts"}))
-    told = scope(build_rows(jobs_of(made)), jobs_of(made))
-    assert [line for line in told if "uned" in line] == ["Tuned: learning rate, on validation prompts."]
-    shutil.rmtree(made / "1")
-    assert any("these very models only" in line for line in scope(build_rows(jobs_of(made)), jobs_of(made)))
 
 
 def test_the_higher_reward_won_and_reasons_are_given(session: Path) -> None:

@@ -49,7 +49,7 @@ def side_by_side(rows: list[Row]) -> list[Example]:
         chosen = chosen_responses(group[0])
         for place in sorted({number * len(prompts) // PROMPTS for number in range(PROMPTS)}):
             name = f"Prompt {place + 1} of {len(prompts)}"
-            examples.append(Example(name, prompts[place], sides(group, place), chosen and chosen[place]))
+            examples.append(Example(name, prompts[place], sides(group, place), chosen[place] if chosen else None))
     return examples
 
 

@@ -85,7 +85,7 @@ class Contest:
     def verdict(self, row: Row, other: Row) -> str | None:
         """Return the verdict on one against another; None if they were not compared."""
         found = self.against(row, other)
-        return found and found["verdict"]
+        return found["verdict"] if found else None
 
     def answer(self) -> list[str]:
         """Return the answer, then what else to know or to do."""
