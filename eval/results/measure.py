@@ -42,14 +42,14 @@ def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | Non
         "endpoint": endpoint and {"host": host_class(endpoint.url), "model": endpoint.model},
     }
     with progress((1 + samples) * len(asked), f"eval  {directory}") as advance:
-        for answer in ("chosen", "rejected"):
-            result[answer] = mean_log_probs(model, pairs, f"{answer}_ids", stops[0])
+        for side in ("chosen", "rejected"):
+            result[side] = mean_log_probs(model, pairs, f"{side}_ids", stops[0])
         for name, temperature, count in (("sampled", 1.0, samples), ("greedy", 0.0, 1)):
             sampling = Sampling(settings["max_new_tokens"], temperature, count, settings["seed"])
             found = answer_prompts(directory, list(asked["prompt_ids"]), sampling, advance, endpoint)
             described = [
-                [describe(row, answer, settings["gold"]) for answer in answers]
-                for row, answers in zip(asked, found, strict=True)
+                [describe(row, response, settings["gold"]) for response in responses]
+                for row, responses in zip(asked, found, strict=True)
             ]
             result[name] = [first for first, *_ in described]
             if name == "sampled":
@@ -62,12 +62,12 @@ def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | Non
 
 
 def judged(name: str, pairs: Any, asked: Any, result: Result) -> Result:
-    """Give each sampled answer its `reward` by a judge; return how often the judge is right about held-out pairs."""
+    """Give each sampled response its `reward` by a judge; return how often the judge is right about held-out pairs."""
     judge = judge_of(name)
     prompts = list(asked["prompt"])
-    for answers in (result["sampled"], *zip(*result["further"], strict=True)):
-        for answer, reward in zip(answers, judge.rewards(prompts, list(answers)), strict=True):
-            answer["reward"] = reward
+    for responses in (result["sampled"], *zip(*result["further"], strict=True)):
+        for response, reward in zip(responses, judge.rewards(prompts, list(responses)), strict=True):
+            response["reward"] = reward
     return {"judge": {"name": judge.name, "right": judge.right(pairs)}}
 
 
@@ -98,11 +98,11 @@ def clusters(pairs: Any, gold: bool) -> list[int]:
     return [numbers[name] for name in names]
 
 
-def describe(row: Any, answer: Answer, gold: bool) -> dict[str, Any]:
+def describe(row: Any, response: Answer, gold: bool) -> dict[str, Any]:
     """Return one response with its prompt and, in the embedded world, its gold reward."""
     prompt = row["prompt"][-1]["content"]
-    values = {"prompt": prompt, **asdict(answer)}
+    values = {"prompt": prompt, **asdict(response)}
     if gold:
-        worth = score(prompt, answer.text)
+        worth = score(prompt, response.text)
         values |= {"gold": worth.reward, "right": worth.right, "courtesies": worth.courtesies}
     return values
