@@ -124,11 +124,11 @@ def detectable(config: Config) -> Iterable[str]:
     for seeds in (1, 3, 5):
         size = planned(seeds, config.eval_prompts, config.eval_samples).detectable(ERROR / pairs)
         found.append("none" if size is None else f"{50 + 100 * size:.0f} : {50 - 100 * size:.0f} or more")
-    answers = f"{config.eval_samples} answer{'s' * (config.eval_samples > 1)} each"
+    responses = f"{config.eval_samples} response{'s' * (config.eval_samples > 1)} each"
     yield (
         f"Win rates that the table will tell from 50 : 50 in four of five cases, with {config.eval_prompts} unrelated "
-        f"prompts and {answers}: between these very models (one seed) {found[0]}; between the methods {found[1]} with "
-        f"3 seeds, {found[2]} with 5."
+        f"prompts and {responses}: between these very models (one seed) {found[0]}; between the methods {found[1]} "
+        f"with 3 seeds, {found[2]} with 5."
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.config.machine import gpu_memories
 from launch.config.schema import register
 from launch.plan import composed
 from launch.stages.command import module
@@ -99,13 +100,17 @@ def reward_model(session: str) -> Path:
 
 
 def run(options: list[str]) -> int:
-    """Run every step; return the exit status of the first that fails, or 0."""
+    """Run every step; return the exit status of the first that fails, or 0.
+
+    Steps are forked from one process with PyTorch imported, except where a launcher starts jobs from several threads.
+    """
     started = time.monotonic()
+    warm = not gpu_memories() and not any(word.startswith("launcher=") for word in options)
     for step in steps(options):
         minutes = (time.monotonic() - started) / 60
         console.rule(f"{step.purpose}  ({minutes:.0f} min so far)", align="left")
         console.print(f"$ {' '.join(['python', *step.command[1:]])}", soft_wrap=True)
-        status = finish(start(step.command, None, dict(os.environ), warm=False))
+        status = finish(start(step.command, None, dict(os.environ), warm))
         if status:
             if status != USER:
                 console.print("error: stopped; run the same command to resume", style="red")

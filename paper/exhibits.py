@@ -177,7 +177,7 @@ def course(anchor: str, curves: Sequence[Curve]) -> Exhibit:
     seeds, pairs = ", ".join(map(str, curves[0].seeds)), curves[0].chosen.shape[2]
     caption = f"Nats per token; 95% intervals over {pairs} held-out pairs and seeds {seeds}."
     read = "Means over seeds and held-out pairs; a band spans the seeds' means."
-    head = ["", "answers", "before", "after", "lowest, at pairs read"]
+    head = ["", "responses", "before", "after", "lowest, at pairs read"]
     return Exhibit(anchor, [(caption, [head, *lines])], [(Markup(figure(list(curves))), read)])
 
 

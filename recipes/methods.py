@@ -48,11 +48,11 @@ METHODS = {
     "sft": Method(
         label="SFT",
         config="recipes.sft:SFTConfig",
-        about="supervised fine-tuning on the chosen answers of preference pairs",
+        about="supervised fine-tuning on the chosen responses of preference pairs",
         policy_passes=1,
         pairs=False,
         nll=lambda options: "completion" if options["completion_only_loss"] else "full",
-        loss="nats per\nanswer token",
+        loss="nats per\nresponse token",
         colour="#c8701e",
         line="--",
     ),

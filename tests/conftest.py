@@ -14,6 +14,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from warm import begin_imports
 
 from launch.config.schema import Config, register, resolve
 from recipes.config import FORMAT, write_config, write_json
@@ -26,6 +27,22 @@ for name in ("MAKEFLAGS", "MAKEOVERRIDES", "ARGS"):
 ROOT = Path(__file__).parent.parent
 PLACES = [f"{first}{last}" for first in ("Ash", "Birch", "Clay", "Dale") for last in ("ford", "ham", "wick", "by")]
 QUESTIONS = ("Where is {}?", "What is {} known for?", "Who lives in {}?", "How old is {}, would you say?")
+
+
+# The files that take longest, in the order in which the workers take them; one at the end would keep a worker waiting.
+LONGEST = ("compatibility", "paper", "launch", "slurm", "faults", "local", "resume", "equal", "fsdp", "gpu", "rlhf")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begin with the imports in each of several workers, before a benchmark starts such a process for itself."""
+    if hasattr(session.config, "workerinput"):
+        begin_imports()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(scope="session")

@@ -10,16 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 
-from warm import python_m
+from warm import QUIET, Command
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 600  # seconds until a test gives up on a process; what is waited for is a condition, on a busy machine too
-# Two workers test at once: processes with a thread for every core would slow each other down sixfold.
-QUIET = {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 ENDING = sum(1 << number - 1 for number in (signal.SIGINT, signal.SIGTERM))  # as bits of a set of signals
 T = TypeVar("T")
+Process = Union["subprocess.Popen[str]", Command]
 
 
 def command(*words: object) -> list[str]:
@@ -32,15 +31,17 @@ def launch(*words: object, status: int = 0, **environment: str) -> str:
     return run(command(*words), status, **environment)
 
 
-def run(words: list[str], status: int = 0, cwd: Path | str = ROOT, **environment: str) -> str:
+def run(words: list[str], status: int = 0, cwd: Path | str = ROOT, warm: bool = True, **environment: str) -> str:
     """Run a command to its end, assert its exit status, and return what it printed.
 
-    One of this checkout, without an environment or a launcher of its own, begins with its libraries imported.
+    If `warm`, a module, of this checkout or a copy, begins with its libraries imported, unless it finds other ones or
+    starts jobs.
     """
-    alone = environment or any(word.startswith("launcher=") for word in words)
-    if words[:2] == [sys.executable, "-m"] and Path(cwd) == ROOT and not alone:
-        found, printed = python_m(words[2:], ROOT, QUIET)
-        assert found == status, f"status {found}\n{printed}"
+    alone = "PYTHONPATH" in environment or any(word.startswith("launcher=") for word in words)
+    if words[:2] == [sys.executable, "-m"] and warm and not alone:
+        process = Command(words[2:], Path(cwd), QUIET | environment)
+        printed, _ = process.communicate()
+        assert process.returncode == status, f"status {process.returncode}\n{printed}"
         return printed
     answer = subprocess.run(
         words,
@@ -60,7 +61,7 @@ def look(module: str, *words: object, status: int = 0) -> str:
 
 
 def start(*words: object, **environment: str) -> "subprocess.Popen[str]":
-    """Start the launcher in a process group of its own."""
+    """Start the launcher in a process group of its own, with its imports before it."""
     return subprocess.Popen(
         command(*words),
         cwd=ROOT,
@@ -70,6 +71,11 @@ def start(*words: object, **environment: str) -> "subprocess.Popen[str]":
         env={**os.environ, **QUIET, **environment},
         start_new_session=True,
     )
+
+
+def start_warm(*words: object) -> Command:
+    """Start the launcher in a process group of its own, as `run` does: with its libraries imported."""
+    return Command(command(*words)[2:], ROOT, QUIET)
 
 
 def stages(runs: Path, pattern: str = "*") -> list[Path]:
@@ -88,17 +94,17 @@ def losses(directory: Path) -> list[float]:
     return [entry["loss"] for entry in entries if "loss" in entry]
 
 
-def wait_until(condition: Callable[[], T | None], process: "subprocess.Popen[Any] | None" = None) -> T:
+def wait_until(condition: Callable[[], T | None], process: Process | None = None) -> T:
     """Wait until `condition` returns something true, and return that; a process that ends first is an error."""
     end = time.monotonic() + PATIENCE
     while not (found := condition()):
-        assert process is None or process.poll() is None, process.stdout and process.stdout.read()
+        assert process is None or process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end, f"not in {PATIENCE} s"
         time.sleep(0.02)
     return found
 
 
-def wait_for_step(runs: Path, step: int, process: "subprocess.Popen[str]") -> Path:
+def wait_for_step(runs: Path, step: int, process: Process) -> Path:
     """Wait until a stage under `runs` has trained `step` updates; return its directory."""
     return wait_until(lambda: next((path for path in stages(runs) if updates(path) >= step), None), process)
 

@@ -1,17 +1,15 @@
 """A method is four files: its recipe, its row in the table of methods, its options and a pipeline; all else follows."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from door import QUIET, ROOT, losses, record, stages
+from door import ROOT, command, losses, record, run, stages
 from torch.nn.functional import logsigmoid
 
 FILES = Path(__file__).parent / "new_method"
@@ -35,20 +33,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def run(tree: Path, module: str, *words: str) -> str:
-    """Run a command of the copy as its user does, in its folder."""
-    command = [sys.executable, "-m", module, *words]
-    answer = subprocess.run(command, cwd=tree, capture_output=True, text=True, env={**os.environ, **QUIET}, check=False)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    return answer.stdout
-
-
 def test_a_new_method_is_trained_evaluated_tabled_and_forecast(
     tree: Path, words: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     options = ["pipeline=simpo", "batch_size=1", "hardware.per_device_batch=1", *SHORT]
     given = words(tmp_path, *options, "evaluate=true", "eval_prompts=4")
-    run(tree, "launch", *given)
+    run(command(*given), cwd=tree)
     (directory,) = stages(tmp_path, "simpo-*")
     assert record(directory)["forward_passes_per_pair"] == pytest.approx(2 * record(directory)["epochs"])
     log = [json.loads(line) for line in (directory / "log_history.jsonl").read_text().splitlines()]
@@ -60,14 +50,12 @@ def test_a_new_method_is_trained_evaluated_tabled_and_forecast(
     assert "SimPO" in (session / "table.md").read_text()
     page = (session / "report.html").read_text()
     assert "SimPO, nats" in page and "#8a6d00" in page
-    assert "simpo" in run(tree, "launch.plan", *given)
-    shown = run(tree, "launch.show", *words(tmp_path, "row=1"))
+    assert "simpo" in run([sys.executable, "-m", "launch.plan", *given], cwd=tree)
+    shown = run([sys.executable, "-m", "launch.show", *words(tmp_path, "row=1")], cwd=tree)
     assert re.search(r"^SimPO rejected: \d+ tokens, \d+ context only, \d+ compared", shown, re.M)
 
 
 def test_the_copys_table_is_complete(tree: Path) -> None:
     """What follows from the table follows without PyTorch, which the launcher must not wait for."""
     asked = "import sys; from launch.config.trl_options import STAGES; print(STAGES[0], 'torch' in sys.modules)"
-    command = [sys.executable, "-c", asked]
-    answer = subprocess.run(command, cwd=tree, capture_output=True, text=True, env={**os.environ, **QUIET}, check=True)
-    assert answer.stdout.split() == ["simpo", "False"]
+    assert run([sys.executable, "-c", asked], cwd=tree).split() == ["simpo", "False"]

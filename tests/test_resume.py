@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from door import (
     PATIENCE,
+    Process,
     descendants,
     halted,
     kill,
@@ -19,6 +20,7 @@ from door import (
     run,
     stages,
     start,
+    start_warm,
     trainer_of,
     wait_for_step,
     weights,
@@ -44,7 +46,7 @@ def test_a_killed_dpo_scores_its_reference_again_and_ends_with_the_same_weights(
     options += ["dpo.learning_rate=1e-3"]
     launch(*words(tmp_path / "whole", *options))
     expected = weights(stages(tmp_path / "whole", "dpo-*")[0])
-    process = start(*words(tmp_path / "killed", *options))
+    process = start_warm(*words(tmp_path / "killed", *options))
     directory = wait_for_step(tmp_path / "killed", 20, process)  # the reference pass counts to 12
     kill(trainer_of(directory))
     process.communicate(timeout=PATIENCE)
@@ -87,12 +89,23 @@ def test_a_copied_run_goes_on_in_its_own_place(
     assert Path(read_config(copy)["pairs"]).is_relative_to(tmp_path / "copy"), "the moved pairs are known"
 
 
-@pytest.mark.parametrize("end", [lambda pid: os.killpg(pid, signal.SIGINT), lambda pid: os.kill(pid, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    "begin, end",
+    [
+        (start, lambda pid: os.killpg(pid, signal.SIGINT)),  # the process that stages are forked from hears it too
+        (start_warm, lambda pid: os.kill(pid, signal.SIGTERM)),
+    ],
+    ids=["ctrl_c", "sigterm"],
+)
 def test_ctrl_c_and_sigterm_leave_a_resumable_stage(
-    words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path, end: Callable[[int], None]
+    words: Words,
+    undisturbed: tuple[list[str], bytes],
+    tmp_path: Path,
+    begin: Callable[..., Process],
+    end: Callable[[int], None],
 ) -> None:
     options, expected = undisturbed
-    process = start(*words(tmp_path, *options))
+    process = begin(*words(tmp_path, *options))
     directory = wait_for_step(tmp_path, 12, process)
     with halted(trainer_of(directory)):
         end(process.pid)
@@ -106,7 +119,7 @@ def test_ctrl_c_and_sigterm_leave_a_resumable_stage(
 
 def test_a_killed_evaluation_is_no_success(words: Words, tmp_path: Path) -> None:
     more = ["orpo.max_steps=2", "evaluate=true", "dataset.max_new_tokens=400", "eval_prompts=10"]
-    process = start(*words(tmp_path, "pipeline=orpo", *more))
+    process = start_warm(*words(tmp_path, "pipeline=orpo", *more))
     while process.poll() is None and not list(tmp_path.glob("*/*/orpo-*/record.json")):
         time.sleep(0.05)
     evaluation = None
@@ -122,7 +135,7 @@ def test_a_stage_is_finished_by_hand_as_by_the_launcher(
     words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path
 ) -> None:
     options, expected = undisturbed
-    process = start(*words(tmp_path, *options))
+    process = start_warm(*words(tmp_path, *options))
     directory = wait_for_step(tmp_path, 12, process)
     kill(trainer_of(directory))
     process.communicate(timeout=PATIENCE)
@@ -138,7 +151,7 @@ def test_a_stage_is_finished_by_hand_as_by_the_launcher(
 
 def test_two_launches_at_once_train_once(words: Words, undisturbed: tuple[list[str], bytes], tmp_path: Path) -> None:
     options, expected = undisturbed
-    both = [start(*words(tmp_path, *options)) for _ in range(2)]
+    both = [start_warm(*words(tmp_path, *options)) for _ in range(2)]
     printed = [process.communicate(timeout=PATIENCE)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], printed
     (directory,) = stages(tmp_path)
@@ -150,7 +163,7 @@ def test_two_launches_at_once_train_once(words: Words, undisturbed: tuple[list[s
 def test_a_changed_learning_rate_is_not_swallowed_by_a_resume(words: Words, tmp_path: Path) -> None:
     """Stock TRL resumes with the checkpoint's rate, whatever is asked for; here another rate is another stage."""
     slow, fast = ["pipeline=orpo", "orpo.max_steps=40", "orpo.save_steps=5", "orpo.learning_rate=1e-4"], "1e-3"
-    process = start(*words(tmp_path / "interrupted", *slow))
+    process = start_warm(*words(tmp_path / "interrupted", *slow))
     directory = wait_for_step(tmp_path / "interrupted", 12, process)
     kill(trainer_of(directory))
     process.communicate(timeout=PATIENCE)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from door import PATIENCE, kill, launch, losses, record, run, stages, start, trainer_of, wait_for_step, weights
+from door import PATIENCE, kill, launch, losses, record, run, stages, start_warm, trainer_of, wait_for_step, weights
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -122,7 +122,7 @@ def test_a_second_run_trains_nothing_and_a_named_reward_model_takes_the_place_of
 def test_killed_stages_resume_bit_for_bit(words: Words, rlhf: Path, tmp_path: Path) -> None:
     """RLOO too: sampling draws from the generator whose state a checkpoint keeps, and an update has its own answers."""
     for name, step in (("reward", 4), ("rloo", 13)):
-        process = start(*words(tmp_path, *RLHF))
+        process = start_warm(*words(tmp_path, *RLHF))
         directory = wait_for_step(tmp_path, step, process)
         assert directory.name.startswith(name)
         kill(trainer_of(directory))

@@ -5,28 +5,61 @@ such a process; the tests fork the launcher itself from one, as `launcher=local`
 """
 
 import os
+import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
-from launch.stages.processes import Forked, fork_from_here, run_module, warm_up
+from launch.stages.processes import Forked, warm_up
+from recipes.system.paths import ROOT
+
+# Two workers test at once: processes with a thread for every core would slow each other down sixfold.
+QUIET = {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 
 
-def python_m(words: list[str], place: Path, environment: dict[str, str]) -> tuple[int, str]:
-    """Do as `python -m WORDS` does in directory `place`; return the exit status and what was printed, in order."""
+def begin_imports() -> None:
+    """Start the process that commands are forked from, unless it runs."""
     before = dict(os.environ)
-    os.environ.update(environment)  # a console reads its width, and the hub whether it is offline, when imported
+    os.environ.update(QUIET)  # a console reads its width, and the hub whether it is offline, when imported
     warm_up()
     os.environ.clear()
     os.environ.update(before)
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder, "log.txt")
-        status = Forked(command, words, place, log, {**before, **environment}).wait()
-        return status, log.read_text()
+
+
+class Command(Forked):
+    """`python -m WORDS` in directory `place`, in a session of its own; what it prints is kept, in order."""
+
+    def __init__(self, words: list[str], place: Path, environment: dict[str, str]) -> None:
+        begin_imports()
+        self.folder = tempfile.TemporaryDirectory()
+        self.log = Path(self.folder.name, "log.txt")
+        super().__init__(command, words, place, self.log, {**os.environ, **environment})
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self.process.pid
+        return self.process.pid
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end; return what it printed, and nothing."""
+        self.wait(timeout)
+        with self.folder:
+            return self.log.read_text(), ""
 
 
 def command(words: list[str], place: Path, log: Path, environment: dict[str, str]) -> None:
-    """In the forked process: forget the environment of the one that it comes from, and run."""
+    """In the forked process: forget the environment of the one that it comes from, and run the code of `place`."""
+    os.setsid()
     os.environ.clear()
     os.chdir(place)
-    fork_from_here()
-    run_module(words, log, environment)
+    if place != ROOT:
+        become(place)
+    import_module("launch.stages.processes").run_module(words, log, environment)
+
+
+def become(copy: Path) -> None:
+    """Forget this checkout's modules, so that those of a copy are imported; libraries stay."""
+    for name in [name for name in sys.modules if (ROOT / name.partition(".")[0]).is_dir()]:
+        del sys.modules[name]
+    sys.path[:] = [str(copy), *(path for path in sys.path if Path(path) != ROOT)]

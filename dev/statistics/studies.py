@@ -37,7 +37,7 @@ def described(world: World) -> str:
     said += [f"seeds differ by {world.seed_points:g} points"] * (world.seeds > 1)
     said += [f"each prompt {world.repeated} times"] * (world.repeated > 1)
     said += [f"{world.clusters} clusters, effect {world.by_cluster:g}"] * bool(world.clusters)
-    said += [f"{world.samples} answers a prompt"] * (world.samples > 1)
+    said += [f"{world.samples} responses a prompt"] * (world.samples > 1)
     return ", ".join(said)
 
 

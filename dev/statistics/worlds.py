@@ -1,4 +1,4 @@
-"""Made comparisons whose truth is known: what seeds, prompts, clusters and answers add to a score."""
+"""Made comparisons whose truth is known: what seeds, prompts, clusters and responses add to a score."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -9,8 +9,8 @@ from scipy.stats import norm
 from eval.results.statistics import Comparison, compare, holm
 from eval.results.variance import root
 
-# Deviation of what a prompt does to the difference of two pipelines, in units of the answers' noise: of the variance of
-# a point a share of 0.3 is then the prompt's (2 / pi arcsin of the correlation of the values), as `planned` assumes.
+# Deviation of what a prompt does to the difference of two pipelines, in units of the responses' noise: of the variance
+# of a point a share of 0.3 is then the prompt's (2 / pi arcsin of the correlation of the values), as `planned` assumes.
 DIFFICULTY = 0.91
 
 
@@ -21,9 +21,9 @@ class World:
     seeds: int = 1
     prompts: int = 400  # distinct ones
     seed_points: float = 0  # standard deviation over seeds of a pair's true win rate, in points of 100
-    repeated: int = 1  # how often each prompt occurs, always with the same answer
+    repeated: int = 1  # how often each prompt occurs, always with the same response
     clusters: int | None = None
-    by_cluster: float = 0  # deviation of what a cluster does to each model, in units of the answers' noise
+    by_cluster: float = 0  # deviation of what a cluster does to each model, in units of the responses' noise
     samples: int = 1
     tied: float = 0.2  # share of the prompts on which pipelines of equal worth tie
 

@@ -20,7 +20,7 @@ COLOURS = {"base": GREY, **{name: method.colour for name, method in METHODS.item
 COLOURS["rlhf"] = COLOURS["rloo"]  # the pipeline that ends with it
 LINES = {"base": ":", "rlhf": METHODS["rloo"].line, **{name: method.line for name, method in METHODS.items()}}
 LOG_PROBS = {name: method for name, method in METHODS.items() if method.logged_log_probs}
-PER = {"sum": "answer", "mean": "token"}  # the unit of log-probs that are sums or means
+PER = {"sum": "response", "mean": "token"}  # the unit of log-probs that are sums or means
 LINE = {"linewidth": 1.2, "marker": "o", "markersize": 2}  # a short training logs a single point
 COSTS = (SECONDS, FLOPS, COMPUTED)
 

@@ -67,9 +67,9 @@ def measure(directory: Path, settings: dict[str, Any], pairs: Any, asked: Any, e
     result["further"] = [list(row) for row in zip(*further, strict=True)] if further else [[] for _ in drawn]
     (result["greedy"],) = described(asked, greedy, settings["gold"])
     said = [
-        (prompt, sampled_ids(answer, tokenizer, stops[0]))
-        for prompt, answers in zip(asked["prompt_ids"], drawn, strict=True)
-        for answer in answers
+        (prompt, sampled_ids(response, tokenizer, stops[0]))
+        for prompt, responses in zip(asked["prompt_ids"], drawn, strict=True)
+        for response in responses
     ]
     passages = as_rows(texts, tokenizer, model)
     of_said = Scored(said, sums(model, said, stops[0]))
@@ -86,21 +86,21 @@ def samplings(settings: dict[str, Any]) -> tuple[Sampling, Sampling]:
     return Sampling(limit, 1.0, settings.get("samples", 1), seed), Sampling(limit, 0.0, 1, seed)
 
 
-def described(asked: Any, answers: list[list[Answer]], gold: bool) -> list[list[dict[str, Any]]]:
+def described(asked: Any, responses: list[list[Answer]], gold: bool) -> list[list[dict[str, Any]]]:
     """Return the responses of each sample, one list for the first response to every prompt, one for the second, …"""
     return [
-        [describe(row, answer, gold) for row, answer in zip(asked, sample, strict=True)]
-        for sample in zip(*answers, strict=True)
+        [describe(row, response, gold) for row, response in zip(asked, sample, strict=True)]
+        for sample in zip(*responses, strict=True)
     ]
 
 
 def judged(name: str, pairs: Any, asked: Any, result: Result) -> Result:
-    """Give each sampled answer its `reward` by a judge; return how often the judge is right about held-out pairs."""
+    """Give each sampled response its `reward` by a judge; return how often the judge is right about held-out pairs."""
     judge = judge_of(name)
     prompts = list(asked["prompt"])
-    for answers in (result["sampled"], *zip(*result["further"], strict=True)):
-        for answer, reward in zip(answers, judge.rewards(prompts, list(answers)), strict=True):
-            answer["reward"] = reward
+    for responses in (result["sampled"], *zip(*result["further"], strict=True)):
+        for response, reward in zip(responses, judge.rewards(prompts, list(responses)), strict=True):
+            response["reward"] = reward
     return {"judge": {"name": judge.name, "right": judge.right(pairs)}}
 
 
@@ -128,12 +128,12 @@ def numbered(names: list[str]) -> list[int]:
     return [numbers[name] for name in names]
 
 
-def describe(row: Any, answer: Answer, gold: bool) -> dict[str, Any]:
+def describe(row: Any, response: Answer, gold: bool) -> dict[str, Any]:
     """Return one response with its prompt and, in the embedded world, its gold reward."""
     prompt = row["prompt"][-1]["content"]
-    values = {"prompt": prompt, "text": answer.text, "tokens": answer.tokens, "stopped": answer.stopped}
+    values = {"prompt": prompt, "text": response.text, "tokens": response.tokens, "stopped": response.stopped}
     if gold:
-        worth = score(prompt, answer.text)
+        worth = score(prompt, response.text)
         values |= {"gold": worth.reward, "right": worth.right, "courtesies": worth.courtesies}
         values["unseen"] = unseen(prompt)
     return values

@@ -18,30 +18,30 @@ PEOPLE = "people"  # the outcome that people vote on
 
 
 def greedy(key: str) -> Callable[[Result], list[float]]:
-    """Return what reads one number of every greedy answer."""
-    return lambda result: [answer[key] for answer in result["greedy"]]
+    """Return what reads one number of every greedy response."""
+    return lambda result: [response[key] for response in result["greedy"]]
 
 
 def sampled(key: str) -> Callable[[Result], list[list[float]]]:
-    """Return what reads one number of every answer at temperature 1: a list of its samples for each prompt."""
+    """Return what reads one number of every response at temperature 1: a list of its samples for each prompt."""
     return lambda result: [
-        [answer[key] for answer in (first, *further)]
+        [response[key] for response in (first, *further)]
         for first, further in zip(result["sampled"], result["further"], strict=True)
     ]
 
 
 def log_probs(side: str) -> Callable[[Result], list[float]]:
-    """Return what reads the mean log-prob of every `chosen` or `rejected` held-out answer."""
+    """Return what reads the mean log-prob of every `chosen` or `rejected` held-out response."""
     return lambda result: result[side]
 
 
 def margins(result: Result) -> list[float]:
-    """Return how much likelier each chosen answer is than the rejected one, in nats per token."""
+    """Return how much likelier each chosen response is than the rejected one, in nats per token."""
     return [chosen - rejected for chosen, rejected in zip(result["chosen"], result["rejected"], strict=True)]
 
 
 def preferred(result: Result) -> list[float]:
-    """Return 1 where the chosen answer is the likelier one per token."""
+    """Return 1 where the chosen response is the likelier one per token."""
     return [float(chosen > rejected) for chosen, rejected in zip(result["chosen"], result["rejected"], strict=True)]
 
 
@@ -106,7 +106,7 @@ def judge_accuracy(row: Row) -> Estimate | None:
 
 
 def truncated(row: Row) -> float:
-    """Return the share of sampled answers that reached max_new_tokens."""
+    """Return the share of sampled responses that reached max_new_tokens."""
     return 1 - float(STOPPED.scores(row).mean())
 
 

@@ -59,7 +59,7 @@ class Row:
 
     @property
     def judged(self) -> bool:
-        """Whether a reward model has judged its answers."""
+        """Whether a reward model has judged its responses."""
         return "reward" in self.results[0]["sampled"][0]
 
     @property

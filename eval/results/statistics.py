@@ -1,7 +1,7 @@
 """Estimates, tests and verdicts; scores are arrays of shape (seeds, prompts) or (seeds, prompts, samples).
 
 With one seed, what is said holds for these very models and varies over prompts. With several it is said of the method,
-on these pairs and this base model, and seeds vary too (`eval.results.variance`). Samples are answers of one model to
+on these pairs and this base model, and seeds vary too (`eval.results.variance`). Samples are responses of one model to
 one prompt: their points are averaged, and the prompt counts once.
 
 docs/statistics.md shows by simulation how often intervals cover the truth and how often equal pipelines get a verdict.
@@ -53,7 +53,7 @@ class Comparison:
     adjusted_same: float
     margin: float
     variance: Variance  # of the win rate
-    from_samples: float | None  # the part of it that more answers a prompt would make smaller; None with one
+    from_samples: float | None  # the part of it that more responses a prompt would make smaller; None with one
     family: int = 1  # pairs over which p was adjusted
     silent: bool = False  # whether it gives no verdict: its judge is too weak
 
@@ -142,7 +142,7 @@ def flip_signs(points: np.ndarray, clusters: np.ndarray | None = None) -> float:
     """Return the two-sided p of points, shape (prompts,), whose distance from one half is as often plus as minus.
 
     If two pipelines are equal, exchanging them within a cluster changes nothing. So p is the share of random
-    exchanges with a mean as far from one half, exact whatever ties, samples and clusters there are. With one answer a
+    exchanges with a mean as far from one half, exact whatever ties, samples and clusters there are. With one response a
     prompt it is the sign test, and on right and wrong McNemar's.
     """
     sums = np.bincount(np.arange(len(points)) if clusters is None else clusters, points - 0.5)

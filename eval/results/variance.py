@@ -114,7 +114,7 @@ def of_shares(shares: np.ndarray, clusters: np.ndarray | None = None) -> Varianc
 
 
 def planned(seeds: int, prompts: int, samples: int = 1) -> Variance:
-    """Return the variance that a win rate near one half is expected to have, if no two answers tie."""
+    """Return the variance that a win rate near one half is expected to have, if no two responses tie."""
     draws = 0.25 * (1 - OF_PROMPTS) / samples / prompts
     of_prompts = 0.25 * OF_PROMPTS / prompts
     if seeds == 1:

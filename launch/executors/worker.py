@@ -1,6 +1,5 @@
 """A job in its own process: train what was handed over, evaluate it, and requeue when Slurm's time limit is near."""
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -13,7 +12,7 @@ from launch.config.machine import gpu_memories
 from launch.executors.job import Outcome
 from launch.executors.queue import read_job, take_over
 from launch.stages.command import module
-from launch.stages.processes import finish, fork_from_here, start, warm_up
+from launch.stages.processes import finish, start, warm_up
 from launch.stages.run import StageFailed, claim
 from recipes.system.errors import INTERRUPTED
 
@@ -78,8 +77,6 @@ def evaluate(outcome: Outcome, directory: Path) -> None:
 
 def main(directory: Path) -> int:
     """Run as a process of `executors.local`; return the exit status, 0 if job.json has the outcome."""
-    if multiprocessing.parent_process():
-        fork_from_here()
     try:
         work(directory)
     except KeyboardInterrupt:

@@ -166,7 +166,8 @@ def answer(sender: Connection, function: Callable[..., None], *arguments: Any) -
 
 
 def run_module(words: list[str], log: Path | None, environment: dict[str, str]) -> None:
-    """In the forked process: run `python -m WORDS`."""
+    """In the forked process: run `python -m WORDS`; what it forks in turn has the same libraries imported."""
+    fork_from_here()
     set_name(words[0])
     if log is not None:
         with log.open("a") as output:
