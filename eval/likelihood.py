@@ -29,8 +29,9 @@ from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, read_config, write_json
 from recipes.data.chat import Renderer
 from recipes.data.prepare import open_pairs
+from recipes.data.rows import as_pairs
 from recipes.data.sources import load_file
-from recipes.data.tokenize import Tokenise, as_pairs
+from recipes.data.tokenize import Tokenise
 from recipes.engine.loss import log_odds
 from recipes.profiles import Dataset
 from recipes.system.commands import output

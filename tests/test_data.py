@@ -14,6 +14,7 @@ from kinds import PHI, phi_3
 from samples import real
 from transformers import AutoTokenizer
 
+from eval.results.measure import clusters
 from recipes.config import UserError, read_json
 from recipes.data.prepare import prepare
 from recipes.profiles import Dataset, Model
@@ -125,6 +126,21 @@ def test_the_held_out_prompts_are_never_trained_on(prepared: Callable[..., Any],
     assert not asked(rows["train"]) & held_out and not asked(rows["judge"]) & (asked(rows["train"]) | held_out)
     shuffled, _ = prepared(write(tmp_path / "b.jsonl", twice[::-1]))
     assert asked(shuffled["test"]) == held_out
+
+
+def test_rows_of_one_cluster_are_told_by_the_column_that_names_them(
+    prepared: Callable[..., Any], tmp_path: Path
+) -> None:
+    told = [{**found, "family": f"family {number % 3}"} for number, found in enumerate(ROWS)]
+    path = write(tmp_path / "a.jsonl", told)
+    rows, _ = prepared(path, cluster="family", test_fraction=0.5)
+    names = [told[number]["family"] for number in rows["test"]["row"]]
+    numbers = clusters(rows["test"], gold=False)
+    assert len({*numbers}) == 3 and len({*zip(names, numbers, strict=True)}) == 3
+    plain, _ = prepared(path, test_fraction=0.5)
+    assert len({*clusters(plain["test"], gold=False)}) == len(plain["test"])
+    with pytest.raises(UserError, match=r"no column .tribe., which dataset\.cluster names; its columns are .*family"):
+        prepared(path, cluster="tribe")
 
 
 def test_a_prompt_in_both_files_is_dropped_from_training(prepared: Callable[..., Any], tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from trl.data_utils import maybe_apply_chat_template, maybe_extract_prompt
 from dev.bench.workload import load_tokenizer
 from pocket.base import build_tokenizer
 from recipes.data.chat import Renderer
-from recipes.data.tokenize import Tokenise, as_pairs, read_rows
+from recipes.data.rows import as_pairs, read_rows
+from recipes.data.tokenize import Tokenise
 from recipes.orpo import ORPOConfig, trl_orpo
 from recipes.profiles import Dataset, Model
 

@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from recipes.config import UserError
 from recipes.data.chat import Renderer
-from recipes.data.tokenize import IDS, Tokenise, read_rows
+from recipes.data.rows import read_rows
+from recipes.data.tokenize import IDS, Tokenise
 from recipes.engine.packing import Pair
 from recipes.profiles import Dataset, Model, Shape
 

@@ -111,13 +111,15 @@ def judge_of(name: str) -> Judge:
 
 
 def clusters(pairs: Any, gold: bool) -> list[int]:
-    """Return the number of each pair's cluster: of its first user turn, or in the embedded world of the place.
+    """Return the number of each pair's cluster.
 
+    It is what `dataset.cluster` says of the row, else the first user turn, and in the embedded world the place.
     What a model does wrong for one prompt it often does wrong for its relatives, so they do not vary independently.
     Where all are relatives, each prompt is a cluster.
     """
     firsts = [next((turn["content"] for turn in prompt if turn["role"] == "user"), "") for prompt in pairs["prompt"]]
-    names = [PROMPTS[first].place for first in firsts] if gold else firsts
+    related = [PROMPTS[first].place for first in firsts] if gold else firsts
+    names = [cluster or name for cluster, name in zip(pairs["cluster"], related, strict=True)]
     names = names if len({*names}) > 1 else list(map(str, pairs["prompt_ids"]))
     return numbered(names)
 

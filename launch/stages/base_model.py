@@ -79,9 +79,9 @@ def check_source(config: Config) -> None:
     """Read the pairs before two minutes of pretraining, so that bad data is reported at once.
 
     Raises:
-        UserError: see `recipes.data.tokenize`.
+        UserError: see `recipes.data.rows`.
     """
-    from recipes.data.tokenize import read_rows
+    from recipes.data.rows import read_rows
 
     read_rows(sources(config.dataset) or [config.dataset])
 

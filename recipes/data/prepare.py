@@ -23,7 +23,7 @@ from recipes.data.tokenize import IDS, examine
 from recipes.profiles import JUDGE, TEST, VALIDATION, Dataset, Model
 from recipes.system.files import seal, temporary
 
-KEPT = ("source", "row", "prompt", "chosen", "rejected", *IDS)
+KEPT = ("source", "row", "cluster", "prompt", "chosen", "rejected", *IDS)
 
 
 def load_pairs(directory: Path, train: str = "train") -> DatasetDict:

@@ -5,7 +5,7 @@ import gzip
 import json
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def load_source(dataset: Dataset, train_only: bool = False) -> dict[str, Rows]:
     splits = {"train": (dataset.path, dataset.train_split)}
     if (dataset.test_path or dataset.test_split) and not train_only:
         splits["test"] = (dataset.test_path or dataset.path, dataset.test_split or "train")
-    return {name: only_pairs(load(path, split, dataset), path) for name, (path, split) in splits.items()}
+    return {name: only_pairs(load(path, split, dataset), path, dataset) for name, (path, split) in splits.items()}
 
 
 def load_pocket() -> dict[str, Rows]:
@@ -50,13 +50,13 @@ def load(path: str, split: str, dataset: Dataset) -> Rows:
     """Return one split of a file or of a Hub data set."""
     length = stream_length(dataset) if dataset.streaming else None
     if is_file(path):
-        return load_file(Path(path).expanduser(), length)
+        return load_file(Path(path).expanduser(), length, columns_of(dataset))
     if not reachable():
         config.HF_HUB_OFFLINE = True  # use only what was downloaded before
     options: Any = {"name": dataset.config, "split": split, "revision": dataset.revision}
     options["streaming"] = bool(length)
     try:
-        return take(load_dataset(path, **options), length)
+        return take(load_dataset(path, **options), length, columns_of(dataset))
     except Exception as error:  # datasets, the Hub's client and fsspec raise different errors
         raise UserError(
             f"dataset {path} is not in the local cache and could not be downloaded ({first_line(error)}): run "
@@ -79,11 +79,16 @@ def stream_length(dataset: Dataset) -> int:
     return dataset.train_rows
 
 
-def take(rows: Any, count: int | None) -> Rows:
+def columns_of(dataset: Dataset) -> set[str]:
+    """Return the columns that are read where they exist: those of a pair, and the one that names its cluster."""
+    return {*COLUMNS, *([dataset.cluster] if dataset.cluster else [])}
+
+
+def take(rows: Any, count: int | None, columns: set[str]) -> Rows:
     """Return all rows of a data set, or the first `count` of a stream; of a stream, keep only the columns of a pair."""
     if count is None:
         return rows
-    return Rows.from_list([{key: row[key] for key in row if key in COLUMNS} for row in rows.take(count)])
+    return Rows.from_list([{key: row[key] for key in row if key in columns} for row in rows.take(count)])
 
 
 def is_file(path: str) -> bool:
@@ -96,7 +101,7 @@ def file_ending(path: str) -> str:
     return Path(path.removesuffix(".gz")).suffix.lower()
 
 
-def load_file(path: Path, length: int | None = None) -> Rows:
+def load_file(path: Path, length: int | None = None, columns: Iterable[str] = COLUMNS) -> Rows:
     """Read one local file; with `length`, as a stream of that many rows.
 
     Raises:
@@ -113,7 +118,7 @@ def load_file(path: Path, length: int | None = None) -> Rows:
         options: Any = {"data_files": glob.escape(str(path)), "split": "train", "streaming": bool(length)}
         if builder == "csv":
             options["keep_default_na"] = False  # "None" and "NA" are valid responses
-        rows = take(load_dataset(builder, **options), length)
+        rows = take(load_dataset(builder, **options), length, {*columns})
     except Exception as error:
         if builder == "json":
             with suppress(OSError, EOFError, zlib.error):  # a damaged archive has no lines
@@ -124,19 +129,24 @@ def load_file(path: Path, length: int | None = None) -> Rows:
     return rows
 
 
-def only_pairs(rows: Rows, path: str) -> Rows:
+def only_pairs(rows: Rows, path: str, dataset: Dataset) -> Rows:
     """Keep the columns of a pair.
 
     Raises:
-        UserError: `chosen` or `rejected` is missing.
+        UserError: `chosen` or `rejected` is missing, or the column that names clusters.
     """
+    if dataset.cluster and dataset.cluster not in rows.column_names:
+        raise UserError(
+            f"{path} has no column {dataset.cluster!r}, which dataset.cluster names; its columns are "
+            f"{', '.join(rows.column_names)}"
+        )
     missing = [column for column in ("chosen", "rejected") if column not in rows.column_names]
     if missing and not set(rows.column_names) >= SHP:
         raise UserError(
             f"{path} has no column {' and no column '.join(map(repr, missing))}; its columns are "
             f"{', '.join(rows.column_names)}: rename them to prompt, chosen, rejected"
         )
-    return rows.select_columns([column for column in rows.column_names if column in COLUMNS])
+    return rows.select_columns([column for column in rows.column_names if column in columns_of(dataset)])
 
 
 def find_broken_line(path: Path) -> None:
