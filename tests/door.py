@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 PATIENCE = 600  # seconds until a test gives up on a process; what is waited for is a condition, on a busy machine too
 ENDING = sum(1 << number - 1 for number in (signal.SIGINT, signal.SIGTERM))  # as bits of a set of signals
 T = TypeVar("T")
-Process = Union["subprocess.Popen[str]", Command]
+Process = Union["subprocess.Popen[Any]", Command]
 
 
 def command(*words: object) -> list[str]:
@@ -28,7 +28,7 @@ def command(*words: object) -> list[str]:
 
 def launch(*words: object, status: int = 0, **environment: str) -> str:
     """Run the launcher to its end, assert its exit status, and return what it printed."""
-    return run(command(*words), status, **environment)
+    return run(command(*words), status, ROOT, True, **environment)
 
 
 def run(words: list[str], status: int = 0, cwd: Path | str = ROOT, warm: bool = True, **environment: str) -> str:
