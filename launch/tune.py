@@ -3,10 +3,10 @@
     python -m launch.tune tune=8 WORDS
 
 WORDS are those of a comparison; only the seed may have several values. Every pipeline gets the same number of trials,
-each a training of the whole pipeline with the first seed: the first as configured, half of them spread over the ranges
-of conf/tune/, the rest by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011). The judge's mean reward on
-the validation split chooses. Half-way a range is widened where the best trial lies at its edge. Then the winners train
-with every seed, and are reported on the test split.
+each a training of the whole pipeline with the first seed: the first as configured, the others of the first half spread
+over the ranges of conf/tune/, the rest by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011). The judge's
+mean reward on the validation split chooses. Half-way a range is widened where the best trial lies at its edge. Then the
+winners train with every seed, and are reported on the test split.
 
 Typed again, a search that was stopped asks for the same trials, and those that are done do not train again.
 """

@@ -18,7 +18,7 @@ from recipes.config import UserError, read_json
 Compose = Callable[..., Config]
 Words = Callable[..., list[str]]
 TOKENS = Tokens(6410, 100, 200, 150, "made")  # the last update of an epoch is a small one
-CARD = ("model=phi-3-mini", "hardware=1x24gb", "tuning=lora", "pipeline=compare", "batch_size=64")
+CARD = ("model=phi-3-mini", "hardware=1x24gb", "tuning=lora", "pipeline=compare", "batch_size=64", "judge=none")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from launch.config.splits import with_folds, with_split
 from launch.config.tuned import without_named
 from launch.tune import read
 from launch.tuning.search import Search
-from launch.tuning.space import Range, read_range, space_of
+from launch.tuning.space import Range, read_range, space_of, spread
 from recipes.config import UserError
 from recipes.data.prepare import open_pairs
 
@@ -32,29 +32,46 @@ def search(score: Callable[[dict[str, float]], float], trials: int = 12, done: i
     return found
 
 
+def params(found: Search) -> list[dict[str, float]]:
+    """The values of every trial that was asked for."""
+    return [trial.params for trial in found.asked]
+
+
 def far(values: dict[str, float]) -> float:
     """Best beyond the range's upper end."""
     return values["orpo.learning_rate"]
 
 
 def inside(values: dict[str, float]) -> float:
-    return -((math.log10(values["orpo.learning_rate"]) + 3.2) ** 2)
+    return -((math.log10(values["orpo.learning_rate"]) + 3.2) ** 2) - abs(values["orpo.num_train_epochs"] - 2)
 
 
 def test_the_first_trial_is_as_configured_and_all_lie_in_their_ranges() -> None:
-    tried = [trial.params for trial in search(inside).study.trials]
+    tried = params(search(inside))
     assert tried[0] == {"orpo.learning_rate": 1e-3, "orpo.num_train_epochs": 1}
     assert all(1e-4 <= values["orpo.learning_rate"] <= 1e-2 for values in tried)
     assert {values["orpo.num_train_epochs"] for values in tried} <= {1, 2, 3, 4}
     assert len({values["orpo.learning_rate"] for values in tried}) == 12
 
 
+def test_the_first_half_covers_every_range() -> None:
+    """Of 8 points of a Sobol sequence each lies in an eighth of its own; whole numbers come equally often."""
+    space = {"a.rate": Range(1e-4, 1e-2), "b.beta": Range(0.1, 10), "c.epochs": Range(1, 4, whole=True)}
+    points = spread(space, 8)
+    for option in ("a.rate", "b.beta"):
+        low, high = space[option].low, space[option].high
+        strips = [math.floor(8 * math.log(point[option] / low) / math.log(high / low)) for point in points]
+        assert sorted(strips) == [*range(8)]
+    assert sorted(point["c.epochs"] for point in points) == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert spread(space, 8) == points and len(spread(space, 5)) == 5 and spread(space, 0) == []
+
+
 def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been() -> None:
     whole, half = search(inside), search(inside, done=5)
-    assert [trial.params for trial in half.study.trials] == [trial.params for trial in whole.study.trials[:5]]
+    assert params(half) == params(whole)[:5]
     for number in range(5, 12):
         half.tell(number, inside(half.ask()))
-    assert [trial.params for trial in half.study.trials] == [trial.params for trial in whole.study.trials]
+    assert params(half) == params(whole)
 
 
 def test_the_best_trial_is_chosen_and_failed_ones_are_not() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 
-from launch.tuning.space import Space, at_edge, rounded, widen
+from launch.tuning.space import Space, at_edge, rounded, spread, widen
 from recipes.config import UserError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -31,7 +31,8 @@ class Search:
         """
         number, half = len(self.asked), self.trials // 2
         if number == 0:
-            self.study.enqueue_trial(self.configured)
+            for values in (self.configured, *spread(self.space, half - 1)):
+                self.study.enqueue_trial(values)
         if number == half and self.best:
             self.space = widen(self.space, self.best)
         self.study.sampler = optuna.samplers.TPESampler(  # a trial's own seed: a resumed search goes on as any other

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from scipy.stats import qmc
 
 from launch.config.errors import CONF
 from launch.config.schema import Config
@@ -22,6 +23,12 @@ class Range:
     low: float
     high: float
     whole: bool = False  # whole numbers, of which 1 is the least
+
+    def at(self, part: float) -> float:
+        """Return the value so far along the range, from 0 to 1; a whole one has as much room as any other."""
+        if self.whole:
+            return round(self.low) + math.floor(part * (round(self.high) - round(self.low) + 1))
+        return self.low * (self.high / self.low) ** part
 
     def edge(self, value: float) -> int:
         """Return -1 where a value lies at the lower edge, 1 at the upper one, else 0."""
@@ -76,6 +83,16 @@ def read_range(path: Path, name: str, given: Any, options: dict[str, Any]) -> Ra
     if not 0 < found.low < found.high:
         raise UserError(f"{path}: {name}: low must be above 0 and below high (got {found.low} and {found.high})")
     return found
+
+
+def spread(space: Space, count: int) -> list[dict[str, float]]:
+    """Return values that cover a space evenly: the first points of a scrambled Sobol sequence, the same every time."""
+    sequence = qmc.Sobol(len(space), rng=0)
+    points = sequence.random_base2(max(count - 1, 0).bit_length())[:count]
+    return [
+        {option: values.at(part) for (option, values), part in zip(space.items(), point, strict=True)}
+        for point in points
+    ]
 
 
 def widen(space: Space, best: dict[str, float]) -> Space:
