@@ -31,18 +31,22 @@ def launch(*words: object, status: int = 0, **environment: str) -> str:
     return run(command(*words), status, ROOT, True, **environment)
 
 
-def run(words: list[str], status: int = 0, cwd: Path | str = ROOT, warm: bool = True, **environment: str) -> str:
+def run(words: list[str], status: int = 0, cwd: Path | str = ROOT, **environment: str) -> str:
     """Run a command to its end, assert its exit status, and return what it printed.
 
-    If `warm`, a module, of this checkout or a copy, begins with its libraries imported, unless it finds other ones or
-    starts jobs.
+    A module, of this checkout or a copy, begins with its libraries imported, unless it finds other ones or starts jobs.
     """
     alone = "PYTHONPATH" in environment or any(word.startswith("launcher=") for word in words)
-    if words[:2] == [sys.executable, "-m"] and warm and not alone:
+    if words[:2] == [sys.executable, "-m"] and not alone:
         process = Command(words[2:], Path(cwd), QUIET | environment)
         printed, _ = process.communicate()
         assert process.returncode == status, f"status {process.returncode}\n{printed}"
         return printed
+    return run_alone(words, status, cwd, **environment)
+
+
+def run_alone(words: list[str], status: int = 0, cwd: Path | str = ROOT, **environment: str) -> str:
+    """Do as `run` does, in a process that imports for itself."""
     answer = subprocess.run(
         words,
         cwd=cwd,

@@ -5,7 +5,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from door import PATIENCE, descendants, kill, launch, run, short, stages, start, wait_for_step, wait_until, weights
+from door import (
+    PATIENCE,
+    descendants,
+    kill,
+    launch,
+    run_alone,
+    short,
+    stages,
+    start,
+    wait_for_step,
+    wait_until,
+    weights,
+)
 
 Words = Callable[..., list[str]]
 
@@ -19,7 +31,7 @@ def test_a_forked_stage_has_the_weights_of_one_started_by_hand(words: Words, tmp
     (directory,) = stages(tmp_path)
     forked = weights(directory)
     (directory / "record.json").unlink()
-    run([sys.executable, "-m", "recipes.orpo", str(directory)], warm=False)
+    run_alone([sys.executable, "-m", "recipes.orpo", str(directory)])
     assert (directory / "record.partial.json").exists() and weights(directory) == forked
 
 
