@@ -52,7 +52,7 @@ def tuned(rows: list[Row], jobs: list[dict[str, Any]]) -> Iterable[str]:
                 edges = listed(search["at_edge"])
                 yield f"{NAMES.get(name, name)} may do better beyond what was tried: its best {edges} lies at the edge."
     elif rows[0].embedded:
-        yield "Nothing was tuned here; the defaults were, on this world's validation split (docs/pocket.md)."
+        yield "Nothing was tuned here; the defaults were, on held-out prompts of this world (docs/pocket.md)."
     else:
         yield "Nothing was tuned: each method has the settings of its configuration (tune=8 tunes all alike)."
 
