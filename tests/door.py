@@ -28,7 +28,7 @@ def command(*words: object) -> list[str]:
 
 def launch(*words: object, status: int = 0, **environment: str) -> str:
     """Run the launcher to its end, assert its exit status, and return what it printed."""
-    return run(command(*words), status, ROOT, True, **environment)
+    return run(command(*words), status, ROOT, **environment)
 
 
 def run(words: list[str], status: int = 0, cwd: Path | str = ROOT, **environment: str) -> str:

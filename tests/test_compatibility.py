@@ -70,7 +70,7 @@ def double(make: Make, single: dict[Cell, Path]) -> dict[Cell | str, Path]:
         "bf16": make(replace(fsdp2, method="dpo", precision="bf16", engine="stock")),
     }
     found |= {cell: make(cell, reward if cell.method == "rloo" else None) for cell in cells}
-    run(on_two_processes(found.values()), 0, ROOT, True, **PATHS)
+    run(on_two_processes(found.values()), 0, ROOT, **PATHS)
     return found
 
 
@@ -125,7 +125,7 @@ def test_a_killed_zero_goes_on_from_its_checkpoint_and_ends_with_the_same_weight
             kill(pid)
         process.wait()
     assert not (killed / "model").exists()
-    assert "resuming from checkpoint-" in run(on_two_processes([killed, whole]), 0, ROOT, True, **PATHS)
+    assert "resuming from checkpoint-" in run(on_two_processes([killed, whole]), 0, ROOT, **PATHS)
     check_loadable(killed / "model", "orpo")
     ours, theirs = trained(killed), trained(whole)
     assert all(torch.equal(ours[name], weight) for name, weight in theirs.items()) and ours.keys() == theirs.keys()
