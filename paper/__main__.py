@@ -30,7 +30,8 @@ SEEDS = "seed=0,1,2"
 SIZES = {"small": "pocket-small", "middle": "pocket", "large": "pocket-large"}  # OPT-125M, 350M and 1.3B in the paper
 # Options that define an exhibit: the user's would come later on the command line, and win.
 FIXED = ("model", "dataset", "pipeline", "pipelines", "runs", "session", "evaluate", "orpo.beta", "orpo.ratio")
-FIXED += ("rloo.reward_model", "sft.save_total_limit", "dpo.save_total_limit", "orpo.save_total_limit")
+FIXED += ("eval_split", "rloo.reward_model")
+FIXED += ("sft.save_total_limit", "dpo.save_total_limit", "orpo.save_total_limit")
 KEPT = ("sft.save_total_limit=null", "dpo.save_total_limit=null", "orpo.save_total_limit=null")  # for figures 3 and 7
 
 
@@ -64,7 +65,7 @@ def steps(options: list[str]) -> Iterator[Step]:
 def train(session: str, purpose: str, *words: str) -> Step:
     """Return the step that launches the session of this name."""
     model = SIZES.get(session, SIZES["large"] if session == "judge" else SIZES["middle"])
-    given = (f"model={model}", f"runs={ROOT}", f"session={session}")
+    given = (f"model={model}", f"runs={ROOT}", f"session={session}", "eval_split=test")  # no sweep chooses anything
     return Step(purpose, module("launch", "--multirun", *given, *words))
 
 
