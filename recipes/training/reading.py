@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from accelerate.utils import extract_model_from_parallel
 from torch import nn
 
 from recipes.engine.packing import Pair
@@ -11,7 +12,8 @@ from recipes.training.flops import Matrices, Reading, causal
 
 
 def matrices(model: Any) -> Matrices:
-    """Return a model's matrices; adapters belong to its body."""
+    """Return a model's matrices; adapters belong to its body, and what spreads it over processes is looked through."""
+    model = extract_model_from_parallel(model)
     output = model.get_output_embeddings()
     head = [] if output is None else list(output.parameters())
     looked_up = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
