@@ -34,7 +34,9 @@ def test_what_was_tuned_is_said_with_its_trials_and_its_edges(session: Path) -> 
     chosen = {"dpo": {"at_edge": ["dpo.beta", "sft.learning_rate"]}, "orpo": {"at_edge": []}}
     said = told(session, tuned={"trials": 8, "split": "validation", "pipelines": chosen})
     assert "Tuned: 8 trials of each pipeline, chosen by the judge on the validation split." in said
-    assert "SFT → DPO may do better beyond what was tried: its best dpo.beta and sft.learning_rate lies" in said
+    assert (
+        "SFT → DPO may do better beyond what was tried: its best values of dpo.beta and sft.learning_rate are" in said
+    )
     assert "ORPO may do better" not in said
 
 

@@ -50,7 +50,8 @@ def tuned(rows: list[Row], jobs: list[dict[str, Any]]) -> Iterable[str]:
         for name, search in found["pipelines"].items():
             if search["at_edge"]:
                 edges = listed(search["at_edge"])
-                yield f"{NAMES.get(name, name)} may do better beyond what was tried: its best {edges} lies at the edge."
+                said = f"its best values of {edges} are at the edge"
+                yield f"{NAMES.get(name, name)} may do better beyond what was tried: {said}."
     elif rows[0].embedded:
         yield "Nothing was tuned here; the defaults were, on held-out prompts of this world (docs/pocket.md)."
     else:
