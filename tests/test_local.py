@@ -98,7 +98,7 @@ def test_a_stage_out_of_memory_goes_on_with_half_the_micro_batch_to_the_same_wei
     swept: tuple[Path, dict[Path, int]], words: Words, tmp_path: Path
 ) -> None:
     """The kernel refuses it more memory after some updates; one malloc arena, or others would lend theirs."""
-    options = words(tmp_path, *TRAINING, "orpo.save_steps=2")
+    options = words(tmp_path, *TRAINING, "orpo.save_steps=2", "dataset.validation_fraction=0.1")  # as in the sweep
     process = start(*options, MALLOC_ARENA_MAX="1", MALLOC_MMAP_THRESHOLD_="4096")
     directory = wait_for_step(tmp_path, 3, process)
     resource.prlimit(trainer_of(directory), resource.RLIMIT_AS, (1, 1))

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from launch.tuning.search import Search
 from launch.tuning.space import Range, read_range, space_of, spread
 from recipes.config import UserError
 from recipes.data.prepare import open_pairs
+from recipes.methods import METHODS
 
 Compose = Callable[..., Config]
 RATE = {"low": 0.1, "high": 10, "times": "configured"}
@@ -118,6 +120,15 @@ def test_a_pipelines_space_has_all_its_stages_and_nothing_that_is_given(compose:
         space_of(config, "sft", {"sft.learning_rate", "sft.num_train_epochs"})
 
 
+def test_every_method_has_its_ranges(compose: Compose) -> None:
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in Path("conf/tune").glob("*.yaml")}
+    assert {*files} == {*METHODS}
+    for stage, given in files.items():
+        for name, values in given.items():
+            found = read_range(Path(f"conf/tune/{stage}.yaml"), name, values, compose().options[stage])
+            assert found.low <= compose().options[stage][name] <= found.high
+
+
 @pytest.mark.parametrize(
     ("name", "given"),
     [
@@ -209,8 +220,8 @@ def test_every_pipeline_gets_as_many_trials_and_the_winners_are_reported_on_test
     assert [job["seed"] for job in finals] == [0, 1] and all("split" not in job["evaluation"] for job in finals)
     rows = open_pairs(Path(finals[0]["evaluation"]["pairs"]))
     prompts = {split: {str(row) for row in rows[split]["prompt"]} for split in rows}
-    assert {*prompts} == {"train", "validation", "test"}
-    assert not prompts["train"] & prompts["validation"] and not prompts["validation"] & prompts["test"]
+    assert {*prompts} == {"train", "validation", "test", "judge"}
+    assert sum(map(len, prompts.values())) == len({*chain.from_iterable(prompts.values())})
     for name in ("sft", "orpo"):
         chosen = finals[0]["tuned"]["pipelines"][name]["chosen"]
         assert chosen in [job["setting"] for job in trials]
