@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 
 from launch.config.checks import refuse_useless
@@ -187,13 +188,12 @@ def train_winners(found: dict[str, Any], config: Config, command: Command, sessi
 
 def tell(found: dict[str, Any], trials: int, session: Path) -> None:
     """Print what was chosen, and write it as the `tuned` of a model's profile."""
-    lines = ["tuned:"]
     for pipeline, result in found.items():
-        chosen = ", ".join(f"{option}: {value:g}" for option, value in result["chosen"].items())
-        lines.append(f"  {pipeline}: {{{chosen}}}")
+        chosen = " ".join(f"{option}={value:g}" for option, value in result["chosen"].items())
         edge = f"; at the edge of what was tried: {', '.join(result['at_edge'])}" if result["at_edge"] else ""
         console.print(f"{pipeline}, best of {trials}: {chosen} ({result['score']:.4g}){edge}", soft_wrap=True)
-    write_text(session / "tuned.yaml", "\n".join([*lines, ""]))
+    tuned = {pipeline: result["chosen"] for pipeline, result in found.items()}
+    write_text(session / "tuned.yaml", yaml.safe_dump({"tuned": tuned}, sort_keys=False))
     console.print(f"chosen settings: {session}/tuned.yaml; all trials: {session / FOLDER}/report.html", soft_wrap=True)
 
 

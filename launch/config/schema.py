@@ -104,7 +104,8 @@ class Config(Root):
         options = {stage: dict(values) for stage, values in self.options.items()}
         for name, value in own.items():
             stage, _, option = name.partition(".")
-            options[stage][option] = value
+            real = isinstance(options[stage][option], float)  # 3 and 3.0 epochs are one training
+            options[stage][option] = float(value) if real else value
         return dataclasses.replace(self, options=options)
 
     @property
