@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 
-from launch.config.checks import refuse_useless
+from launch.config.checks import refuse_unused, refuse_useless
 from launch.config.errors import CONF, explained
 from launch.config.judging import ELSEWHERE, NONE, judge_of
 from launch.config.schema import Config, mixture, register, resolve
@@ -63,13 +63,14 @@ class Command:
         config = resolve(compose("config", [*self.words, f"seed={self.seeds[0]}"]))
         config = without_named(config, self.words)
         refuse_useless(config)
+        refuse_unused(config, self.words)  # once, and not in every trial
         if (judge := judge_of(config)) in (NONE, *ELSEWHERE):
             raise UserError(
                 f"tune={self.trials} chooses by a judge, and judge={judge} is asked later or never: use judge=auto, "
                 "or name a reward model, judge=reward:<directory or Hub id>"
             )
         if config.budget or config.launcher.dry_run:
-            raise UserError(f"tune={self.trials} trains every pipeline as long as it likes: remove budget and dry_run")
+            raise UserError(f"tune={self.trials} tunes epochs, and needs every result: remove budget and dry_run")
         return config
 
 

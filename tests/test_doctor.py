@@ -112,7 +112,7 @@ def test_stock_trl_turns_every_weight_into_nan(tiny_model: Path, tmp_path: Path)
     )
     trainer.train()
     assert not any(torch.isfinite(weight).all() for weight in model.parameters()), (
-        "TRL's ORPOTrainer keeps its weights finite with an over-long prompt among the rows: upstream has mended it. "
+        "TRL's ORPOTrainer keeps its weights finite with an over-long prompt among the rows: upstream has fixed it. "
         "Say so in docs/data.md and CHANGELOG.md, and remove this test"
     )
 
@@ -188,7 +188,7 @@ def test_chromium_opens_the_page_without_a_complaint(visit: tuple[str, Path], tm
         return [line for line in answer.stderr.splitlines() if "CONSOLE" in line]
 
     assert complaints(visit[1]) == []
-    # The page's own policy forbids every request and every script; a page that tried either is told so.
+    # The page's own policy forbids every request and every script; a page that tried either logs a violation.
     tried = tmp_path / "tried.html"
     tried.write_text(visit[1].read_text().replace("</main>", f"{EVIL}</main>"))
     assert len(complaints(tried)) >= 2

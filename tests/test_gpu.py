@@ -132,7 +132,7 @@ DATA = {"pairs": None, "tokenizer": None}
 def test_other_results_are_not_mixed_in(tmp_path: Path) -> None:
     path = tmp_path / "gpu.json"
     found = begin(path, None, MACHINE, DATA)
-    assert begin(path, found, {**MACHINE, "commit": "1" * 40}, DATA) is found  # a mended program goes on
+    assert begin(path, found, {**MACHINE, "commit": "1" * 40}, DATA) is found  # a fixed program goes on
     for machine, data, said in (
         ({**MACHINE, "device": "another"}, DATA, "device A GPU, now another"),
         ({**MACHINE, "versions": {"torch": "2.13.0"}}, DATA, "torch 2.11.0, now 2.13.0"),

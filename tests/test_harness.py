@@ -87,7 +87,7 @@ def test_given_answers_are_scored_by_the_harness_itself(tmp_path: Path) -> None:
     wanted = [
         ("Say it without commas.", "punctuation:no_comma", {}, "No commas, none.", False),
         ("Say it in small letters.", "change_case:english_lowercase", {}, "all of it is in small letters", True),
-        # two sentences to whoever knows that Dr. and p.m. end none
+        # two sentences for a reader who knows that Dr. and p.m. end none
         ("At most two sentences!", "length_constraints:number_sentences", {"relation": "less than", "num_sentences": 3},
          "Dr. Smith came at 5 p.m. on Friday. Nobody was there.", True),
     ]  # fmt: skip

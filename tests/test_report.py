@@ -228,7 +228,7 @@ def test_chromium_shows_the_page_without_a_complaint(session: Path, tmp_path: Pa
         )
         assert found.value(heads)[2] <= 390, "the first column, ORPO and SFT → DPO"
         assert found.complaints == []
-        # The page's own policy forbids every request and every script; a page that tried either is told so.
+        # The page's own policy forbids every request and every script; a page that tried either logs a violation.
         tried = tmp_path / "tried.html"
         tried.write_text((session / "report.html").read_text().replace("</main>", f"{EVIL}<p>the end</p></main>"))
         found.call("Page.navigate", url=f"file://{tried}")

@@ -101,7 +101,7 @@ class Contest:
         return [self.sentence(), *self.further()]
 
     def opponents(self) -> list[Row]:
-        """Return whom the best is told against: the other candidates, and SFT unless that is surely beaten too."""
+        """Return the pipelines that the answer compares the best with: other candidates, and SFT unless it loses."""
         others = [row for row in self.candidates if row is not self.best]
         sft = [row for row in self.rows if row["pipeline"] == "sft"]
         beaten = others and all(self.verdict(self.best, row) == BETTER for row in sft)

@@ -15,7 +15,7 @@ def evaluation_of(config: Config) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"prompts": config.eval_prompts, "samples": config.eval_samples, "seed": config.seed}
     if config.eval_text:
-        from eval.answers.passages import identity  # whoever only trains needs nothing of `eval`
+        from eval.answers.passages import identity  # training alone needs nothing of `eval`
 
         found |= identity(Path(config.eval_text))
     if config.eval_split == VALIDATION:  # a measurement on the test split is called as before there were two splits

@@ -22,7 +22,7 @@ class Range:
 
     low: float
     high: float
-    whole: bool = False  # whole numbers, of which 1 is the least
+    whole: bool = False  # whole numbers, at least 1
 
     def at(self, part: float) -> float:
         """Return the value so far along the range, from 0 to 1; a whole one has as much room as any other."""
