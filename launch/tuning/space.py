@@ -42,7 +42,13 @@ class Range:
         more = math.sqrt(self.high / self.low)
         low = self.low / more if side < 0 else self.low
         high = self.high * more if side > 0 else self.high
-        return Range(max(1, round(low)), round(high), True) if self.whole else Range(low, high)
+        return whole(low, high) if self.whole else Range(low, high)
+
+
+def whole(low: float, high: float) -> Range:
+    """Return a range of at least two whole numbers, from 1 on."""
+    least = max(1, round(low))
+    return Range(least, max(least + 1, round(high)), True)
 
 
 Space = dict[str, Range]  # option, such as dpo.beta -> its values
@@ -79,10 +85,10 @@ def read_range(path: Path, name: str, given: Any, options: dict[str, Any]) -> Ra
             f"{path}: {name} must be an option with low, high and, if wanted, times: configured or whole: true"
         )
     scale = options[name] if given.get("times") else 1
-    found = Range(given["low"] * scale, given["high"] * scale, bool(given.get("whole")))
-    if not 0 < found.low < found.high:
-        raise UserError(f"{path}: {name}: low must be above 0 and below high (got {found.low} and {found.high})")
-    return found
+    low, high = given["low"] * scale, given["high"] * scale
+    if not 0 < low < high:
+        raise UserError(f"{path}: {name}: low must be above 0 and below high (got {low} and {high})")
+    return whole(low, high) if given.get("whole") else Range(low, high)
 
 
 def spread(space: Space, count: int) -> list[dict[str, float]]:
