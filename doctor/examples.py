@@ -21,7 +21,8 @@ class Originals:
         if source not in self.loaded:
             (part,) = (part for part in self.parts if part.name == source)
             self.loaded[source] = load_source(part, train_only=len(self.parts) > 1)
-        return self.loaded[source][split][number]
+        found = self.loaded[source][split].rows[number]
+        return found if isinstance(found, dict) else {}
 
 
 def excerpts(row: dict[str, Any], split: str, read: Originals) -> dict[str, str]:
