@@ -28,7 +28,7 @@ class Originals:
 def excerpts(row: dict[str, Any], split: str, read: Originals) -> dict[str, str]:
     """Return column -> the beginning and end of its text, for an examined row; `why` if it has a detail."""
     if row["problem"] in ("", "unrendered"):
-        columns = {name: row[name] for name in ("prompt", "chosen", "rejected")}
+        columns = {name: row[name] for name in ("prompt", "chosen", "rejected", "extra") if row[name]}
     else:  # its texts were not parsed
         columns = read.row(split, row["source"], row["row"])
     why = {"why": row["detail"]} if row["detail"] else {}

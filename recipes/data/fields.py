@@ -75,7 +75,7 @@ def render_fields(dialogue: Dialogue, render: Renderer) -> tuple[tuple[str, str,
         except Refused:  # the others need it
             continue
         if unwritten and needed:
-            raise Refused(f"the chat template does not write {name}")
+            raise Refused(f"it does not write {name}")
         left += [name] * unwritten
     return texts, sorted(left)
 
@@ -97,10 +97,10 @@ def unwritten(prompt: list[Message], answers: dict[str, str], texts: tuple[str, 
             left.append(f"text of turn {number} ({turn['role']})")
     for (side, answer), text in zip(answers.items(), texts[1:], strict=True):
         if not text.startswith(asked):
-            raise Refused("the chat template renders the prompt differently once a response follows")
+            raise Refused("it renders the prompt differently once a response follows")
         words, thoughts = missing(answer, text[len(asked) :])
         if thoughts:
-            raise Refused(f"the chat template does not write the thoughts of the {side} response")
+            raise Refused(f"it does not write the thoughts of the {side} response")
         left += [f"text of the {side} response"] * words
     return left
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from recipes.data.columns import check_columns
 from recipes.data.formats import READERS, Broken, Row, file_ending, read_file
+from recipes.profiles import TEST, Dataset
 from recipes.system.errors import UserError
 
 SPLIT = re.compile(r"(train|test|validation|valid|val|dev|eval)([-_]\w+)?")
@@ -25,6 +26,33 @@ def is_local(path: str) -> bool:
     return file_ending(path) in READERS or Path(path).expanduser().exists() or bool(PATTERN.search(path))
 
 
+def splits_of(dataset: Dataset, train_only: bool = False) -> dict[str, tuple[str, str]]:
+    """Return split -> the path that has it and its name there: `train` and, where there is one, `test`."""
+    found = {"train": (dataset.path, dataset.train_split)}
+    if dataset.test_path or dataset.test_split:
+        found[TEST] = (dataset.test_path or dataset.path, dataset.test_split or "train")
+    elif has_split(dataset.path, TEST):
+        found[TEST] = (dataset.path, TEST)
+    return {"train": found["train"]} if train_only else found
+
+
+def check_source(dataset: Dataset) -> None:
+    """Reject local files that are missing, or whose first rows have not the columns of a pair; takes milliseconds.
+
+    Raises:
+        UserError: see `files_of`, `read_file` and `check_columns`.
+    """
+    paths = [(name, "train", None) for name in dataset.sources]
+    if dataset.path not in ("pocket", "mixture"):
+        paths = [(path, split, dataset.cluster) for path, split in splits_of(dataset).values()]
+    for path, split, cluster in paths:
+        if is_local(path):
+            rows = list(islice(read_files(files_of(path, split)), HEAD))
+            columns = dict.fromkeys(name for row in rows if not isinstance(row, Broken) for name in row)
+            if columns:
+                check_columns(path, columns, cluster)
+
+
 def files_of(path: str, split: str = "train") -> list[Path]:
     """Return the files that a path names, in order: itself, a folder's shards of `split`, or what a pattern matches.
 
@@ -32,18 +60,23 @@ def files_of(path: str, split: str = "train") -> list[Path]:
         UserError: there are none, one has an unknown format or is empty, or a folder has no shards of this split.
     """
     place = Path(path).expanduser()
-    if place.is_dir():
-        files = shards(place, split)
-    elif not place.exists() and PATTERN.search(path):
-        root = Path(place.anchor)
-        files = sorted(found for found in root.glob(str(place.relative_to(root))) if found.is_file())
-        if not files:
-            raise UserError(f"{path} matches no file: check dataset.path (relative to {Path.cwd()})")
-    else:
-        files = [place]
+    files = shards(place, split) if place.is_dir() else named(path)
+    if not files:
+        raise UserError(f"{path} matches no file: check dataset.path (relative to {Path.cwd()})")
     for file in files:
         check_file(file)
     return files
+
+
+def named(path: str) -> list[Path]:
+    """Return the files of a path, whatever their split: itself, a folder's, or what a pattern matches."""
+    place = Path(path).expanduser()
+    if place.is_dir():
+        return folder_files(place)
+    if place.exists() or not PATTERN.search(path):
+        return [place]
+    root = Path(place.anchor)
+    return sorted(found for found in root.glob(str(place.relative_to(root))) if found.is_file())
 
 
 def check_file(path: Path) -> None:
@@ -101,18 +134,6 @@ def has_split(path: str, split: str) -> bool:
     """Whether a path is a folder that has shards of a split."""
     folder = Path(path).expanduser()
     return folder.is_dir() and any(split_of(file.relative_to(folder)) == split for file in folder_files(folder))
-
-
-def check_head(path: str, split: str = "train", cluster: str | None = None) -> None:
-    """Reject files whose first rows have not the columns of a pair; takes milliseconds.
-
-    Raises:
-        UserError: see `files_of`, `read_file` and `check_columns`.
-    """
-    rows = list(islice(read_files(files_of(path, split)), HEAD))
-    columns = dict.fromkeys(name for row in rows if not isinstance(row, Broken) for name in row)
-    if columns:
-        check_columns(path, columns, cluster)
 
 
 def read_files(files: list[Path], length: int | None = None) -> Iterator[Row | Broken]:

@@ -11,8 +11,8 @@ from datasets import List, Value, config, load_dataset
 
 from pocket.pairs import write_pairs
 from recipes.config import UserError
-from recipes.data.columns import check_columns, used
-from recipes.data.files import files_of, has_split, is_local, read_files
+from recipes.data.columns import check_columns, makes_pairs, used
+from recipes.data.files import files_of, is_local, read_files, splits_of
 from recipes.data.formats import Broken, Row, without_nulls
 from recipes.profiles import TEST, VALIDATION, Dataset
 from recipes.system.hub import reachable
@@ -35,11 +35,7 @@ def load_source(dataset: Dataset, train_only: bool = False) -> dict[str, Source]
     """
     if dataset.path == "pocket":
         return {split: source for split, source in load_pocket().items() if split == "train" or not train_only}
-    splits = {"train": (dataset.path, dataset.train_split)}
-    if not train_only and (dataset.test_path or dataset.test_split):
-        splits[TEST] = (dataset.test_path or dataset.path, dataset.test_split or "train")
-    elif not train_only and has_split(dataset.path, TEST):
-        splits[TEST] = (dataset.path, TEST)
+    splits = splits_of(dataset, train_only)
     return {name: load(path, split, dataset) for name, (path, split) in splits.items()}
 
 
@@ -97,8 +93,14 @@ def load_files(path: str, split: str = "train", length: int | None = None, colum
     unused = dict.fromkeys(
         name for row in rows if isinstance(row, dict) for name in row.keys() - wanted if telling(row[name])
     )
-    kept = [{name: row[name] for name in row if name in wanted} if isinstance(row, dict) else row for row in rows]
-    return Source(kept, list(names), [name for name in names if name in unused])
+    return Source([trimmed(row, wanted) for row in rows], list(names), [name for name in names if name in unused])
+
+
+def trimmed(row: Row | Broken, wanted: set[str]) -> Row | Broken:
+    """Return a row with the columns that are read; all of them where it is no pair, for its finding names them."""
+    if isinstance(row, Broken) or not makes_pairs(row):
+        return row
+    return {name: value for name, value in row.items() if name in wanted}
 
 
 def telling(value: Any) -> bool:
