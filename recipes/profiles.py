@@ -83,7 +83,7 @@ class Dataset:
     """The source of preference pairs, and the selection to train on."""
 
     name: str
-    path: str  # a Hub id, or a JSON, JSONL (also .gz), CSV or Parquet file, or "pocket"
+    path: str  # a Hub id, or a JSON, JSONL (also .gz), CSV or Parquet file, a folder or a pattern of them, or "pocket"
     test_path: str | None = None  # a second file; null: hold out `test_fraction` of the prompts
     config: str | None = None
     revision: str | None = None
