@@ -16,6 +16,7 @@ from eval.results.statistics import BETTER, NONE, SAME, UNSURE, WORSE
 
 Row = dict[str, Any]  # as `eval.results.rows.as_json` makes it
 MOST = 4  # settings that are answered one by one
+LOSSES = 3  # said in the sentence about what a pipeline lost
 SAID = {
     BETTER: "gives better responses than {name} ({odds}, sure)",
     WORSE: "gives worse responses than {name} ({odds}, sure)",
@@ -114,6 +115,8 @@ class Contest:
         losses = [f"it {loss}" for loss in lost(best, self.rows)]
         unbeaten = [row for row in opponents if self.verdict(best, row) != BETTER]
         losses += [f"{row['label']} {loss}" for row in unbeaten for loss in lost(row, [best])]
+        if len(losses) > LOSSES:
+            losses[LOSSES - 1 :] = [f"{len(losses) - LOSSES + 1} other rows are surely worse (▼ in the table)"]
         but = f"; but {listed(losses)}" if losses else ""
         return f"{self.where}, {best['label']} {listed(said)}{but}."
 
