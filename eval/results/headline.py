@@ -10,7 +10,7 @@ from typing import Any
 
 from eval.results.deciding import STRONG
 from eval.results.metric import Measured, percent
-from eval.results.metrics import FLOPS, GOLD, JUDGE, METRIC, PEOPLE, SECONDS, WIN
+from eval.results.metrics import FLOPS, GOLD, JUDGE, METRIC, PEOPLE, SECONDS, TRUNCATED, WIN
 from eval.results.rows import place
 from eval.results.statistics import BETTER, NONE, SAME, UNSURE, WORSE
 
@@ -145,6 +145,12 @@ class Contest:
         unsure = [found for row in opponents if (found := self.against(best, row)) and found["verdict"] == UNSURE]
         if unsure:
             yield findable([found.get("detectable") for found in unsure])
+        for row in self.rows:
+            if (cut := row["values"].get(TRUNCATED.key) or 0) > 0.5:
+                yield (
+                    f"{percent(cut)} of {row['label']}'s responses were cut off at dataset.max_new_tokens: raise it, "
+                    "or see whether the model has learnt its stop token."
+                )
         for row in opponents:
             if self.verdict(best, row) == SAME and (cheaper := cheapest(best, row)):
                 yield f"Of {best['label']} and {row['label']} take the cheaper: {cheaper}."
