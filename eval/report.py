@@ -43,7 +43,7 @@ def main(names: list[str], _: NoOptions) -> None:
     Raises:
         UserError: a directory is no session, or nothing was evaluated.
     """
-    for session in sessions(names):
+    for session in sessions(names, measured=True):
         write_report(session)
 
 
