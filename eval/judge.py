@@ -183,7 +183,7 @@ def pages(names: list[str], base: bool) -> list[tuple[Path | None, list[Pair]]]:
     for session, pairs in found:
         if not pairs:
             raise UserError(f"{session} has one pipeline and nothing to compare it with: add base=true")
-    return found
+    return [*found]
 
 
 def pairs_of(jobs: list[dict[str, Any]], base: bool) -> list[Pair]:
