@@ -13,8 +13,9 @@ from eval.commands.cli import NoOptions, run
 from eval.pages import figures
 from eval.pages.html import render
 from eval.pages.samples import side_by_side
-from eval.pages.sweep import best_settings, budgets, is_sweep, outcome, parallel_coordinates
+from eval.pages.sweep import parallel_coordinates
 from eval.pages.trade_off import CAPTION, trade_off
+from eval.results.best import best_settings, budgets, is_sweep, outcome
 from eval.results.carried import carried_over
 from eval.results.cells import cells
 from eval.results.deciding import outcomes

@@ -195,7 +195,7 @@ def test_the_answer_is_the_same_everywhere_and_comes_first(session: Path, page: 
     assert "SFT → DPO gives better responses than ORPO (100 : 0, sure)" in answer
     places = [
         page.text.index(text)
-        for text in (answer, *further, *table["scope"], "What training did", "Libraries that trained")
+        for text in (answer, *further, *table["scope"], "Likelihoods after training", "Libraries that trained")
     ]
     assert places == sorted(places)
     text = (session / "table.md").read_text()

@@ -55,13 +55,16 @@ def asked_reward_model(config: Config) -> Start | None:
 def find_reward_model(name: str, option: str) -> Start:
     """Return where the reward model lies that an option names: its directory, a stage's that trained it, or a hub id.
 
+    A hub id may have a revision, `organization/name@revision`; a branch is resolved to its commit.
+
     Raises:
         UserError: it is neither a local directory nor to be had from the hub or its cache.
     """
     if (Path(name) / "config.yaml").is_file():
         return Start(name, None, name)
+    path, _, revision = (name, "", "") if Path(name).exists() else name.partition("@")
     try:
-        return find_model(name, "main")
+        return find_model(path, revision or "main")
     except UserError as error:
         raise UserError(str(error).replace("model.model_name_or_path", option)) from None
 
