@@ -12,8 +12,9 @@ from hydra import compose, initialize_config_dir
 from rich.table import Table
 
 from eval.results.variance import ERROR, planned
-from launch.config.checks import refuse_unused, refuse_useless
+from launch.config.checks import refuse_useless
 from launch.config.errors import CONF, explained
+from launch.config.idle import refuse_unused
 from launch.config.judging import trained_stages
 from launch.config.schema import Config, register, resolve
 from launch.config.shape import parameters, shape_of

@@ -2,7 +2,9 @@
 
 import hashlib
 import math
+import os
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from recipes.system.paths import ROOT
 SMALL = 2**26  # bytes; larger files are identified by name, size and time
 # Bytes per parameter: two checkpoints, a third being written, and the model.
 DISK = {"full": 40.0, "lora": 6.0, "qlora": 6.0}
+# Where the library of data sets keeps its cache: the first of these variables that is set, and the path below it.
+CACHES = {"HF_DATASETS_CACHE": "", "HF_HOME": "datasets", "XDG_CACHE_HOME": "huggingface/datasets"}
 
 
 def find_model(name: str, revision: str) -> Start:
@@ -125,6 +129,26 @@ def chat_template(name: str | None) -> str | None:
             return path.read_text()
     names = ", ".join(sorted(path.stem for path in known.glob("*.jinja")))
     raise UserError(f"model.chat_template={name} is neither a file nor one of {names}")
+
+
+def check_cache(config: Config) -> None:
+    """Reject a cache of data sets that cannot be written; the embedded world needs none.
+
+    Raises:
+        UserError: the message names the variable that places it.
+    """
+    if config.dataset.path == "pocket":
+        return
+    variable = next((name for name in CACHES if os.environ.get(name)), "HOME")
+    place = Path(os.environ.get(variable) or Path.home(), CACHES.get(variable, ".cache/huggingface/datasets"))
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise UserError(
+            f"{variable}={os.environ.get(variable)}: {place}, where data sets are cached, cannot be written "
+            f"({error.strerror}): set HF_HOME=<directory that can be>"
+        ) from None
 
 
 def check_room(config: Config, start: Start) -> None:
