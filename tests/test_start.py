@@ -22,12 +22,13 @@ Compose = Callable[..., Config]
 UNUSABLE = {
     "dpo.lr_scheduler_type=warmup_stable_decay": "num_decay_steps",
     "dpo.lr_scheduler_type=polynomial dpo.lr_scheduler_kwargs={lr_end:1}": "lr_end",
-    "sft.lr_scheduler_type=reduce_lr_on_plateau": "would do nothing",
+    "sft.lr_scheduler_type=reduce_lr_on_plateau": "requires an eval strategy",
     "orpo.report_to=tensorboard": "tensorboard",
     "sft.report_to=wandbb": "wandbb",
     "orpo.optim=galore_adamww": "galore_adamww",
-    "orpo.optim=adamw_torch orpo.optim_args='betas=x'": "optim",
-    "orpo.metric_for_best_model=eval_losss orpo.load_best_model_at_end=true orpo.eval_strategy=steps": "loss",
+    "dpo.optim=galore_adamw dpo.optim_target_modules=[attn]": "galore",
+    "orpo.metric_for_best_model=eval_losss orpo.load_best_model_at_end=true orpo.eval_strategy=steps "
+    "orpo.eval_steps=0.1": "no evaluation measures it",
 }
 
 

@@ -19,6 +19,7 @@ from launch.config.splits import with_folds, with_split
 from launch.config.sweep import setting
 from launch.config.trust import unpinned
 from launch.config.tuned import without_named
+from launch.forecast.ahead import expected
 from launch.forecast.budget import Budget, describe, match, refuse_budget
 from launch.forecast.fit import check_memory
 from launch.forecast.tokens import counted
@@ -29,14 +30,12 @@ from launch.stages.inputs import asked_reward_model, check_cache, check_room, wi
 from launch.stages.judge import plan_judge
 from launch.stages.micro_batch import run_as_it_fits
 from launch.stages.pairs import describe_pairs, prepare_pairs
-from launch.stages.rehearsal import outline, prepared, rehearse
-from launch.stages.run import StageFailed, prepare_directory, say
-from launch.stages.stale import refuse_stale
-from recipes.config import UserError, done, read_json, write_json, write_text
+from launch.stages.rehearsal import begin, outline, prepared, rehearse
+from launch.stages.run import StageFailed, say
+from recipes.config import UserError, read_json, write_json, write_text
 from recipes.system.commands import GOES_ON, console
 from recipes.system.errors import CRASH, INTERRUPTED, USER
 from recipes.system.secrets import redact
-from recipes.system.versions import versions
 
 HERE = "here"  # the launcher that runs jobs in this process
 
@@ -149,6 +148,8 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
     judge, decides = plan_judge(config, ready.start, ready.pairs, fingerprint)
     outcome.evaluation |= decides
     begin(config, [*judge, *(stage for stages in pipelines.values() for stage in stages)])
+    if line := expected(configs, pipelines, counted(ready.manifest)):
+        say(line)
     group = group_of(config, pipelines)
     if not train_stages(judge, group, outcome):
         outcome.evaluation["judge"] = None  # without it the pipelines are still worth a table
@@ -182,7 +183,7 @@ def prepare(config: Config) -> Prepared:
     for line in unpinned(config):
         say(line)
     start = find_base(config)
-    check_room(config, start)
+    check_room(config, start, len(config.stages))
     pairs = prepare_pairs(config, start, say)
     console.print(f"       {config.dataset.name}: {describe_pairs(pairs)}", soft_wrap=True)
     return Prepared(start, reward, pairs, read_json(pairs / "manifest.json"))
@@ -217,22 +218,6 @@ def train_stages(stages: list[Planned], group: str, outcome: Outcome) -> bool:
             outcome.fail(USER if isinstance(error, UserError) else CRASH, str(error))
             return False
     return True
-
-
-def begin(config: Config, stages: list[Planned]) -> None:
-    """Write the directories of stages, and rehearse those that are not trained yet.
-
-    Raises:
-        UserError: TRL or Transformers rejects a value, or a directory is from another version.
-    """
-    versions_now = versions()
-    for stage in stages:
-        stage.config["versions"] = versions_now
-        refuse_stale(stage)
-        prepare_directory(stage)
-    untrained = [stage for stage in stages if not done(stage.directory)]
-    if untrained:
-        rehearse(config, untrained)
 
 
 def keep(outcome: Outcome, directory: Path) -> None:

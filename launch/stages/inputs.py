@@ -17,8 +17,8 @@ from recipes.config import UserError
 from recipes.system.paths import ROOT
 
 SMALL = 2**26  # bytes; larger files are identified by name, size and time
-# Bytes per parameter: two checkpoints, a third being written, and the model.
-DISK = {"full": 40.0, "lora": 6.0, "qlora": 6.0}
+# Bytes per parameter: of two checkpoints and a third being written, and of a trained model, which stays.
+CHECKPOINTS, MODEL = {"full": 36.0, "lora": 2.0, "qlora": 2.0}, 4.0
 # Where the library of data sets keeps its cache: the first of these variables that is set, and the path below it.
 CACHES = {"HF_DATASETS_CACHE": "", "HF_HOME": "datasets", "XDG_CACHE_HOME": "huggingface/datasets"}
 
@@ -151,8 +151,13 @@ def check_cache(config: Config) -> None:
         ) from None
 
 
-def check_room(config: Config, start: Start) -> None:
-    """Reject what cannot fit on the disk.
+def disk(config: Config, parameters: int, stages: int) -> float:
+    """Return the bytes that a job takes at most: its models, and the checkpoints of the stage that trains."""
+    return parameters * (CHECKPOINTS[config.tuning] + MODEL * stages)
+
+
+def check_room(config: Config, start: Start, stages: int) -> None:
+    """Reject what cannot fit on the disk: the models of `stages` that are left to train, and one's checkpoints.
 
     Raises:
         UserError: the message says how much space is needed.
@@ -160,11 +165,11 @@ def check_room(config: Config, start: Start) -> None:
     parameters = count_parameters(start.path) or config.model.parameters or 0
     runs = Path(config.runs)
     runs.mkdir(parents=True, exist_ok=True)
-    disk, free = parameters * DISK[config.tuning], shutil.disk_usage(runs).free
-    if disk > free:
+    needed, free = disk(config, parameters, stages), shutil.disk_usage(runs).free
+    if needed > free:
         raise UserError(
-            f"no space left: a stage needs about {disk / 1e9:.2f} GB under {runs}/ and {free / 1e9:.2f} GB are free: "
-            "free some space, or set runs=<directory on a larger disk>"
+            f"no space left: {stages} stages need about {needed / 1e9:.2f} GB under {runs}/ and {free / 1e9:.2f} GB "
+            "are free: free some space, or set runs=<directory on a larger disk>"
         )
 
 

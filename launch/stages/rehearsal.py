@@ -10,7 +10,10 @@ from launch.stages.inputs import find_reward_model
 from launch.stages.judge import plan_judge
 from launch.stages.pairs import pairs_directory
 from launch.stages.processes import call
-from recipes.config import Stage
+from launch.stages.run import prepare_directory
+from launch.stages.stale import refuse_stale
+from recipes.config import Stage, done
+from recipes.system.versions import versions
 
 
 def prepared(config: Config) -> bool:
@@ -40,6 +43,22 @@ def rehearse(config: Config, stages: list[Planned]) -> None:
     """
     judge = judge_of(config).partition(MODEL)[2]
     call(rehearse_all, stages, find_reward_model(judge, "judge") if judge else None)
+
+
+def begin(config: Config, stages: list[Planned]) -> None:
+    """Write the directories of stages, and rehearse those that are not trained yet.
+
+    Raises:
+        UserError: TRL or Transformers rejects a value, or a directory is from another version.
+    """
+    versions_now = versions()
+    for stage in stages:
+        stage.config["versions"] = versions_now
+        refuse_stale(stage)
+        prepare_directory(stage)
+    untrained = [stage for stage in stages if not done(stage.directory)]
+    if untrained:
+        rehearse(config, untrained)
 
 
 def rehearse_all(stages: list[Planned], judge: Start | None) -> None:

@@ -1,14 +1,14 @@
 """Build once, before anything trains, what a training builds from its options only when its turn comes."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from io import StringIO
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import AutoConfig, AutoTokenizer, Trainer
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, Trainer
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.optimization import get_scheduler
 from transformers.trainer_optimizer import is_optimizer_factory
@@ -26,7 +26,6 @@ ALONE = {"use_cpu": True, "fsdp": None, "fsdp_config": None, "deepspeed": None, 
 STEPS = 100  # of the rehearsed schedule, where the options leave their number to the data
 EVALUATED = {"loss", "runtime", "samples_per_second", "steps_per_second"}  # what a trainer gets of every evaluation
 OF_A_MODEL = ("galore", "apollo", "lomo", "adalomo")  # optimizers that are built for the layers of a whole model
-WAITING = ("reduce_lr_on_plateau", "greedy")  # schedules that only an evaluation moves
 
 
 def rehearse(stage: Stage) -> None:
@@ -86,13 +85,8 @@ def check_schedule(stage: str, args: Any) -> None:
     """Build optimizer and schedule for one weight, and ask the schedule for its first, middle and last factors.
 
     Raises:
-        UserError: one of them cannot be built from its options, or nothing would move the schedule.
+        UserError: one of them cannot be built from its options.
     """
-    if str(args.lr_scheduler_type.value) in WAITING and args.eval_strategy == "no":
-        raise UserError(
-            f"{stage}.lr_scheduler_type={args.lr_scheduler_type.value} would do nothing: only evaluations move it; add "
-            f"{stage}.eval_strategy=epoch, or use another schedule"
-        )
     steps = args.max_steps if args.max_steps > 0 else STEPS
     with named(f"{stage}.optim={args.optim}"):
         optimizer = build_optimizer(args)
@@ -107,12 +101,15 @@ def check_schedule(stage: str, args: Any) -> None:
 
 
 def build_optimizer(args: Any) -> torch.optim.Optimizer:
-    """Return the optimizer of the arguments, for one weight; another kind for those that need the model itself."""
+    """Return the optimizer of the arguments, for one weight; a plain one for those that need the model itself."""
     weights = [torch.nn.Parameter(torch.zeros(1))]
+    plain = torch.optim.SGD(weights, args.learning_rate)
     if args.optim.startswith(OF_A_MODEL):
-        return torch.optim.SGD(weights, args.learning_rate)
+        with suppress(ValueError):  # no layer to optimize; a missing package is another error
+            Trainer.get_optimizer_cls_and_kwargs(args, PreTrainedModel(PreTrainedConfig()))
+        return plain
     kind, options = Trainer.get_optimizer_cls_and_kwargs(args)
-    return torch.optim.SGD(weights, args.learning_rate) if is_optimizer_factory(kind) else kind(weights, **options)
+    return plain if is_optimizer_factory(kind) else kind(weights, **options)
 
 
 def check_trackers(stage: str, args: Any) -> None:
