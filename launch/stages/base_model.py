@@ -12,7 +12,7 @@ from launch.stages.digest import Start, digest, home
 from launch.stages.inputs import find_model
 from launch.stages.pairs import sources
 from launch.stages.processes import call
-from launch.stages.run import claim, discard_damaged_record, run
+from launch.stages.run import claim, discard_damaged_record, run, say
 from recipes.config import FORMAT, UserError, done, read_config, read_json, write_config, write_json
 from recipes.profiles import Model
 from recipes.system.files import flaw, seal
@@ -48,6 +48,7 @@ def pretrain(config: Config, size: str) -> Start:
         discard_damaged_record(directory)
         if not done(directory) or flaw(directory / "model"):
             call(check_source, config)
+            say(f"the embedded world's base model is pretrained first, once, into {directory}")
             write_config(directory, {"format": FORMAT, "size": size, "seed": 0})
             run(module("pocket.base", directory), directory, "base", dict(os.environ), warm=True)
             seal(directory / "model")
