@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from launch.config.errors import explained
 from launch.config.machine import gpu_memories
-from launch.config.schema import mixture, register
+from launch.config.schema import register
 from launch.config.session import Session
 from launch.config.sweep import swept
 from launch.config.trust import refuse_words
@@ -23,6 +23,7 @@ from launch.executors.elsewhere import run_elsewhere
 from launch.executors.job import HERE, run_job, train_pipelines
 from launch.executors.queue import Queue, hand_over
 from launch.executors.report import print_table, report
+from launch.named.words import with_profiles
 from launch.stages.command import module
 from launch.stages.processes import Forked, finish, start, warm_up
 from recipes.system.commands import console, run_command
@@ -55,7 +56,8 @@ def main(words: list[str]) -> int:
         words = [word for word in words if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
     elif not any(word.startswith("launcher=") and word != f"launcher={HERE}" for word in words):
         warm_up()
-    words = [part for word in words for part in mixture(word)]
+    refuse_words(words)
+    words = with_profiles(words)
     session, queue = Session(), Queue()
     register(session)
 
@@ -63,7 +65,6 @@ def main(words: list[str]) -> int:
     def job(config: DictConfig) -> None:
         run_or_hand_over(config, words, queue)
 
-    refuse_words(words)
     sys.argv[1:] = words  # where Hydra reads them
     with explained():
         job()

@@ -24,6 +24,7 @@ from launch.forecast.budget import Configs, describe, match, refuse_budget
 from launch.forecast.cost import LIBRARIES, Forecast, forecast, forecast_judge
 from launch.forecast.fit import fits, nearest, worst
 from launch.forecast.tokens import Tokens, tokens_of
+from launch.named.words import with_profiles
 from recipes.methods import METHODS
 from recipes.profiles import Shape
 from recipes.system.commands import output, run_command
@@ -139,7 +140,7 @@ def plan(words: list[str]) -> None:
         UserError: a launch with these options would be rejected, or the model's shape or its pairs are unknown.
     """
     register()
-    say(composed(words))
+    say(composed(with_profiles(words)))
 
 
 def main(words: list[str]) -> int:

@@ -1,15 +1,13 @@
 """What must exist before anything trains: the model's files, its chat template and disk space."""
 
 import hashlib
-import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from launch.config.schema import Config
 from launch.config.trust import looks_local
+from launch.named.files import count_parameters, hub_file
 from launch.stages.digest import Start, digest
 from recipes.config import UserError
 from recipes.system.paths import ROOT
@@ -67,25 +65,12 @@ def find_reward_model(name: str, option: str) -> Start:
 
 
 def find_on_hub(name: str, revision: str) -> Start:
-    """Return a Hub model at its exact commit, from the local cache or the Hub."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError
+    """Return a Hub model at its exact commit, from the local cache or the Hub.
 
-    from recipes.system.hub import reachable
-
-    local = "or point to a local copy: model.model_name_or_path=<directory>"
-    try:
-        config = hf_hub_download(name, "config.json", revision=revision, local_files_only=not reachable())
-    except GatedRepoError:
-        raise UserError(
-            f"{name} is gated: accept its license on its Hub page and run `hf auth login`, {local}"
-        ) from None
-    except Exception:  # offline, unknown, no permission, no such revision: the client has a dozen kinds of errors
-        raise UserError(
-            f"{name} is not in the local cache and the Hub is unreachable or does not have it: with a "
-            f"network, run `hf download {name}`, {local}"
-        ) from None
-    commit = Path(config).parent.name
+    Raises:
+        UserError: it cannot be had.
+    """
+    commit = hub_file(name, "config.json", revision).parent.name
     return Start(name, commit, f"{name}@{commit}")
 
 
@@ -139,20 +124,3 @@ def check_room(config: Config, start: Start) -> None:
             f"no space left: a stage needs about {disk / 1e9:.2f} GB under {runs}/ and {free / 1e9:.2f} GB are free: "
             "free some space, or set runs=<directory on a larger disk>"
         )
-
-
-def count_parameters(path: str) -> int | None:
-    """Count a local model's weights from the headers of its safetensors files; None if there are none.
-
-    Raises:
-        UserError: a file is damaged.
-    """
-    files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
-    total = 0
-    for file in files:
-        try:
-            with safe_open(file, "numpy") as tensors:
-                total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is damaged ({error}): copy or download the model in {path} again") from None
-    return total or None
