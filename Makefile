@@ -1,5 +1,5 @@
 # ORPO against SFT -> DPO. `make help` lists the targets; each one installs the environment it needs.
-MODEL    ?= pocket
+MODEL    ?=
 DATASET  ?=
 HARDWARE ?=
 LAUNCHER ?=
@@ -31,7 +31,7 @@ AUDIT  := 2.10.1
 CLAIM  := $(if $(shell command -v flock),flock .venv.claim)
 # Read by the shell as variables, so that a path may have any character.
 export MODEL DATASET
-NAMED   = "model=$$MODEL" $(if $(DATASET),"dataset=$$DATASET")
+NAMED   = $(if $(MODEL),"model=$$MODEL") $(if $(DATASET),"dataset=$$DATASET")
 WORDS   = $(NAMED) $(if $(HARDWARE),hardware=$(HARDWARE))
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
 # The values of SUITE=name; paper/page.py, the page of all exhibits, is SUITE=paper.

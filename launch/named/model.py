@@ -106,7 +106,7 @@ def kind(files: ModelFiles) -> list[str]:
     if not files.template or INSTRUCT.search(files.name):
         return []
     return [
-        "base or instruct? It has a chat template, and its name says neither; a comparison begins best from a base model"
+        "base or instruct? It has a chat template, its name says neither; a comparison is best begun from a base model"
     ]
 
 

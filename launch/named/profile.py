@@ -1,7 +1,9 @@
 """A made profile: registered with Hydra as if it were a file of `conf/`, and written as one on request."""
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 import yaml
@@ -11,7 +13,6 @@ from recipes.config import UserError, write_text
 from recipes.system.paths import ROOT
 
 CONF = ROOT / "conf"
-MADE: dict[tuple[str, str], dict[str, Any]] = {}  # (group, name) -> values, of this process
 
 
 @dataclass(frozen=True)
@@ -38,27 +39,29 @@ def profile_of(group: str, name: str) -> dict[str, Any] | None:
     return yaml.safe_load(path.read_text()) if known else None
 
 
-def register(group: str, profile: Profile) -> str:
-    """Let Hydra find a profile; return its name, another one where a different profile has it."""
-    names = (profile.name, *(f"{profile.name}-{number}" for number in range(2, 1000)))
-    name = next(name for name in names if free(group, name, profile.values))
-    values = renamed(group, profile.values, name)
-    MADE[group, name] = profile.values
-    package = {"package": "_global_"} if group == "model" else {}
-    ConfigStore.instance().store(group=group, name=name, node=values, **package)
-    return name
+def named_apart(group: str, profile: Profile, made: Sequence[tuple[str, Profile]]) -> Profile:
+    """Return a profile with a name that no file of `conf/` has, nor another profile that was made."""
+    for number in count(1):
+        named = renamed(group, profile, profile.name if number == 1 else f"{profile.name}-{number}")
+        others = [other for of, other in made if (of, other.name) == (group, named.name)]
+        if not (CONF / group / f"{named.name}.yaml").exists() and all(other == named for other in others):
+            return named
+    raise AssertionError
 
 
-def free(group: str, name: str, values: dict[str, Any]) -> bool:
-    """Whether no file of `conf/` has a name, and no other profile that was made."""
-    return not (CONF / group / f"{name}.yaml").exists() and MADE.get((group, name), values) == values
-
-
-def renamed(group: str, values: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a profile's values with its final name."""
+def renamed(group: str, profile: Profile, name: str) -> Profile:
+    """Return a profile under another name."""
     if group == "model":
-        return {**values, "model": {**values["model"], "name": name}}
-    return {**values, "name": name}
+        return replace(
+            profile, name=name, values={**profile.values, "model": {**profile.values["model"], "name": name}}
+        )
+    return replace(profile, name=name, values={**profile.values, "name": name})
+
+
+def register(group: str, profile: Profile) -> None:
+    """Let Hydra find a profile under its name."""
+    package = {"package": "_global_"} if group == "model" else {}
+    ConfigStore.instance().store(group=group, name=profile.name, node=profile.values, **package)
 
 
 def write(group: str, profile: Profile) -> str:
@@ -69,9 +72,9 @@ def write(group: str, profile: Profile) -> str:
     """
     path = CONF / group / f"{profile.name}.yaml"
     if path.exists():
-        raise UserError(f"{path.relative_to(ROOT)} exists already: remove or rename it to have it written again")
+        raise UserError(f"{path} exists already: remove or rename it to have it written again")
     head = ["# @package _global_"] if group == "model" else []
     comments = [f"# {line}" for line in [*profile.comments, *(f"To be checked: {doubt}." for doubt in profile.doubts)]]
     body = yaml.safe_dump(profile.values, sort_keys=False, allow_unicode=True, width=120)
     write_text(path, "\n".join([*head, *comments, body]))
-    return str(path.relative_to(ROOT))
+    return str(path)

@@ -112,7 +112,7 @@ def find_stops(files: ModelFiles, template: str, added: dict[int, str]) -> tuple
 def own_stops(files: ModelFiles, added: dict[int, str]) -> list[str]:
     """Return the tokens at which a model says that it stops, and the tokenizer's EOS."""
     given = files.generation.get("eos_token_id", files.config.get("eos_token_id"))
-    numbers = given if isinstance(given, list) else [given]
+    numbers: list[Any] = given if isinstance(given, list) else [given]
     eos = text_of(files.special.get("eos_token"))
     found = [*(added.get(number) for number in numbers), eos if eos in added.values() else None]
     return list(dict.fromkeys(filter(None, found)))

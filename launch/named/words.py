@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
 from launch.config.trust import looks_local
-from launch.named.data import file_profile, hub_profile
+from launch.named.data import Asked, file_profile, hub_profile
 from launch.named.files import read_files
 from launch.named.grammar import literal, refuse_unreadable
 from launch.named.lengths import Counter, counter_of, guess
 from launch.named.model import model_profile
-from launch.named.profile import CONF, Profile, profile_of, register
+from launch.named.profile import CONF, Profile, named_apart, profile_of, register
 from launch.named.sample import ENDINGS, HUB_ID, matches
 from recipes.config import UserError
+from recipes.profiles import Dataset
 from recipes.system.commands import console
 
 SWEEP = re.compile(r"(choice|glob|shuffle|sort)\(")  # Hydra's own ways to write several values
@@ -48,10 +49,9 @@ class Door:
             return self.model(known)
         files = read_files(name, self.given("model.model_revision", "main"))
         profile = model_profile(files)
-        self.made.append(("model", profile))
         self.counter = counter_of(name) or guess
         self.context = profile.values["model"].get("context_length")
-        return register("model", profile)
+        return self.keep("model", profile)
 
     def dataset(self, name: str) -> str:
         """Return the profile's name for a data set: a profile, a file, a folder or a glob of files, or a Hub id.
@@ -62,18 +62,38 @@ class Door:
         if profile_of("dataset", name):
             return name
         if is_local_data(name):
-            profile = file_profile(name, self.counter, self.context)
+            profile = file_profile(name, self.asked())
         elif looks_local(name) or name.lower().removesuffix(".gz").endswith(ENDINGS):
             raise UserError(f"DATASET={name} does not exist (relative to {Path.cwd()})")
         elif HUB_ID.fullmatch(name):
             path, _, config = name.partition(":")
             if known := written("dataset", path=path, config=config or None):
                 return known
-            profile = hub_profile(path, config or None, self.given("dataset.revision", ""), self.counter, self.context)
+            profile = hub_profile(path, replace(self.asked(), config=config or None))
         else:
             return name  # Hydra rejects it with a list of those that are
-        self.made.append(("dataset", profile))
-        return register("dataset", profile)
+        return self.keep("dataset", profile)
+
+    def keep(self, group: str, profile: Profile) -> str:
+        """Register a profile that was made; return its name."""
+        profile = named_apart(group, profile, self.made)
+        if (group, profile) not in self.made:
+            self.made.append((group, profile))
+        register(group, profile)
+        return profile.name
+
+    def asked(self) -> Asked:
+        """Return what is known of a data set before it is looked at."""
+        standard = Dataset("", "")
+        given = self.given("dataset.max_length", "")
+        longest = min(standard.max_length, self.context or standard.max_length)
+        return Asked(
+            self.counter,
+            int(given) if given.isdecimal() else longest,
+            self.given("dataset.test_fraction", str(standard.test_fraction)),
+            self.given("dataset.test_path", ""),
+            self.given("dataset.revision", ""),
+        )
 
 
 def with_profiles(words: Iterable[str]) -> list[str]:
@@ -167,17 +187,17 @@ def refuse_no_directory(name: str, path: Path) -> None:
 
 
 def refuse_borrowed(words: list[str]) -> None:
-    """Reject one's own model under the embedded world's profile: it would get that one's stop tokens and epochs.
+    """Reject one's own model without a profile: it would get the embedded world's stop tokens and epochs.
 
     Raises:
         UserError: the message says what to type.
     """
     door = Door(words, [])
-    path, profile = door.given("model.model_name_or_path", "pocket"), door.given("model", "pocket")
-    if path != "pocket" and profile.startswith("pocket") and not door.given("experiment", ""):
+    path = door.given("model.model_name_or_path", "pocket")
+    if path != "pocket" and not door.given("model", door.given("experiment", "")):
         raise UserError(
-            f"model.model_name_or_path={path} would be trained with the stop tokens, epochs and name of {profile}: "
-            f"use MODEL={path}"
+            f"model.model_name_or_path={path} would be trained with the stop tokens, epochs and name of the embedded "
+            f"world's model: use MODEL={path} (model={path})"
         )
 
 

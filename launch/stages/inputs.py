@@ -3,13 +3,16 @@
 import hashlib
 import shutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from launch.config.schema import Config
 from launch.config.trust import looks_local
-from launch.named.files import count_parameters, hub_file
+from launch.named.files import count_parameters, hub_file, read_files
+from launch.named.tokens import added_tokens, find_stops
 from launch.stages.digest import Start, digest
 from recipes.config import UserError
+from recipes.system.commands import console
 from recipes.system.paths import ROOT
 
 SMALL = 2**26  # bytes; larger files are identified by name, size and time
@@ -85,12 +88,30 @@ def fingerprint(directory: Path) -> str:
 
 
 def with_chat_template(config: Config) -> Config:
-    """Return a configuration whose model has the chat template's text instead of its name.
+    """Return a configuration whose model has the chat template's text instead of its name, and stop tokens.
 
     Raises:
-        UserError: there is no such template.
+        UserError: there is no such template, or the model whose stop tokens are asked for cannot be read.
     """
-    return replace(config, model=replace(config.model, chat_template=chat_template(config.model.chat_template)))
+    model = replace(config.model, chat_template=chat_template(config.model.chat_template))
+    if not model.stop_tokens:
+        stops = own_stop_tokens(model.model_name_or_path, model.model_revision, model.chat_template)
+        model = replace(model, stop_tokens=list(stops))
+    return replace(config, model=model)
+
+
+@cache
+def own_stop_tokens(name: str, revision: str, template: str | None) -> tuple[str, ...]:
+    """Return the tokens at which a model stops by its own settings and its template, and tell doubts once.
+
+    Raises:
+        UserError: there is no such model, or a file is damaged.
+    """
+    files = read_files(name, revision)
+    stops, doubts = find_stops(files, template or files.template or "", added_tokens(files))
+    for doubt in doubts:
+        console.print(f"       {name}: {doubt}", soft_wrap=True)
+    return tuple(stops)
 
 
 def chat_template(name: str | None) -> str | None:
