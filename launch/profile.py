@@ -16,14 +16,16 @@ def profile(words: list[str]) -> None:
     """Write the profiles and say where.
 
     Raises:
-        UserError: nothing needs one, or there is such a file already.
+        UserError: nothing needs one.
     """
     refuse_words(words)
-    made = open_door(words).made
-    if not made:
-        raise UserError("all that is named has a profile: name a model or data set that has none, MODEL=… or DATASET=…")
-    tell(made)
-    for group, found in made:
+    door = open_door(words)
+    if not door.made:
+        raise UserError(
+            f"{' '.join(door.words) or 'nothing'}: that is a profile already; name what has none, MODEL=… or DATASET=…"
+        )
+    tell(door.made)
+    for group, found in door.made:
         path = write(group, found)
         console.print(f"        written: {path}; use it as {group.upper()}={found.name}", soft_wrap=True)
 

@@ -168,8 +168,11 @@ def test_a_profile_is_written_once_and_composes_the_same(
     assert all(
         made.options[stage][name] == value for stage in ("sft", "dpo", "orpo") for name, value in values[stage].items()
     )
-    with pytest.raises(UserError, match=r"mine\.yaml exists already"):
+    with pytest.raises(UserError, match="model=mine: that is a profile already"):
         profile.profile([f"model={directory}"])
+    assert with_profiles([f"model={directory}"]) == ["model=mine"], "the one that was written for it"
+    other = write_files(FAMILIES["mistral-v0.3"], tmp_path / "other" / "mine")
+    assert with_profiles([f"model={other}"]) == ["model=mine-2"]
 
 
 def test_a_written_profile_without_stop_tokens_stops_where_the_model_does(compose: Compose, tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
 
-from recipes.config import UserError, write_text
+from recipes.config import write_text
 from recipes.system.paths import ROOT
 
 CONF = ROOT / "conf"
@@ -39,6 +40,17 @@ def profile_of(group: str, name: str) -> dict[str, Any] | None:
     return yaml.safe_load(path.read_text()) if known else None
 
 
+def written(group: str, **values: str | None) -> str | None:
+    """Return the only file of `conf/` with these values: it was written for this very model or data set."""
+    found = []
+    for path in sorted((CONF / group).glob("*.yaml")):
+        profile = profile_of(group, path.stem) or {}
+        inner = profile.get("model", profile) if group == "model" else profile
+        if all(inner.get(name) == value for name, value in values.items()):
+            found.append(path.stem)
+    return found[0] if len(found) == 1 else None
+
+
 def named_apart(group: str, profile: Profile, made: Sequence[tuple[str, Profile]]) -> Profile:
     """Return a profile with a name that no file of `conf/` has, nor another profile that was made."""
     for number in count(1):
@@ -64,17 +76,11 @@ def register(group: str, profile: Profile) -> None:
     ConfigStore.instance().store(group=group, name=profile.name, node=profile.values, **package)
 
 
-def write(group: str, profile: Profile) -> str:
-    """Write a profile as a file of `conf/`; return its path.
-
-    Raises:
-        UserError: there is such a file.
-    """
+def write(group: str, profile: Profile) -> Path:
+    """Write a profile as a file of `conf/`; return its path."""
     path = CONF / group / f"{profile.name}.yaml"
-    if path.exists():
-        raise UserError(f"{path} exists already: remove or rename it to have it written again")
     head = ["# @package _global_"] if group == "model" else []
     comments = [f"# {line}" for line in [*profile.comments, *(f"To be checked: {doubt}." for doubt in profile.doubts)]]
     body = yaml.safe_dump(profile.values, sort_keys=False, allow_unicode=True, width=120)
     write_text(path, "\n".join([*head, *comments, body]))
-    return str(path)
+    return path

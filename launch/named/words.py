@@ -12,7 +12,7 @@ from launch.named.files import read_files
 from launch.named.grammar import literal, refuse_unreadable
 from launch.named.lengths import Counter, counter_of, guess
 from launch.named.model import model_profile
-from launch.named.profile import CONF, Profile, named_apart, profile_of, register
+from launch.named.profile import Profile, named_apart, profile_of, register, written
 from launch.named.sample import ENDINGS, HUB_ID, matches
 from recipes.config import UserError
 from recipes.profiles import Dataset
@@ -61,14 +61,14 @@ class Door:
         """
         if profile_of("dataset", name):
             return name
+        path, _, config = (name, "", "") if is_local_data(name) else name.partition(":")
+        if known := written("dataset", path=path, config=config or None):
+            return known
         if is_local_data(name):
             profile = file_profile(name, self.asked())
         elif looks_local(name) or name.lower().removesuffix(".gz").endswith(ENDINGS):
             raise UserError(f"DATASET={name} does not exist (relative to {Path.cwd()})")
         elif HUB_ID.fullmatch(name):
-            path, _, config = name.partition(":")
-            if known := written("dataset", path=path, config=config or None):
-                return known
             profile = hub_profile(path, replace(self.asked(), config=config or None))
         else:
             return name  # Hydra rejects it with a list of those that are
@@ -159,17 +159,6 @@ def is_data(name: str) -> bool:
 def is_local_data(name: str) -> bool:
     """Whether a name is that of a file, a folder, or a glob that finds one."""
     return bool(matches(name))
-
-
-def written(group: str, **values: str | None) -> str | None:
-    """Return the only file of `conf/` with these values: it was written for this very model or data set."""
-    found = []
-    for path in sorted((CONF / group).glob("*.yaml")):
-        profile = profile_of(group, path.stem) or {}
-        inner = profile.get("model", profile) if group == "model" else profile
-        if all(inner.get(name) == value for name, value in values.items()):
-            found.append(path.stem)
-    return found[0] if len(found) == 1 else None
 
 
 def refuse_no_directory(name: str, path: Path) -> None:
