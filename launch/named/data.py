@@ -1,14 +1,15 @@
 """A profile for a data set that has none: its name, its held-out split, and an estimate from a sample of its rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from launch.named.lengths import Counter, guess, lengths, means, pairs_of
 from launch.named.profile import Profile, plain_name
-from launch.named.sample import files_of, sample
+from launch.named.sample import sample
 from recipes.data.columns import used
+from recipes.data.files import files_of, folder_splits
 
 SPLITS = (("train_prefs", "test_prefs"), ("train", "test"))  # of Hub data sets: trained on, and held out
 ROWS = 64  # of a Hub data set, for its lengths
@@ -27,13 +28,25 @@ class Asked:
 
 
 def file_profile(name: str, asked: Asked) -> Profile:
-    """Return the profile of a file, a folder of files or a glob."""
-    files = files_of(name)
-    rows, total = sample(name)
+    """Return the profile of a file, a folder of files or a pattern.
+
+    Raises:
+        UserError: a file has no supported format, or a folder no split to train on.
+    """
+    chosen = chosen_splits(folder_splits(name))
+    files = files_of(name, chosen["train_split"])
+    rows, total = sample(files)
     parts = f" ({len(files)} files)" if len(files) != 1 else ""
-    values = {"path": name}
+    values = {"path": name, **({} if chosen["train_split"] == "train" and len(chosen) == 1 else chosen)}
     stem = Path(name).name.split(".")[0] if len(files) == 1 else Path(name.rstrip("/")).name
     return profile(plain_name(stem), f"{name}{parts}", values, rows, total, asked)
+
+
+def chosen_splits(splits: Iterable[str]) -> dict[str, str]:
+    """Return `train_split` and, where there is one to hold out, `test_split`."""
+    names = list(splits)
+    train, test = next((pair for pair in SPLITS if pair[0] in names), (next(iter(names), "train"), ""))
+    return {"train_split": train, **({"test_split": test} if test in names else {})}
 
 
 def hub_profile(path: str, asked: Asked) -> Profile:
@@ -42,12 +55,11 @@ def hub_profile(path: str, asked: Asked) -> Profile:
     values: dict[str, Any] = {"path": path, "config": config, "revision": commit}
     values = {name: value for name, value in values.items() if value}
     splits = splits_of(path, config, commit)
-    chosen = next((pair for pair in SPLITS if pair[0] in splits), (next(iter(splits), "train"), ""))
-    values |= {"train_split": chosen[0], **({"test_split": chosen[1]} if chosen[1] in splits else {})}
-    rows = first_rows(path, config, commit, chosen[0]) if splits else []
+    values |= chosen_splits(splits)
+    rows = first_rows(path, config, commit, values["train_split"]) if splits else []
     stem = plain_name(path.rpartition("/")[2] + (f"-{config}" if config else ""))
     title = f"{path}{f':{config}' if config else ''}{f' at {commit[:8]}' if commit else ''}"
-    return profile(stem, title, values, rows, splits.get(chosen[0]) or 0, asked)
+    return profile(stem, title, values, rows, splits.get(values["train_split"]) or 0, asked)
 
 
 def profile(
