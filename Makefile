@@ -19,7 +19,7 @@ DRY_RUN  ?=
 PUBLIC   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
+.PHONY: help doctor show plan check-run compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
@@ -41,7 +41,7 @@ $(error SUITE=$(SUITE): there are $(SUITES))
 endif
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  MODEL=    a file of conf/model     $(notdir $(basename $(wildcard conf/model/*.yaml)))"
 	@echo "  DATASET=  a file of conf/dataset   $(notdir $(basename $(wildcard conf/dataset/*.yaml)))"
@@ -60,6 +60,9 @@ show: $(VENV) ## Print row ROW=1 token by token, with what each method trains on
 
 compare: $(VENV) ## Train SFT, SFT -> DPO and ORPO, evaluate them, print one table
 	@$(LAUNCH) pipeline=compare $(ARGS)
+
+check-run: $(VENV) ## Check all that `make compare` would check before it trains, and end; another pipeline: ARGS="pipeline=orpo"
+	@$(LAUNCH) $(if $(findstring pipeline=,$(ARGS)),,pipeline=compare) --check $(ARGS)
 
 orpo: $(VENV) ## Train ORPO: one stage
 	@$(LAUNCH) pipeline=orpo $(ARGS)

@@ -13,17 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eval.answers.generate import answer
-from eval.answers.load import load, load_renderer, pretrained, prompt_ids
-from eval.answers.store import Sampling
 from eval.commands import gguf
 from eval.commands.cli import run
 from recipes.config import UserError, done, read_config, read_json, write_json
-from recipes.data.prepare import open_pairs
 from recipes.methods import METHODS
 from recipes.system.commands import output
 from recipes.system.hub import WEIGHTS
@@ -120,6 +114,11 @@ def questions(directory: Path, options: Options) -> list[Question]:
     Raises:
         UserError: the pairs were removed.
     """
+    from eval.answers.generate import answer  # imports that take seconds, too long to report a wrong word: so below
+    from eval.answers.load import load_renderer, prompt_ids
+    from eval.answers.store import Sampling
+    from recipes.data.prepare import open_pairs
+
     pairs = Path(read_config(directory)["pairs"])
     if not pairs.is_dir():
         raise UserError(f"{pairs}, the pairs of {directory}, are missing: run the launch again to prepare them")
@@ -137,6 +136,8 @@ def export_hf(directory: Path, target: Path, asked: list[Question], options: Opt
     Raises:
         UserError: not all do.
     """
+    from eval.answers.load import load
+
     shutil.copytree(directory / "model", target)
     if not (target / "README.md").exists():
         output.print("no model card yet; `make eval SUITE=card` writes one for an evaluated session", soft_wrap=True)
@@ -146,6 +147,10 @@ def export_hf(directory: Path, target: Path, asked: list[Question], options: Opt
 
 def transformers_answers(path: Path, dialogues: list[Any], options: Options, like: Any) -> list[str]:
     """Respond with plain Transformers and only the files at `path`; precision and device are those of `like`."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from eval.answers.load import pretrained
+
     tokenizer = pretrained(AutoTokenizer, str(path), None)
     model = pretrained(AutoModelForCausalLM, str(path), None, dtype=like.dtype, **WEIGHTS).to(like.device)
     texts = []
@@ -165,6 +170,8 @@ def export_gguf(directory: Path, target: Path, asked: list[Question], options: O
         UserError: the converter rejects it, a prompt gets other ids, or too few responses are equal: all must be for
         float32, half for rounded weights.
     """
+    import torch
+
     kind = options.outtype or stored(directory / "model")
     gguf.call("convert", directory / "model", target, kind)
     said = target.with_name(f"{target.name}.json")
