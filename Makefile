@@ -19,7 +19,11 @@ DRY_RUN  ?=
 PUBLIC   ?=
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help doctor show plan check-run compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
+=======
+.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
+>>>>>>> main
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
@@ -33,7 +37,7 @@ WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),ha
 INSTALL = $(PYTHON) -m launch.install
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
 # The values of SUITE=name; paper/page.py, the page of all exhibits, is SUITE=paper.
-FILES  := $(filter-out %/__main__.py $(patsubst %,eval/%.py,table readme export push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
+FILES  := $(filter-out %/__main__.py $(patsubst %,eval/%.py,table readme export chat push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
 SUITES := $(sort $(patsubst page,paper,$(notdir $(basename $(FILES)))))
 MODULE  = $(if $(wildcard eval/$(SUITE).py),eval.$(SUITE),paper.$(SUITE:paper=page))
 ifneq ($(filter-out $(SUITES),$(SUITE)),)
@@ -103,6 +107,9 @@ reproduce: $(VENV) ## Train the finished stage RUN=runs/<model>/<dataset>/<stage
 
 export: $(VENV) $(if $(filter gguf,$(FORMAT)),$(GGUF)) ## Export the model of RUN=... to TO=... as FORMAT=hf (a directory) or gguf (llama.cpp); checks its responses
 	@$(PYTHON) -m eval.export $(RUN) format=$(FORMAT) $(if $(TO),to=$(TO)) $(ARGS)
+
+chat: $(VENV) $(if $(filter %.gguf,$(RUN)),$(GGUF)) ## Talk to the model of RUN=..., to a model directory or a GGUF file; ARGS="temperature=0"
+	@$(PYTHON) -m eval.chat $(RUN) $(ARGS)
 
 push: $(VENV) ## Upload the model of RUN=... to the Hub as TO=organization/name, private unless PUBLIC=1; DRY_RUN=1 only prints
 	@$(PYTHON) -m eval.push $(RUN) $(if $(TO),to=$(TO)) $(if $(DRY_RUN),dry_run=$(DRY_RUN)) $(if $(PUBLIC),public=$(PUBLIC)) $(ARGS)

@@ -70,8 +70,8 @@ def fate(splits: dict[str, "Split"], index: int, subject: Subject) -> tuple[str,
 
     findings = splits["train"].findings
     found = [f"{REASONS[name]} ({name})" for name in REASONS if index in findings.of(name)]
-    detail = splits["train"].rows[index]["detail"]
-    noted = "; ".join([*found, *([detail] if detail else [])])
+    details = [splits["train"].rows[index][column] for column in ("detail", "ignored")]
+    noted = "; ".join([*found, *filter(None, details)])
     for policy, words in ((REFUSE, "refuses the data set"), (DROP, "dropped")):
         verdict = findings.verdict(subject.config.dataset.policies, policy)
         if index in verdict:

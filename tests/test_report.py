@@ -21,7 +21,7 @@ from eval.results.metrics import METRICS
 from eval.results.options import differences
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of
-from eval.results.table import write_table
+from eval.results.table import rows_of, write_table
 
 SCHEMA = json.loads((Path(__file__).parent.parent / "docs" / "results.schema.json").read_text())
 KINDS: dict[str, Any] = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
@@ -234,3 +234,13 @@ def test_chromium_shows_the_page_without_a_complaint(session: Path, tmp_path: Pa
         found.call("Page.navigate", url=f"file://{tried}")
         found.wait_for("the end")
         assert len(found.complaints) >= 2
+
+
+def test_the_responses_stand_beside_the_page_with_their_prompts(session: Path) -> None:
+    """A line for each prompt, pipeline, seed and draw; those to one prompt follow each other."""
+    lines = [json.loads(line) for line in (session / "responses.jsonl").read_text().splitlines()]
+    rows = rows_of(session)
+    assert len(lines) == sum(len(result["greedy"]) + len(result["sampled"]) for row in rows for result in row.results)
+    assert [line["prompt"] for line in lines] == sorted(line["prompt"] for line in lines)
+    first = rows[1].results[0]["sampled"][0]
+    assert {**first, "pipeline": "sft", "setting": "", "seed": 0, "temperature": 1} in lines

@@ -257,7 +257,13 @@ def test_the_newest_session_is_the_last_that_trained_something(
             if name == "failed":
                 write_json(job, read_json(job) | {"pipelines": {}})
             os.utime(job, (1e9 - age, 1e9 - age))
+    assert sessions([]) == sessions([], measured=True) == [runs / "_sessions" / "2026-01-01"]
+    for job in (runs / "_sessions" / "2026-01-01").glob("*/job.json"):
+        found = read_json(job)
+        write_json(job, found | {"evaluation": found["evaluation"] | {"prompts": 1}})  # asked for, and not done yet
+        os.utime(job, (1e9 - 1, 1e9 - 1))
     assert sessions([]) == [runs / "_sessions" / "2026-01-01"]
+    assert sessions([], measured=True) == [runs / "_sessions" / "named"], "a table is of what was measured"
 
 
 def test_a_directory_that_is_no_session_is_refused(tmp_path: Path) -> None:

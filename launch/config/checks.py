@@ -11,6 +11,7 @@ from launch.config.shape import linears, shape_of
 from launch.config.trl_options import STAGES
 from launch.config.trust import refuse_untrusted
 from recipes.config import UserError
+from recipes.data.files import check_source
 from recipes.methods import ENGINES
 
 LAUNCHERS = ("here", "local", "slurm")
@@ -27,6 +28,7 @@ def refuse_useless(config: Config) -> None:
     Raises:
         UserError: a value is invalid; the message names the option and what is valid.
     """
+    check_source(config.dataset)
     for name, stages in config.pipelines.items():
         if not stages or not set(stages) <= set(STAGES):
             raise UserError(f"pipelines.{name}={stages}: give a list of one or more of {', '.join(STAGES)}")
