@@ -187,9 +187,10 @@ $(DEEPSPEED): $(VENV) requirements-deepspeed.txt
 
 $(VENV): requirements.lock
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required, this is " + sys.version.split()[0])'
-	@$(CLAIM) sh -c 'test $@ -nt $< || $(MAKE) -s environment'
+	@# a checkout makes the lock newer and leaves it as it was: the environment is made again where its content differs
+	@$(CLAIM) sh -c 'test $@ -nt $< || { cmp -s $< $@ && touch $@; } || $(MAKE) -s environment'
 
 environment:
 	@echo "installing the environment into .venv (once: a minute with uv, else some; 2.5 GB without CUDA; log: .venv.log)"
 	@rm -rf .venv && python3 -m venv .venv && $(INSTALL) -r requirements.lock || { rm -rf .venv; exit 1; }
-	@$(PYTHON) -m launch.config.trl_options && touch $(VENV)
+	@$(PYTHON) -m launch.config.trl_options && cp requirements.lock $(VENV)
