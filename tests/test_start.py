@@ -156,5 +156,5 @@ def test_times_are_said_as_people_say_them() -> None:
 def test_a_stage_that_is_none_leads_to_those_that_begin_so(tmp_path: Path) -> None:
     (tmp_path / "orpo-09ddf7bb").mkdir()
     (tmp_path / "orpo-09ddf7bb" / "config.yaml").write_text("")
-    with pytest.raises(UserError, match="did you mean .*/orpo-09ddf7bb"):
+    with pytest.raises(UserError, match=r"did you mean .*/orpo-09ddf7bb"):
         read_config(tmp_path / "orpo")
