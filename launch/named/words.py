@@ -43,6 +43,7 @@ class Door:
         path = Path(name).expanduser()
         if profile_of("model", name) or (not path.exists() and not looks_local(name) and not HUB_ID.fullmatch(name)):
             self.counter = counter_of(self.given("model.model_name_or_path", name)) or guess
+            self.context = (profile_of("model", name) or {}).get("model", {}).get("context_length")
             return name  # what is no profile, Hydra rejects with a list of those that are
         refuse_no_directory(name, path)
         if known := written("model", model_name_or_path=name):
