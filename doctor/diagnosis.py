@@ -8,14 +8,14 @@ import numpy as np
 
 from doctor.lengths import PACKED, PARTS, Bias, Padding, Spread, beyond, bias, epoch, padding, sizes, spread
 from doctor.texts import Languages, Turns, languages, turns
-from recipes.data.filter import Ruling, name_rows, rule_split
+from recipes.data.filter import NAMED, Ruling, kinds, name_rows, refusals, remedy, rule_split
 from recipes.data.findings import REASONS
 from recipes.data.mixture import check_shares
-from recipes.data.prepare import divide
+from recipes.data.prepare import divide, too_few, unused
 from recipes.data.tokenize import Split, examine
 from recipes.profiles import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Model
 
-SHOWN = 3  # rows named per finding
+SHOWN = 3  # rows shown per finding
 FATES = {DROP: "dropped", REFUSE: "refuses the data set"}
 FATES |= {TRUNCATE[0]: "truncated: the prompt's beginning", TRUNCATE[1]: "truncated: the responses' ends"}
 
@@ -27,9 +27,10 @@ class Found:
     name: str
     reason: str
     count: int
-    rows: str  # the first three, numbered as in the source
+    rows: str  # the first ten, numbered as in the source
     fate: str  # what the policy does with them
-    indices: list[int]  # of these three
+    indices: list[int]  # of the first three
+    kinds: dict[str, str]  # what exactly is wrong -> all rows of that kind
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Report:
     paddings: list[Padding]  # the first is the hardware's
     verdict: str
     healthy: bool  # whether training would begin
+    unused: list[str]  # a line on columns of text that are not read, if there are any
 
 
 def diagnose(
@@ -96,7 +98,7 @@ def diagnose(
     used = divide(rulings, dataset, parts)
     lengths = sizes(used["train"])
     found = [describe(name, split, rulings[name], dataset, used[name]) for name, split in splits.items()]
-    verdict = judge(found, {name: len(rows) for name, rows in used.items()})
+    verdict = judge(splits, used, dataset)
     return Report(
         splits=found,
         pairs={name: len(rows) for name, rows in used.items()},
@@ -104,6 +106,7 @@ def diagnose(
         paddings=[padding(lengths, pairs) for pairs in dict.fromkeys((per_device, *PACKED))],
         verdict=verdict or "training would begin: no policy refuses the data set",
         healthy=not verdict,
+        unused=unused(splits),
     )
 
 
@@ -113,17 +116,15 @@ def forgive(split: Split, dataset: Dataset) -> Ruling:
     return rule_split(split.select([row for row in range(len(split.rows)) if row not in refused]), dataset)
 
 
-def judge(splits: list[Diagnosis], pairs: dict[str, int]) -> str:
+def judge(splits: dict[str, Split], used: dict[str, Any], dataset: Dataset) -> str:
     """Return why training would refuse the data set, or nothing."""
-    reasons = [
-        f"{split.name} row {found.rows}: {found.reason} [policies.{found.name}={REFUSE}]"
-        for split in splits
-        for found in split.findings
-        if found.count and found.fate == FATES[REFUSE]
-    ]
-    reasons += [
-        f"pairs left in the {name} split: {count}, at least 2 needed" for name, count in pairs.items() if count < 2
-    ]
+    reasons = [line for name, split in splits.items() for line in refusals(name, split, dataset)]
+    if reasons:
+        found = {
+            name for split in splits.values() for name in split.findings.verdict(dataset.policies, REFUSE).values()
+        }
+        reasons[-1] += f": {remedy(found)}"
+    reasons += too_few(used)
     return f"training would refuse this data set: {'; '.join(reasons)}" if reasons else ""
 
 
@@ -160,7 +161,8 @@ def find(name: str, split: Split, finding: str, dataset: Dataset) -> Found:
         gone = {row for found in (DROP, REFUSE) for row in split.findings.verdict(dataset.policies, found)}
         kept = len(set(split.findings.of(finding)) - gone)
         fate = fate if kept == len(indices) else f"{kept:,} of {len(indices):,} {fate}"  # others: dropped
-    return Found(finding, REASONS[finding], len(indices), name_rows(split, indices, SHOWN), fate, indices[:SHOWN])
+    rows = {reason: name_rows(split, some, len(some)) for reason, some in kinds(split, finding, indices).items()}
+    return Found(finding, REASONS[finding], len(indices), name_rows(split, indices, NAMED), fate, indices[:SHOWN], rows)
 
 
 def compare(split: Split, readable: Any, ruling: Ruling, used: Any) -> list[Source]:

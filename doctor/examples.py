@@ -21,13 +21,14 @@ class Originals:
         if source not in self.loaded:
             (part,) = (part for part in self.parts if part.name == source)
             self.loaded[source] = load_source(part, train_only=len(self.parts) > 1)
-        return self.loaded[source][split][number]
+        found = self.loaded[source][split].rows[number]
+        return found if isinstance(found, dict) else {}
 
 
 def excerpts(row: dict[str, Any], split: str, read: Originals) -> dict[str, str]:
     """Return column -> the beginning and end of its text, for an examined row; `why` if it has a detail."""
     if row["problem"] in ("", "unrendered"):
-        columns = {name: row[name] for name in ("prompt", "chosen", "rejected")}
+        columns = {name: row[name] for name in ("prompt", "chosen", "rejected", "extra") if row[name]}
     else:  # its texts were not parsed
         columns = read.row(split, row["source"], row["row"])
     why = {"why": row["detail"]} if row["detail"] else {}

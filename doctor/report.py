@@ -1,6 +1,7 @@
 """The doctor's report in the terminal, within 100 columns."""
 
 from pathlib import Path
+from textwrap import shorten
 
 from rich.console import Console
 from rich.markup import escape
@@ -8,6 +9,7 @@ from rich.table import Table
 
 from doctor.diagnosis import Diagnosis, Report
 from doctor.lengths import PARTS, Padding
+from recipes.data.filter import WHY
 
 WIDTH = 100
 
@@ -24,6 +26,8 @@ def show(report: Report, title: str, page: Path, console: Console) -> None:
         for line in sentences(split):
             console.print(line, markup=False)
         console.print()
+    for line in report.unused:
+        console.print(line, markup=False)
     console.print("tokens per epoch: pairs padded to the batch's longest (TRL's ORPO), or packed with a shared prompt")
     console.print(paddings(report.paddings))
     console.print(epoch_line(report), markup=False)
@@ -108,7 +112,11 @@ def sentences(split: Diagnosis) -> list[str]:
     counts = split.languages
     spoken = ", ".join(f"{code} {count / counts.sample:.1%}" for code, count in counts.counts.items())
     users = ", ".join(f"{count:,} with {name}" for name, count in split.turns.users.items())
+    exactly = [
+        (found.name, why, rows) for found in split.findings if found.name in WHY for why, rows in found.kinds.items()
+    ]
     return [
+        *(f"{name}: row {shorten(rows, WIDTH, placeholder=' …')} {why}" for name, why, rows in exactly),
         f"longer than a limit, so truncated or dropped: {limits} tokens",
         f"length bias: {split.bias.words}",
         f"language of the prompts' last turn (guessed, {counts.sample:,} sampled): {spoken or 'none'}",

@@ -21,7 +21,7 @@ from typing import Any
 
 from eval.answers.endpoint import Answering, Reply, host_class
 from eval.answers.files import answered, endings_of, read_answers, read_rows, say_endings
-from eval.answers.judging import Judging, Question, account, digest, judge_all, say_account
+from eval.answers.judging import Judging, Question, account, announce, digest, judge_all, say_account, unanswered
 from eval.answers.store import Sampling
 from eval.commands.cli import models, run
 from eval.results.alpaca_score import read_annotations, score
@@ -120,6 +120,7 @@ def ask_through(single: Any, file: Path, options: Options) -> list[dict[str, Any
     def completions(prompts: list[str], **_: Any) -> dict[str, list[Any]]:
         """Replace alpaca_eval's own decoder."""
         asked = [Question(str(number), prompt_to_chatml(prompt)) for number, prompt in enumerate(prompts)]
+        announce(unanswered(asked, file), len(asked), options, request.get("max_tokens", 0))
         found.extend(judge_all(asked, lambda reply: read(single, reply), file, options, **request))
         whole = [{"text": one["text"], "logprobs": one["logprobs"]} for one in found]
         return {"completions": [one["text"] for one in found], "completions_all": whole}

@@ -3,18 +3,19 @@
     format=hf     a directory for Transformers, vLLM and the like: weights, tokenizer, chat template, stop tokens, card
     format=gguf   a file for llama.cpp, Ollama and the like; outtype=f16, bf16 or q8_0 rounds the weights
 
-The export is loaded by plain Transformers, or by llama.cpp, and responds to `prompts` held-out prompts: if its greedy
-responses differ from the run's, it is removed. Without `to` it is written to runs/_exported/.
+The export is loaded by plain Transformers, or by llama.cpp, and responds to `prompts` held-out prompts. If greedy
+responses of Transformers differ from the run's, or llama.cpp's log-probs by more than the rounding of weights explains,
+it is removed. Without `to` it is written to runs/_exported/.
 """
 
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
+from torch import get_num_threads
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval.answers.generate import answer
@@ -22,7 +23,8 @@ from eval.answers.load import load, load_renderer, pretrained, prompt_ids
 from eval.answers.store import Sampling
 from eval.commands import gguf
 from eval.commands.cli import run
-from recipes.config import UserError, done, read_config, read_json, write_json
+from eval.commands.rounding import farthest
+from recipes.config import UserError, done, read_config
 from recipes.data.prepare import open_pairs
 from recipes.methods import METHODS
 from recipes.system.commands import output
@@ -72,12 +74,13 @@ def main(names: list[str], options: Options) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     remove(partial)
     try:
-        same = (export_hf if options.format == "hf" else export_gguf)(directory, partial, asked, options)
+        found = (export_hf if options.format == "hf" else export_gguf)(directory, partial, asked, options)
         remove(target)
         partial.rename(target)
     finally:
         remove(partial)
-    output.print(f"{target}: {same} of {len(asked)} greedy responses equal the run's", soft_wrap=True)
+    output.print(f"{target}: {found}", soft_wrap=True)
+    output.print(f"talk to it: make chat RUN={target}", soft_wrap=True)
 
 
 def one_stage(names: list[str], usage: str) -> Path:
@@ -131,8 +134,8 @@ def questions(directory: Path, options: Options) -> list[Question]:
     return [Question(turns, begun, said.text) for turns, begun, (said,) in zip(dialogues, ids, answers, strict=True)]
 
 
-def export_hf(directory: Path, target: Path, asked: list[Question], options: Options) -> int:
-    """Copy the model directory; return how many responses equal the run's.
+def export_hf(directory: Path, target: Path, asked: list[Question], options: Options) -> str:
+    """Copy the model directory; say how many responses equal the run's.
 
     Raises:
         UserError: not all do.
@@ -141,7 +144,16 @@ def export_hf(directory: Path, target: Path, asked: list[Question], options: Opt
     if not (target / "README.md").exists():
         output.print("no model card yet; `make eval SUITE=card` writes one for an evaluated session", soft_wrap=True)
     said = transformers_answers(target, [question.dialogue for question in asked], options, load(directory)[0])
-    return agreement([(question.text, text) for question, text in zip(asked, said, strict=True)], len(asked))
+    differ = [(one.text, text) for one, text in zip(asked, said, strict=True) if one.text != text]
+    if differ:
+        place = next((place for place, (one, two) in enumerate(zip(*differ[0], strict=False)) if one != two), 0)
+        start = max(0, place - 40)
+        ours, theirs = (text[start : place + 40] for text in differ[0])
+        raise UserError(
+            f"nothing was exported: {len(differ)} of {len(asked)} greedy responses differ from the run's; where they "
+            f"first do, it said {ours!r}, and what was exported {theirs!r}"
+        )
+    return equal(len(asked), asked)
 
 
 def transformers_answers(path: Path, dialogues: list[Any], options: Options, like: Any) -> list[str]:
@@ -158,33 +170,25 @@ def transformers_answers(path: Path, dialogues: list[Any], options: Options, lik
     return texts
 
 
-def export_gguf(directory: Path, target: Path, asked: list[Question], options: Options) -> int:
-    """Convert the model with llama.cpp's converter; return how many responses of llama.cpp equal the run's.
+def export_gguf(directory: Path, target: Path, asked: list[Question], options: Options) -> str:
+    """Convert the model with llama.cpp's converter; return how near llama.cpp comes to the run.
 
     Raises:
-        UserError: the converter rejects it, a prompt gets other ids, or too few responses are equal: all must be for
-        float32, half for rounded weights.
+        UserError: the converter rejects it, a prompt gets other ids, or log-probs differ by more than rounding.
     """
     kind = options.outtype or stored(directory / "model")
     gguf.call("convert", directory / "model", target, kind)
-    said = target.with_name(f"{target.name}.json")
-    try:
-        given = [{"dialogue": question.dialogue, "ids": question.ids} for question in asked]
-        how = {"max_tokens": options.max_new_tokens, "threads": torch.get_num_threads()}
-        write_json(said, {**how, "questions": given})
-        gguf.call("answer", target, said)
-        found = read_json(said)["questions"]
-    finally:
-        said.unlink(missing_ok=True)
+    found = gguf.answers(target, [asdict(question) for question in asked], options.max_new_tokens, get_num_threads())
     for question, answers in zip(asked, found, strict=True):
         if answers["tokens"] != len(question.ids):
             raise UserError(
                 f"llama.cpp reads {answers['tokens']} tokens where training had {len(question.ids)}, in "
                 f"{question.dialogue[-1]['content'][:60]!r}: it splits text differently from the model; use FORMAT=hf"
             )
-    least = len(asked) if kind == "f32" else (len(asked) + 1) // 2
-    agreement([(one.text.strip(), two["of_dialogue"].strip()) for one, two in zip(asked, found, strict=True)], least)
-    return agreement([(one.text, two["of_ids"]) for one, two in zip(asked, found, strict=True)], least)
+    model, tokenizer, _ = load(directory)
+    nats = farthest(model, tokenizer, kind, [(one.ids, two) for one, two in zip(asked, found, strict=True)])
+    same = sum(one.text.strip() == two["text"].strip() for one, two in zip(asked, found, strict=True))
+    return f"{equal(same, asked)}; no log-prob of {kind} weights is farther than {nats:.2g} nats from the run's"
 
 
 def stored(model: Path) -> str:
@@ -193,20 +197,9 @@ def stored(model: Path) -> str:
         return KINDS.get(file.get_slice(next(iter(file.keys()))).get_dtype(), "f32")
 
 
-def agreement(pairs: list[tuple[str, str]], least: int) -> int:
-    """Return how many pairs are equal.
-
-    Raises:
-        UserError: they are fewer than `least`.
-    """
-    differ = [(ours, theirs) for ours, theirs in pairs if ours != theirs]
-    if len(pairs) - len(differ) < least:
-        ours, theirs = differ[0]
-        raise UserError(
-            f"nothing was exported: {len(differ)} of {len(pairs)} greedy responses differ from the run's; it said "
-            f"{ours[:80]!r}, and what was exported {theirs[:80]!r}"
-        )
-    return len(pairs) - len(differ)
+def equal(same: int, asked: list[Question]) -> str:
+    """Say how many responses are equal."""
+    return f"{same} of {len(asked)} greedy responses equal the run's"
 
 
 def remove(path: Path) -> None:

@@ -28,15 +28,17 @@ from eval.results.session import read_measured
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, read_config, write_json
 from recipes.data.chat import Renderer
+from recipes.data.columns import check_columns
 from recipes.data.prepare import open_pairs
 from recipes.data.rows import as_pairs
-from recipes.data.sources import load_file
+from recipes.data.sources import load_files
 from recipes.data.tokenize import Tokenise
 from recipes.engine.loss import log_odds
 from recipes.profiles import Dataset
 from recipes.system.commands import output
 
 SIDES = ("chosen", "rejected")
+CATEGORIES = ("category", "subset")  # columns that name a pair's kind: the first that there is
 
 
 @dataclass
@@ -113,7 +115,7 @@ def scorable(directory: Path, pairs: Path) -> Rows:
         return rows.add_column("category", rows["source"])
     disable_progress_bars()
     disable_caching()
-    rows = tokenised(load_file(pairs), load_renderer(directory))
+    rows = tokenised(pairs, load_renderer(directory))
     limit = context(load(directory)[0])
     problems = [row["problem"] or ("overlong" if row["long"] > limit else "") for row in rows]  # type: ignore[index]
     fine = rows.select([place for place, problem in enumerate(problems) if not problem])
@@ -125,12 +127,14 @@ def scorable(directory: Path, pairs: Path) -> Rows:
     return fine
 
 
-def tokenised(rows: Rows, render: Renderer) -> Rows:
+def tokenised(file: Path, render: Renderer) -> Rows:
     """Return a file's rows as pairs with ids, `category`, and `problem` if there is one."""
-    column = next((name for name in ("category", "subset") if name in rows.column_names), None)
-    categories = [str(value) for value in rows[column]] if column else ["all"] * len(rows)
-    columns = {"remove_columns": rows.column_names, "fn_kwargs": {"source": "file"}}
-    pairs = rows.map(as_pairs, batched=True, with_indices=True, **columns).add_column("category", categories)
+    source = load_files(str(file), columns=CATEGORIES)
+    check_columns(str(file), source.columns)
+    column = next((name for name in CATEGORIES if name in source.columns), None)
+    rows = [row if isinstance(row, dict) else {} for row in source.rows]
+    categories = [str(row.get(column)) if column else "all" for row in rows]
+    pairs = as_pairs(source.rows, None, {"source": "file"}).add_column("category", categories)
     return pairs.map(Tokenise(render, Dataset("file", "file")), batched=True)
 
 

@@ -21,14 +21,24 @@ import yaml
 
 from eval.answers.endpoint import Answering, Reply, host_class
 from eval.answers.files import endings, read_rows, say_endings
-from eval.answers.judging import MALFORMED, Judging, Question, account, digest, judge_all, say_account
+from eval.answers.judging import (
+    MALFORMED,
+    Judging,
+    Question,
+    account,
+    announce,
+    digest,
+    judge_all,
+    say_account,
+    unanswered,
+)
 from eval.answers.store import Answer, Sampling
 from eval.commands.cli import models, run
-from eval.judge import PROMPTS
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, write_json, write_text
 from recipes.system.commands import output, progress
 
+PROMPT = Path(__file__).with_name("prompts") / "mt_bench.yaml"
 # FastChat's llm_judge/common.py: the answers' temperature by category, and the categories with a reference answer
 TEMPERATURES = defaultdict(lambda: 0.7, extraction=0.0, math=0.0, coding=0.0, reasoning=0.0, stem=0.1, humanities=0.1)
 WITH_REFERENCE = ("math", "reasoning", "coding")
@@ -130,7 +140,7 @@ def judgements(questions: list[dict[str, Any]], answers: Turns, references: Turn
     Raises:
         UserError: an answer, or a reference answer that the category needs, is missing.
     """
-    prompts = yaml.safe_load((PROMPTS / "mt_bench.yaml").read_text())
+    prompts = yaml.safe_load(PROMPT.read_text())
     asked = []
     for question in questions:
         number = question["question_id"]
@@ -192,8 +202,9 @@ def grade(model: Path, options: Options) -> dict[str, Any]:
     asked = judgements(questions, read_turns(file), read_turns(Path(options.references)))
     name = digest(options.judge, host_class(options.url), [question.messages for question in asked])
     kept = file.parent / f"mt-bench-{name}.jsonl"
+    announce(unanswered(asked, kept), len(asked), options, MAX_TOKENS)
     found = judge_all(asked, read, kept, options, temperature=0, max_tokens=MAX_TOKENS)
-    prompt = digest(yaml.safe_load((PROMPTS / "mt_bench.yaml").read_text()))
+    prompt = digest(yaml.safe_load(PROMPT.read_text()))
     result = {"model": str(model), **summary(questions, [one["verdict"] for one in found])}
     result |= {"answers": endings_in(file)} | account(found, options, prompt)
     write_json(kept.with_suffix(".json"), result)

@@ -1,6 +1,6 @@
-"""`python -m eval.report [SESSION …]`: a comparison as one self-contained HTML page, and as JSON.
+"""`python -m eval.report [SESSION …]`: a comparison as one self-contained HTML page, as JSON, and its responses.
 
-Written beside the table as report.html and results.json, whose schema is docs/results.schema.json.
+Written beside the table as report.html, as results.json, whose schema is docs/results.schema.json, and responses.jsonl.
 """
 
 import sys
@@ -13,8 +13,9 @@ from eval.commands.cli import NoOptions, run
 from eval.pages import figures
 from eval.pages.html import render
 from eval.pages.samples import side_by_side
-from eval.pages.sweep import best_settings, budgets, is_sweep, outcome, parallel_coordinates
+from eval.pages.sweep import parallel_coordinates
 from eval.pages.trade_off import CAPTION, trade_off
+from eval.results.best import best_settings, budgets, is_sweep, outcome
 from eval.results.carried import carried_over
 from eval.results.cells import cells
 from eval.results.deciding import outcomes
@@ -23,6 +24,7 @@ from eval.results.history import Training, trainings
 from eval.results.matrix import explain, matrices, tests
 from eval.results.metrics import MARGIN, WIN
 from eval.results.options import differences
+from eval.results.responses import as_lines
 from eval.results.results_json import results
 from eval.results.row import Row
 from eval.results.rows import NAMES, as_json, missing, with_bases
@@ -41,12 +43,12 @@ def main(names: list[str], _: NoOptions) -> None:
     Raises:
         UserError: a directory is no session, or nothing was evaluated.
     """
-    for session in sessions(names):
+    for session in sessions(names, measured=True):
         write_report(session)
 
 
 def write_report(session: Path) -> None:
-    """Write report.html and results.json to a session's directory.
+    """Write report.html, results.json and responses.jsonl to a session's directory.
 
     Raises:
         UserError: no job trained anything, or nothing was evaluated.
@@ -55,7 +57,8 @@ def write_report(session: Path) -> None:
     found = trainings(rows)
     write_json(session / "results.json", results(session, rows, jobs, found))
     write_text(session / "report.html", render("report.html.jinja", page(session, rows, jobs, found)))
-    output.print(f"report: {session}/report.html; results.json", soft_wrap=True)
+    write_text(session / "responses.jsonl", as_lines(rows))
+    output.print(f"page: {session}/report.html; beside it results.json and responses.jsonl", soft_wrap=True)
 
 
 def page(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list[Training]) -> dict[str, Any]:

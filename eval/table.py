@@ -12,7 +12,7 @@ from eval.results.table import write_table
 
 def main(names: list[str], _: NoOptions) -> None:
     """Write the tables of the named sessions, or of the newest."""
-    for session in sessions(names):
+    for session in sessions(names, measured=True):
         write_table(session)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from launch.config.help import helped
 from launch.stages.digest import digest
 from launch.stages.inspect import Subject, find_subject
 from launch.stages.pairs import identity
@@ -24,6 +25,8 @@ def doctor(words: list[str]) -> None:
     Raises:
         UserError: the data set or the model cannot be read, or an option is invalid.
     """
+    if helped(words, __doc__):
+        return
     subject = find_subject(words)
     from doctor.diagnosis import diagnose  # imports that take seconds
     from doctor.page import write_page

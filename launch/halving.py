@@ -23,6 +23,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from launch.config.errors import CONF, explained
+from launch.config.help import helped
 from launch.config.schema import Config, register, resolve
 from launch.config.session import Session
 from launch.config.sweep import swept
@@ -163,6 +164,8 @@ def main(words: list[str]) -> int:
         UserError: an option is invalid, or jobs cannot run here.
         KeyboardInterrupt: the user stopped it, which was reported.
     """
+    if helped(words, __doc__):
+        return 0
     register()
     refuse_words(words)
     factor, rungs, words = own_words(words)

@@ -12,17 +12,20 @@ from hydra import compose, initialize_config_dir
 from rich.table import Table
 
 from eval.results.variance import ERROR, planned
-from launch.config.checks import refuse_unused, refuse_useless
+from launch.config.checks import refuse_useless
 from launch.config.errors import CONF, explained
+from launch.config.help import helped
+from launch.config.idle import refuse_unused
 from launch.config.judging import trained_stages
 from launch.config.schema import Config, register, resolve
 from launch.config.shape import parameters, shape_of
 from launch.config.splits import with_folds
 from launch.config.trust import unpinned
 from launch.config.tuned import without_named
+from launch.forecast.ahead import duration, totals
 from launch.forecast.budget import Configs, describe, match, refuse_budget
 from launch.forecast.cost import LIBRARIES, Forecast, forecast, forecast_judge
-from launch.forecast.fit import fits, nearest, worst
+from launch.forecast.fit import fits, nearest, room, worst
 from launch.forecast.tokens import Tokens, tokens_of
 from launch.named.words import with_profiles
 from recipes.methods import METHODS
@@ -72,44 +75,48 @@ def figures(config: Config, stage: Forecast) -> dict[str, str]:
     parts = asdict(stage.memory)
     parts["weights"] += parts["adapters"]
     parts["libraries"] = LIBRARIES
-    peak, room = stage.peak, config.hardware.memory_gb
+    peak = stage.peak
     return {
         **{f"{part}, GB": f"{parts[part] / 1e9:.2f}" for part in PARTS},
         "peak, GB": f"{peak / 1e9:.2f}",
-        "fits": "?" if room is None else ("yes" if fits(config, peak) else "no"),
+        "fits": "?" if room(config) is None else ("yes" if fits(config, peak) else "no"),
         "updates": f"{stage.updates:,}",
         "tokens": f"{stage.tokens:.3g}",
         "FLOPs": f"{stage.flops:.2g}",
-        "hours": "?" if stage.hours is None else f"{stage.hours:.2g}",
+        "time": "?" if stage.hours is None else duration(stage.hours),
     }
 
 
 def say(config: Config) -> None:
     """Print the forecast."""
     hardware, shape, tokens = config.hardware, shape_of(config.model), tokens_of(config)
+    memory = "?" if room(config) is None else f"{room(config):.3g}"
     output.print(
         f"{config.model.name} ({parameters(shape) / 1e9:.3g}B), tuning={config.tuning}; "
         f"{tokens.pairs:,} pairs of {config.dataset.name} ({tokens.source}; means: {tokens.prompt:.0f} tokens of "
         f"prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of responses); hardware={hardware.name}: "
-        f"{hardware.processes} x {hardware.memory_gb or '?'} GB, {hardware.per_device_batch} pairs per device",
+        f"{hardware.processes} x {memory} GB, {hardware.per_device_batch} pairs per device",
         soft_wrap=True,
     )
     configs, budget = match(config, tokens)
-    output.print(table(config, columns_of(config, shape, tokens, configs)))
+    stages = columns_of(config, shape, tokens, configs)
+    output.print(table(config, stages))
+    for line in totals(config, shape, tokens, list(stages.values())):
+        output.print(line, soft_wrap=True)
     if budget:
         output.print(f"{describe(config, configs, budget)}.", soft_wrap=True)
     for line in [*detectable(config), *unpinned(config)]:
         output.print(line, soft_wrap=True)
     output.print(
-        "An estimate. Memory in GB of one device with its largest micro-batch; tokens without padding; hours at "
+        "An estimate. Memory in GB of one device with its largest micro-batch; tokens without padding; times at "
         f"{hardware.utilisation:.0%} of {hardware.tflops or '?'} TFLOPS a device.",
         soft_wrap=True,
     )
-    if hardware.memory_gb is None:
+    if room(config) is None:
         output.print("To see whether it fits, add hardware.memory_gb=<GB of a device>.")
     unmeasured = [stage for stage in sorted(trained_stages(config)) if not METHODS[stage].packs]
     if unmeasured:
-        lower = " rloo samples token by token, far below this rate, so its hours are a lower bound."
+        lower = " rloo samples token by token, far below this rate, so its time is a lower bound."
         said = f"{' and '.join(unmeasured)}: never measured.{lower if 'rloo' in unmeasured else ''}"
         output.print(said, soft_wrap=True)
     if not fits(config, worst(config, shape, tokens).peak):
@@ -139,8 +146,9 @@ def plan(words: list[str]) -> None:
     Raises:
         UserError: a launch with these options would be rejected, or the model's shape or its pairs are unknown.
     """
-    register()
-    say(composed(with_profiles(words)))
+    if not helped(words, __doc__):
+        register()
+        say(composed(with_profiles(words)))
 
 
 def main(words: list[str]) -> int:

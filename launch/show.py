@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from launch.config.help import helped
 from launch.stages.inspect import Subject, find_subject
 from recipes.config import UserError
 from recipes.profiles import DROP, REFUSE
@@ -20,6 +21,8 @@ def show(words: list[str]) -> None:
     Raises:
         UserError: there is no such row, the data cannot be read, or an option is invalid.
     """
+    if helped(words, __doc__):
+        return
     rows = [word.removeprefix("row=") for word in words if word.startswith("row=")]
     if len(rows) != 1 or not rows[0]:
         raise UserError("name a row: ROW=1 (row=1) is the source's first; in a mixture ROW=<source>:1")
@@ -67,8 +70,8 @@ def fate(splits: dict[str, "Split"], index: int, subject: Subject) -> tuple[str,
 
     findings = splits["train"].findings
     found = [f"{REASONS[name]} ({name})" for name in REASONS if index in findings.of(name)]
-    detail = splits["train"].rows[index]["detail"]
-    noted = "; ".join([*found, *([detail] if detail else [])])
+    details = [splits["train"].rows[index][column] for column in ("detail", "ignored")]
+    noted = "; ".join([*found, *filter(None, details)])
     for policy, words in ((REFUSE, "refuses the data set"), (DROP, "dropped")):
         verdict = findings.verdict(subject.config.dataset.policies, policy)
         if index in verdict:

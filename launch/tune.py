@@ -22,8 +22,9 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 
-from launch.config.checks import refuse_unused, refuse_useless
+from launch.config.checks import refuse_useless
 from launch.config.errors import CONF, explained
+from launch.config.idle import refuse_unused
 from launch.config.judging import ELSEWHERE, NONE, judge_of
 from launch.config.schema import Config, register, resolve
 from launch.config.session import Session

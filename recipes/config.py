@@ -54,11 +54,14 @@ class Stage:
         Raises:
             UserError: the file is missing, unreadable, or from another version of this project.
         """
-        values = read_config(directory)
-        del values["format"], values["versions"]
-        values.pop("fsdp", None)  # for older directories: `options` has it too
-        model = Model(**values.pop("model"))
-        pairs = Path(values.pop("pairs"))
+        return cls.of(directory, read_config(directory))
+
+    @classmethod
+    def of(cls, directory: Path, config: dict[str, Any]) -> "Stage":
+        """Return the stage of a directory from the values of its config.yaml."""
+        unread = ("format", "versions", "fsdp")  # fsdp: of older directories; `options` has it too
+        values = {name: value for name, value in config.items() if name not in unread}
+        model, pairs = Model(**values.pop("model")), Path(values.pop("pairs"))
         return cls(directory=directory, model=model, pairs=pairs, **values)
 
     @property

@@ -52,7 +52,7 @@ class Policies:
     """What to do with a row that has a finding (see recipes.data.findings): keep, drop, or refuse the data set."""
 
     malformed: str = REFUSE  # a column is missing, null, or neither text nor messages
-    unrendered: str = REFUSE  # the chat template rejects the dialogue
+    unrendered: str = REFUSE  # the chat template rejects the dialogue, its tools, or how it begins
     diverging: str = DROP  # the two responses belong to different prompts
     empty: str = DROP  # a response without text
     identical: str = DROP  # two identical responses
@@ -66,6 +66,7 @@ class Policies:
     contaminated: str = DROP  # the prompt is in an evaluation set
     role_order: str = KEEP  # two turns of one role in a row, or a system turn that is not the first
     system_lost: str = KEEP  # the chat template leaves the system turn out
+    ignored: str = KEEP  # the row holds something that training does not use: a message's other field, for example
     unfinished: str = KEEP  # a response that ends in the middle of a sentence
 
 
@@ -84,7 +85,7 @@ class Dataset:
     """The source of preference pairs, and the selection to train on."""
 
     name: str
-    path: str  # a Hub id, or a JSON, JSONL (also .gz), CSV or Parquet file, or "pocket"
+    path: str  # a Hub id, or a JSON, JSONL (also .gz), CSV or Parquet file, a folder or a pattern of them, or "pocket"
     test_path: str | None = None  # a second file; null: hold out `test_fraction` of the prompts
     config: str | None = None
     revision: str | None = None

@@ -1,5 +1,6 @@
 """What a user can get wrong is one line, exit status 2, and nothing trained or overwritten."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -9,7 +10,6 @@ import pytest
 from door import launch, short, stages, wandb_records
 
 from launch.stages import run
-from launch.stages.progress import watch
 
 Words = Callable[..., list[str]]
 
@@ -117,7 +117,5 @@ def test_any_path_is_shown_verbatim(
     directory = tmp_path / "{task} [red]a[/b]"
     directory.mkdir(parents=True)
     monkeypatch.setattr(run.console, "width", 300)
-    with subprocess.Popen(["true"]) as process:
-        watch(process, directory, "orpo", run.console)
-    run.console.print(f"{directory}", soft_wrap=True)
-    assert capsys.readouterr().err.count(str(directory)) == 2
+    run.run(["true"], directory, "orpo", dict(os.environ), False)
+    assert f" orpo  {directory}  started" in capsys.readouterr().err

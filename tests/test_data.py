@@ -159,10 +159,14 @@ GOOD = json.dumps(ROWS[0]) + "\n"
     [
         ("empty.jsonl", "", "is empty"),
         ("a.txt", "x", "has no supported format"),
-        ("a.jsonl", GOOD + GOOD + '{"chosen": "x", \n', "a.jsonl line 3 is not JSON"),
+        ("a.jsonl", GOOD + GOOD + '{"chosen": "x", \n', "a.jsonl, train row 3 is not JSON (line 3"),
         ("a.jsonl", GOOD.replace("chosen", "winner"), "has no column 'chosen'"),
-        ("a.jsonl", GOOD + GOOD.replace('"Answer 0."', "5"), "a.jsonl, train row 2 column 'chosen' holds int '5'"),
-        ("a.jsonl", GOOD.replace('"Answer 0."', "5"), "a.jsonl, train row 1 column 'chosen' holds int '5'"),
+        (
+            "a.jsonl",
+            GOOD + GOOD.replace('"Answer 0."', "true"),
+            "a.jsonl, train row 2 column 'chosen' holds bool 'True'",
+        ),
+        ("a.jsonl", GOOD.replace('"Answer 0."', "true"), "a.jsonl, train row 1 column 'chosen' holds bool 'True'"),
         ("a.jsonl", GOOD + GOOD.replace('"Answer 0."', "null"), "a.jsonl, train row 2 column 'chosen' holds nothing"),
         ("a.parquet", "not parquet", "cannot be read as parquet"),
         ("a.csv", "prompt,chosen\nWhat?,Yes.\n", "has no column 'rejected'"),

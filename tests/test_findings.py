@@ -17,11 +17,11 @@ from recipes.data.findings import (
     Evaluated,
     evaluation_prompts,
     near_duplicates,
-    out_of_order,
     prompt_key,
     repeated,
     unfinished,
 )
+from recipes.data.messages import out_of_order
 from recipes.data.tokenize import Split, examine
 from recipes.profiles import Dataset, Model, Policies
 from recipes.training.model import load_tokenizer

@@ -63,13 +63,13 @@ def test_the_pipelines_of_a_session_are_compared_with_each_other(tmp_path: Path)
     (tmp_path / "session" / "0" / "job.json").write_text(json.dumps(job))
     session = str(tmp_path / "session")
     assert list(models([session, sft])) == [Path(base), Path(sft), Path(orpo)]
-    ((named, pairs),) = pages([session])
+    ((named, pairs),) = pages([session], base=True)
     assert named == Path(session) and pairs == [
         Pair("base model", "SFT", [(Path(base), Path(sft))], [0]),
         Pair("base model", "ORPO", [(Path(base), Path(orpo))], [0]),
         Pair("SFT", "ORPO", [(Path(sft), Path(orpo))], [0]),
     ]
-    assert pages([sft, orpo]) == [(None, [Pair(sft, orpo, [(Path(sft), Path(orpo))])])]
+    assert pages([sft, orpo], base=False) == [(None, [Pair(sft, orpo, [(Path(sft), Path(orpo))])])]
     assert read_answers(Path(orpo)) == {"a": "first"}
     with pytest.raises(UserError, match="no sampled responses: evaluate it first"):
         read_answers(Path(orpo), "sampled")

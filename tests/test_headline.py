@@ -52,6 +52,22 @@ def test_a_win_stands_with_its_cost_and_its_loss(rows: Rows) -> None:
     assert further == "Against SFT alone: ORPO 63 : 37 (better), SFT → DPO 72 : 28 (better)."
 
 
+def test_many_losses_are_counted(rows: Rows) -> None:
+    _, sft, dpo, _ = rows
+    others = ("right_greedy", "stopped", "gold_sampled")
+    for key in others:
+        sft["values"][key] = dpo["values"][key] = {"mean": 0.5}
+    dpo["differences"] |= {key: {"sft": {"verdict": "worse"}} for key in others}
+    (first, *_) = headline(rows)
+    assert first.count("against") == 2 and first.endswith("and 2 other rows are surely worse (▼ in the table).")
+
+
+def test_responses_that_do_not_end_are_a_warning(rows: Rows) -> None:
+    rows[2]["values"]["truncated"], rows[3]["values"]["truncated"] = 0.96, 0.1
+    found = [line for line in headline(rows) if "cut off" in line]
+    assert len(found) == 1 and found[0].startswith("96.0% of SFT → DPO's responses were cut off")
+
+
 def test_a_row_without_words_of_its_own_is_named_and_seconds_replace_flops(rows: Rows) -> None:
     _, sft, dpo, orpo = rows
     for one in rows:

@@ -19,8 +19,9 @@ from judge_server import KEY, Endpoint, Messages, endpoint
 
 from eval.answers.endpoint import Reply, host_class
 from eval.answers.judging import MALFORMED
+from eval.answers.pairwise import read
 from eval.commands.cli import read_words
-from eval.judge import Options, Pair, compare, main, read
+from eval.judge import Options, Pair, compare, main
 from eval.results import statistics
 from recipes.config import UserError
 
@@ -174,7 +175,7 @@ def test_a_sessions_seeds_are_joined_and_its_pairs_corrected(
     monkeypatch.setattr("eval.answers.judging.ATTEMPTS", 1)
     named = session(tmp_path)
     with endpoint(by_quality) as server:
-        main([str(named)], Options(judge="judge", url=server.url))
+        main([str(named)], Options(judge="judge", url=server.url, base=True))
     base, sft, orpo = QUALITIES[0, [0, 0, 0]], QUALITIES[1], QUALITIES[2]
     readable = [number for number in range(QUESTIONS) if number != UNREADABLE[2]]
     expected = statistics.holm(
@@ -194,7 +195,23 @@ def test_a_sessions_seeds_are_joined_and_its_pairs_corrected(
         assert one["questions"] == 2 * 3 * 10
     assert any(one["p_holm"] > one["p"] for one in found)
     printed = capsys.readouterr().out
-    assert "SFT against ORPO, seeds 0, 1, 2" in printed and "after Holm over 3 pairs" in printed
+    assert "greedy responses of 3 pairs of pipelines" in printed and " 180 questions to judge, 180 still" in printed
+    assert "1. ORPO (" in printed and ", 2. SFT (" in printed and ", 3. base model (" in printed
+    assert printed.count("1 prompts left out") == 2 and "p after Holm over 3 pairs" in printed
+
+
+def test_the_base_model_is_left_out_and_what_was_judged_is_free(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = session(tmp_path)
+    with endpoint(by_quality) as server:
+        for _ in range(2):
+            main([str(named)], Options(judge="judge", url=server.url, prompts=2, input_price=1, output_price=1))
+    (found,) = json.loads((named / "judge.json").read_text())
+    assert (found["ours"], found["theirs"], found["questions"]) == ("SFT", "ORPO", 2 * 3 * 2)
+    assert {" 12 questions to judge, 12 still", " 12 questions to judge, 0 still"} == {
+        line.partition(" to ask")[0] for line in capsys.readouterr().out.splitlines() if " questions " in line
+    }
 
 
 def test_a_refused_key_is_said_without_the_key(

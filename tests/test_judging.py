@@ -8,13 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from comparison import SETTINGS, make_session
 from door import launch, record, short, stages
+from huggingface_hub import constants
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from eval.answers.reward_judge import Judge
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of
 from launch.config.judging import GOLD, NONE, TRAINED, judge_of, with_judge_fold
 from launch.config.schema import Config
+from launch.stages.inputs import find_model
+from launch.stages.judge import plan_judge
 from recipes.config import UserError, read_config, read_json, write_json
 from recipes.data.prepare import open_pairs
 
@@ -105,3 +111,33 @@ def test_without_a_judge_nobody_wins(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "win_rate" not in orpo.against and "preference_accuracy" in orpo.against
     assert orpo.values["win_rate_over_rival"] is None
     assert np.isfinite(orpo.against["gold_sampled"]["dpo"].p)
+
+
+def test_a_judge_of_the_hub_is_read_at_one_commit(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compose: Callable[..., Config]
+) -> None:
+    """A branch is resolved before anything trains, and the evaluation loads that commit whatever the branch is then."""
+    cache, commits = tmp_path / "models--someone--judge", {"old": "0" * 40, "new": "1" * 40}
+    for number, commit in enumerate(commits.values()):
+        save_classifier(tiny_model, cache / "snapshots" / commit, seed=number)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "v2").write_text(commits["old"])
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    config = compose(*FILE, "pipeline=compare", "judge=reward:someone/judge@v2")
+    trained, settings = plan_judge(config, find_model(str(tiny_model), "main"), tmp_path, "")
+    (cache / "refs" / "v2").write_text(commits["new"])
+    assert (trained, settings) == ([], {"judge": f"someone/judge@{commits['old']}"})
+    asked, said = [[{"role": "user", "content": "a"}]], [{"text": "b", "stopped": True}]
+    old, new = (Judge(f"someone/judge@{commit}").rewards(asked, said) for commit in commits.values())
+    assert Judge(settings["judge"]).rewards(asked, said) == old != new
+    with pytest.raises(UserError, match="someone/judge is not in the local cache"):
+        plan_judge(replace(config, judge="reward:someone/judge@v3"), find_model(str(tiny_model), "main"), tmp_path, "")
+
+
+def save_classifier(start: Path, place: Path, seed: int) -> None:
+    """Save a reward model with a random head, and its tokenizer."""
+    torch.manual_seed(seed)
+    options = {"num_labels": 1, "pad_token_id": 0}
+    AutoModelForSequenceClassification.from_pretrained(start, **options).save_pretrained(place)
+    AutoTokenizer.from_pretrained(start).save_pretrained(place)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from recipes.data.schemas import Malformed, Pair, Unusable, read_pair
+from recipes.data.messages import Malformed
+from recipes.data.schemas import Pair, Unusable, read_pair
 
 USER, YES, NO = (
     {"role": "user", "content": "Is it?"},
@@ -66,7 +67,7 @@ def test_a_score_without_its_counterpart_is_no_tie() -> None:
     [
         ({"prompt": "Is it?", "chosen": "Yes."}, "no column 'rejected'"),
         ({"prompt": "Is it?", "chosen": None, "rejected": "No."}, "'chosen' holds nothing"),
-        ({"prompt": "Is it?", "chosen": 5, "rejected": "No."}, "'chosen' holds int '5'"),
+        ({"prompt": "Is it?", "chosen": True, "rejected": "No."}, "'chosen' holds bool 'True'"),
         ({"prompt": "Is it?", "chosen": [], "rejected": "No."}, "an empty list"),
         ({"chosen": "Yes.", "rejected": "No."}, "answers but no prompt"),
         ({"prompt": "Is it?", "chosen": [{"role": "robot", "content": "Yes."}], "rejected": [NO]}, "role 'robot'"),

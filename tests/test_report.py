@@ -21,7 +21,7 @@ from eval.results.metrics import METRICS
 from eval.results.options import differences
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of
-from eval.results.table import write_table
+from eval.results.table import rows_of, write_table
 
 SCHEMA = json.loads((Path(__file__).parent.parent / "docs" / "results.schema.json").read_text())
 KINDS: dict[str, Any] = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
@@ -195,7 +195,7 @@ def test_the_answer_is_the_same_everywhere_and_comes_first(session: Path, page: 
     assert "SFT → DPO gives better responses than ORPO (100 : 0, sure)" in answer
     places = [
         page.text.index(text)
-        for text in (answer, *further, *table["scope"], "What training did", "Libraries that trained")
+        for text in (answer, *further, *table["scope"], "Likelihoods after training", "Libraries that trained")
     ]
     assert places == sorted(places)
     text = (session / "table.md").read_text()
@@ -234,3 +234,13 @@ def test_chromium_shows_the_page_without_a_complaint(session: Path, tmp_path: Pa
         found.call("Page.navigate", url=f"file://{tried}")
         found.wait_for("the end")
         assert len(found.complaints) >= 2
+
+
+def test_the_responses_stand_beside_the_page_with_their_prompts(session: Path) -> None:
+    """A line for each prompt, pipeline, seed and draw; those to one prompt follow each other."""
+    lines = [json.loads(line) for line in (session / "responses.jsonl").read_text().splitlines()]
+    rows = rows_of(session)
+    assert len(lines) == sum(len(result["greedy"]) + len(result["sampled"]) for row in rows for result in row.results)
+    assert [line["prompt"] for line in lines] == sorted(line["prompt"] for line in lines)
+    first = rows[1].results[0]["sampled"][0]
+    assert {**first, "pipeline": "sft", "setting": "", "seed": 0, "temperature": 1} in lines

@@ -84,7 +84,7 @@ def write(rows: list[dict[str, Any]], path: Path) -> Path:
 
 
 def read(path: Path) -> list[Pair]:
-    return [read_pair(row) for row in load_source(Dataset("file", str(path)))["train"]]  # type: ignore[arg-type]
+    return [read_pair(row) for row in load_source(Dataset("file", str(path)))["train"].rows]  # type: ignore[arg-type]
 
 
 def expected(name: str) -> Pair:

@@ -28,7 +28,7 @@ from door import (
 from launch.config.checks import refuse_launcher
 from launch.config.schema import Config
 from launch.executors.job import Outcome, keep
-from launch.executors.slurm import conclude, demands, lines, script
+from launch.executors.slurm import conclude, demands, lines, name_of, script
 from recipes.config import UserError
 from recipes.system.errors import CRASH
 
@@ -60,16 +60,17 @@ def test_the_batch_script_asks_for_the_profiles_machine(compose: Compose, tmp_pa
     machine = ["hardware=8x80gb", "hardware.processes=16", "hardware.nodes=2", "batch_size=512"]
     asked = ["launcher=slurm", "launcher.partition=a", "launcher.account=b", "launcher.qos=c", "launcher.minutes=90"]
     config = compose(*machine, *asked, "launcher.setup=[module load cuda]", "+launcher.sbatch.constraint=d")
-    text = script(demands(config.launcher, config.hardware), tmp_path, jobs=9)
+    text = script(demands(config.launcher, config.hardware, name_of(config)), tmp_path, jobs=9)
     flags = ["nodes=2", "gpus-per-node=8", "ntasks-per-node=1", "array=0-8%9", "partition=a", "account=b", "qos=c"]
-    flags += ["time=90", "constraint=d", "signal=B:USR2@120", "requeue"]
+    flags += ["job-name=pocket-orpo", "time=90", "constraint=d", "signal=B:USR2@120", "requeue"]
     assert {f"#SBATCH --{flag}" for flag in flags} <= set(text.splitlines())
     assert text.index("module load cuda") < text.index("exec ")
-    (line,) = lines(config)
+    *_, says, line = lines([config])
+    assert says == "# 1 job; each trains orpo of pocket"
     assert line.startswith("# srun --nodes=2 --ntasks=2 ") and "--nnodes=2 " in line and "--nproc-per-node=8 " in line
     assert "--rdzv-backend=c10d --rdzv-endpoint=<first node>:<port> " in line
     cpu = compose("hardware=cpu", "launcher=slurm")
-    assert "gpus_per_node" not in demands(cpu.launcher, cpu.hardware)
+    assert "gpus_per_node" not in demands(cpu.launcher, cpu.hardware, "x")
 
 
 def test_what_no_cluster_could_do_is_refused(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +97,7 @@ def test_a_dry_run_touches_no_session(words: Words, tmp_path: Path) -> None:
     there.parent.mkdir(parents=True)
     there.write_text("{}")
     printed = launch(*words(tmp_path, "session=mine", "launcher=slurm", "launcher.dry_run=true"))
-    assert "#SBATCH" in printed and there.read_text() == "{}"
+    assert "#SBATCH" in printed and "nothing was submitted" in printed and there.read_text() == "{}"
     assert [path.name for path in there.parents[2].iterdir()] == ["mine"]
     assert "prints a Slurm job" in launch(*words(tmp_path, "launcher.dry_run=true"), status=2)
 

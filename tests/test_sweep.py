@@ -8,8 +8,8 @@ from statistics import mean
 import pytest
 from comparison import make_session, stage
 
-from eval.pages.sweep import best_settings, budgets, expected_best, is_sweep
 from eval.report import sweep_figures
+from eval.results.best import best_settings, budgets, expected_best, is_sweep
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of
 from recipes.config import write_json

@@ -185,8 +185,23 @@ def test_a_terminal_shows_what_it_has_room_for(
     drawing = [line for line in printed.splitlines() if line[:1] in "┏┃┡│└"]
     words = {word for line in drawing for word in line.strip("┃│ ").split()}
     assert {"orpo.learning_rate=1e-05", "2.00", "50.0%", "1.00e+03"} <= words and max(map(len, drawing)) <= columns
-    assert (f"all figures: {session}/table.md" in printed) == (columns == 80)
+    assert ("▲ better" in printed) == (columns == 80) and printed.endswith(f"{session}/table.md\n")
     assert ("device-seconds" in words) == (columns == 600)
+
+
+def test_a_few_pipelines_fit_eighty_columns(
+    session: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No head and no label is broken, a verdict is a sign, and no group stands without a line."""
+    monkeypatch.setattr(output, "_width", 80)
+    write_table(session)
+    table = capsys.readouterr().out.split("Win rates")[0]
+    lines = [line.replace("┃", "│").strip("│").split("│") for line in table.splitlines()]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    assert ["", "ORPO", "SFT → DPO", "SFT", "base model"] in cells
+    assert ["win rate over SFT ↑", "25.0% ?", "100.0% ?", "–", "–"] in cells
+    groups = [place for place, line in enumerate(cells) if len(line) == 5 and line[0] and not any(line[1:])]
+    assert groups and all(any(cells[place + 1][1:]) for place in groups)
 
 
 def test_what_failed_is_named_and_compared_over_common_seeds(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +257,13 @@ def test_the_newest_session_is_the_last_that_trained_something(
             if name == "failed":
                 write_json(job, read_json(job) | {"pipelines": {}})
             os.utime(job, (1e9 - age, 1e9 - age))
+    assert sessions([]) == sessions([], measured=True) == [runs / "_sessions" / "2026-01-01"]
+    for job in (runs / "_sessions" / "2026-01-01").glob("*/job.json"):
+        found = read_json(job)
+        write_json(job, found | {"evaluation": found["evaluation"] | {"prompts": 1}})  # asked for, and not done yet
+        os.utime(job, (1e9 - 1, 1e9 - 1))
     assert sessions([]) == [runs / "_sessions" / "2026-01-01"]
+    assert sessions([], measured=True) == [runs / "_sessions" / "named"], "a table is of what was measured"
 
 
 def test_a_directory_that_is_no_session_is_refused(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from dev.bench.workload import load_tokenizer
 from pocket.base import build_tokenizer
 from recipes.data.chat import Renderer
 from recipes.data.rows import as_pairs, read_rows
+from recipes.data.sources import Typed
 from recipes.data.tokenize import Tokenise
 from recipes.orpo import ORPOConfig, trl_orpo
 from recipes.profiles import Dataset, Model
@@ -64,10 +65,7 @@ def ours(tokenizer: Any, stop: str) -> Callable[[Rows], Rows]:
     tokenise = Tokenise(render, Dataset("bench", "bench", max_length=1024))
 
     def passes(rows: Rows) -> Rows:
-        pairs = rows.map(
-            as_pairs, batched=True, with_indices=True, remove_columns=rows.column_names, fn_kwargs={"source": "bench"}
-        )
-        return pairs.map(tokenise, batched=True)
+        return as_pairs(Typed(rows), None, {"source": "bench"}).map(tokenise, batched=True)
 
     return passes
 

@@ -76,8 +76,6 @@ def judge_all(
     file.parent.mkdir(parents=True, exist_ok=True)
     with log(file) as (kept, lines):
         missing = [question for question in questions if question.id not in kept]
-        announce(missing, len(questions), judging, request.get("max_tokens", 0))
-
         endpoint = judging.court()
         with progress(len(missing), f"judge  {judging.judge}") as advance:
             ask_one = partial(ask, endpoint, read, request)
@@ -87,6 +85,18 @@ def judge_all(
                 kept[verdict["id"]] = verdict
                 advance(1)
     return [kept[question.id] for question in questions]
+
+
+def unanswered(questions: list[Question], file: Path) -> list[Question]:
+    """Return the questions that have no verdict in a file.
+
+    Raises:
+        UserError: another process judges into the file, or it is damaged.
+    """
+    if not file.is_file():
+        return questions
+    with log(file) as (kept, _):
+        return [question for question in questions if question.id not in kept]
 
 
 @contextmanager
@@ -130,7 +140,7 @@ def ask(endpoint: Endpoint, read: Read, request: dict[str, Any], question: Quest
 
 
 def announce(missing: list[Question], total: int, judging: Judging, most: int) -> None:
-    """Print, before asking, how many questions there are and their maximum cost."""
+    """Print, before asking, how many questions there are in all, and what the missing ones cost at most."""
     characters = sum(len(message["content"]) for question in missing for message in question.messages)
     tokens = characters // CHARACTERS_PER_TOKEN
     dollars = judging.dollars(tokens, most * len(missing))

@@ -14,14 +14,16 @@ class Judge:
     """A reward model and how it reads a dialogue: in the ids of its training, or by its own template."""
 
     def __init__(self, path: Path | str) -> None:
-        """Load it.
+        """Load it from a directory, or from the hub as `organization/name@commit`.
 
         Raises:
             UserError: it cannot be loaded, or is no reward model.
         """
         stage = next((place for place in (Path(path), Path(path).parent) if (place / "config.yaml").is_file()), None)
         self.name = str(stage or path)
-        self.reward = load_classifier(str(stage / "model") if stage else str(path), None, foreign=stage is None)
+        place = str(stage / "model" if stage else path)
+        name, _, commit = (place, "", "") if Path(place).exists() else place.partition("@")
+        self.reward = load_classifier(name, commit or None, foreign=stage is None)
         self.renderer: Renderer | None = None
         if stage:
             profile = Model(**read_config(stage)["model"])

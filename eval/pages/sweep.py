@@ -1,83 +1,14 @@
-"""The settings of a sweep: options against outcomes, and the best setting of each method under equal budgets."""
+"""The settings of a sweep, drawn: options against outcomes."""
 
 from collections.abc import Sequence
-from math import comb
 
 from matplotlib.axes import Axes
 
 from eval.pages.figures import COLOURS
 from eval.pages.plots import GREY, below, svg
-from eval.results.deciding import deciding
-from eval.results.metrics import Measured
-from eval.results.options import text
+from eval.results.best import options, outcome, tried
 from eval.results.row import Row
 from eval.results.rows import NAMES
-from recipes.methods import METHODS
-
-
-def tried(rows: list[Row]) -> dict[str, list[Row]]:
-    """Return pipeline -> its settings, each training once: a method's option does not change the others."""
-    found: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        if row.stages:
-            found.setdefault(row.pipeline, {}).setdefault(str(row.directories), row)
-    return {pipeline: list(settings.values()) for pipeline, settings in found.items()}
-
-
-def is_sweep(rows: list[Row]) -> bool:
-    """Whether any method was trained under more than one setting."""
-    return any(len(settings) > 1 for settings in tried(rows).values())
-
-
-def outcome(rows: list[Row]) -> Measured:
-    """Return the outcome by which settings are chosen; higher is better."""
-    return deciding(rows[0].results[0])
-
-
-def best_settings(rows: list[Row]) -> list[list[str]]:
-    """Return each method's best setting, head first.
-
-    More settings give a better best one. The last column corrects for that: the mean best over all subsets as large as
-    the smallest number of settings that a method tried.
-    """
-    metric, methods = outcome(rows), tried(rows)
-    fewest = min(map(len, methods.values()))
-    lines = [["method", "settings tried", "best setting", metric.label, f"expected best of {fewest}"]]
-    for pipeline, settings in methods.items():
-        values = [row.estimate(metric.key).mean for row in settings]
-        best = settings[values.index(max(values))]
-        alike = metric.text(expected_best(values, fewest))
-        own = " ".join(f"{option}={value}" for option, value in options(best).items())
-        words = [NAMES.get(pipeline, pipeline), str(len(settings)), own or "–", metric.text(max(values)), alike]
-        lines.append(words)
-    return lines
-
-
-def budgets(rows: list[Row]) -> str:
-    """Say whether the methods tried equally many settings, and what to compare if they did not."""
-    counts = {len(settings) for settings in tried(rows).values()}
-    if len(counts) == 1:
-        return f"The best setting of each method. Budgets are equal: {counts.pop()} settings each."
-    return (
-        "The best setting of each method. Budgets are not equal: compare the last column, the mean best of any "
-        f"{min(counts)} of a method's settings."
-    )
-
-
-def expected_best(values: list[float], count: int) -> float:
-    """Return the mean, over all subsets of `count` values, of their largest; `count` is at most their number.
-
-    The value with i smaller ones is the largest of C(i, count - 1) subsets; after Dodge et al. (2019,
-    arXiv 1909.03004), who draw with replacement.
-    """
-    shares = [comb(smaller, count - 1) / comb(len(values), count) for smaller in range(len(values))]
-    return sum(share * value for share, value in zip(shares, sorted(values), strict=True))
-
-
-def options(row: Row) -> dict[str, str]:
-    """Return the swept options that affect a row, without those of stages that it does not train."""
-    stages = {*METHODS} - {*row.stages}
-    return {name: text(value) for name, value in row.setting.items() if name.split(".")[0] not in stages}
 
 
 def parallel_coordinates(rows: list[Row]) -> str:

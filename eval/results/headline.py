@@ -10,12 +10,13 @@ from typing import Any
 
 from eval.results.deciding import STRONG
 from eval.results.metric import Measured, percent
-from eval.results.metrics import FLOPS, GOLD, JUDGE, METRIC, PEOPLE, SECONDS, WIN
+from eval.results.metrics import FLOPS, GOLD, JUDGE, METRIC, PEOPLE, SECONDS, TRUNCATED, WIN
 from eval.results.rows import place
 from eval.results.statistics import BETTER, NONE, SAME, UNSURE, WORSE
 
 Row = dict[str, Any]  # as `eval.results.rows.as_json` makes it
 MOST = 4  # settings that are answered one by one
+LOSSES = 3  # said in the sentence about what a pipeline lost
 SAID = {
     BETTER: "gives better responses than {name} ({odds}, sure)",
     WORSE: "gives worse responses than {name} ({odds}, sure)",
@@ -114,6 +115,8 @@ class Contest:
         losses = [f"it {loss}" for loss in lost(best, self.rows)]
         unbeaten = [row for row in opponents if self.verdict(best, row) != BETTER]
         losses += [f"{row['label']} {loss}" for row in unbeaten for loss in lost(row, [best])]
+        if len(losses) > LOSSES:
+            losses[LOSSES - 1 :] = [f"{len(losses) - LOSSES + 1} other rows are surely worse (▼ in the table)"]
         but = f"; but {listed(losses)}" if losses else ""
         return f"{self.where}, {best['label']} {listed(said)}{but}."
 
@@ -142,6 +145,12 @@ class Contest:
         unsure = [found for row in opponents if (found := self.against(best, row)) and found["verdict"] == UNSURE]
         if unsure:
             yield findable([found.get("detectable") for found in unsure])
+        for row in self.rows:
+            if (cut := row["values"].get(TRUNCATED.key) or 0) > 0.5:
+                yield (
+                    f"{percent(cut)} of {row['label']}'s responses were cut off at dataset.max_new_tokens: raise it, "
+                    "or see whether the model has learnt its stop token."
+                )
         for row in opponents:
             if self.verdict(best, row) == SAME and (cheaper := cheapest(best, row)):
                 yield f"Of {best['label']} and {row['label']} take the cheaper: {cheaper}."

@@ -12,7 +12,7 @@ from eval.results.statistics import estimate, share
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 # The groups of rows, in the table's order; their names are its headings.
-GROUPS = "Responses", "What training did to likelihoods", "Endings and lengths", "Cost"
+GROUPS = "Responses", "Likelihoods after training", "Endings and lengths", "Cost"
 RESPONSES, LIKELIHOODS, ENDINGS, COST = GROUPS
 
 

@@ -146,6 +146,7 @@ FORGOTTEN = Likelihood(
 )
 STOPPED = Measured("stopped", "ended with a stop token", percent, None, sampled("stopped"), group=ENDINGS)
 LENGTH = Measured("length", "mean length, tokens", decimals(1), None, sampled("tokens"), group=ENDINGS)
+TRUNCATED = Computed("truncated", "truncated at max_new_tokens", percent, None, truncated, group=ENDINGS)
 SECONDS = Cost("device_seconds", "device-seconds", decimals(0), "lower", total("device_seconds"))
 MEMORY = Cost("peak_memory_gb", "peak memory, GB", decimals(2), "lower", peak_memory, np.max)
 PAIRS = Cost("pairs", "pairs read", decimals(0), None, total("pairs"))
@@ -158,7 +159,6 @@ FLOPS = Cost("flops", "FLOPs", "{:.2e}".format, "lower", total("flops"))
 
 METRICS: tuple[Metric, ...] = (
     Computed("win_rate_over_rival", "win rate against its rival", percent, "higher", win_rate_over(None)),
-    Computed("win_rate_over_sft", "win rate against SFT", percent, "higher", win_rate_over("sft")),
     Computed(
         "length_controlled_over_rival",
         "length-controlled win rate against its rival",
@@ -166,6 +166,7 @@ METRICS: tuple[Metric, ...] = (
         "higher",
         controlled_over(None),
     ),
+    Computed("win_rate_over_sft", "win rate against SFT", percent, "higher", win_rate_over("sft")),
     Computed(
         "length_controlled_over_sft",
         "length-controlled win rate against SFT",
@@ -194,7 +195,7 @@ METRICS: tuple[Metric, ...] = (
     TEXT,
     FORGOTTEN,
     STOPPED,
-    Computed("truncated", "truncated at max_new_tokens", percent, None, truncated, group=ENDINGS),
+    TRUNCATED,
     LENGTH,
     Computed("engine", "engine", str, None, engines, group=COST),
     SECONDS,

@@ -24,13 +24,13 @@ COSTS = (
 )
 
 
-def sessions(words: list[str]) -> list[Path]:
-    """Return the named session directories, or the newest one that trained something.
+def sessions(words: list[str], measured: bool = False) -> list[Path]:
+    """Return the named session directories, or the newest one that trained something, and was `measured` if asked.
 
     Raises:
         UserError: a directory is no session, or there is none.
     """
-    chosen = [Path(word) for word in words] or newest()
+    chosen = [Path(word) for word in words] or newest(measured)
     if not chosen:
         raise UserError(
             "nothing has been trained yet: run `make compare` first, or name a directory under runs/_sessions"
@@ -41,13 +41,16 @@ def sessions(words: list[str]) -> list[Path]:
     return chosen
 
 
-def newest() -> list[Path]:
-    """Return the newest session that trained something, in a list; print its name if a newer one trained nothing."""
+def newest(measured: bool) -> list[Path]:
+    """Return the newest session of that kind, in a list; print its name if there is a newer one of another kind."""
     jobs = sorted((RUNS / "_sessions").glob("*/*/job.json"), key=lambda path: -path.stat().st_mtime)
     found = list(dict.fromkeys(path.parent.parent for path in jobs))
-    useful = [session for session in found if any(job["pipelines"] for job in jobs_of(session))][:1]
+    trained = [session for session in found if any(job["pipelines"] for job in jobs_of(session))]
+    ready = (session for session in trained if any(job["pipelines"] and evaluated(job) for job in jobs_of(session)))
+    useful = [*(ready if measured else ()), *trained][:1]  # if none was measured, the newest says how to do it
     if useful and useful != found[:1]:
-        output.print(f"{found[0]} trained nothing; using {useful[0]}", soft_wrap=True)
+        lacks = "was not evaluated" if found[0] in trained else "trained nothing"
+        output.print(f"{found[0]} {lacks}; using {useful[0]}", soft_wrap=True)
     return useful
 
 

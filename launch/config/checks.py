@@ -11,21 +11,12 @@ from launch.config.shape import linears, shape_of
 from launch.config.trl_options import STAGES
 from launch.config.trust import refuse_untrusted
 from recipes.config import UserError
+from recipes.data.files import check_source
 from recipes.methods import ENGINES
 
 LAUNCHERS = ("here", "local", "slurm")
 STALE = KEEP, RETRAIN, REFUSE = ("keep", "retrain", "refuse")  # what to do with a stage that other code trained
 LEAST = {"max_length": 2, "train_rows": 2, "test_rows": 2, "max_new_tokens": 1}
-# Trainer options that belong to the experiment or the machine, and where they are set.
-OWNED = {
-    "per_device_train_batch_size": "batch_size and hardware.per_device_batch",
-    "gradient_accumulation_steps": "batch_size and hardware.per_device_batch",
-    "max_length": "dataset.max_length",
-    "seed": "seed",
-    "output_dir": "runs and the stage's digest",
-    "fsdp": "hardware.strategy",
-    "deepspeed": "hardware.strategy",
-}
 DEVICE = re.compile(r"0|[1-9]\d*|(GPU|MIG)-[\w/-]+")  # a device in CUDA_VISIBLE_DEVICES, with one spelling each
 RATES = ("memory_gb", "tflops", "utilisation")
 OUTER = {"lm_head", "embed_tokens", "score"}  # adapters may target these besides the layers' matrices
@@ -37,6 +28,7 @@ def refuse_useless(config: Config) -> None:
     Raises:
         UserError: a value is invalid; the message names the option and what is valid.
     """
+    check_source(config.dataset)
     for name, stages in config.pipelines.items():
         if not stages or not set(stages) <= set(STAGES):
             raise UserError(f"pipelines.{name}={stages}: give a list of one or more of {', '.join(STAGES)}")
@@ -183,18 +175,3 @@ def refuse_order(name: str, stages: list[str], named: str | None) -> None:
             f"rloo.reward_model={named}: pipelines.{name}={stages} would train a second one that nothing uses; use "
             f"pipelines.{name}=[{','.join(stage for stage in stages if stage != 'reward')}]"
         )
-
-
-def refuse_unused(config: Config, overrides: list[str]) -> None:
-    """Reject an option of a stage that no pipeline of this job trains: it would do nothing.
-
-    Raises:
-        UserError: the message names the option and the stages that are trained.
-    """
-    stages = trained_stages(config)
-    for word in overrides:
-        stage, _, option = word.lstrip("+~").split("=")[0].partition(".")
-        if stage in STAGES and option in OWNED:
-            raise UserError(f"{word}: this option is derived for every method; set {OWNED[option]} instead")
-        if stage in set(STAGES) - {*stages}:
-            raise UserError(f"{word} would do nothing: this pipeline trains {', '.join(sorted(stages))}; remove it")

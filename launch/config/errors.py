@@ -1,15 +1,17 @@
 """Errors of Hydra and OmegaConf about a configuration, in one line of plain words."""
 
-import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from launch.config.trl_options import trl_options
-from recipes.system.errors import UserError
+from launch.config.idle import TOKENIZED
+from launch.config.schema import Launcher, Root, names_of
+from launch.config.trl_options import STAGES, trl_options
+from recipes.profiles import Dataset, Hardware, Model, Policies
+from recipes.system.errors import UserError, nearest
 from recipes.system.paths import ROOT
 
 CONF = ROOT / "conf"
@@ -59,10 +61,29 @@ def unknown_key(text: str) -> str | None:
     place = re.search(r"full_key: ([\w.]+)", text)
     path = place.group(1) if place else key
     where = re.search(r"In '([\w/.-]+)'", text)
-    section = path.split(".")[0]
-    known = list(trl_options().get(section, {}))
+    section, _, option = path.partition(".")
+    if section in STAGES and option in TOKENIZED:
+        return f"{path}: no such option; pairs are tokenized once for all methods: set {TOKENIZED[option]} instead"
     file = f" (in conf/{where.group(1)}.yaml)" if where and where.group(1) != "config" else ""
-    return f"{path}: no such option{file}{nearest(key, known)}; `python -m launch --cfg job` lists all"
+    return f"{path}: no such option{file}{meant(path)}; `python -m launch --cfg job` lists all"
+
+
+def meant(path: str) -> str:
+    """Suggest the option that was meant: a near miss of the whole name, or the same name in a part that has it."""
+    known = names()
+    key = path.rpartition(".")[2]
+    same = [name for name in known if name.rpartition(".")[2] == key]
+    return f"; did you mean {' or '.join(same[:3])}?" if same else nearest(path, known)
+
+
+def names() -> list[str]:
+    """Return the whole names of all options."""
+    parts: dict[str, Iterable[str]] = {
+        **{"": names_of(Root), "dataset": names_of(Dataset), "dataset.policies": names_of(Policies)},
+        **{"hardware": names_of(Hardware), "launcher": names_of(Launcher), "model": names_of(Model)},
+    }
+    trls = {part: list(options) for part, options in trl_options().items()}
+    return [f"{part}.{name}".lstrip(".") for group in (parts, trls) for part, found in group.items() for name in found]
 
 
 def missing_value(text: str) -> str | None:
@@ -77,12 +98,6 @@ def wrong_type(text: str) -> str | None:
     found = re.search(r"(Value '.*' of type '\w+' could not be converted to \w+)", text)
     place = re.search(r"full_key: ([\w.]+)", text)
     return f"{place.group(1)}: {found.group(1)}" if found and place else None
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """Suggest what was meant, if a known name is close."""
-    close = difflib.get_close_matches(name, known, 1, 0.6)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def short(chain: list[BaseException]) -> str:

@@ -1,7 +1,11 @@
 """Which hardware profile fits the machine that the launcher runs on."""
 
+import os
 import shutil
 import subprocess
+from pathlib import Path
+
+LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of a container, in /sys/fs/cgroup
 
 
 def detect() -> str:
@@ -27,3 +31,14 @@ def gpu_memories() -> list[float]:
     if answer.returncode:
         return []
     return [float(line) * 1.048576e-3 for line in answer.stdout.split()]
+
+
+def memory_gb() -> float:
+    """Return the memory of this machine in GB (10^9 bytes), or the container's limit if that is lower."""
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name in LIMITS:
+        try:
+            sizes.append(int(Path("/sys/fs/cgroup", name).read_text()))
+        except (OSError, ValueError):  # not this version of control groups, or no limit
+            continue
+    return min(sizes) / 1e9

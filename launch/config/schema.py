@@ -165,8 +165,8 @@ def resolve(config: DictConfig) -> Config:
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     values["runs"] = str(Path(values["runs"]).expanduser())
     options = trl_options()
-    known = {"": {*_names(Root), "model", *STAGES}, **{name: _names(part) for name, part in PARTS.items()}}
-    known |= {"dataset.policies": _names(Policies), "dataset.estimate": _names(Estimate)}
+    known = {"": {*names_of(Root), "model", *STAGES}, **{name: names_of(part) for name, part in PARTS.items()}}
+    known |= {"dataset.policies": names_of(Policies), "dataset.estimate": names_of(Estimate)}
     known |= {"model": OURS | set(options["model"])} | {stage: set(options[stage]) for stage in STAGES}
     for section, names in known.items():
         for key in sorted(set(reduce(getitem, filter(None, section.split(".")), values)) - names):
@@ -175,7 +175,8 @@ def resolve(config: DictConfig) -> Config:
     return Config.from_values(values)
 
 
-def _names(source: type) -> set[str]:
+def names_of(source: type) -> set[str]:
+    """Return the names of a dataclass's fields."""
     return {option.name for option in dataclasses.fields(source)}
 
 

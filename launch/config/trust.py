@@ -10,7 +10,7 @@ from recipes.config import UserError
 from recipes.system.secrets import redact
 
 # Hydra has more flags: some name folders of configurations, and --experimental-rerun loads a pickle.
-FLAGS = {"-m", "--multirun", "-c", "--cfg", "-p", "--package", "--resolve", "-h", "--help"}
+FLAGS = {"-m", "--multirun", "-c", "--cfg", "-p", "--package", "--resolve", "-h", "--help", "--help=all", "--check"}
 HYDRA = re.compile(r"[+~/]*([^=]*@)?hydra\b")
 REFUSED = {
     "trust_remote_code": "code from a model's repository is never run: use a model that Transformers itself supports",

@@ -10,32 +10,32 @@ from typing import Any
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from launch.config.checks import refuse_unused, refuse_useless
+from launch.config.checks import refuse_useless
 from launch.config.errors import explain
+from launch.config.idle import refuse_unused
 from launch.config.parallelism import check_installed
 from launch.config.schema import Config, resolve
 from launch.config.splits import with_folds, with_split
 from launch.config.sweep import setting
 from launch.config.trust import unpinned
 from launch.config.tuned import without_named
+from launch.forecast.ahead import expected
 from launch.forecast.budget import Budget, describe, match, refuse_budget
 from launch.forecast.fit import check_memory
 from launch.forecast.tokens import counted
 from launch.stages.base_model import base_row, find_base
 from launch.stages.digest import Planned, Start, digest, plan
 from launch.stages.evaluation import evaluation_of
-from launch.stages.inputs import asked_reward_model, check_room, with_chat_template
+from launch.stages.inputs import asked_reward_model, check_cache, check_room, with_chat_template
 from launch.stages.judge import plan_judge
 from launch.stages.micro_batch import run_as_it_fits
 from launch.stages.pairs import describe_pairs, prepare_pairs
-from launch.stages.processes import call
-from launch.stages.run import StageFailed, prepare_directory, say
-from launch.stages.stale import refuse_stale
-from recipes.config import UserError, done, read_json, write_json, write_text
+from launch.stages.rehearsal import begin, outline, prepared, rehearse
+from launch.stages.run import StageFailed, say
+from recipes.config import UserError, read_json, write_json, write_text
 from recipes.system.commands import GOES_ON, console
 from recipes.system.errors import CRASH, INTERRUPTED, USER
 from recipes.system.secrets import redact
-from recipes.system.versions import versions
 
 HERE = "here"  # the launcher that runs jobs in this process
 
@@ -147,7 +147,9 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
     }
     judge, decides = plan_judge(config, ready.start, ready.pairs, fingerprint)
     outcome.evaluation |= decides
-    check_options([*judge, *(stage for stages in pipelines.values() for stage in stages)])
+    begin(config, [*judge, *(stage for stages in pipelines.values() for stage in stages)])
+    if line := expected(configs, pipelines, counted(ready.manifest)):
+        say(line)
     group = group_of(config, pipelines)
     if not train_stages(judge, group, outcome):
         outcome.evaluation["judge"] = None  # without it the pipelines are still worth a table
@@ -166,17 +168,22 @@ class Prepared:
 
 
 def prepare(config: Config) -> Prepared:
-    """Find or make the initial checkpoint and the pairs, and check that memory and disk suffice.
+    """Check memory and options, find or make the initial checkpoint, check the disk, and prepare the pairs.
+
+    In the order of cost: what can be told at once is told before minutes of pretraining and tokenizing.
 
     Raises:
         UserError: something is missing, cannot be used or does not fit.
     """
+    check_memory(config)
+    check_cache(config)
     reward = asked_reward_model(config)
-    start = find_base(config)
+    if not prepared(config):  # else the stages are rehearsed when they are known, if any is left to train
+        rehearse(config, outline(config, reward))
     for line in unpinned(config):
         say(line)
-    check_memory(config)
-    check_room(config, start)
+    start = find_base(config)
+    check_room(config, start, len(config.stages))
     pairs = prepare_pairs(config, start, say)
     console.print(f"       {config.dataset.name}: {describe_pairs(pairs)}", soft_wrap=True)
     return Prepared(start, reward, pairs, read_json(pairs / "manifest.json"))
@@ -211,30 +218,6 @@ def train_stages(stages: list[Planned], group: str, outcome: Outcome) -> bool:
             outcome.fail(USER if isinstance(error, UserError) else CRASH, str(error))
             return False
     return True
-
-
-def check_options(stages: list[Planned]) -> None:
-    """Write the stage directories, and build the arguments of every trainer.
-
-    Raises:
-        UserError: TRL or Transformers rejects a value, or a directory is from another version.
-    """
-    versions_now = versions()
-    for stage in stages:
-        stage.config["versions"] = versions_now
-        refuse_stale(stage)
-        prepare_directory(stage)
-    untrained = [stage.directory for stage in stages if not done(stage.directory)]
-    if untrained:
-        call(check_all, untrained)
-
-
-def check_all(directories: list[Path]) -> None:
-    """Check stages' options, in a process that has the libraries."""
-    from recipes.training.arguments import check_options
-
-    for directory in directories:
-        check_options(directory)
 
 
 def keep(outcome: Outcome, directory: Path) -> None:

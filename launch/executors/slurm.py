@@ -33,7 +33,12 @@ from recipes.system.errors import CRASH
 FIRST_LOOK, LONGEST = 1.0, 30.0  # seconds between two checks of the queue, short at first for short jobs
 
 
-def demands(launcher: Launcher, hardware: Hardware) -> dict[str, Any]:
+def name_of(config: Config) -> str:
+    """Return a job's name in Slurm's queue: the model, and the pipelines that it trains."""
+    return f"{config.model.name}-{'-'.join(config.pipelines)}"
+
+
+def demands(launcher: Launcher, hardware: Hardware, name: str) -> dict[str, Any]:
     """Return the resources to request from sbatch, under the names of `submitit.SlurmExecutor.update_parameters`."""
     nodes = hardware.nodes
     gpus = launcher.gpus_per_node
@@ -42,7 +47,7 @@ def demands(launcher: Launcher, hardware: Hardware) -> dict[str, Any]:
     memory = launcher.memory_gb
     asked = {
         **{name: getattr(launcher, name) for name in ("partition", "account", "qos", "cpus_per_task")},
-        **{"job_name": "orpo", "nodes": nodes, "ntasks_per_node": 1, "time": launcher.minutes},
+        **{"job_name": name, "nodes": nodes, "ntasks_per_node": 1, "time": launcher.minutes},
         **{"gpus_per_node": gpus or None, "mem": memory and f"{1000 * memory:.0f}M"},
         **{"array_parallelism": launcher.at_once, "setup": launcher.setup or None, "use_srun": False},
         "stderr_to_stdout": True,
@@ -80,6 +85,8 @@ def run_queue(session: Path, queue: Queue) -> bool:
             soft_wrap=True,
         )
         raise
+    if not jobs:
+        console.print("dry run: nothing was submitted")
     return bool(jobs)
 
 
@@ -91,14 +98,14 @@ def hand_in(queue: Queue, folder: Path, before: list[str]) -> dict[str, Path]:
     """
     alike: dict[str, list[Path]] = {}  # an array's jobs request the same resources
     for directory, config in queue.items():
-        asked = demands(config.launcher, config.hardware)
+        asked = demands(config.launcher, config.hardware, name_of(config))
         asked |= {"dependency": f"afterany:{':'.join(before)}"} if before else {}
         alike.setdefault(json.dumps(asked), []).append(directory)
     jobs: dict[str, Path] = {}
     for asked, directories in alike.items():
         if queue[directories[0]].launcher.dry_run:
             print(script(json.loads(asked), folder, len(directories)))
-            print(*lines(queue[directories[0]]), sep="\n")
+            print(*lines([queue[directory] for directory in directories]), sep="\n")
         else:
             jobs |= submit(json.loads(asked), folder, directories)
     return jobs
@@ -115,10 +122,13 @@ def script(parameters: dict[str, Any], folder: Path, jobs: int) -> str:
     return _make_sbatch_string(command, folder, map_count=jobs if jobs > 1 else None, **parameters)
 
 
-def lines(config: Config) -> list[str]:
-    """Return, as comments for a dry run, the commands of a job's stages on several devices or nodes."""
-    hardware = config.hardware
-    found = []
+def lines(configs: list[Config]) -> list[str]:
+    """Return comments for a dry run: what the jobs of an array do, and their stages' commands on several devices."""
+    config = configs[0]
+    hardware, trains = config.hardware, "; ".join(" → ".join(stages) for stages in config.pipelines.values())
+    then = ", then evaluates" if config.evaluate else ""
+    found = ["# submitit calls launch.executors.worker.work with a job's directory, whose config.yaml says what to do:"]
+    found += [f"# {len(configs)} job{'s' * (len(configs) > 1)}; each trains {trains} of {config.model.name}{then}"]
     for stage in config.stages if hardware.processes > 1 else ():
         meet, directory = "<first node>:<port>", Path(f"<{stage}'s directory>")
         command = training(stage, directory, hardware.processes, hardware.nodes, meet)

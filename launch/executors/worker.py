@@ -15,6 +15,7 @@ from launch.stages.command import module
 from launch.stages.processes import finish, start, warm_up
 from launch.stages.run import StageFailed, claim
 from recipes.system.errors import INTERRUPTED
+from recipes.system.processes import forget_launchers
 
 
 class OutOfTime(KeyboardInterrupt):
@@ -30,6 +31,8 @@ def work(directory: Path) -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, end)
+    if line := forget_launchers():  # of the shell from which it was submitted
+        print(line, flush=True)
     warm_up()
     attempt = {
         **{"host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID")},

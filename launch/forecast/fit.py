@@ -6,6 +6,7 @@ from dataclasses import replace
 import yaml
 
 from launch.config.errors import CONF
+from launch.config.machine import memory_gb
 from launch.config.schema import Config
 from launch.config.shape import parameters, shape_of
 from launch.forecast.cost import Forecast, forecast_all
@@ -20,10 +21,17 @@ def worst(config: Config, shape: Shape, tokens: Tokens) -> Forecast:
     return max(stages, key=lambda stage: stage.memory.peak)
 
 
+def room(config: Config) -> float | None:
+    """Return the memory of a device in GB; on CPUs of this machine a process's share of its memory; None if unknown."""
+    hardware = config.hardware
+    here = hardware.use_cpu and hardware.nodes == 1 and config.launcher.name != "slurm"
+    return memory_gb() / hardware.processes if here and hardware.memory_gb is None else hardware.memory_gb
+
+
 def fits(config: Config, peak: float) -> bool:
     """Whether the peak is within the memory of the machine's devices; True if that is unknown."""
-    room = config.hardware.memory_gb
-    return room is None or peak <= room * 1e9
+    most = room(config)
+    return most is None or peak <= most * 1e9
 
 
 def alternatives(config: Config) -> Iterator[tuple[str, Config]]:
@@ -83,6 +91,6 @@ def check_memory(config: Config) -> None:
     if not fits(config, 0.8 * peak):
         raise UserError(
             f"{found.stage} with tuning={config.tuning} of {parameters(shape) / 1e9:.1f}B parameters needs "
-            f"about {peak / 1e9:.0f} GB on each device, and hardware={hardware.name} has {hardware.memory_gb:g}: "
+            f"about {peak / 1e9:.0f} GB on each device, and hardware={hardware.name} has {room(config):.3g}: "
             f"use {nearest(config, shape, tokens)}"
         )

@@ -12,7 +12,7 @@ from launch.stages.digest import Start, digest, home
 from launch.stages.inputs import find_model
 from launch.stages.pairs import sources
 from launch.stages.processes import call
-from launch.stages.run import claim, discard_damaged_record, run
+from launch.stages.run import claim, discard_damaged_record, run, say
 from recipes.config import FORMAT, UserError, done, read_config, read_json, write_config, write_json
 from recipes.profiles import Model
 from recipes.system.files import flaw, seal
@@ -42,18 +42,29 @@ def find_base(config: Config) -> Start:
 
 def pretrain(config: Config, size: str) -> Start:
     """Return the pocket model of a size; its seed is fixed, so that `seed=` varies only the tuning."""
-    identity = pocket_identity(size)
-    directory = Path(config.runs, "pocket", f"base-{size}-{identity}")
+    directory, identity = pocket_directory(config.runs, size), pocket_identity(size)
     directory.mkdir(parents=True, exist_ok=True)
     with claim(directory):
         discard_damaged_record(directory)
         if not done(directory) or flaw(directory / "model"):
             call(check_source, config)
+            say(f"the embedded world's base model is pretrained first, once, into {directory}")
             write_config(directory, {"format": FORMAT, "size": size, "seed": 0})
             run(module("pocket.base", directory), directory, "base", dict(os.environ), warm=True)
             seal(directory / "model")
             write_json(directory / "record.json", read_json(directory / "pretraining.json"))
     return Start(str(directory / "model"), None, f"pocket-{size}-{identity}")
+
+
+def pocket_directory(runs: str, size: str) -> Path:
+    """Return the directory of the pocket model of a size."""
+    return Path(runs, "pocket", f"base-{size}-{pocket_identity(size)}")
+
+
+def pretrained_before(config: Config) -> bool:
+    """Whether the base model need not be pretrained here: it has been, or it is not the embedded world's."""
+    size = config.model.pocket_size
+    return size is None or config.model.model_name_or_path != "pocket" or done(pocket_directory(config.runs, size))
 
 
 def pocket_identity(size: str) -> str:

@@ -1,7 +1,9 @@
 """What must exist before anything trains: the model's files, its chat template and disk space."""
 
 import hashlib
+import os
 import shutil
+import tempfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,8 +18,10 @@ from recipes.system.commands import console
 from recipes.system.paths import ROOT
 
 SMALL = 2**26  # bytes; larger files are identified by name, size and time
-# Bytes per parameter: two checkpoints, a third being written, and the model.
-DISK = {"full": 40.0, "lora": 6.0, "qlora": 6.0}
+# Bytes per parameter: of two checkpoints and a third being written, and of a trained model, which stays.
+CHECKPOINTS, MODEL = {"full": 36.0, "lora": 2.0, "qlora": 2.0}, 4.0
+# Where the library of data sets keeps its cache: the first of these variables that is set, and the path below it.
+CACHES = {"HF_DATASETS_CACHE": "", "HF_HOME": "datasets", "XDG_CACHE_HOME": "huggingface/datasets"}
 
 
 def find_model(name: str, revision: str) -> Start:
@@ -56,13 +60,16 @@ def asked_reward_model(config: Config) -> Start | None:
 def find_reward_model(name: str, option: str) -> Start:
     """Return where the reward model lies that an option names: its directory, a stage's that trained it, or a hub id.
 
+    A hub id may have a revision, `organization/name@revision`; a branch is resolved to its commit.
+
     Raises:
         UserError: it is neither a local directory nor to be had from the hub or its cache.
     """
     if (Path(name) / "config.yaml").is_file():
         return Start(name, None, name)
+    path, _, revision = (name, "", "") if Path(name).exists() else name.partition("@")
     try:
-        return find_model(name, "main")
+        return find_model(path, revision or "main")
     except UserError as error:
         raise UserError(str(error).replace("model.model_name_or_path", option)) from None
 
@@ -130,8 +137,33 @@ def chat_template(name: str | None) -> str | None:
     raise UserError(f"model.chat_template={name} is neither a file nor one of {names}")
 
 
-def check_room(config: Config, start: Start) -> None:
-    """Reject what cannot fit on the disk.
+def check_cache(config: Config) -> None:
+    """Reject a cache of data sets that cannot be written; the embedded world needs none.
+
+    Raises:
+        UserError: the message names the variable that places it.
+    """
+    if config.dataset.path == "pocket":
+        return
+    variable = next((name for name in CACHES if os.environ.get(name)), "HOME")
+    place = Path(os.environ.get(variable) or Path.home(), CACHES.get(variable, ".cache/huggingface/datasets"))
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise UserError(
+            f"{variable}={os.environ.get(variable)}: {place}, where data sets are cached, cannot be written "
+            f"({error.strerror}): set HF_HOME=<directory that can be>"
+        ) from None
+
+
+def disk(config: Config, parameters: int, stages: int) -> float:
+    """Return the bytes that a job takes at most: its models, and the checkpoints of the stage that trains."""
+    return parameters * (CHECKPOINTS[config.tuning] + MODEL * stages)
+
+
+def check_room(config: Config, start: Start, stages: int) -> None:
+    """Reject what cannot fit on the disk: the models of `stages` that are left to train, and one's checkpoints.
 
     Raises:
         UserError: the message says how much space is needed.
@@ -139,9 +171,9 @@ def check_room(config: Config, start: Start) -> None:
     parameters = count_parameters(start.path) or config.model.parameters or 0
     runs = Path(config.runs)
     runs.mkdir(parents=True, exist_ok=True)
-    disk, free = parameters * DISK[config.tuning], shutil.disk_usage(runs).free
-    if disk > free:
+    needed, free = disk(config, parameters, stages), shutil.disk_usage(runs).free
+    if needed > free:
         raise UserError(
-            f"no space left: a stage needs about {disk / 1e9:.2f} GB under {runs}/ and {free / 1e9:.2f} GB are free: "
-            "free some space, or set runs=<directory on a larger disk>"
+            f"no space left: {stages} stages need about {needed / 1e9:.2f} GB under {runs}/ and {free / 1e9:.2f} GB "
+            "are free: free some space, or set runs=<directory on a larger disk>"
         )

@@ -16,6 +16,7 @@ from launch.stages.digest import home
 from launch.stages.inputs import find_model, fingerprint, with_chat_template
 from launch.stages.pairs import sources
 from recipes.config import UserError
+from recipes.data.files import check_source
 from recipes.profiles import Dataset, Model
 from recipes.system.processes import take_children_along
 
@@ -44,6 +45,7 @@ def find_subject(words: list[str]) -> Subject:
             config = resolve(compose("config", overrides))
         except ValueError as error:  # raised by Hydra itself, for example for `policy=null`
             raise UserError(f"{' '.join(words)}: {' '.join(str(error).split())}") from None
+    check_source(config.dataset)
     home(config)  # rejects names that cannot name a file
     config = with_folds(with_chat_template(config))
     parts = sources(config.dataset)

@@ -24,5 +24,6 @@ def plan_judge(
         planned = plan_stage(config, "reward", start, pairs, fingerprint, split={"split": JUDGE})
         return [planned], {"judge": str(planned.directory)}
     if judge.startswith(MODEL):
-        return [], {"judge": find_reward_model(judge.removeprefix(MODEL), "judge").path}
+        found = find_reward_model(judge.removeprefix(MODEL), "judge")
+        return [], {"judge": found.identity if found.revision else found.path}
     return [], {} if judge == GOLD else {"judge": None}

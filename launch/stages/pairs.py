@@ -13,6 +13,7 @@ from launch.named.sample import HUB_ID, matches
 from launch.stages.digest import Start, digest
 from launch.stages.processes import call
 from recipes.config import UserError, read_json
+from recipes.data.files import is_local, named
 from recipes.profiles import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Estimate, Model, Policies
 from recipes.system.files import flaw, remove_leftovers
 from recipes.system.fingerprint import fingerprint
@@ -115,9 +116,10 @@ def source(name: str, mixture: Dataset) -> Dataset:
 
 def identity(dataset: Dataset) -> list[str]:
     """Return the identity of a data set: it changes with its files; a Hub set is identified by id and revision."""
-    paths = (dataset.path, dataset.test_path, *dataset.evaluation_prompts)
-    files = [Path(path).expanduser() for path in paths if path]
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()]
+    paths = [path for path in (dataset.path, dataset.test_path) if path and path != "pocket" and is_local(path)]
+    files = [file for path in paths for file in named(path)]
+    files += [Path(path).expanduser() for path in dataset.evaluation_prompts]
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
 
 
 def code_identity() -> str:
@@ -138,6 +140,11 @@ def describe_pairs(directory: Path) -> str:
     dropped = [
         f"{found['count']} {split} ({found['reason']}, rows {', '.join(found['rows'])})"
         for split, findings in manifest["dropped"].items()
+        for found in findings.values()
+    ]
+    parts += [
+        f"{found['count']:,} {split} rows: {found['reason']} (rows {', '.join(found['rows'])})"
+        for split, findings in manifest["noted"].items()
         for found in findings.values()
     ]
     return "; ".join([*parts, *(["dropped " + "; ".join(dropped)] if dropped else [])])

@@ -25,12 +25,16 @@ from launch.stages.nodes import Step
 from recipes.system.processes import LAUNCHER, die_with_parent, set_name, take_children_along
 
 multiprocessing.set_forkserver_preload(["launch.stages.preload"])
+# An option of the process that frees what killed ones leave behind, which would warn of it after a second Ctrl-C.
+LEAKS = "ignore:resource_tracker:UserWarning"
 CONTEXT: ForkServerContext | ForkContext = multiprocessing.get_context("forkserver")
 
 
 def warm_up() -> None:
     """Start the imports in the process that others are forked from; it ends with the calling thread."""
     if CONTEXT.get_start_method() == "forkserver":
+        if LEAKS not in sys.warnoptions:
+            sys.warnoptions.append(LEAKS)
         os.environ[LAUNCHER] = str(os.getpid())
         forkserver.ensure_running()
 
@@ -108,6 +112,7 @@ def finish(process: Process) -> int:
     try:
         return process.wait()
     except KeyboardInterrupt:
+        print("       stopping; Ctrl-C again ends it at once", file=sys.stderr, flush=True)
         stop(process)
         raise
 

@@ -1,6 +1,7 @@
 """The progress bar of a stage, read from its `progress` file."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -18,8 +19,6 @@ from rich.text import Text
 
 from launch.stages.processes import Process
 
-BESIDE = 65  # columns that the bar takes besides a stage's path
-
 
 class Speed(ProgressColumn):
     """Optimizer steps per second."""
@@ -29,17 +28,21 @@ class Speed(ProgressColumn):
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
-def watch(process: Process, directory: Path, title: str, console: Console) -> None:
-    """Draw the progress in a stage's `progress` file until the process ends."""
+def watch(
+    process: Process, directory: Path, title: str, console: Console, begun: Callable[[], None] = lambda: None
+) -> None:
+    """Draw the progress in a stage's `progress` file until the process ends; call `begun` once there is any."""
     columns = (
         TextColumn("{task.description}", markup=False),
         *(BarColumn(bar_width=24), MofNCompleteColumn(), Speed(), TimeRemainingColumn(elapsed_when_finished=True)),
     )
-    name = str(directory) if len(str(directory)) + BESIDE < console.width or not console.is_terminal else directory.name
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(f"{title:>5}  {name}", total=None)
+        task, waiting = progress.add_task(f"{title:>5}  starting", total=None), True
         while process.poll() is None:
-            show(progress, task, f"{title:>5}  {name}", directory / "progress")
+            show(progress, task, f"{title:>5}", directory / "progress")
+            if waiting and progress.tasks[0].total:
+                begun()
+                waiting = False
             time.sleep(0.1)
         if process.returncode == 0:
             total = progress.tasks[0].total or 1

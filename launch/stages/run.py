@@ -205,17 +205,24 @@ def run(command: list[str], directory: Path, title: str, environment: dict[str, 
     for stale in ("error.txt", "progress"):
         (directory / stale).unlink(missing_ok=True)
     process = start(command, log, environment, warm)
-    if not console.is_terminal:  # no progress bar there
-        console.print(f"{title:>5}  {directory}  started; log: {log}", soft_wrap=True)
+    console.print(f"{title:>5}  {directory}  started; log: {log.name}", soft_wrap=True)
     try:
-        watch(process, directory, title, console)
+        watch(process, directory, title, console, lambda: tell_resumed(log, before))
     except KeyboardInterrupt:
+        say("stopping after this step, with a checkpoint; Ctrl-C again ends it at once")
         stop(process)
         raise
     finally:
         scrub(log)
     if process.returncode:
         raise failure(process.returncode, directory, title, before)
+
+
+def tell_resumed(log: Path, before: int) -> None:
+    """Say at which optimizer step a stage has resumed, if it has; what it wrote to its log begins at byte `before`."""
+    written = log.read_bytes()[before:].decode(errors="replace")
+    if found := re.search(r"^resuming from checkpoint-(\d+)$", written, re.M):
+        say(f"resumed at step {found[1]}")
 
 
 def failure(status: int, directory: Path, title: str, before: int) -> Exception:

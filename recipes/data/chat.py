@@ -15,9 +15,9 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from recipes.config import UserError
+from recipes.data.messages import Message as Message
 from recipes.profiles import Model
 
-Message = dict[str, str]
 SENTENCEPIECE = {"<s>", "</s>", "<unk>", "<pad>"}  # Phi-3 declares Llama's `</s>` as if it were text
 
 
@@ -48,21 +48,20 @@ class Renderer:
         self.twin = twin(tokenizer, self.spelling)
         self.bos: Any = tokenizer.bos_token_id if tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id] else None
 
-    def text(self, messages: list[Message], answer: bool = False) -> str:
+    def text(self, messages: list[Message], answer: bool = False, tools: list[Any] | None = None) -> str:
         """Return messages as the model reads them, in the twin's spelling; without a response, up to where it begins.
 
         Raises:
             Refused: the template rejects these messages.
         """
-        return self.texts([messages], answer)[0]
+        return self.texts([messages], answer, tools)[0]
 
-    def texts(self, dialogues: list[list[Message]], answer: bool = False) -> list[str]:
-        """Return many dialogues' texts, as `text` does."""
-        quoted = [
-            [message | {"content": self.quote(message["content"])} for message in messages] for messages in dialogues
-        ]
+    def texts(self, dialogues: list[list[Message]], answer: bool = False, tools: list[Any] | None = None) -> list[str]:
+        """Return many dialogues' texts, as `text` does; `tools` describes the functions that all of them may call."""
+        quoted = [self.quote(messages) for messages in dialogues]
+        options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": not answer}
         try:
-            texts: Any = self.tokenizer.apply_chat_template(quoted, tokenize=False, add_generation_prompt=not answer)
+            texts: Any = self.tokenizer.apply_chat_template(quoted, tools=self.quote(tools) or None, **options)
         except Exception as error:  # jinja raises whatever the template's author chose
             raise Refused(" ".join(str(error).split())) from None
         return [self.spell(text) for text in texts]
@@ -72,9 +71,13 @@ class Renderer:
         spelled = self.control.sub(lambda found: self.spelling[found[0]], text)
         return self.quotation.sub(lambda found: self.literal[found[0]], spelled)
 
-    def quote(self, content: str) -> str:
-        """Return a content with its look-alikes of special tokens quoted, hidden from the template."""
-        return self.control.sub(lambda found: self.quoted[found[0]], content)
+    def quote(self, value: Any) -> Any:
+        """Return messages or tools with their texts' look-alikes of special tokens quoted, hidden from the template."""
+        if isinstance(value, str):
+            return self.control.sub(lambda found: self.quoted[found[0]], value)
+        if isinstance(value, dict):
+            return {key: part if key == "role" else self.quote(part) for key, part in value.items()}
+        return [self.quote(part) for part in value] if isinstance(value, list) else value
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Return the ids of rendered texts, which already contain their special tokens."""

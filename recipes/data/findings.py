@@ -11,13 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from recipes.config import UserError, read_json_rows
 from recipes.profiles import KEEP, Policies
 
 REASONS = {
     "malformed": "no preference pair",
-    "unrendered": "the chat template refuses the dialogue",
+    "unrendered": "the chat template cannot render the dialogue",
     "diverging": "the answers belong to different prompts",
     "empty": "an answer is empty or missing",
     "identical": "the answers are identical",
@@ -31,6 +32,7 @@ REASONS = {
     "contaminated": "its prompt is in an evaluation set",
     "role_order": "two turns of one role in a row, or a late system turn",
     "system_lost": "the chat template leaves the system turn out",
+    "ignored": "it holds something that training does not use",
     "unfinished": "an answer ends in the middle of a sentence",
 }
 NGRAM = 8  # words, as in Tülu 3's decontamination
@@ -63,10 +65,14 @@ class Findings:
         return found
 
 
-def prompt_key(prompt: list[dict[str, str]]) -> str:
+def prompt_key(prompt: list[dict[str, Any]], tools: Any = None) -> str:
     """Return a digest of a prompt, independent of the model's template."""
-    turns = [[message["role"], message["content"].strip()] for message in prompt]
-    return hashlib.sha256(json.dumps(turns).encode()).hexdigest()
+    turns: list[Any] = []
+    for message in prompt:
+        fields = {name: value for name, value in message.items() if name not in ("role", "content")}
+        turns.append([message["role"], message["content"].strip(), *([fields] if fields else [])])
+    turns += [{"tools": tools}] if tools else []
+    return hashlib.sha256(json.dumps(turns, default=str).encode()).hexdigest()
 
 
 def repeated(keys: Sequence[str], chosen: Sequence[str], rejected: Sequence[str]) -> dict[str, list[int]]:
@@ -87,13 +93,6 @@ def repeated(keys: Sequence[str], chosen: Sequence[str], rejected: Sequence[str]
 def lost(prompt: list[dict[str, str]], text: str) -> bool:
     """Whether the rendered prompt lacks a system turn's words."""
     return any(turn["role"] == "system" and turn["content"].strip() not in text for turn in prompt)
-
-
-def out_of_order(prompt: list[dict[str, str]]) -> bool:
-    """Whether a prompt's turns do not alternate between user and assistant after at most one system turn."""
-    roles = [message["role"] for message in prompt]
-    turns = roles[1:] if roles[:1] == ["system"] else roles
-    return any(role != ("user", "assistant")[place % 2] for place, role in enumerate(turns))
 
 
 def unfinished(answer: str) -> bool:

@@ -19,10 +19,11 @@ from transformers import PreTrainedTokenizerBase
 from recipes.config import UserError, write_json
 from recipes.data.filter import Ruling, rule
 from recipes.data.mixture import check_shares, choose, tally
-from recipes.data.tokenize import IDS, examine
+from recipes.data.tokenize import IDS, Split, examine
 from recipes.profiles import JUDGE, TEST, VALIDATION, Dataset, Model
 from recipes.system.files import seal, temporary
 
+LEAST = 2  # prompts of a held-out split: an interval needs two
 KEPT = ("source", "row", "cluster", "prompt", "chosen", "rejected", *IDS)
 
 
@@ -108,14 +109,14 @@ def prepare(
         UserError: the data cannot be read, a policy refuses a row, or nothing is left to train on.
     """
     check_shares(dataset)
-    rulings = rule(examine(dataset, parts or [dataset], model, tokenizer, say), dataset)
+    splits = examine(dataset, parts or [dataset], model, tokenizer, say)
+    for line in unused(splits):
+        say(line)
+    rulings = rule(splits, dataset)
     kept = divide(rulings, dataset, parts)
-    for split, rows in kept.items():
-        if len(rows) < 2:
-            raise UserError(
-                f"{dataset.path}: pairs left in the {split} split: {len(rows)}, at least 2 needed; "
-                f"{reasons(rulings)} (see dataset.policies, test_fraction, validation_fraction, train_rows, test_rows)"
-            )
+    few = too_few(kept)
+    if few:
+        raise UserError(f"{dataset.path}: {'; '.join(few)}; {reasons(rulings)}")
     store({split: rows.select_columns([*KEPT]).flatten_indices() for split, rows in kept.items()}, rulings, directory)
 
 
@@ -140,11 +141,34 @@ def divide(rulings: dict[str, Ruling], dataset: Dataset, parts: Sequence[Dataset
 
 
 def hold_out(kept: dict[str, Rows], split: str, fraction: float) -> dict[str, Rows]:
-    """Take a share of the training *prompts* for another split, the same for every model and run."""
+    """Take a share of the training *prompts* for another split, the same for every model and run; at least `LEAST`."""
     shares = [share_of(key, split) for key in kept["train"]["key"]]
-    taken = [index for index, share in enumerate(shares) if share < fraction]
-    left = [index for index, share in enumerate(shares) if share >= fraction]
+    lowest = sorted({*shares})[:LEAST]  # equal prompts have equal shares
+    taken = [index for index, share in enumerate(shares) if share < fraction or share in lowest]
+    left = [index for index, share in enumerate(shares) if share >= fraction and share not in lowest]
     return {**kept, "train": kept["train"].select(left), split: kept["train"].select(taken)}
+
+
+def too_few(kept: dict[str, Rows]) -> list[str]:
+    """Return which splits are too small, and what to do about it."""
+    small = {split: len(rows) for split, rows in kept.items() if len(rows) < 2}
+    prompts = len({key for rows in kept.values() for key in rows["key"]})
+    if small and 1 <= prompts <= LEAST:
+        have = "all pairs have one prompt" if prompts == 1 else f"the pairs have {prompts} prompts"
+        return [
+            f"{have}, and prompts are held out, not pairs: give pairs of other prompts to evaluate on, "
+            "dataset.test_path=<file>"
+        ]
+    options = "see dataset.policies, test_fraction, validation_fraction, train_rows, test_rows, test_path"
+    return [
+        f"pairs left in the {split} split: {count}, at least 2 needed ({options})" for split, count in small.items()
+    ]
+
+
+def unused(splits: dict[str, Split]) -> list[str]:
+    """Return a line that names the columns of text that are not read, if there are any."""
+    names = dict.fromkeys(name for split in splits.values() for name in split.rows.unique("unused") if name)
+    return [f"columns not used: {', '.join(names)}"] if names else []
 
 
 def share_of(key: str, split: str) -> float:
@@ -166,6 +190,7 @@ def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path) ->
         "attended": {split: attended(part) for split, part in rows.items()},
         "dropped": {split: ruling.dropped for split, ruling in rulings.items()},
         "truncated": {split: ruling.truncated for split, ruling in rulings.items()},
+        "noted": {split: ruling.noted for split, ruling in rulings.items()},
     }
     write_json(unfinished / "manifest.json", manifest)
     seal(unfinished)

@@ -1,16 +1,27 @@
 """The rows of a data set's sources as pairs, whatever their schema, before any of them is tokenized."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from datasets import Dataset as Rows
-from datasets import concatenate_datasets, disable_caching, disable_progress_bars
+from datasets import Features, List, Value, concatenate_datasets
 
-from recipes.config import UserError
 from recipes.data.findings import prompt_key
-from recipes.data.schemas import Malformed, Unusable, read_pair
+from recipes.data.formats import Broken, Row
+from recipes.data.messages import Malformed, Message
+from recipes.data.schemas import Pair, Unusable, others, read_pair
 from recipes.data.sources import load_source
 from recipes.profiles import Dataset
+
+TEXT = Value("string")
+TURNS = List({"role": TEXT, "content": TEXT})
+# `extra`: JSON of what only some templates render (see `fields_of`), or nothing; `unused`: columns that are not read.
+TEXTS = ("source", "cluster", "chosen", "rejected", "extra", "key", "problem", "detail", "ignored", "unused")
+FEATURES = Features(
+    {"row": Value("int64"), "prompt": TURNS, "tied": Value("bool"), **dict.fromkeys(TEXTS, TEXT)}  # type: ignore[arg-type]
+)
+BLANK: dict[str, Any] = {**dict.fromkeys(TEXTS, ""), "prompt": [], "tied": False}
 
 
 def read_rows(parts: Sequence[Dataset]) -> dict[str, Rows]:
@@ -21,41 +32,38 @@ def read_rows(parts: Sequence[Dataset]) -> dict[str, Rows]:
     Raises:
         UserError: the data cannot be read.
     """
-    disable_progress_bars()
-    disable_caching()
     found: dict[str, list[Rows]] = {}
     for part in parts:
         for split, source in load_source(part, train_only=len(parts) > 1).items():
-            columns = {
-                "remove_columns": source.column_names,
-                "fn_kwargs": {"source": part.name, "cluster": part.cluster},
-            }
-            try:
-                rows = source.map(as_pairs, batched=True, with_indices=True, **columns)
-            except UnicodeDecodeError as error:
-                raise UserError(f"{part.path} is not UTF-8 ({error}): convert it, for example with iconv") from None
-            found.setdefault(split, []).append(rows)
+            more = {"source": part.name, "unused": ", ".join(source.unused)}
+            found.setdefault(split, []).append(as_pairs(source.rows, part.cluster, more))
     return {split: concatenate_datasets(rows) for split, rows in found.items()}
 
 
-def as_pairs(
-    columns: dict[str, list[Any]], numbers: list[int], source: str, cluster: str | None = None
-) -> dict[str, list[Any]]:
-    """Return a batch of source rows as pairs' columns."""
-    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
-    named = ((row, number, str(row[cluster]) if cluster else "") for row, number in zip(rows, numbers, strict=True))
-    pairs = [as_columns(row, number, source) | {"cluster": name} for row, number, name in named]
-    return {name: [pair[name] for pair in pairs] for name in pairs[0]} if pairs else {}
+def as_pairs(rows: Iterable[Row | Broken], cluster: str | None, more: dict[str, Any]) -> Rows:
+    """Return a source's rows as pairs; `more` are columns that have one value."""
+    found = (as_columns(row, cluster) | {"row": number} | more for number, row in enumerate(rows))
+    return Rows.from_list(list(found), features=FEATURES)
 
 
-def as_columns(row: dict[str, Any], number: int, source: str) -> dict[str, Any]:
+def as_columns(row: Row | Broken, cluster: str | None) -> dict[str, Any]:
     """Return a source row as a pair's columns; `problem` names what makes it unfit to be rendered."""
-    blank = {"source": source, "row": number, "prompt": [], "chosen": "", "rejected": "", "key": "", "tied": False}
+    if isinstance(row, Broken):
+        return BLANK | {"problem": "malformed", "detail": row.reason}
+    named = BLANK | {"cluster": str(row.get(cluster)) if cluster else ""}
     try:
         pair = read_pair(row)
     except Unusable as finding:
-        return blank | {"problem": str(finding), "detail": ""}
+        return named | {"problem": str(finding)}
     except Malformed as error:
-        return blank | {"problem": "malformed", "detail": str(error)}
-    columns = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "tied": pair.tied}
-    return blank | columns | {"key": prompt_key(pair.prompt), "problem": "", "detail": ""}
+        return named | {"problem": "malformed", "detail": str(error)}
+    columns = {"chosen": pair.chosen, "rejected": pair.rejected, "tied": pair.tied, "ignored": "; ".join(pair.ignored)}
+    columns["prompt"] = [{"role": turn["role"], "content": turn["content"]} for turn in pair.prompt]
+    return named | columns | {"extra": fields_of(pair), "key": prompt_key(pair.prompt, pair.extra.get("tools"))}
+
+
+def fields_of(pair: Pair) -> str:
+    """Return as JSON what a pair has besides roles and texts: `tools`, `chosen`, `rejected`, and `prompt` by turn."""
+    turns: list[Message] = [others(turn) for turn in pair.prompt]
+    found = pair.extra | ({"prompt": turns} if any(turns) else {})
+    return json.dumps(found, default=str) if found else ""

@@ -1,21 +1,11 @@
 """Read a preference pair from any schema: raw dialogues, message lists, or plain text."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-Message = dict[str, str]
-ROLES = ("system", "user", "assistant")
-TURN = re.compile(r"\n\n(Human|Assistant):")  # the format of dialogues in Anthropic's HH-RLHF
-SHP = {"history", "human_ref_A", "human_ref_B", "labels"}  # Stanford Human Preferences: two responses and a label
-# Names of a pair's scores in UltraFeedback (binarized), Argilla's cleaned version and capybara-dpo-7k.
-SCORES = [
-    ("score_chosen", "score_rejected"),
-    ("chosen-rating", "rejected-rating"),
-    ("rating_chosen", "rating_rejected"),
-]
-COLUMNS = {"prompt", "chosen", "rejected", *SHP, "score_A", "score_B", *(name for pair in SCORES for name in pair)}
-TURN_ROLES = {"Human": "user", "Assistant": "assistant"}
+from recipes.data.columns import PROMPTS, SCORES, SHP, SIDES, SYSTEMS
+from recipes.data.messages import Malformed, Message, as_messages, as_text, describe, out_of_order, parsed_json
 
 
 @dataclass(frozen=True)
@@ -26,10 +16,9 @@ class Pair:
     chosen: str
     rejected: str
     tied: bool = False  # the source gives both responses the same score
-
-
-class Malformed(ValueError):
-    """A row that is no preference pair; the message says why."""
+    # What only some chat templates render: `tools`, and under `chosen` and `rejected` the responses' other fields.
+    extra: dict[str, Any] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()  # what the row holds and the pair does not
 
 
 class Unusable(ValueError):
@@ -37,12 +26,12 @@ class Unusable(ValueError):
 
 
 def read_pair(row: dict[str, Any]) -> Pair:
-    """Read a row with `chosen`, `rejected` and, unless both are whole dialogues, `prompt`.
+    """Read a row with `chosen`, `rejected` and, unless both are whole dialogues, a prompt.
 
-    Each may be text, a raw `\\n\\nHuman: … \\n\\nAssistant: …` dialogue, or a list of messages (`{"role": …, "content":
-    …}`). Responses given as whole dialogues contain their prompt, as in UltraFeedback; a `prompt` column is then
-    redundant and ignored. Pairs as in SHP (`history`, `human_ref_A`, `human_ref_B`, `labels`) are ordered by their
-    label.
+    Each may be text, a raw `\\n\\nHuman: … \\n\\nAssistant: …` dialogue, or messages (`{"role": …, "content": …}`, or
+    ShareGPT's `{"from": …, "value": …}`). Responses given as whole dialogues contain their prompt, as in UltraFeedback;
+    of a `prompt` column is then used what they lack. Pairs as in SHP (`history`, `human_ref_A`, `human_ref_B`,
+    `labels`) are ordered by their label. A column `system` is the system turn.
 
     Raises:
         Malformed: a column is missing or contains something else.
@@ -50,20 +39,40 @@ def read_pair(row: dict[str, Any]) -> Pair:
     """
     if row.keys() >= SHP:
         row = ordered_by_label(row)
-    prompts, answers = [], []
-    for column in ("chosen", "rejected"):
-        messages = as_messages(row, column, "assistant")
-        if messages[-1]["role"] != "assistant":
-            raise Unusable("empty")
-        answers.append(messages[-1]["content"])
-        prompts.append(messages[:-1] or as_prompt(row))
+    dialogues = [as_messages(row, column, "assistant") for column in SIDES]
+    answers = [messages[-1] for messages in dialogues]
+    if any(answer["role"] != "assistant" for answer in answers):
+        raise Unusable("empty")
+    prompts = [as_prompt(row, messages[:-1]) for messages in dialogues]
     if prompts[0] != prompts[1]:
         raise Unusable("diverging")
-    if not all(answer.strip() for answer in answers):
+    check_answers(answers)
+    (prompt, ignored), (tools, wrong) = prompts[0], as_tools(row.get("tools"))
+    prompt, differs = with_system(prompt, row)
+    if not any(turn["content"].strip() for turn in prompt if turn["role"] != "system"):
+        raise Malformed("has an empty prompt")
+    fields = {side: others(answer) for side, answer in zip(SIDES, answers, strict=True)} | {"tools": tools}
+    extra = {name: value for name, value in fields.items() if value}
+    chosen, rejected = (answer["content"] for answer in answers)
+    return Pair(prompt, chosen, rejected, tied(row), extra, (*ignored, *differs, *wrong))
+
+
+def check_answers(answers: list[Message]) -> None:
+    """Reject responses between which nothing can be preferred.
+
+    Raises:
+        Unusable: one says and calls nothing, or both are the same.
+    """
+    if not all(answer["content"].strip() or "tool_calls" in answer for answer in answers):
         raise Unusable("empty")
-    if answers[0].strip() == answers[1].strip():
+    one, other = (answer | {"content": answer["content"].strip()} for answer in answers)
+    if one == other:
         raise Unusable("identical")
-    return Pair(prompts[0], *answers, tied=tied(row))
+
+
+def others(message: Message) -> dict[str, Any]:
+    """Return a message's fields besides its role and its text."""
+    return {key: value for key, value in message.items() if key not in ("role", "content")}
 
 
 def ordered_by_label(row: dict[str, Any]) -> dict[str, Any]:
@@ -79,56 +88,94 @@ def ordered_by_label(row: dict[str, Any]) -> dict[str, Any]:
 
 def tied(row: dict[str, Any]) -> bool:
     """Whether the source gives both responses the same score."""
-    scores = [(row.get(chosen), row.get(rejected)) for chosen, rejected in SCORES]
+    scores = [(number(row.get(chosen)), number(row.get(rejected))) for chosen, rejected in SCORES]
     return any(chosen == rejected for chosen, rejected in scores if chosen is not None)
 
 
-def as_prompt(row: dict[str, Any]) -> list[Message]:
-    """Return the `prompt` column as messages; a raw dialogue may end with an open `Assistant:` turn."""
+def number(value: Any) -> Any:
+    """Return a score as a number, where it is one: in a CSV file 7 and 7.0 are different texts."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return value or None
+
+
+def as_prompt(row: dict[str, Any], earlier: list[Message]) -> tuple[list[Message], list[str]]:
+    """Return the prompt of a response that comes after `earlier` turns of its own column, and what of it is not used.
+
+    Raises:
+        Malformed: there is none, or it does not end with a turn of the user or a tool.
+    """
+    if not earlier or earlier[0]["role"] == "assistant":
+        column = next((name for name in PROMPTS if row.get(name) is not None), None)
+        if column is None and not earlier:
+            raise Malformed("has answers but no prompt: add a column 'prompt', or give whole dialogues")
+        return [*(read_prompt(row, column) if column else []), *earlier], []
     if row.get("prompt") is None:
-        raise Malformed("has answers but no prompt: add a column 'prompt', or give whole dialogues")
-    messages = as_messages(row, "prompt", "user")
+        return earlier, []
+    try:
+        return joined(read_prompt(row, "prompt", whole=False), earlier)
+    except Malformed:
+        return earlier, ["column 'prompt'"]
+
+
+def read_prompt(row: dict[str, Any], column: str, whole: bool = True) -> list[Message]:
+    """Return a column as the messages of a prompt; a raw dialogue may end with an open `Assistant:` turn.
+
+    Raises:
+        Malformed: it holds something else, or is the `whole` prompt and does not end with a turn of the user or a tool.
+    """
+    if column == "instruction" and row.get("input"):  # Alpaca's columns
+        row = row | {column: f"{as_text(row[column], column)}\n{as_text(row['input'], 'input')}"}
+    messages = as_messages(row, column, "user")
     if messages[-1] == {"role": "assistant", "content": ""}:
         messages = messages[:-1]
-    if not messages or messages[-1]["role"] != "user":
-        raise Malformed("column 'prompt' does not end with a turn of the user")
+    if whole and (not messages or messages[-1]["role"] not in ("user", "tool")):
+        raise Malformed(f"column {column!r} does not end with a turn of the user")
     return messages
 
 
-def as_messages(row: dict[str, Any], column: str, role: str) -> list[Message]:
-    """Return a column as messages; plain text becomes one message of `role`."""
-    if column not in row:
-        raise Malformed(f"has no column {column!r}; its columns are {', '.join(sorted(row))}")
-    value = row[column]
-    if isinstance(value, str):
-        return split_dialogue(value) if TURN.match(value) else [{"role": role, "content": value}]
-    if isinstance(value, list) and value:
-        return [as_message(message, column) for message in value]
-    raise Malformed(f"column {column!r} holds {describe(value)}, not text or a list of messages")
+def joined(prompt: list[Message], dialogue: list[Message]) -> tuple[list[Message], list[str]]:
+    """Return a whole dialogue's prompt with what only the prompt column has, and what fits nowhere.
+
+    The prompt column repeats the dialogue, or part of it; or it has the system turn; or the dialogue goes on from it.
+    """
+    said = squeezed(*(turn["content"] for turn in dialogue))
+    missing = [turn for turn in prompt if squeezed(turn["content"]) not in said]
+    if not missing:
+        return dialogue, []
+    if [turn["role"] for turn in missing] == ["system"] and dialogue[0]["role"] != "system":
+        return [*missing, *dialogue], []
+    if prompt[-1]["role"] == "assistant" and not out_of_order([*prompt, *dialogue]):
+        return [*prompt, *dialogue], []
+    return dialogue, ["column 'prompt', which differs from the dialogues"]
 
 
-def as_message(value: Any, column: str) -> Message:
-    """Check one message of a list."""
-    if not isinstance(value, dict) or not {"role", "content"} <= value.keys():
-        raise Malformed(f"column {column!r} holds {describe(value)} where a message {{role, content}} belongs")
-    if value["role"] not in ROLES:
-        raise Malformed(f"column {column!r} has a turn of role {value['role']!r}; roles are {', '.join(ROLES)}")
-    if not isinstance(value["content"], str):
-        raise Malformed(f"column {column!r} has a message whose content is {describe(value['content'])}, not text")
-    return {"role": value["role"], "content": value["content"]}
+def squeezed(*texts: str) -> str:
+    """Return texts as one, with single blanks."""
+    return re.sub(r"\s+", " ", " ".join(texts)).strip()
 
 
-def split_dialogue(text: str) -> list[Message]:
-    """Split `\\n\\nHuman: … \\n\\nAssistant: …` into messages; white space around a turn is dropped."""
-    parts = TURN.split(text)[1:]
-    return [
-        {"role": TURN_ROLES[name], "content": content.strip()}
-        for name, content in zip(parts[::2], parts[1::2], strict=True)
-    ]
+def with_system(prompt: list[Message], row: dict[str, Any]) -> tuple[list[Message], list[str]]:
+    """Return a prompt with the system turn that a column of its own holds, and that column if it fits nowhere."""
+    column = next((name for name in SYSTEMS if row.get(name)), None)
+    text = as_text(row[column], column).strip() if column else ""
+    there = [turn["content"].strip() for turn in prompt if turn["role"] == "system"]
+    if not text or text in there:
+        return prompt, []
+    if there:
+        return prompt, [f"column {column!r}, which differs from the system turn"]
+    return [{"role": "system", "content": text}, *prompt], []
 
 
-def describe(value: Any) -> str:
-    """Describe a value of the wrong type in plain words."""
-    if value is None:
-        return "nothing (null)"
-    return "an empty list" if value == [] else f"{type(value).__name__} {str(value)[:40]!r}"
+def as_tools(value: Any) -> tuple[list[Any], list[str]]:
+    """Return the functions that the column `tools` describes, as a list or JSON; that column if it does not."""
+    tools = parsed_json(value) if isinstance(value, str) else value
+    tools = (
+        [parsed_json(tool) if isinstance(tool, str) else tool for tool in tools] if isinstance(tools, list) else None
+    )
+    if not value or tools == []:
+        return [], []
+    if tools is None or not all(isinstance(tool, dict) for tool in tools):
+        return [], ["column 'tools', which describes no functions"]
+    return tools, []

@@ -1,68 +1,68 @@
-"""Sources of pairs: a user's file, the Hub, or the embedded world; all read with `datasets`."""
+"""Sources of pairs: a user's files, the Hub, or the embedded world."""
 
-import glob
-import gzip
-import json
 import tempfile
-import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset as Rows
-from datasets import config, load_dataset
+from datasets import List, Value, config, load_dataset
 
 from pocket.pairs import write_pairs
 from recipes.config import UserError
-from recipes.data.schemas import COLUMNS, SHP, Malformed, Unusable, read_pair
+from recipes.data.columns import check_columns, makes_pairs, used
+from recipes.data.files import files_of, is_local, read_files, splits_of
+from recipes.data.formats import Broken, Row, without_nulls
 from recipes.profiles import TEST, VALIDATION, Dataset
 from recipes.system.hub import reachable
 
-BUILDERS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
+
+@dataclass(frozen=True)
+class Source:
+    """The rows of one split of a source, with the columns that are read, and what else it has."""
+
+    rows: Sequence[Row | Broken]
+    columns: list[str]  # all of them
+    unused: list[str] = field(default_factory=list)  # columns with text or objects that are not read
 
 
-def load_source(dataset: Dataset, train_only: bool = False) -> dict[str, Rows]:
+def load_source(dataset: Dataset, train_only: bool = False) -> dict[str, Source]:
     """Return the source's rows: split `train` and, if it has them and `train_only` is false, `test` and `validation`.
 
     Raises:
         UserError: a file is missing, empty or unreadable, or the Hub is unreachable.
     """
     if dataset.path == "pocket":
-        return {split: rows for split, rows in load_pocket().items() if split == "train" or not train_only}
-    splits = {"train": (dataset.path, dataset.train_split)}
-    if (dataset.test_path or dataset.test_split) and not train_only:
-        splits["test"] = (dataset.test_path or dataset.path, dataset.test_split or "train")
-    return {name: only_pairs(load(path, split, dataset), path, dataset) for name, (path, split) in splits.items()}
+        return {split: source for split, source in load_pocket().items() if split == "train" or not train_only}
+    splits = splits_of(dataset, train_only)
+    return {name: load(path, split, dataset) for name, (path, split) in splits.items()}
 
 
-def load_pocket() -> dict[str, Rows]:
+def load_pocket() -> dict[str, Source]:
     """Write the embedded world's pairs to files and read these like a user's."""
     with tempfile.TemporaryDirectory() as directory:
         write_pairs(Path(directory))
         return {
-            split: Rows.from_list(load_file(Path(directory, f"{split}.jsonl")).to_list())
+            split: load_files(str(Path(directory, f"{split}.jsonl")), columns=[])
             for split in ("train", TEST, VALIDATION)
         }
 
 
-def load(path: str, split: str, dataset: Dataset) -> Rows:
-    """Return one split of a file or of a Hub data set."""
+def load(path: str, split: str, dataset: Dataset) -> Source:
+    """Return one split of files or of a Hub data set.
+
+    Raises:
+        UserError: it cannot be read, or lacks a column.
+    """
     length = stream_length(dataset) if dataset.streaming else None
-    if is_file(path):
-        return load_file(Path(path).expanduser(), length, columns_of(dataset))
-    if not reachable():
-        config.HF_HUB_OFFLINE = True  # use only what was downloaded before
-    options: Any = {"name": dataset.config, "split": split, "revision": dataset.revision}
-    options["streaming"] = bool(length)
-    try:
-        return take(load_dataset(path, **options), length, columns_of(dataset))
-    except Exception as error:  # datasets, the Hub's client and fsspec raise different errors
-        raise UserError(
-            f"dataset {path} is not in the local cache and could not be downloaded ({first_line(error)}): run "
-            f"`hf download --repo-type dataset {path}` on a machine with a network, or use dataset=file "
-            "dataset.path=<local file>"
-        ) from None
+    more = [dataset.cluster] if dataset.cluster else []
+    if is_local(path):
+        source = load_files(path, split, length, more)
+    else:
+        source = of_hub(load_hub(path, split, dataset, length), more)
+    check_columns(path, source.columns, dataset.cluster)
+    return source
 
 
 def stream_length(dataset: Dataset) -> int:
@@ -79,104 +79,85 @@ def stream_length(dataset: Dataset) -> int:
     return dataset.train_rows
 
 
-def columns_of(dataset: Dataset) -> set[str]:
-    """Return the columns that are read where they exist: those of a pair, and the one that names its cluster."""
-    return {*COLUMNS, *([dataset.cluster] if dataset.cluster else [])}
-
-
-def take(rows: Any, count: int | None, columns: set[str]) -> Rows:
-    """Return all rows of a data set, or the first `count` of a stream; of a stream, keep only the columns of a pair."""
-    if count is None:
-        return rows
-    return Rows.from_list([{key: row[key] for key in row if key in columns} for row in rows.take(count)])
-
-
-def is_file(path: str) -> bool:
-    """Whether a dataset's path is meant as a file: by its ending, or because it exists."""
-    return file_ending(path) in BUILDERS or Path(path).expanduser().exists()
-
-
-def file_ending(path: str) -> str:
-    """Return a file's ending; for a gzipped file, that of its content."""
-    return Path(path.removesuffix(".gz")).suffix.lower()
-
-
-def load_file(path: Path, length: int | None = None, columns: Iterable[str] = COLUMNS) -> Rows:
-    """Read one local file; with `length`, as a stream of that many rows.
+def load_files(path: str, split: str = "train", length: int | None = None, columns: Iterable[str] = ()) -> Source:
+    """Read local files: one, a folder's, or what a pattern matches; of each row the columns of a pair, and `columns`.
 
     Raises:
-        UserError: it is missing, empty, of an unknown kind, or cannot be parsed (with the line).
+        UserError: see `recipes.data.files`.
     """
-    builder = BUILDERS.get(file_ending(str(path)))
-    if not path.exists():
-        raise UserError(f"{path} does not exist: check dataset.path (relative to {Path.cwd()})")
-    if builder is None or path.is_dir():
-        raise UserError(f"{path} has no supported format: use {', '.join(BUILDERS)} (JSON and CSV also with .gz)")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty: give a file with one preference pair per row")
+    rows = list(read_files(files_of(path, split), length))
+    names = dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row)
+    if isinstance(rows[0], Broken) and not names:
+        raise UserError(f"{path} row 1 {rows[0].reason}: give a file with one preference pair per row")
+    wanted = used(names) | {*columns}
+    unused = dict.fromkeys(
+        name for row in rows if isinstance(row, dict) for name in row.keys() - wanted if telling(row[name])
+    )
+    return Source([trimmed(row, wanted) for row in rows], list(names), [name for name in names if name in unused])
+
+
+def trimmed(row: Row | Broken, wanted: set[str]) -> Row | Broken:
+    """Return a row with the columns that are read; all of them where it is no pair, for its finding names them."""
+    if isinstance(row, Broken) or not makes_pairs(row):
+        return row
+    return {name: value for name, value in row.items() if name in wanted}
+
+
+def telling(value: Any) -> bool:
+    """Whether a value is text, of more than one word, or an object: a name, a number or an id tells a model nothing."""
+    return " " in value.strip() if isinstance(value, str) else isinstance(value, (list, dict)) and bool(value)
+
+
+def load_hub(path: str, split: str, dataset: Dataset, length: int | None) -> Any:
+    """Return one split of a Hub data set, or the first `length` rows of its stream.
+
+    Raises:
+        UserError: it is neither in the local cache nor can it be downloaded.
+    """
+    if not reachable():
+        config.HF_HUB_OFFLINE = True  # use only what was downloaded before
+    options: Any = {"name": dataset.config, "split": split, "revision": dataset.revision}
+    options["streaming"] = bool(length)
     try:
-        options: Any = {"data_files": glob.escape(str(path)), "split": "train", "streaming": bool(length)}
-        if builder == "csv":
-            options["keep_default_na"] = False  # "None" and "NA" are valid responses
-        rows = take(load_dataset(builder, **options), length, {*columns})
-    except Exception as error:
-        if builder == "json":
-            with suppress(OSError, EOFError, zlib.error):  # a damaged archive has no lines
-                find_broken_line(path)
-        raise UserError(f"{path} cannot be read as {builder} ({first_line(error.__cause__ or error)})") from None
-    if not len(rows):
-        raise UserError(f"{path} has no rows: give a file with one preference pair per row")
-    return rows
-
-
-def only_pairs(rows: Rows, path: str, dataset: Dataset) -> Rows:
-    """Keep the columns of a pair.
-
-    Raises:
-        UserError: `chosen` or `rejected` is missing, or the column that names clusters.
-    """
-    if dataset.cluster and dataset.cluster not in rows.column_names:
+        rows: Any = load_dataset(path, **options)
+        return rows if length is None else Rows.from_list(list(rows.take(length)))
+    except Exception as error:  # datasets, the Hub's client and fsspec raise different errors
         raise UserError(
-            f"{path} has no column {dataset.cluster!r}, which dataset.cluster names; its columns are "
-            f"{', '.join(rows.column_names)}"
-        )
-    missing = [column for column in ("chosen", "rejected") if column not in rows.column_names]
-    if missing and not set(rows.column_names) >= SHP:
-        raise UserError(
-            f"{path} has no column {' and no column '.join(map(repr, missing))}; its columns are "
-            f"{', '.join(rows.column_names)}: rename them to prompt, chosen, rejected"
-        )
-    return rows.select_columns([column for column in rows.column_names if column in columns_of(dataset)])
+            f"dataset {path} is not in the local cache and could not be downloaded ({first_line(error)}): run "
+            f"`hf download --repo-type dataset {path}` on a machine with a network, or use dataset=file "
+            "dataset.path=<local file>"
+        ) from None
 
 
-def find_broken_line(path: Path) -> None:
-    """Raise a UserError that names the first line of a JSON file that is no preference pair, if there is one."""
-    for number, text in json_lines(path):
-        try:
-            row = json.loads(text)
-            if not isinstance(row, dict):
-                raise Malformed(f"is {type(row).__name__}, not an object with chosen and rejected")
-            read_pair(row)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} line {number} is not JSON ({error}): fix or remove it") from None
-        except Malformed as error:
-            raise UserError(f"{path} line {number} {error}") from None
-        except Unusable:
-            continue
+class Typed(Sequence[Row]):
+    """The rows of a table whose columns have types, without the nulls that fill its objects."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        return without_nulls(self.rows[place])
+
+    def __iter__(self) -> Iterator[Row]:
+        for batch in self.rows.iter(1000):
+            columns: dict[str, list[Any]] = dict(batch)  # type: ignore[call-overload]
+            for values in zip(*columns.values(), strict=True):
+                yield without_nulls(dict(zip(columns, values, strict=True)))
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the numbered lines of a JSON Lines file, or the whole of a file that is one JSON array."""
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", errors="replace") as file:
-        first = file.read(1)
-        file.seek(0)
-        if first == "[":
-            yield 1, file.read()
-            return
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, line
+def of_hub(rows: Rows, columns: Iterable[str]) -> Source:
+    """Return a Hub data set's rows; text of more than one word is looked for in its first row."""
+    names = rows.column_names
+    wanted = used(names) | {*columns}
+    rest = [name for name in names if name not in wanted]
+    texts = [name for name in rest if rows.features[name] == Value("string")]
+    first = rows.select_columns(texts)[0] if texts and len(rows) else {}
+    objects = [name for name in rest if isinstance(rows.features[name], (dict, List))]
+    unused = [name for name in rest if name in objects or telling(first.get(name))]
+    return Source(Typed(rows.select_columns([name for name in names if name in wanted])), names, unused)
 
 
 def first_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Read, render, tokenize and examine a data set: every row with its ids, and every finding with its rows."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,21 +11,24 @@ from datasets import disable_caching, disable_progress_bars
 
 from pocket.world import TEST_PROMPTS
 from recipes.data.chat import Refused, Renderer
+from recipes.data.columns import SIDES
+from recipes.data.fields import Dialogue, render_fields, unwritten
 from recipes.data.findings import (
     Evaluated,
     Findings,
     evaluation_prompts,
     lost,
     near_duplicates,
-    out_of_order,
     repeated,
     unfinished,
     wanted,
 )
+from recipes.data.messages import out_of_order
 from recipes.data.rows import read_rows
 from recipes.profiles import TEST, TRUNCATE, VALIDATION, Dataset, Model
 
 IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
+Texts = tuple[str, str, str]  # of a prompt, and of the dialogue with each response
 ROWS_PER_PROCESS = 5000  # fewer are tokenized before another process would have started
 
 
@@ -92,21 +96,21 @@ class Tokenise:
         self.overlong = dataset.policies.overlong
 
     def __call__(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Return the added columns: ids, updated `problem` and `detail`, `lost` (a system turn), `long`."""
+        """Return the added columns: ids, updated `problem`, `detail` and `ignored`, `lost` (a system turn), `long`."""
         count = len(columns["problem"])
-        texts, refused = self.texts(columns, [index for index in range(count) if not columns["problem"][index]])
+        columns = dict.fromkeys(("extra", "ignored"), [""] * count) | dict(columns)
+        texts, refused, left = self.texts(columns, where(not problem for problem in columns["problem"]))
         prompt_ids = self.render.encode([prompt for prompt, *_ in texts.values()])
         prompts, *answered = zip(*texts.values(), strict=True) if texts else ([], [], [])
         answers = [self.render.answers(list(answer), list(prompts)) for answer in answered]
         blank = {"lost": False, "long": 0, **{name: [] for name in IDS}}
-        rows = [
-            blank | {"problem": problem, "detail": columns["detail"][index]}
-            for index, problem in enumerate(columns["problem"])
-        ]
+        kept = ("problem", "detail", "ignored")
+        rows = [blank | {name: columns[name][index] for name in kept} for index in range(count)]
         for index, reason in refused.items():
             rows[index] |= {"problem": "unrendered", "detail": reason}
         for index, prompt, *ids in zip(texts, prompts, prompt_ids, *answers, strict=True):
             ids[0] = self.render.begin(ids[0])
+            rows[index]["ignored"] = "; ".join(filter(None, [rows[index]["ignored"], *left[index]]))
             rows[index]["lost"] = lost(columns["prompt"][index], prompt)
             rows[index]["long"] = len(ids[0]) + max(len(ids[1]), len(ids[2]))
             rows[index] |= zip(IDS, self.fit(*ids), strict=True)
@@ -114,11 +118,28 @@ class Tokenise:
 
     def texts(
         self, columns: dict[str, list[Any]], indices: list[int]
-    ) -> tuple[dict[int, tuple[str, str, str]], dict[int, str]]:
-        """Return row -> the texts of its prompt and of its dialogue with each response, and row -> why it has none."""
+    ) -> tuple[dict[int, Texts], dict[int, str], dict[int, list[str]]]:
+        """Return row -> its texts, why it has none, and what of the row they lack."""
+        texts, refused = self.plain(columns, [index for index in indices if not columns["extra"][index]])
+        left: dict[int, list[str]] = {}
+        for index in indices:
+            prompt, extra = columns["prompt"][index], columns["extra"][index]
+            answers: dict[str, str] = {side: columns[side][index] for side in SIDES}
+            try:
+                if extra:
+                    texts[index], left[index] = render_fields(Dialogue.of(prompt, answers, extra), self.render)
+                if index in texts:
+                    left[index] = left.get(index, []) + unwritten(prompt, answers, texts[index])
+            except Refused as error:
+                texts.pop(index, None)
+                refused[index] = str(error)
+        return texts, refused, left
+
+    def plain(self, columns: dict[str, list[Any]], indices: list[int]) -> tuple[dict[int, Texts], dict[int, str]]:
+        """Return the texts of rows that have roles and texts alone, rendered together, and why others have none."""
         dialogues = [
             [columns["prompt"][index] for index in indices],
-            *([answered(columns, index, name) for index in indices] for name in ("chosen", "rejected")),
+            *([answered(columns, index, name) for index in indices] for name in SIDES),
         ]
         try:
             texts = [self.render.texts(part, answer=place > 0) for place, part in enumerate(dialogues)]
@@ -126,10 +147,10 @@ class Tokenise:
         except Refused as error:
             if len(indices) == 1:
                 return {}, {indices[0]: str(error)}
-        found: dict[int, tuple[str, str, str]] = {}
+        found: dict[int, Texts] = {}
         refused: dict[int, str] = {}
         for index in indices:  # one of many is rejected: find which
-            one, why = self.texts(columns, [index])
+            one, why = self.plain(columns, [index])
             found |= one
             refused |= why
         return found, refused
@@ -162,7 +183,7 @@ def find(rows: Rows, dataset: Dataset, thorough: bool) -> Findings:
         found.add(finding, where(problem == finding for problem in rows["problem"]))
     fine = where(not problem for problem in rows["problem"])
     usable = rows.select(fine)
-    prompts, chosen, rejected = list(usable["prompt"]), list(usable["chosen"]), list(usable["rejected"])
+    prompts, (chosen, rejected) = list(usable["prompt"]), (responses(usable, side) for side in SIDES)
 
     def add(finding: str, indices: Sequence[int]) -> None:
         found.add(finding, (fine[index] for index in indices))
@@ -177,6 +198,7 @@ def find(rows: Rows, dataset: Dataset, thorough: bool) -> Findings:
     )
     add("tied", where(usable["tied"]))
     add("system_lost", where(usable["lost"]))
+    add("ignored", where(usable["ignored"]))
     add("role_order", where(map(out_of_order, prompts)))
     add("unfinished", where(unfinished(one) or unfinished(other) for one, other in zip(chosen, rejected, strict=True)))
     for finding, indices in repeated(usable["key"], chosen, rejected).items():
@@ -188,6 +210,12 @@ def find(rows: Rows, dataset: Dataset, thorough: bool) -> Findings:
         evaluated = Evaluated(evaluation_prompts(dataset.evaluation_prompts) + ([] if dataset.gold else TEST_PROMPTS))
         add("contaminated", where(any(map(evaluated.has, questions(turns))) for turns in prompts))
     return found
+
+
+def responses(rows: Rows, side: str) -> list[str]:
+    """Return what each row's response says and, as JSON, what it calls."""
+    fields = [json.loads(extra).get(side) if extra else None for extra in rows["extra"]]
+    return [text + (json.dumps(more) if more else "") for text, more in zip(rows[side], fields, strict=True)]
 
 
 def said(turns: list[dict[str, str]]) -> str:

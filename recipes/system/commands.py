@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recipes.system.errors import CRASH, INTERRUPTED, USER, CrashError, UserError
-from recipes.system.processes import interrupt_on_signals
+from recipes.system.processes import forget_launchers, interrupt_on_signals
 
 # No markup: a path or an option may hold brackets.
 console = Console(stderr=True, highlight=False, markup=False)  # progress and errors of a command
@@ -24,6 +24,8 @@ def run_command(
     """
     interrupt_on_signals()
     try:
+        if line := forget_launchers():
+            console.print(f"       {line}", soft_wrap=True)
         return command(words) or 0
     except UserError as error:
         return tell(str(error), USER, out)

@@ -1,5 +1,8 @@
 """Errors that end a command with one line: those that the user can fix, and crashes."""
 
+import difflib
+from collections.abc import Iterable
+
 from recipes.system.secrets import redact
 
 USER, CRASH, INTERRUPTED = 2, 1, 130  # exit statuses
@@ -14,3 +17,9 @@ class UserError(Exception):
 
 class CrashError(Exception):
     """A started process crashed; its log has the details, and the message ends with the log's path."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Suggest what was meant, if a known name is close."""
+    close = difflib.get_close_matches(name, known, 1, 0.6)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -3,13 +3,48 @@
 import ctypes
 import math
 import os
+import re
 import runpy
 import signal
 import sys
 import time
+from pathlib import Path
+
+from recipes.system.errors import UserError
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # linux/prctl.h
 LAUNCHER = "FORK_SERVER_OF"  # in the fork server's environment: the process id of the launcher, with which it ends
+# What torchrun, `accelerate launch` and MPI set for their processes. PyTorch would wait for the others.
+SET_BY_LAUNCHERS = re.compile(
+    r"((LOCAL|GROUP|ROLE|NODE)_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|(TORCHELASTIC|ACCELERATE|OMPI|MV2|PMI)_\w+"
+    r"|MPI_LOCAL\w+"
+)
+LAUNCHERS = ("torchrun", "torch.distributed.run", "torch.distributed.launch", "accelerate")
+
+
+def forget_launchers() -> str | None:
+    """Remove from the environment what another launcher left there; return the line that says so, or None.
+
+    The commands start torchrun themselves, and it sets these for the processes of a stage.
+
+    Raises:
+        UserError: such a launcher has started this command.
+    """
+    found = [name for name in os.environ if SET_BY_LAUNCHERS.fullmatch(name)]
+    if found and (launcher := started_by()):
+        raise UserError(f"{launcher} started this command: start it without; hardware.processes says how many train")
+    names = ", ".join(f"{name}={os.environ.pop(name)}" for name in sorted(found))
+    return f"{names}: left by another launcher, not passed on" if found else None
+
+
+def started_by() -> str | None:
+    """Return which launcher of distributed trainings is the parent of this process; None if it is none (Linux)."""
+    try:
+        words = Path(f"/proc/{os.getppid()}/cmdline").read_text().split("\0")
+    except OSError:
+        return None
+    names = {Path(word).name for word in words[:3]}  # python -m torch.distributed.run, python …/bin/torchrun
+    return next((launcher for launcher in LAUNCHERS if launcher in names), None)
 
 
 def die_with_parent(parent: int | None = None) -> None:

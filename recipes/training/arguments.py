@@ -1,32 +1,14 @@
-"""A stage's options in its trainer's form, checked for all stages before anything trains."""
+"""A stage's options in its trainer's form."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 from transformers import set_seed
 
 from recipes.config import Stage, UserError
 from recipes.engine.trl import keep_outputs_in_float32
-from recipes.methods import METHODS
-from recipes.training.model import peft_config
 
 Options = TypeVar("Options")
-
-# The launcher calls this, and must neither open a GPU nor wait for other processes.
-ALONE = {"use_cpu": True, "fsdp": None, "fsdp_config": None, "deepspeed": None, "ddp_backend": None}
-
-
-def check_options(directory: Path) -> None:
-    """Build one stage's arguments, so that TRL and Transformers check them.
-
-    Raises:
-        UserError: TRL or Transformers rejects an option's value.
-    """
-    stage = Stage.load(directory)
-    stage.options |= ALONE
-    arguments(METHODS[stage.stage].config_class(), stage)
-    peft_config(stage)
 
 
 def arguments(config: Callable[..., Options], stage: Stage) -> Options:

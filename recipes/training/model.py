@@ -1,7 +1,9 @@
 """Load and save a model the same way for every method."""
 
+import difflib
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -42,6 +44,7 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
             "or check model.model_name_or_path"
         ) from None
     if model.pad_token:
+        check_pad_token(tokenizer, model, path, revision)
         tokenizer.pad_token = model.pad_token
     if model.chat_template:
         tokenizer.chat_template = model.chat_template
@@ -52,6 +55,29 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
     if tokenizer.pad_token_id is None:
         raise UserError(f"{path} has no pad token: set model.pad_token to a token that is not its EOS")
     return tokenizer
+
+
+def check_pad_token(tokenizer: PreTrainedTokenizerBase, model: Model, path: str, revision: str | None) -> None:
+    """Reject a pad token that the tokenizer would add to its vocabulary, or that has no row in the model's embedding.
+
+    Some trainers would grow the model for it, and others would not: the compared models would differ in size.
+
+    Raises:
+        UserError: the profile's pad token is such a one.
+    """
+    known = tokenizer.get_vocab()
+    if model.pad_token not in known:
+        near = difflib.get_close_matches(str(model.pad_token), tokenizer.all_special_tokens, 1)
+        hint = f", for example to {near[0]}" if near else ""
+        raise UserError(f"{model.pad_token!r} is not a token of {model.name}'s tokenizer: set model.pad_token{hint}")
+    with suppress(OSError, ValueError):  # a tokenizer without its model, for the doctor
+        config: Any = AutoConfig.from_pretrained(path, revision=revision, **NO_CODE)
+        rows = getattr(config.get_text_config(), "vocab_size", None)
+        if rows is not None and known[model.pad_token] >= rows:
+            raise UserError(
+                f"{model.pad_token!r} is token {known[model.pad_token]} of {model.name}'s tokenizer, and the model's "
+                f"embedding has {rows} rows: set model.pad_token to another"
+            )
 
 
 def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

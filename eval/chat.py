@@ -1,0 +1,68 @@
+"""`python -m eval.chat RUN [option=value …]`: talk to a trained stage, a model directory, or a GGUF file.
+
+    temperature=1          0: the likeliest token at every place
+    max_new_tokens=512     of one reply
+    system="Be brief."     a system turn before the first question
+    seed=0
+
+A stage speaks through its profile's chat template and stop tokens, a directory and a file through their own.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from eval.commands import gguf
+from eval.commands.cli import run
+from eval.commands.converse import Message, converse
+from recipes.config import UserError
+
+
+@dataclass
+class Options:
+    """The options of the command line."""
+
+    temperature: float = 1.0
+    max_new_tokens: int = 512
+    system: str | None = None
+    seed: int = 0
+
+
+def main(names: list[str], options: Options) -> None:
+    """Talk until Ctrl-D.
+
+    Raises:
+        UserError: nothing is named that can speak, or an option is out of range.
+    """
+    if len(names) != 1 or not Path(names[0]).exists():
+        raise UserError("name what to talk to: make chat RUN=runs/<model>/<dataset>/<stage>-<digest>, or a GGUF file")
+    if options.temperature < 0 or options.max_new_tokens < 1:
+        raise UserError("temperature must be at least 0 and max_new_tokens at least 1")
+    if Path(names[0]).is_file():
+        gguf.talk(names[0], asdict(options))
+        return
+    converse(speaker(Path(names[0]), options), options.system)
+
+
+def speaker(directory: Path, options: Options) -> Callable[[list[Message]], str]:
+    """Return what replies to a dialogue with the model of a directory.
+
+    Raises:
+        UserError: it has no model, or its template rejects a dialogue.
+    """
+    from eval.answers.dialogues import Speaker  # takes seconds, which a wrong word need not wait for
+    from eval.answers.store import Sampling
+
+    model = Speaker.load(directory)
+
+    def reply(dialogue: list[Message]) -> str:
+        sampling = Sampling(options.max_new_tokens, options.temperature, seed=options.seed)
+        (said,) = model.answer([dialogue], sampling, lambda count: None)
+        return said.text if said.stopped else f"{said.text} … (cut off at max_new_tokens={options.max_new_tokens})"
+
+    return reply
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:], __doc__, Options, main))

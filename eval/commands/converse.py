@@ -1,0 +1,30 @@
+"""A conversation on the terminal, whoever replies."""
+
+import contextlib
+from collections.abc import Callable
+from importlib import import_module
+
+Message = dict[str, str]
+NEW = "/new"
+HELP = f"Ctrl-D ends, {NEW} begins again"
+
+
+def converse(reply: Callable[[list[Message]], str], system: str | None) -> None:
+    """Print a reply to every line that is typed, which knows all before it, until Ctrl-D."""
+    with contextlib.suppress(ImportError):
+        import_module("readline")  # arrow keys and a history, where Python has them
+    print(HELP)
+    start = [{"role": "system", "content": system}] if system else []
+    dialogue = [*start]
+    while True:
+        try:
+            said = input("> ").strip()
+        except EOFError:
+            print()
+            return
+        if said == NEW:
+            dialogue = [*start]
+        elif said:
+            dialogue.append({"role": "user", "content": said})
+            dialogue.append({"role": "assistant", "content": reply(dialogue)})
+            print(dialogue[-1]["content"])

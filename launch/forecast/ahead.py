@@ -1,0 +1,93 @@
+"""What lies ahead of a job in words: how long its stages train, what its evaluation asks, what it writes."""
+
+from dataclasses import dataclass
+
+from launch.config.schema import Config
+from launch.config.shape import parameters, shape_of
+from launch.forecast.cost import Forecast, forecast, matrices
+from launch.forecast.tokens import Tokens
+from launch.stages.digest import Planned
+from launch.stages.inputs import disk
+from recipes.config import UserError, done
+from recipes.profiles import Shape
+from recipes.training.flops import Reading, forward
+
+UNITS = ((2 * 86400, 86400, "days"), (2 * 3600, 3600, "h"), (120, 60, "min"))  # from, seconds of one, name
+GREEDY = 1  # response to each prompt, besides the sampled ones
+
+
+def duration(hours: float) -> str:
+    """Return a time as people say it: 12 s, 34 min, 3.4 h, 2.5 days."""
+    seconds = 3600 * hours
+    for least, one, name in UNITS:
+        if seconds >= least:
+            return f"{seconds / one:.0f} {name}" if seconds >= 10 * one else f"{seconds / one:.1f} {name}"
+    return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
+
+
+def expected(configs: dict[str, Config], pipelines: dict[str, list[Planned]], tokens: Tokens) -> str | None:
+    """Return how long the stages that are left to train take; None if there is none, or it cannot be told."""
+    left = {}
+    for name, stages in pipelines.items():
+        left |= {
+            stage.directory: (configs[name], stage.config["stage"]) for stage in stages if not done(stage.directory)
+        }
+    try:
+        found = [(name, forecast(config, name, shape_of(config.model), tokens).hours) for config, name in left.values()]
+    except UserError:  # a family whose shape is not known
+        return None
+    hours = [time for _, time in found if time is not None]
+    if not found or len(hours) < len(found):
+        return None
+    parts = f": {', '.join(f'{name} {duration(time or 0)}' for name, time in found)}" if len(found) > 1 else ""
+    more = "; then the evaluation" if next(iter(configs.values())).evaluate else ""
+    return f"{len(found)} stage{'s' * (len(found) > 1)} to train, about {duration(sum(hours))}{parts}{more}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation generates for all models of a job."""
+
+    models: int
+    responses: int
+    hours: float | None  # at the rate of a training, which sampling token by token does not reach
+
+
+def evaluation(config: Config, shape: Shape, tokens: Tokens) -> Evaluation:
+    """Return the evaluation of a job's pipelines and its base model; responses are as long as the chosen ones."""
+    models = len(config.pipelines) + 1
+    responses = models * config.eval_prompts * (config.eval_samples + GREEDY)
+    length = tokens.prompt + min(tokens.chosen, config.dataset.max_new_tokens)
+    read = Reading(responses * length, responses * tokens.chosen, responses * tokens.seen[1])
+    hardware = config.hardware
+    rate = hardware.tflops and hardware.tflops * 1e12 * hardware.utilisation * hardware.processes
+    work = forward(matrices(config, config.stages[-1], shape, tokens), read)
+    return Evaluation(models, responses, work / rate / 3600 if rate else None)
+
+
+def totals(config: Config, shape: Shape, tokens: Tokens, stages: list[Forecast]) -> list[str]:
+    """Return lines on the whole job: training time, evaluation, and what is written."""
+    hours = [stage.hours for stage in stages if stage.hours is not None]
+    time = f", about {duration(sum(hours))}" if len(hours) == len(stages) else ""
+    lines = [f"In all: {len(stages)} stage{'s' * (len(stages) > 1)} to train{time}."]
+    if config.evaluate:
+        found = evaluation(config, shape, tokens)
+        least = f"; at least {duration(found.hours)}, sampled token by token" if found.hours else ""
+        lines.append(f"Evaluation: {found.responses:,} responses of {found.models} models, with the base model{least}.")
+    space = disk(config, parameters(shape), len(stages))
+    lines.append(f"Disk: at most {space / 1e9:.3g} GB under {config.runs}/; {saving(config, stages)}.")
+    return lines
+
+
+def saving(config: Config, stages: list[Forecast]) -> str:
+    """Return how often the stages write a checkpoint."""
+    counts = set()
+    for stage in stages:
+        options = config.options[stage.stage]
+        every = options["save_steps"]
+        if options["save_strategy"] == "steps":
+            counts.add(round(1 / every) if every < 1 else stage.updates // round(every))
+        else:
+            counts.add(round(options["num_train_epochs"]) if options["save_strategy"] == "epoch" else 0)
+    least, most = min(counts), max(counts)
+    return f"every stage saves {least if least == most else f'{least} to {most}'} checkpoints, of which few are kept"

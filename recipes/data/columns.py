@@ -1,0 +1,53 @@
+"""The columns of preference pairs, in every schema that is read; whether a table has them."""
+
+import difflib
+from collections.abc import Iterable
+
+from recipes.system.errors import UserError
+
+SIDES = ("chosen", "rejected")
+PROMPTS = ("prompt", "question", "instruction", "conversations", "messages")  # the first that there is
+SYSTEMS = ("system", "system_prompt")
+SHP = {"history", "human_ref_A", "human_ref_B", "labels"}  # Stanford Human Preferences: two responses and a label
+# Names of a pair's scores in UltraFeedback (binarized), Argilla's cleaned version and capybara-dpo-7k.
+SCORES = [
+    ("score_chosen", "score_rejected"),
+    ("chosen-rating", "rejected-rating"),
+    ("rating_chosen", "rating_rejected"),
+]
+MORE = {"score_A", "score_B", "tools", *SYSTEMS, *(name for pair in SCORES for name in pair)}
+
+
+def makes_pairs(columns: Iterable[str]) -> bool:
+    """Whether a table with these columns can hold pairs."""
+    return {*columns} >= {*SIDES} or {*columns} >= SHP
+
+
+def used(columns: Iterable[str]) -> set[str]:
+    """Return the columns that are read of a table: a pair's, with the first that holds the prompt."""
+    names = {*columns}
+    prompt = next((name for name in PROMPTS if name in names), "")
+    return names & {*SIDES, *SHP, *MORE, prompt, *(["input"] if prompt == "instruction" else [])}
+
+
+def check_columns(path: str, columns: Iterable[str], cluster: str | None = None) -> None:
+    """Reject a table that cannot hold pairs.
+
+    Raises:
+        UserError: `chosen` or `rejected` is missing, or the column that names clusters; the message has the columns,
+            and what was probably meant.
+    """
+    names = list(columns)
+    if cluster and cluster not in names:
+        raise UserError(
+            f"{path} has no column {cluster!r}, which dataset.cluster names; its columns are {', '.join(names)}"
+        )
+    if makes_pairs(names):
+        return
+    missing = [column for column in SIDES if column not in names]
+    close = {column: difflib.get_close_matches(column, names, 1, 0.7) for column in missing}
+    hints = [f"rename {found[0]} to {column}" for column, found in close.items() if found]
+    raise UserError(
+        f"{path} has no column {' and no column '.join(map(repr, missing))}; its columns are "
+        f"{', '.join(names)}: {' and '.join(hints) or 'rename them to prompt, chosen, rejected'}"
+    )

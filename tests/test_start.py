@@ -1,0 +1,125 @@
+"""Before anything trains: what would fail or do nothing later is refused, in one line."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from door import launch, short
+
+from launch.config.idle import refuse_unused
+from launch.config.schema import Config
+from launch.stages.inputs import check_cache
+from launch.stages.rehearsal import outline, rehearse_all
+from recipes.config import UserError
+from recipes.methods import METHODS
+from recipes.system import processes
+from recipes.system.processes import forget_launchers
+from recipes.training.rehearsal import evaluated
+
+Words = Callable[..., list[str]]
+Compose = Callable[..., Config]
+
+UNUSABLE = {
+    "dpo.lr_scheduler_type=warmup_stable_decay": "num_decay_steps",
+    "dpo.lr_scheduler_type=polynomial dpo.lr_scheduler_kwargs={lr_end:1}": "lr_end",
+    "sft.lr_scheduler_type=reduce_lr_on_plateau": "requires an eval strategy",
+    "orpo.report_to=tensorboard": "tensorboard",
+    "sft.report_to=wandbb": "wandbb",
+    "orpo.optim=galore_adamww": "galore_adamww",
+    "dpo.optim=galore_adamw dpo.optim_target_modules=[attn]": "galore",
+    "orpo.metric_for_best_model=eval_losss orpo.load_best_model_at_end=true orpo.eval_strategy=steps "
+    "orpo.eval_steps=0.1": "no evaluation measures it",
+}
+
+
+@pytest.mark.parametrize("words, said", UNUSABLE.items())
+def test_what_a_later_stage_could_not_build_is_refused(compose: Compose, words: str, said: str) -> None:
+    config = compose("hardware=cpu", "pipeline=compare", *words.split())
+    option = words.split("=")[0]
+    with pytest.raises(UserError) as found:
+        rehearse_all(outline(config, None), None)
+    assert said in str(found.value) and option.split(".")[0] in str(found.value) and "\n" not in str(found.value)
+
+
+def test_every_method_can_be_built_as_it_is(compose: Compose) -> None:
+    config = compose("hardware=cpu", "pipeline=all")
+    stages = outline(config, None)
+    assert [stage.config["stage"] for stage in stages] == ["sft", "dpo", "orpo", "reward", "rloo"]
+    rehearse_all(stages, None)
+
+
+def test_an_evaluation_measures_what_the_trainer_logs() -> None:
+    assert {"loss", "rewards_scaled/margins", "logps_mean/chosen"} <= evaluated(METHODS["orpo"], "packed")
+    assert {"loss", "rewards_reference/margins", "logps_sum/chosen"} <= evaluated(METHODS["dpo"], "packed")
+    assert "rewards_scaled/margins" not in evaluated(METHODS["orpo"], "stock")
+
+
+IDLE = [
+    "orpo.max_completion_length=4",
+    "sft.truncation_mode=keep_end",
+    "orpo.eval_steps=3",
+    "dpo.metric_for_best_model=loss",
+    "orpo.num_train_epochs=3 orpo.max_steps=2",
+    "orpo.lr_scheduler_type=constant orpo.warmup_steps=3",
+    "model.lora_r=3",
+    "launcher.minutes=3",
+    "dataset.judge_fraction=0.1",
+    "rloo.beta=0.1",
+]
+
+
+@pytest.mark.parametrize("words", IDLE)
+def test_an_option_that_would_do_nothing_is_refused(compose: Compose, words: str) -> None:
+    config = compose("hardware=cpu", "pipeline=compare", "dataset=pocket", *words.split())
+    with pytest.raises(UserError, match="would do nothing"):
+        refuse_unused(config, words.split())
+
+
+USED = [
+    "orpo.eval_steps=3 orpo.eval_strategy=steps",
+    "orpo.metric_for_best_model=loss orpo.load_best_model_at_end=true orpo.eval_strategy=steps",
+    "orpo.max_steps=2",
+    "model.lora_r=3 tuning=lora",
+    "launcher=local launcher.at_once=2",
+]
+
+
+@pytest.mark.parametrize("words", USED)
+def test_an_option_that_is_read_is_not(compose: Compose, words: str) -> None:
+    refuse_unused(compose("hardware=cpu", "pipeline=compare", *words.split()), words.split())
+
+
+def test_a_check_trains_nothing_and_another_launchers_variables_do_not_hang_it(words: Words, tmp_path: Path) -> None:
+    left = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    printed = launch(*words(tmp_path, "pipeline=dpo", *short("sft", "dpo")), "--check", **left)
+    assert "WORLD_SIZE=2" in printed and "not passed on" in printed
+    assert printed.count("would be trained") == 2 and "nothing was trained" in printed
+    assert not list(tmp_path.glob("**/log.txt")) and not list(tmp_path.glob("_sessions/*"))
+    said = launch(*words(tmp_path, "pipeline=dpo", "dpo.lr_scheduler_type=warmup_stable_decay"), status=2)
+    assert "num_decay_steps" in said and not list(tmp_path.glob("**/log.txt"))
+
+
+def test_variables_of_other_launchers_are_forgotten_and_torchrun_itself_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert forget_launchers() is None
+    for name in ("PMI_SIZE", "ACCELERATE_MIXED_PRECISION", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    said = forget_launchers()
+    assert said and "PMI_SIZE=2" in said and forget_launchers() is None
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(processes, "started_by", lambda: "torchrun")
+    with pytest.raises(UserError, match="torchrun started this command"):
+        forget_launchers()
+
+
+@pytest.mark.parametrize("variable", ["HF_HOME", "HF_DATASETS_CACHE", "HOME"])
+def test_a_cache_that_cannot_be_written_is_named(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in ("HF_HOME", "HF_DATASETS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "/proc/1/nope")
+    with pytest.raises(UserError, match=rf"^{variable}=/proc/1/nope: .*HF_HOME"):
+        check_cache(compose("dataset=file", "dataset.path=pairs.jsonl"))
+    check_cache(compose("dataset=pocket"))
