@@ -1,6 +1,6 @@
 """A profile for a data set that has none: its name, its held-out split, and an estimate from a sample of its rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from launch.named.profile import Profile, plain_name
 from launch.named.sample import sample
 from recipes.data.columns import used
 from recipes.data.files import files_of, folder_splits
+from recipes.profiles import TEST
 
 SPLITS = (("train_prefs", "test_prefs"), ("train", "test"))  # of Hub data sets: trained on, and held out
 ROWS = 64  # of a Hub data set, for its lengths
@@ -28,25 +29,13 @@ class Asked:
 
 
 def file_profile(name: str, asked: Asked) -> Profile:
-    """Return the profile of a file, a folder of files or a pattern.
-
-    Raises:
-        UserError: a file has no supported format, or a folder no split to train on.
-    """
-    chosen = chosen_splits(folder_splits(name))
-    files = files_of(name, chosen["train_split"])
-    rows, total = sample(files)
+    """Return the profile of a file, a folder of files or a glob."""
+    rows, total = sample(name)
+    files = files_of(name)
     parts = f" ({len(files)} files)" if len(files) != 1 else ""
-    values = {"path": name, **({} if chosen["train_split"] == "train" and len(chosen) == 1 else chosen)}
+    values = {"path": name, **({"test_split": TEST} if TEST in folder_splits(name) else {})}
     stem = Path(name).name.split(".")[0] if len(files) == 1 else Path(name.rstrip("/")).name
     return profile(plain_name(stem), f"{name}{parts}", values, rows, total, asked)
-
-
-def chosen_splits(splits: Iterable[str]) -> dict[str, str]:
-    """Return `train_split` and, where there is one to hold out, `test_split`."""
-    names = list(splits)
-    train, test = next((pair for pair in SPLITS if pair[0] in names), (next(iter(names), "train"), ""))
-    return {"train_split": train, **({"test_split": test} if test in names else {})}
 
 
 def hub_profile(path: str, asked: Asked) -> Profile:
@@ -55,11 +44,12 @@ def hub_profile(path: str, asked: Asked) -> Profile:
     values: dict[str, Any] = {"path": path, "config": config, "revision": commit}
     values = {name: value for name, value in values.items() if value}
     splits = splits_of(path, config, commit)
-    values |= chosen_splits(splits)
-    rows = first_rows(path, config, commit, values["train_split"]) if splits else []
+    chosen = next((pair for pair in SPLITS if pair[0] in splits), (next(iter(splits), "train"), ""))
+    values |= {"train_split": chosen[0], **({"test_split": chosen[1]} if chosen[1] in splits else {})}
+    rows = first_rows(path, config, commit, chosen[0]) if splits else []
     stem = plain_name(path.rpartition("/")[2] + (f"-{config}" if config else ""))
     title = f"{path}{f':{config}' if config else ''}{f' at {commit[:8]}' if commit else ''}"
-    return profile(stem, title, values, rows, splits.get(values["train_split"]) or 0, asked)
+    return profile(stem, title, values, rows, splits.get(chosen[0]) or 0, asked)
 
 
 def profile(
@@ -68,7 +58,7 @@ def profile(
     """Return a profile with an estimate from a sample, and what is said of it."""
     columns = list(rows[0]) if rows else []
     read = [column for column in columns if column in used(columns)]
-    unused = [column for column in columns if column not in read]
+    unread = [column for column in columns if column not in read]
     values = {"name": name, **values, "max_length": asked.max_length}
     pairs = pairs_of(rows)
     if not pairs:
@@ -81,7 +71,7 @@ def profile(
     held = asked.test_path or values.get("test_split") or f"{asked.test_fraction} of the prompts"
     lines = [
         f"{title}: about {estimate['rows']:,} pairs; columns {', '.join(read)}"
-        + (f", not read: {', '.join(unused)}" if unused else ""),
+        + (f", not read: {', '.join(unread)}" if unread else ""),
         f"held out: {held}; mean tokens{' (guessed from characters)' if asked.count is guess else ''}: "
         f"prompt {estimate['prompt']}, responses {estimate['chosen']} and {estimate['rejected']}",
     ]

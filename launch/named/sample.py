@@ -1,47 +1,44 @@
-"""The first rows of local files and how many rows there are, read without the `datasets` library."""
+"""The first rows of local files and how many there are, read without libraries that take long to import."""
 
 import json
 import re
-from collections.abc import Sequence
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from recipes.data.files import PATTERN, named
-from recipes.data.formats import READERS, Row, read_file
+from recipes.data.files import files_of, named, read_files
+from recipes.data.formats import file_ending
 
-ROWS = 200  # read at most
-LARGE = 2**26  # bytes; the rows of a larger file are estimated from its beginning
+ROWS = 200  # looked at
+LARGE = 2**26  # bytes; the rows of larger files are estimated by their size
+COMPRESSED = 4  # how many times as large a text is without gzip, about
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")  # of a data set with its configuration, such as org/name:config
-ENDINGS = tuple(READERS)
 
 
 def matches(name: str) -> list[Path]:
-    """Return the file or folder of a name, or those that it finds as a pattern."""
-    path = Path(name).expanduser()
-    return [path] if path.exists() else named(name) if PATTERN.search(name) else []
+    """Return the files of a path, a folder or a pattern; none if there is nothing of that name."""
+    return [path for path in named(name) if path.exists()]
 
 
-def sample(files: Sequence[Path]) -> tuple[list[Row], int]:
-    """Return the first rows and about how many there are; none where a file cannot be read, which is told later."""
-    rows: list[Row] = []
-    total = 0
-    for path in files[:1]:
-        with suppress(Exception):  # whatever a damaged file raises: the launcher's own reading says what is wrong
-            rows, total = sample_file(path)
-    size = sum(path.stat().st_size for path in files)
-    return rows, round(total * size / max(1, files[0].stat().st_size)) if files else 0
+def sample(name: str) -> tuple[list[dict[str, Any]], int]:
+    """Return the first rows of what a name means and about how many there are, those that cannot be read left out.
 
-
-def sample_file(path: Path) -> tuple[list[Row], int]:
-    """Return a file's first rows and about how many it has."""
-    rows = read_file(path)
+    Raises:
+        UserError: a file is missing, empty, of an unknown format or cannot be parsed.
+    """
+    files = files_of(name)
+    rows = read_files(files)
     first = [row for row in islice(rows, ROWS) if isinstance(row, dict)]
-    if path.suffix == ".parquet":
-        from pyarrow.parquet import read_metadata
+    size = sum(path.stat().st_size * (COMPRESSED if path.suffix == ".gz" else 1) for path in files)
+    if size <= LARGE:
+        return first, len(first) + sum(isinstance(row, dict) for row in rows)
+    return first, counted(files) or round(size * len(first) / sum(len(json.dumps(row, default=str)) for row in first))
 
-        return first, read_metadata(path).num_rows
-    if len(first) < ROWS or path.stat().st_size <= LARGE:
-        return first, len(first) + sum(1 for _ in rows)
-    size = len(json.dumps(first, ensure_ascii=False).encode())
-    return first, round(len(first) * path.stat().st_size / size)
+
+def counted(files: list[Path]) -> int | None:
+    """Return the number of rows where the files say it themselves, as Parquet does."""
+    if any(file_ending(path) != ".parquet" for path in files):
+        return None
+    from pyarrow.parquet import read_metadata
+
+    return sum(read_metadata(path).num_rows for path in files)
