@@ -19,7 +19,7 @@ DRY_RUN  ?=
 PUBLIC   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help profile doctor show plan compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
+.PHONY: help profile doctor show plan check-run compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
@@ -44,7 +44,7 @@ $(error SUITE=$(SUITE): there are $(SUITES))
 endif
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  MODEL=    a Hub id, a directory, or of conf/model:   $(notdir $(basename $(wildcard conf/model/*.yaml)))"
 	@echo "  DATASET=  a Hub id, file, folder, glob, [a,b], or of conf/dataset: $(notdir $(basename $(wildcard conf/dataset/*.yaml)))"
@@ -66,6 +66,9 @@ show: $(VENV) ## Print row ROW=1 token by token, with what each method trains on
 
 compare: $(VENV) ## Train SFT, SFT -> DPO and ORPO, evaluate them, print one table
 	@$(LAUNCH) pipeline=compare $(ARGS)
+
+check-run: $(VENV) ## Check all that `make compare` would check before it trains, and end; another pipeline: ARGS="pipeline=orpo"
+	@$(LAUNCH) $(if $(findstring pipeline=,$(ARGS)),,pipeline=compare) --check $(ARGS)
 
 orpo: $(VENV) ## Train ORPO: one stage
 	@$(LAUNCH) pipeline=orpo $(ARGS)
@@ -186,9 +189,10 @@ $(DEEPSPEED): $(VENV) requirements-deepspeed.txt
 
 $(VENV): requirements.lock
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required, this is " + sys.version.split()[0])'
-	@$(CLAIM) sh -c 'test $@ -nt $< || $(MAKE) -s environment'
+	@# a checkout makes the lock newer and leaves it as it was: the environment is made again where its content differs
+	@$(CLAIM) sh -c 'test $@ -nt $< || { cmp -s $< $@ && touch $@; } || $(MAKE) -s environment'
 
 environment:
 	@echo "installing the environment into .venv (once: a minute with uv, else some; 2.5 GB without CUDA; log: .venv.log)"
 	@rm -rf .venv && python3 -m venv .venv && $(INSTALL) -r requirements.lock || { rm -rf .venv; exit 1; }
-	@$(PYTHON) -m launch.config.trl_options && touch $(VENV)
+	@$(PYTHON) -m launch.config.trl_options && cp requirements.lock $(VENV)

@@ -15,17 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from torch import get_num_threads
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eval.answers.generate import answer
-from eval.answers.load import load, load_renderer, pretrained, prompt_ids
-from eval.answers.store import Sampling
 from eval.commands import gguf
 from eval.commands.cli import run
-from eval.commands.rounding import farthest
 from recipes.config import UserError, done, read_config
-from recipes.data.prepare import open_pairs
 from recipes.methods import METHODS
 from recipes.system.commands import output
 from recipes.system.hub import WEIGHTS
@@ -123,6 +116,11 @@ def questions(directory: Path, options: Options) -> list[Question]:
     Raises:
         UserError: the pairs were removed.
     """
+    from eval.answers.generate import answer  # imports that take seconds, too long to report a wrong word: so below
+    from eval.answers.load import load_renderer, prompt_ids
+    from eval.answers.store import Sampling
+    from recipes.data.prepare import open_pairs
+
     pairs = Path(read_config(directory)["pairs"])
     if not pairs.is_dir():
         raise UserError(f"{pairs}, the pairs of {directory}, are missing: run the launch again to prepare them")
@@ -140,6 +138,8 @@ def export_hf(directory: Path, target: Path, asked: list[Question], options: Opt
     Raises:
         UserError: not all do.
     """
+    from eval.answers.load import load
+
     shutil.copytree(directory / "model", target)
     if not (target / "README.md").exists():
         output.print("no model card yet; `make eval SUITE=card` writes one for an evaluated session", soft_wrap=True)
@@ -158,6 +158,10 @@ def export_hf(directory: Path, target: Path, asked: list[Question], options: Opt
 
 def transformers_answers(path: Path, dialogues: list[Any], options: Options, like: Any) -> list[str]:
     """Respond with plain Transformers and only the files at `path`; precision and device are those of `like`."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from eval.answers.load import pretrained
+
     tokenizer = pretrained(AutoTokenizer, str(path), None)
     model = pretrained(AutoModelForCausalLM, str(path), None, dtype=like.dtype, **WEIGHTS).to(like.device)
     texts = []
@@ -176,6 +180,11 @@ def export_gguf(directory: Path, target: Path, asked: list[Question], options: O
     Raises:
         UserError: the converter rejects it, a prompt gets other ids, or log-probs differ by more than rounding.
     """
+    from torch import get_num_threads
+
+    from eval.answers.load import load
+    from eval.commands.rounding import farthest
+
     kind = options.outtype or stored(directory / "model")
     gguf.call("convert", directory / "model", target, kind)
     found = gguf.answers(target, [asdict(question) for question in asked], options.max_new_tokens, get_num_threads())

@@ -95,7 +95,10 @@ def read_config(directory: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text())
         found = values["format"]
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: give a stage directory that the launcher wrote") from None
+        begin_so = sorted(directory.parent.glob(f"{directory.name}*/config.yaml"))
+        there = ", ".join(str(found.parent) for found in begin_so[:3])
+        give = f"did you mean {there}?" if there else "give a stage directory that the launcher wrote"
+        raise UserError(f"{path} does not exist: {give}") from None
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise DamagedConfig(f"{path} is damaged ({reason}): remove {directory} and run again") from None

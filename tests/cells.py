@@ -7,10 +7,10 @@ from pathlib import Path
 
 from launch.config.compatibility import Cell
 from launch.config.schema import Config
-from launch.executors.job import prepare_directory
 from launch.stages.digest import Start, plan
 from launch.stages.inputs import chat_template, find_model
 from launch.stages.pairs import pairs_directory, tokenise
+from launch.stages.run import prepare_directory
 from recipes.config import Stage, read_json
 from recipes.methods import METHODS
 

@@ -10,9 +10,11 @@ import pytest
 from door import run
 
 from dev.bench import peer, workload
-from dev.bench.__main__ import alone, main, options, refuse_pairs
+from dev.bench.__main__ import main, options
 from dev.bench.report import ratio
-from dev.bench.workload import MADE, made_pairs
+from dev.bench.shapes import MADE
+from dev.bench.suite import alone, refuse_pairs
+from dev.bench.workload import made_pairs
 from recipes.config import UserError
 from recipes.engine.packing import Pair
 

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from door import run as type_in
 
-from dev.gpu.__main__ import look, main, turns
+from dev.gpu.__main__ import main
 from dev.gpu.exactness import FAMILIES, distance, exact, exactness
-from dev.gpu.job import FAILED, LATE, MEASURED, SKIPPED, Job, Outcome, Skip, run
+from dev.gpu.job import FAILED, LATE, MEASURED, SHARES, SKIPPED, Job, Outcome, Skip, run
 from dev.gpu.page import publish
-from dev.gpu.plan import SHARES, Options, gpu_cases, jobs
+from dev.gpu.plan import Options, gpu_cases, jobs
 from dev.gpu.results import goals, ratio, settings
 from dev.gpu.speed import flops_per_token
 from dev.gpu.store import begin, keep, todo
+from dev.gpu.suite import look, turns
 from recipes.config import UserError
 
 
@@ -66,12 +67,12 @@ def looks_like(*gpus: str | None) -> Callable[..., Outcome]:
 def test_a_gpu_that_a_forked_process_cannot_use_is_used_by_spawned_ones(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("dev.gpu.__main__.gpu_memories", lambda: [80.0])
-    monkeypatch.setattr("dev.gpu.__main__.run", looks_like("a GPU"))
+    monkeypatch.setattr("dev.gpu.suite.gpu_memories", lambda: [80.0])
+    monkeypatch.setattr("dev.gpu.suite.run", looks_like("a GPU"))
     assert look(tmp_path / "log")[1] == "forkserver"
-    monkeypatch.setattr("dev.gpu.__main__.run", looks_like(None, "a GPU"))
+    monkeypatch.setattr("dev.gpu.suite.run", looks_like(None, "a GPU"))
     assert look(tmp_path / "log")[1] == "spawn"
-    monkeypatch.setattr("dev.gpu.__main__.run", looks_like(None, None))
+    monkeypatch.setattr("dev.gpu.suite.run", looks_like(None, None))
     with pytest.raises(UserError, match="PyTorch cannot use"):
         look(tmp_path / "log")
 

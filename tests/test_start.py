@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from door import launch, short
 
+from launch.config.first import first_line
+from launch.config.help import GROUPS
 from launch.config.idle import refuse_unused
 from launch.config.schema import Config
+from launch.forecast.ahead import duration
 from launch.stages.inputs import check_cache
 from launch.stages.rehearsal import outline, rehearse_all
-from recipes.config import UserError
+from recipes.config import UserError, read_config
 from recipes.methods import METHODS
 from recipes.system import processes
 from recipes.system.processes import forget_launchers
@@ -123,3 +126,35 @@ def test_a_cache_that_cannot_be_written_is_named(
     with pytest.raises(UserError, match=rf"^{variable}=/proc/1/nope: .*HF_HOME"):
         check_cache(compose("dataset=file", "dataset.path=pairs.jsonl"))
     check_cache(compose("dataset=pocket"))
+
+
+def test_the_first_line_says_what_will_run() -> None:
+    words = ["--multirun", "model=pocket", "pipeline=compare"]
+    assert first_line(words) == "pocket: sft; sft → dpo; orpo (3 stages)"
+    assert first_line([*words, "dataset=file", "seed=0,1", "orpo.beta=0.1,0.2"]) == (
+        "pocket on file: sft; sft → dpo; orpo (3 stages, for each of 4 settings)"
+    )
+    assert first_line(["pipeline=orpo"]) == "pocket: orpo (1 stage)"
+    for other in (["pipeline=nonsense"], ["--cfg", "job"], ["experiment=orpo-paper/phi-2"]):
+        assert first_line(other) is None
+
+
+def test_what_help_names_exists(compose: Compose) -> None:
+    options = {option for group in GROUPS.values() for option in group if option not in ("tune=8", "seed=0,1,2")}
+    assert 20 <= len(options) <= 30
+    for option in options:
+        given = [option] if option.startswith(("hardware=", "dataset=")) else ["hardware=cpu", "dataset=pocket", option]
+        compose(*given, *(["dataset.path=pairs.jsonl"] if option == "dataset=file" else []))
+
+
+def test_times_are_said_as_people_say_them() -> None:
+    said = {0.0: "1 s", 12 / 3600: "12 s", 90 / 3600: "90 s", 5 / 60: "5.0 min", 34 / 60: "34 min", 3.4: "3.4 h"}
+    assert {hours: duration(hours) for hours in said} == said
+    assert duration(60) == "2.5 days" and duration(1000) == "42 days"
+
+
+def test_a_stage_that_is_none_leads_to_those_that_begin_so(tmp_path: Path) -> None:
+    (tmp_path / "orpo-09ddf7bb").mkdir()
+    (tmp_path / "orpo-09ddf7bb" / "config.yaml").write_text("")
+    with pytest.raises(UserError, match=r"did you mean .*/orpo-09ddf7bb"):
+        read_config(tmp_path / "orpo")

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from dev.bench.workload import LONGEST, SHAPES
+from dev.bench.shapes import LONGEST, SHAPES
 from recipes.config import UserError
 
 LEAST = {"repeats": 1, "batch_size": 1, "batch_sizes": 1, "max_length": 2, "even": 4}

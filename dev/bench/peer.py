@@ -19,10 +19,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from dev.bench.__main__ import alone
 from dev.bench.limits import refuse
 from dev.bench.measure import Case, measure
 from dev.bench.pipelines import base_model
+from dev.bench.suite import alone
 from dev.bench.workload import pairs_of
 from recipes.config import UserError, write_json
 from recipes.engine.packing import Pair

@@ -11,7 +11,8 @@ import torch
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
-from dev.bench.workload import SHAPES, build_model, load_tokenizer
+from dev.bench.shapes import SHAPES
+from dev.bench.workload import build_model, load_tokenizer
 from launch.stages.command import module
 from pocket.base import build_tokenizer
 from recipes.config import UserError, read_json

@@ -1,7 +1,8 @@
 """The forecast of `launch.forecast.memory` for a measurement's peak, to compare with the measured one."""
 
 from dev.bench.measure import Case
-from dev.bench.workload import RANK, SHAPES, dialogues
+from dev.bench.shapes import SHAPES
+from dev.bench.workload import RANK, dialogues
 from launch.forecast.memory import MicroBatch, Setting, forecast_memory
 from recipes.engine.packing import Pair
 

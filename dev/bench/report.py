@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from jinja2 import Environment
 
-from dev.bench.workload import MADE, SHAPES
+from dev.bench.shapes import MADE, SHAPES
 from launch.config.shape import head_parameters, parameters
 from recipes.config import write_json, write_text
 from recipes.system.versions import provenance, versions

@@ -11,7 +11,8 @@ from torch.nn.functional import logsigmoid
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 
 from dev.bench.measure import Case, build_trainer, loss_of
-from dev.bench.workload import Lengths, adapters, made_pairs
+from dev.bench.shapes import Lengths
+from dev.bench.workload import adapters, made_pairs
 from dev.gpu.job import Skip
 from recipes.engine.loss import log_odds
 from recipes.engine.packing import Pair

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from dev.bench.generation import generate
-from dev.bench.workload import SHAPES, build_model
+from dev.bench.shapes import SHAPES
+from dev.bench.workload import build_model
 from eval.answers.decode import TOKENS, decode
 from eval.answers.store import Sampling
 

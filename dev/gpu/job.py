@@ -16,6 +16,15 @@ ENDING = 10  # seconds that a process has to end after it sent its outcome
 Outcome = dict[str, Any]  # status, seconds, and figures or a reason
 MEASURED, SKIPPED, FAILED, LATE = "measured", "skipped", "failed", "out of time"
 
+# The parts in order: the share of all minutes after which the next part starts, and the maximum minutes of one job.
+SHARES = {
+    "exactness": (0.12, 1.5),
+    "recipes": (0.28, 3.0),
+    "speed": (0.38, 1.5),
+    "generation": (0.06, 1.0),
+    "pipelines": (0.16, 2.5),
+}
+
 
 class Skip(Exception):
     """Something is missing for a measurement; the message says what."""

@@ -12,14 +12,6 @@ from dev.gpu.pipelines import pipelines
 from dev.gpu.results import MATMUL
 from dev.gpu.speed import ENGINES, Data, speed
 
-# The parts in order: the share of all minutes after which the next part starts, and the maximum minutes of one job.
-SHARES = {
-    "exactness": (0.12, 1.5),
-    "recipes": (0.28, 3.0),
-    "speed": (0.38, 1.5),
-    "generation": (0.06, 1.0),
-    "pipelines": (0.16, 2.5),
-}
 HH, ULTRAFEEDBACK = "hh-rlhf", "ultrafeedback-like"
 
 

@@ -7,7 +7,8 @@ import torch
 
 from dev.bench.measure import Case, measure
 from dev.bench.predict import predict
-from dev.bench.workload import RANK, SHAPES, pairs_of
+from dev.bench.shapes import SHAPES
+from dev.bench.workload import RANK, pairs_of
 from launch.config.shape import adapter_parameters, head_parameters, parameters
 from recipes.engine.packing import Pair
 
