@@ -22,7 +22,7 @@ class Asked:
 
     count: Counter  # of tokens
     max_length: int  # tokens of prompt and response
-    test_fraction: str  # of the prompts, to hold out
+    test_fraction: float  # of the prompts, to hold out
     test_path: str
     revision: str  # of a Hub data set
     config: str | None = None  # of a Hub data set
@@ -68,7 +68,7 @@ def profile(
     sizes = lengths(pairs, asked.count)
     estimate = {"rows": round(total * len(pairs) / len(rows))}
     estimate |= zip(("prompt", "chosen", "rejected"), means(sizes), strict=True)
-    held = asked.test_path or values.get("test_split") or f"{asked.test_fraction} of the prompts"
+    held = asked.test_path or values.get("test_split") or f"{asked.test_fraction:.0%} of the prompts"
     lines = [
         f"{title}: about {estimate['rows']:,} pairs; columns {', '.join(read)}"
         + (f", not read: {', '.join(unread)}" if unread else ""),

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from recipes.config import UserError
 
-LOCAL = "or point to a local copy: model.model_name_or_path=<directory>"
+LOCAL = "or name the directory of a local copy in its place"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """The words of a command line: `model=` and `dataset=` may name what has no profile, and one is made for it."""
 
+import math
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -34,6 +36,13 @@ class Door:
     def given(self, name: str, default: str) -> str:
         """Return the value that the command line gives an option, the last one."""
         return next((word[len(name) + 1 :] for word in reversed(self.words) if word.startswith(f"{name}=")), default)
+
+    def number(self, name: str, default: float) -> float:
+        """Return the number that the command line gives an option; the default where it is none, or several."""
+        with suppress(ValueError):
+            value = float(self.given(name, str(default)))
+            return value if math.isfinite(value) else default
+        return default
 
     def model(self, name: str) -> str:
         """Return the profile's name for a model: a profile, a directory, or a Hub id.
@@ -85,12 +94,11 @@ class Door:
     def asked(self) -> Asked:
         """Return what is known of a data set before it is looked at."""
         standard = Dataset("", "")
-        given = self.given("dataset.max_length", "")
         longest = min(standard.max_length, self.context or standard.max_length)
         return Asked(
             self.counter,
-            int(given) if given.isdecimal() else longest,
-            self.given("dataset.test_fraction", str(standard.test_fraction)),
+            round(self.number("dataset.max_length", longest)),
+            self.number("dataset.test_fraction", standard.test_fraction),
             self.given("dataset.test_path", ""),
             self.given("dataset.revision", ""),
         )
