@@ -64,6 +64,9 @@ def test_a_path_with_commas_is_one_source(compose: Compose, pairs_file: Path, tm
         shutil.copy(pairs_file, path)
     dataset = composed(compose, f"dataset=[{odd},{other}]").dataset
     assert dataset.name == "mixture" and dataset.sources == [str(odd), str(other)]
+    assert dataset.estimate.rows == 128, "of both"
+    shared = composed(compose, f"dataset=[{odd},hh-rlhf]", "dataset.weights=[1,1]").dataset
+    assert shared.sources == [str(odd), "hh-rlhf"] and shared.estimate.rows == 0, "how many rows, the shares decide"
     assert with_profiles([f"dataset={odd},{other},hh-rlhf"]) == ["dataset=a-b-c,c,hh-rlhf"], "a sweep of three"
 
 

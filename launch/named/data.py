@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.named.lengths import Counter, guess, lengths, means, pairs_of
+from launch.named.lengths import PARTS, Counter, guess, lengths, means, pairs_of
 from launch.named.profile import Profile, plain_name
 from launch.named.sample import sample
 from recipes.data.columns import used
@@ -67,7 +67,7 @@ def profile(
         )
     sizes = lengths(pairs, asked.count)
     estimate = {"rows": round(total * len(pairs) / len(rows))}
-    estimate |= zip(("prompt", "chosen", "rejected"), means(sizes), strict=True)
+    estimate |= zip(PARTS, means(sizes), strict=True)
     held = asked.test_path or values.get("test_split") or f"{asked.test_fraction:.0%} of the prompts"
     lines = [
         f"{title}: about {estimate['rows']:,} pairs; columns {', '.join(read)}"

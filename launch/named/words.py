@@ -12,7 +12,7 @@ from launch.config.trust import looks_local
 from launch.named.data import Asked, file_profile, hub_profile
 from launch.named.files import read_files
 from launch.named.grammar import literal, refuse_unreadable
-from launch.named.lengths import Counter, counter_of, guess
+from launch.named.lengths import Counter, counter_of, guess, total
 from launch.named.model import model_profile
 from launch.named.profile import Profile, named_apart, profile_of, register, written
 from launch.named.sample import HUB_ID, matches
@@ -83,6 +83,13 @@ class Door:
             return name  # Hydra rejects it with a list of those that are
         return self.keep("dataset", profile)
 
+    def estimate(self, name: str) -> dict[str, float] | None:
+        """Return the estimate of a mixture's source; None if there is none."""
+        known = profile_of("dataset", name)
+        if known is None and is_local(name):
+            known = file_profile(name, self.asked()).values
+        return (known or {}).get("estimate")
+
     def keep(self, group: str, profile: Profile) -> str:
         """Register a profile that was made; return its name."""
         profile = named_apart(group, profile, self.made)
@@ -129,6 +136,7 @@ def open_door(words: list[str]) -> Door:
     """
     door = Door(words, [])
     door.words = [part for word in words for part in resolve(word, "model", door.model, is_model)]
+    door.words = [part for word in door.words for part in mixed(door, word)]
     door.words = [part for word in door.words for part in resolve(word, "dataset", door.dataset, is_data)]
     return door
 
@@ -138,10 +146,23 @@ def resolve(word: str, group: str, name_of: Callable[[str], str], known: Callabl
     key, _, value = word.partition("=")
     if key != group or not value or (SWEEP.match(value) and not known(value)):
         return [word]
-    if group == "dataset" and value.startswith("[") and value != "[]" and not known(value):
-        sources = ",".join(literal(source.strip(" '\"")) for source in pieces(value.strip("[]"), known))
-        return ["dataset=mixture", f"dataset.sources=[{sources}]"]
     return [f"{group}={','.join(name_of(name) for name in pieces(value, known))}"]
+
+
+def mixed(door: Door, word: str) -> list[str]:
+    """Return `dataset=[a,b]` as the options of a mixture; any other word as it is.
+
+    Where all rows of every source are read and each has an estimate, the mixture has their sum.
+    """
+    key, _, value = word.partition("=")
+    if key != "dataset" or not (value.startswith("[") and value.endswith("]")) or value == "[]" or is_data(value):
+        return [word]
+    sources = [source.strip(" '\"") for source in pieces(value[1:-1], is_data)]
+    words = ["dataset=mixture", f"dataset.sources=[{','.join(map(literal, sources))}]"]
+    if any(door.given(f"dataset.{name}", "") for name in ("weights", "counts", "estimate")):
+        return words
+    estimates = [door.estimate(source) for source in sources]
+    return words if None in estimates else [*words, f"dataset.estimate={total(filter(None, estimates))}"]
 
 
 def pieces(value: str, known: Callable[[str], bool]) -> list[str]:
