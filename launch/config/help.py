@@ -35,7 +35,7 @@ GROUPS = {
         "dpo.learning_rate=5e-7": "the peak of the schedule",
         "sft.num_train_epochs=1": "or sft.max_steps=100",
         "orpo.lr_scheduler_type=cosine": "linear, constant, …",
-        "orpo.report_to=wandb": "where the training logs to",
+        "tracker=wandb": "where trainings log to: also tensorboard, mlflow, trackio",
         "orpo.engine=packed": "or stock: TRL's own forward pass",
     },
     "Evaluation": {
