@@ -1,5 +1,5 @@
 # ORPO against SFT -> DPO. `make help` lists the targets; each one installs the environment it needs.
-MODEL    ?= pocket
+MODEL    ?=
 DATASET  ?=
 HARDWARE ?=
 LAUNCHER ?=
@@ -19,11 +19,7 @@ DRY_RUN  ?=
 PUBLIC   ?=
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help doctor show plan check-run compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
-=======
-.PHONY: help doctor show plan compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
->>>>>>> main
+.PHONY: help profile doctor show plan check-run compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
@@ -33,7 +29,10 @@ ENGINE_TESTS := $(patsubst %,tests/test_%.py,packing packed unpackable engines e
 AUDIT  := 2.10.1
 # If two commands start on a fresh clone, one installs and the other waits.
 CLAIM  := $(if $(shell command -v flock),flock .venv.claim)
-WORDS   = model=$(MODEL) $(if $(DATASET),dataset=$(DATASET)) $(if $(HARDWARE),hardware=$(HARDWARE))
+# Read by the shell as variables, so that a path may have any character.
+export MODEL DATASET
+NAMED   = $(if $(MODEL),"model=$$MODEL") $(if $(DATASET),"dataset=$$DATASET")
+WORDS   = $(NAMED) $(if $(HARDWARE),hardware=$(HARDWARE))
 INSTALL = $(PYTHON) -m launch.install
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
 # The values of SUITE=name; paper/page.py, the page of all exhibits, is SUITE=paper.
@@ -47,14 +46,17 @@ endif
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  MODEL=    a file of conf/model     $(notdir $(basename $(wildcard conf/model/*.yaml)))"
-	@echo "  DATASET=  a file of conf/dataset   $(notdir $(basename $(wildcard conf/dataset/*.yaml)))"
+	@echo "  MODEL=    a Hub id, a directory, or of conf/model:   $(notdir $(basename $(wildcard conf/model/*.yaml)))"
+	@echo "  DATASET=  a Hub id, file, folder, glob, [a,b], or of conf/dataset: $(notdir $(basename $(wildcard conf/dataset/*.yaml)))"
 	@echo "  HARDWARE= a file of conf/hardware  $(notdir $(basename $(wildcard conf/hardware/*.yaml)))  (default: detected)"
 	@echo "  LAUNCHER= a file of conf/launcher  $(notdir $(basename $(wildcard conf/launcher/*.yaml)))  (default: here)"
 	@echo '  ARGS=     options, comma = sweep   ARGS="orpo.beta=0.1,0.2 seed=0,1,2"'
 	@echo
 	@echo "  make eval SUITE=… for evaluations beyond the table; ARGS=--help prints their options:"
 	@awk 'FNR == 1 {name = FILENAME; sub(/paper\/page/, "paper", name); gsub(/^.*\/|\.py$$/, "", name); sub(/^"""/, ""); printf "    %-11s %s\n", name, $$0}' $(FILES) | sort
+
+profile: $(VENV) ## Write a profile for a MODEL or DATASET without one to conf/, from what it says of itself
+	@$(PYTHON) -m launch.profile $(NAMED) $(ARGS)
 
 doctor: $(VENV) ## Check DATASET's pairs with MODEL's tokenizer: findings, lengths, bias; writes a page to runs/_doctor
 	@$(PYTHON) -m launch.doctor $(WORDS) $(ARGS)

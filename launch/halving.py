@@ -24,7 +24,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from launch.config.errors import CONF, explained
 from launch.config.help import helped
-from launch.config.schema import Config, mixture, register, resolve
+from launch.config.schema import Config, register, resolve
 from launch.config.session import Session
 from launch.config.sweep import swept
 from launch.config.trust import refuse_words
@@ -33,6 +33,7 @@ from launch.executors.job import run_job
 from launch.executors.local import run_queue
 from launch.executors.queue import Queue, hand_over
 from launch.executors.report import print_table, report, score
+from launch.named.words import with_profiles
 from recipes.config import UserError
 from recipes.system.commands import console, run_command
 from recipes.system.errors import CRASH
@@ -151,7 +152,7 @@ def own_words(words: list[str]) -> tuple[int, int, list[str]]:
     factor, rungs = given.get("factor", "2"), given.get("rungs", "3")
     if not (factor.isdecimal() and int(factor) >= 2 and rungs.isdecimal() and int(rungs) >= 1):
         raise UserError(f"factor={factor} rungs={rungs}: give whole numbers, factor at least 2 and rungs at least 1")
-    left = [part for word in words if word.partition("=")[0] not in given for part in mixture(word)]
+    left = with_profiles(word for word in words if word.partition("=")[0] not in given)
     launcher = [] if any(word.startswith("launcher=") for word in words) else ["launcher=local"]
     return int(factor), int(rungs), [*launcher, "evaluate=true", *left]
 

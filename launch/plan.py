@@ -27,6 +27,7 @@ from launch.forecast.budget import Configs, describe, match, refuse_budget
 from launch.forecast.cost import LIBRARIES, Forecast, forecast, forecast_judge
 from launch.forecast.fit import fits, nearest, room, worst
 from launch.forecast.tokens import Tokens, tokens_of
+from launch.named.words import with_profiles
 from recipes.methods import METHODS
 from recipes.profiles import Shape
 from recipes.system.commands import output, run_command
@@ -147,7 +148,7 @@ def plan(words: list[str]) -> None:
     """
     if not helped(words, __doc__):
         register()
-        say(composed(words))
+        say(composed(with_profiles(words)))
 
 
 def main(words: list[str]) -> int:

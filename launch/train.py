@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from launch.config.errors import CONF, explained
 from launch.config.machine import gpu_memories
-from launch.config.schema import mixture, register
+from launch.config.schema import register
 from launch.config.session import Session
 from launch.config.sweep import swept
 from launch.config.trust import refuse_words
@@ -24,6 +24,7 @@ from launch.executors.elsewhere import run_elsewhere
 from launch.executors.job import HERE, run_job, train_pipelines
 from launch.executors.queue import Queue, hand_over
 from launch.executors.report import print_table, report
+from launch.named.words import with_profiles
 from launch.stages.command import module
 from launch.stages.processes import Forked, finish, start, warm_up
 from recipes.config import read_json
@@ -63,7 +64,8 @@ def main(words: list[str]) -> int:
     unsearched = [
         word for word in words if word != CHECK and not word.startswith("tune=")
     ]  # its trials check themselves
-    words = [part for word in unsearched for part in mixture(word)]
+    refuse_words(unsearched)
+    words = with_profiles(unsearched)
     session, queue = Session(), Queue()
     register(session)
 
@@ -71,7 +73,6 @@ def main(words: list[str]) -> int:
     def job(config: DictConfig) -> None:
         run_or_hand_over(config, words, queue, check)
 
-    refuse_words(words)
     sys.argv[1:] = words  # where Hydra reads them
     with explained():
         job()

@@ -26,7 +26,7 @@ from launch.config.checks import refuse_useless
 from launch.config.errors import CONF, explained
 from launch.config.idle import refuse_unused
 from launch.config.judging import ELSEWHERE, NONE, judge_of
-from launch.config.schema import Config, mixture, register, resolve
+from launch.config.schema import Config, register, resolve
 from launch.config.session import Session
 from launch.config.splits import with_folds
 from launch.config.sweep import overrides, swept
@@ -36,6 +36,7 @@ from launch.executors.elsewhere import run_elsewhere
 from launch.executors.job import Outcome, run_job
 from launch.executors.queue import Queue, hand_over
 from launch.executors.report import print_table, report, score, write_page
+from launch.named.words import with_profiles
 from launch.tuning.search import Search
 from launch.tuning.space import space_of, with_configured
 from recipes.config import UserError, write_text
@@ -110,7 +111,7 @@ def read(words: list[str]) -> Command:
     given = [word.partition("=")[2] for word in words if word.startswith("tune=")]
     if len(given) != 1 or not given[0].isdecimal() or int(given[0]) < LEAST:
         raise UserError(f"tune={','.join(given)}: give one number of trials for each pipeline, {LEAST} or more")
-    left = [part for word in words if not word.startswith(("tune=", "-")) for part in mixture(word)]
+    left = with_profiles(word for word in words if not word.startswith(("tune=", "-")))
     if several := swept(left):
         raise UserError(f"tune={given[0]} tries values by itself: give {', '.join(several)} one value, or none")
     seeds = [word for word in overrides(left) if word.key_or_group == "seed"][-1:]

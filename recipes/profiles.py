@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 class Shape:
     """The sizes of a decoder, from its public config.json; they determine its memory and FLOPs."""
 
-    family: str  # config.json's `model_type`: llama, mistral, qwen2, phi3, phi or opt
+    family: str  # config.json's `model_type`: one of launch.config.shape.FAMILIES
     layers: int
     hidden: int
     intermediate: int
     heads: int
     vocabulary: int
     key_value_heads: int | None = None  # null: as many as `heads`
+    head: int | None = None  # the size of a head; null: hidden / heads
     tied: bool = False  # whether embedding and LM head share one matrix
     positions: int = 0  # if learned
     embedding: int | None = None  # the width of the embedding if it is not `hidden`
@@ -29,6 +30,7 @@ class Model:
     chat_template: str | None = None  # a name in conf/chat_template, a file, or null: the tokenizer's own
     stop_tokens: list[str] = field(default_factory=list)  # the first one ends a turn
     pad_token: str | None = None  # null: the tokenizer's own
+    context_length: int | None = None  # the longest dialogue that it can read; null: not checked
     parameters: int | None = None  # only used to reject early what does not fit the hardware
     shape: Shape | None = None  # null: read from a local model directory's config.json
     pocket_size: str | None = None  # small, medium or large: a model that pocket.base pretrains if it is missing

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # What may import what: each place whatever stands before it. A bare package is what lies on top of it, its commands.
 ROOMS = {
     "recipes": ("system", "profiles", "config", "methods", "data", "engine", "training", ""),
-    "launch": ("config", "tuning", "stages", "forecast", "executors", ""),
+    "launch": ("config", "named", "tuning", "stages", "forecast", "executors", ""),
     "eval": ("answers", "results", "pages", "commands", ""),
     "doctor": ("",),
     "pocket": ("",),

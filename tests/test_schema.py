@@ -46,7 +46,6 @@ def test_the_cached_options_are_the_imported_ones() -> None:
         ("batch_size=many", "batch_size: Value 'many' of type 'str' could not be converted to Integer"),
         ("model.lora_rr=3", "did you mean lora_r?"),
         ("pipeline=opro", "did you mean orpo?"),
-        ("model=/a/directory", "add model.model_name_or_path=/a/directory"),
     ],
 )
 def test_a_wrong_word_is_explained_in_one_line(word: str, said: str) -> None:

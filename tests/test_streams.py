@@ -41,4 +41,4 @@ def test_a_stream_is_read_to_where_it_is_asked_for(words: Words, tmp_path: Path)
 
 def test_a_source_that_is_not_there_is_one_line(words: Words, tmp_path: Path) -> None:
     options = [word for word in words(tmp_path / "runs", "pipeline=sft") if "dataset" not in word]
-    assert "neither a file nor a profile" in launch(*options, "dataset=[hh-rlhf,ultrafedback]", status=2)
+    assert "is neither a file" in launch(*options, "dataset=[hh-rlhf,ultrafedback]", status=2)

@@ -45,6 +45,12 @@ def refuse_useless(config: Config) -> None:
         value = getattr(config.dataset, name)
         if value is not None and value < least:
             raise UserError(f"dataset.{name} must be at least {least} (got {value})")
+    context = config.model.context_length
+    if context and config.dataset.max_length > context:
+        raise UserError(
+            f"dataset.max_length={config.dataset.max_length}: {config.model.name} reads at most {context} tokens; use "
+            f"dataset.max_length={context}"
+        )
     if not 0 < config.dataset.test_fraction < 1:
         raise UserError(f"dataset.test_fraction must be between 0 and 1 (got {config.dataset.test_fraction})")
     for stage in sorted(trained_stages(config)):

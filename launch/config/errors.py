@@ -48,10 +48,6 @@ def unknown_profile(text: str) -> str | None:
     if not found:
         return None
     group, name = found.groups()
-    if group == "model" and ("/" in name or name.startswith(".")):
-        return (
-            f"model={name}: model= names a profile of conf/model; for a directory add model.model_name_or_path={name}"
-        )
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     return f"{group}={name}: no file conf/{group}/{name}.yaml; choose from {', '.join(names)}{nearest(name, names)}"
 

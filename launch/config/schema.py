@@ -196,11 +196,3 @@ def register(session: Session | None = None) -> None:
     OmegaConf.register_new_resolver("times", mul, replace=True)
     OmegaConf.register_new_resolver("shared", shared, replace=True)
     OmegaConf.register_new_resolver("session", (session or Session()).place, use_cache=True, replace=True)
-
-
-def mixture(word: str) -> list[str]:
-    """Spell `dataset=[a,b]` as the options it stands for; Hydra would take a list for profiles."""
-    name, _, value = word.partition("=")
-    if name == "dataset" and value.startswith("[") and value != "[]":
-        return ["dataset=mixture", f"dataset.sources={value}"]
-    return [word]

@@ -7,8 +7,11 @@ from typing import Any
 from recipes.config import UserError
 from recipes.profiles import Model, Shape
 
-GATED = ("llama", "mistral", "qwen2", "phi3")
+GATED = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma3_text", "olmo2")
 FAMILIES = (*GATED, "phi", "opt")
+TIED = ("opt", "gemma", "gemma3_text")  # where config.json leaves it out
+NORMS = {"gemma3_text": 4}  # RMSNorms of a layer in the residual stream; the other gated families have two
+HEAD_NORMS = ("qwen3", "gemma3_text", "olmo2")  # of queries and keys
 
 
 def read_shape(directory: Path) -> Shape:
@@ -19,43 +22,66 @@ def read_shape(directory: Path) -> Shape:
     """
     path = directory / "config.json"
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
-        family = config["model_type"]
-        if family not in FAMILIES:
-            raise UserError(f"{path}: cannot forecast a {family} model's memory; supported are {', '.join(FAMILIES)}")
-        opt = family == "opt"
-        embedding = config.get("word_embed_proj_dim")
-        return Shape(
-            family=family,
-            layers=config["num_hidden_layers"],
-            hidden=config["hidden_size"],
-            intermediate=config["ffn_dim" if opt else "intermediate_size"],
-            heads=config["num_attention_heads"],
-            vocabulary=config["vocab_size"],
-            key_value_heads=config.get("num_key_value_heads"),
-            tied=config.get("tie_word_embeddings", opt),
-            positions=config["max_position_embeddings"] if opt else 0,
-            embedding=embedding if embedding != config["hidden_size"] else None,
-        )
+        return shape_from(json.loads(path.read_text()))
+    except UnknownFamily as error:
+        raise UserError(
+            f"{path}: cannot forecast a {error} model's memory; supported are {', '.join(FAMILIES)}"
+        ) from None
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} lacks the model's shape ({error!r}): copy the model again") from None
 
 
+class UnknownFamily(Exception):
+    """A config.json of a model family whose layers are not known here; the message is its name."""
+
+
+def shape_from(config: dict[str, Any]) -> Shape:
+    """Return the shape that a config.json gives.
+
+    Raises:
+        UnknownFamily: it is of another family than `FAMILIES`.
+        KeyError: a size is missing.
+    """
+    family = config["model_type"]
+    if family not in FAMILIES:
+        raise UnknownFamily(family)
+    opt, hidden, heads = family == "opt", config["hidden_size"], config["num_attention_heads"]
+    embedding, head = config.get("word_embed_proj_dim"), config.get("head_dim")
+    return Shape(
+        family=family,
+        layers=config["num_hidden_layers"],
+        hidden=hidden,
+        intermediate=config["ffn_dim" if opt else "intermediate_size"],
+        heads=heads,
+        vocabulary=config["vocab_size"],
+        key_value_heads=config.get("num_key_value_heads"),
+        head=head if head and head * heads != hidden else None,
+        tied=config.get("tie_word_embeddings", family in TIED),
+        positions=config["max_position_embeddings"] if opt else 0,
+        embedding=embedding if embedding != hidden else None,
+    )
+
+
+def query_width(shape: Shape) -> int:
+    """Return the width of a layer's queries."""
+    return shape.head * shape.heads if shape.head else shape.hidden
+
+
 def key_value_width(shape: Shape) -> int:
     """Return the width of a layer's keys, and of its values."""
-    return shape.hidden * (shape.key_value_heads or shape.heads) // shape.heads
+    return query_width(shape) * (shape.key_value_heads or shape.heads) // shape.heads
 
 
 def linears(shape: Shape) -> dict[str, tuple[int, int]]:
     """Return the inputs and outputs of a layer's matrices, by their names in Transformers."""
-    hidden, inner, narrow = shape.hidden, shape.intermediate, key_value_width(shape)
-    attention = {"q_proj": (hidden, hidden), "k_proj": (hidden, narrow), "v_proj": (hidden, narrow)}
+    hidden, inner, wide, narrow = shape.hidden, shape.intermediate, query_width(shape), key_value_width(shape)
+    attention = {"q_proj": (hidden, wide), "k_proj": (hidden, narrow), "v_proj": (hidden, narrow)}
     if shape.family == "phi3":
-        fused = {"qkv_proj": (hidden, hidden + 2 * narrow), "gate_up_proj": (hidden, 2 * inner)}
-        return {**fused, "o_proj": (hidden, hidden), "down_proj": (inner, hidden)}
+        fused = {"qkv_proj": (hidden, wide + 2 * narrow), "gate_up_proj": (hidden, 2 * inner)}
+        return {**fused, "o_proj": (wide, hidden), "down_proj": (inner, hidden)}
     if shape.family in GATED:
         gated = {"gate_proj": (hidden, inner), "up_proj": (hidden, inner), "down_proj": (inner, hidden)}
-        return {**attention, "o_proj": (hidden, hidden), **gated}
+        return {**attention, "o_proj": (wide, hidden), **gated}
     out = "dense" if shape.family == "phi" else "out_proj"
     return {**attention, out: (hidden, hidden), "fc1": (hidden, inner), "fc2": (inner, hidden)}
 
@@ -66,7 +92,15 @@ def layer_parameters(shape: Shape) -> int:
     count = sum(inputs * outputs for inputs, outputs in matrices.values())
     biased = {"qwen2": ("q_proj", "k_proj", "v_proj"), "phi": matrices, "opt": matrices}.get(shape.family, ())
     count += sum(matrices[name][1] for name in biased)
-    return count + {"phi": 2, "opt": 4}.get(shape.family, 2) * shape.hidden
+    return count + {"phi": 2, "opt": 4, **NORMS}.get(shape.family, 2) * shape.hidden + head_norms(shape)
+
+
+def head_norms(shape: Shape) -> int:
+    """Return the number of weights of a layer's norms of queries and keys: OLMo 2 has one for all heads together."""
+    if shape.family not in HEAD_NORMS:
+        return 0
+    wide = query_width(shape)
+    return wide + key_value_width(shape) if shape.family == "olmo2" else 2 * wide // shape.heads
 
 
 def head_parameters(shape: Shape) -> int:
@@ -115,12 +149,13 @@ def saved_per_token(shape: Shape, trains_norms: bool) -> tuple[float, float]:
     Returns:
         How many numbers belong to the residual stream and its norms (float32 under autocast), and how many do not.
     """
-    hidden, inner, narrow = shape.hidden, shape.intermediate, key_value_width(shape)
-    attention = 2 * hidden + 2 * narrow  # queries, keys, values and the result, which is the next matrix's input
+    hidden, inner, wide, narrow = shape.hidden, shape.intermediate, query_width(shape), key_value_width(shape)
+    attention = 2 * wide + 2 * narrow  # queries, keys, values and the result, which is the next matrix's input
     if shape.family == "phi3":
-        attention += hidden + narrow  # values are a view of the fused result
+        attention += wide + narrow  # values are a view of the fused result
     if shape.family in GATED:
-        return (4 if trains_norms else 2) * hidden, attention + 2 * hidden + 4 * inner
+        normed = NORMS.get(shape.family, 2) * hidden + (wide + narrow if shape.family in HEAD_NORMS else 0)
+        return (2 if trains_norms else 1) * normed, attention + 2 * hidden + 4 * inner
     if shape.family == "phi":
         return hidden, attention + hidden + 5 * inner  # one norm; GELU keeps four intermediate values, and its result
     return 2 * hidden, attention + 2 * hidden + inner

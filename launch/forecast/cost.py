@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from launch.config.schema import Config
-from launch.config.shape import body_parameters, lm_head_parameters
+from launch.config.shape import body_parameters, lm_head_parameters, query_width
 from launch.forecast.memory import Memory, MicroBatch, Setting, forecast_memory, trained
 from launch.forecast.tokens import Tokens, of_judge
 from recipes.config import reads_every_pair
@@ -98,7 +98,7 @@ def matrices(config: Config, stage: str, shape: Shape, tokens: Tokens) -> Matric
         trained=updated,
         head=head,
         head_trained=head if full else 0,
-        attention=shape.layers * shape.hidden,
+        attention=shape.layers * query_width(shape),
     )
 
 

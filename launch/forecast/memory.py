@@ -9,6 +9,7 @@ from launch.config.shape import (
     layer_parameters,
     linears,
     parameters,
+    query_width,
     saved_per_token,
 )
 from recipes.profiles import Shape
@@ -121,7 +122,8 @@ def activation_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> floa
     full = setting.tuning == "full"
     stream, rest = saved_per_token(shape, trains_norms=full)
     if setting.head == "packed" or shape.family in ("phi", "phi3"):
-        rest += shape.hidden  # attention's output is copied: dialogues are joined, and these families change its layout
+        # attention's result is copied: dialogues are joined, and these families change its layout
+        rest += query_width(shape)
     small = 2 if setting.half else 4
     wide = 4  # RMSNorm and LayerNorm compute in float32
     layer = batch.tokens * (stream * wide + rest * small) + batch.shared * 2 * key_value_width(shape) * small

@@ -1,19 +1,20 @@
 """What must exist before anything trains: the model's files, its chat template and disk space."""
 
 import hashlib
-import math
 import os
 import shutil
 import tempfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-
-from safetensors import SafetensorError, safe_open
 
 from launch.config.schema import Config
 from launch.config.trust import looks_local
+from launch.named.files import count_parameters, hub_file, read_files
+from launch.named.tokens import added_tokens, find_stops
 from launch.stages.digest import Start, digest
 from recipes.config import UserError
+from recipes.system.commands import console
 from recipes.system.paths import ROOT
 
 SMALL = 2**26  # bytes; larger files are identified by name, size and time
@@ -74,25 +75,12 @@ def find_reward_model(name: str, option: str) -> Start:
 
 
 def find_on_hub(name: str, revision: str) -> Start:
-    """Return a Hub model at its exact commit, from the local cache or the Hub."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError
+    """Return a Hub model at its exact commit, from the local cache or the Hub.
 
-    from recipes.system.hub import reachable
-
-    local = "or point to a local copy: model.model_name_or_path=<directory>"
-    try:
-        config = hf_hub_download(name, "config.json", revision=revision, local_files_only=not reachable())
-    except GatedRepoError:
-        raise UserError(
-            f"{name} is gated: accept its license on its Hub page and run `hf auth login`, {local}"
-        ) from None
-    except Exception:  # offline, unknown, no permission, no such revision: the client has a dozen kinds of errors
-        raise UserError(
-            f"{name} is not in the local cache and the Hub is unreachable or does not have it: with a "
-            f"network, run `hf download {name}`, {local}"
-        ) from None
-    commit = Path(config).parent.name
+    Raises:
+        UserError: it cannot be had.
+    """
+    commit = hub_file(name, "config.json", revision).parent.name
     return Start(name, commit, f"{name}@{commit}")
 
 
@@ -107,12 +95,30 @@ def fingerprint(directory: Path) -> str:
 
 
 def with_chat_template(config: Config) -> Config:
-    """Return a configuration whose model has the chat template's text instead of its name.
+    """Return a configuration whose model has the chat template's text instead of its name, and stop tokens.
 
     Raises:
-        UserError: there is no such template.
+        UserError: there is no such template, or the model whose stop tokens are asked for cannot be read.
     """
-    return replace(config, model=replace(config.model, chat_template=chat_template(config.model.chat_template)))
+    model = replace(config.model, chat_template=chat_template(config.model.chat_template))
+    if not model.stop_tokens:
+        stops = own_stop_tokens(model.model_name_or_path, model.model_revision, model.chat_template)
+        model = replace(model, stop_tokens=list(stops))
+    return replace(config, model=model)
+
+
+@cache
+def own_stop_tokens(name: str, revision: str, template: str | None) -> tuple[str, ...]:
+    """Return the tokens at which a model stops by its own settings and its template, and tell doubts once.
+
+    Raises:
+        UserError: there is no such model, or a file is damaged.
+    """
+    files = read_files(name, revision)
+    stops, doubts = find_stops(files, template or files.template or "", added_tokens(files))
+    for doubt in doubts:
+        console.print(f"       {name}: {doubt}", soft_wrap=True)
+    return tuple(stops)
 
 
 def chat_template(name: str | None) -> str | None:
@@ -171,20 +177,3 @@ def check_room(config: Config, start: Start, stages: int) -> None:
             f"no space left: {stages} stages need about {needed / 1e9:.2f} GB under {runs}/ and {free / 1e9:.2f} GB "
             "are free: free some space, or set runs=<directory on a larger disk>"
         )
-
-
-def count_parameters(path: str) -> int | None:
-    """Count a local model's weights from the headers of its safetensors files; None if there are none.
-
-    Raises:
-        UserError: a file is damaged.
-    """
-    files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
-    total = 0
-    for file in files:
-        try:
-            with safe_open(file, "numpy") as tensors:
-                total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is damaged ({error}): copy or download the model in {path} again") from None
-    return total or None

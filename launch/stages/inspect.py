@@ -9,8 +9,9 @@ from hydra import compose, initialize_config_dir
 
 from launch.config.errors import CONF, explained
 from launch.config.quiet import quieten
-from launch.config.schema import Config, mixture, register, resolve
+from launch.config.schema import Config, register, resolve
 from launch.config.splits import with_folds
+from launch.named.words import with_profiles
 from launch.stages.digest import home
 from launch.stages.inputs import find_model, fingerprint, with_chat_template
 from launch.stages.pairs import sources
@@ -38,7 +39,7 @@ def find_subject(words: list[str]) -> Subject:
     """
     take_children_along()
     register()
-    overrides = [part for word in words for part in mixture(word)]
+    overrides = with_profiles(words)
     with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = resolve(compose("config", overrides))

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from launch.config.schema import Config
+from launch.named.sample import HUB_ID, matches
 from launch.stages.digest import Start, digest
 from launch.stages.processes import call
 from recipes.config import UserError, read_json
@@ -78,7 +79,7 @@ def sources(dataset: Dataset) -> list[Dataset]:
     """Return a mixture's sources, with the mixture's lengths and policies.
 
     Raises:
-        UserError: a source is neither a profile nor a file, two have one name, or an option fits only a mixture.
+        UserError: a source is none of what `dataset=` may name, two have one name, or an option fits only a mixture.
     """
     check(dataset.policies)
     if not dataset.sources and (dataset.weights or dataset.counts):
@@ -92,18 +93,21 @@ def sources(dataset: Dataset) -> list[Dataset]:
 
 
 def source(name: str, mixture: Dataset) -> Dataset:
-    """Return one source of a mixture: a profile of conf/dataset, or a file."""
+    """Return one source of a mixture: a profile of conf/dataset, a file, a folder or glob of files, or a Hub id."""
     folder = ROOT / "conf" / "dataset"
     path = folder / f"{name}.yaml"
     if path.is_file() and name not in ("file", "mixture"):
         values = yaml.safe_load(path.read_text())
         known = {option.name for option in fields(Dataset)}
         part = Dataset(**{key: value for key, value in values.items() if key in known})
-    elif Path(name).expanduser().is_file():
-        part = Dataset(name=Path(name).name, path=name)
+    elif matches(name) or HUB_ID.fullmatch(name):
+        path, _, subset = (name, "", "") if matches(name) else name.partition(":")
+        part = Dataset(name=Path(path.rstrip("/")).name, path=path, config=subset or None)
     else:
         names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in ("file", "mixture")))
-        raise UserError(f"{name!r} in dataset=[…] is neither a file nor a profile of conf/dataset: {names}")
+        raise UserError(
+            f"{name!r} in dataset=[…] is neither a file, a folder, a Hub id nor a profile of conf/dataset: {names}"
+        )
     part.estimate = Estimate()  # not for the whole set: a mixture may take only a share of it
     part.evaluation_prompts = mixture.evaluation_prompts
     part.policies, part.streaming, part.train_rows = mixture.policies, mixture.streaming, mixture.train_rows

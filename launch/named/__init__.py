@@ -1,0 +1,1 @@
+"""`model=` and `dataset=` name anything: profiles are made for what has none."""

@@ -1,0 +1,62 @@
+"""How long the pairs of a data set are in a model's tokens, from a sample, in a second and without PyTorch."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from launch.named.profile import profile_of
+from recipes.data.schemas import Malformed, Message, Pair, Unusable, read_pair
+
+Counter = Callable[[str], float]
+BYTES = 4  # of a token, in English
+TURN = 5  # tokens that a chat template puts around a turn, about
+
+
+def guess(text: str) -> float:
+    """Return about how many tokens a text has, where the tokenizer is not at hand."""
+    return len(text.encode()) / BYTES
+
+
+def counter_of(model: str) -> Counter | None:
+    """Return what counts a text's tokens as a profile's, a directory's or a cached Hub model does; None if not here."""
+    from huggingface_hub import try_to_load_from_cache
+    from tokenizers import Tokenizer
+
+    values = (profile_of("model", model) or {}).get("model", {})
+    name, revision = values.get("model_name_or_path", model), values.get("model_revision")
+    path = Path(name).expanduser() / "tokenizer.json"
+    if not path.is_file() and name.count("/") == 1:
+        cached = try_to_load_from_cache(name, "tokenizer.json", revision=revision)
+        path = Path(cached) if isinstance(cached, str) else path
+    if not path.is_file():
+        return None
+    tokenizer = Tokenizer.from_file(str(path))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def pairs_of(rows: Sequence[dict[str, Any]]) -> list[Pair]:
+    """Return the rows that are pairs; the doctor says what is wrong with the others."""
+    found = []
+    for row in rows:
+        try:
+            found.append(read_pair(row))
+        except (Malformed, Unusable):
+            continue
+    return found
+
+
+def lengths(pairs: Sequence[Pair], count: Counter) -> list[tuple[float, float, float]]:
+    """Return the tokens of every pair's prompt and responses, about."""
+    return [(prompt(pair.prompt, count), count(pair.chosen) + 1, count(pair.rejected) + 1) for pair in pairs]
+
+
+def prompt(messages: Sequence[Message], count: Counter) -> float:
+    """Return about how many tokens a prompt has, with what the chat template adds."""
+    return sum(count(str(message["content"])) + TURN for message in messages) + TURN
+
+
+def means(sizes: Sequence[tuple[float, float, float]]) -> tuple[int, int, int]:
+    """Return the mean of each part, at least one token."""
+    prompts, chosen, rejected = (max(1, round(fmean(part))) for part in zip(*sizes, strict=True))
+    return prompts, chosen, rejected

@@ -1,0 +1,201 @@
+"""The words of a command line: `model=` and `dataset=` may name what has no profile, and one is made for it."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+
+from launch.config.trust import looks_local
+from launch.named.data import Asked, file_profile, hub_profile
+from launch.named.files import read_files
+from launch.named.grammar import literal, refuse_unreadable
+from launch.named.lengths import Counter, counter_of, guess
+from launch.named.model import model_profile
+from launch.named.profile import Profile, named_apart, profile_of, register, written
+from launch.named.sample import ENDINGS, HUB_ID, matches
+from recipes.config import UserError
+from recipes.profiles import Dataset
+from recipes.system.commands import console
+
+SWEEP = re.compile(r"(choice|glob|shuffle|sort)\(")  # Hydra's own ways to write several values
+
+
+@dataclass
+class Door:
+    """What the model and data set of one command line are called, and what was made for them."""
+
+    words: list[str]
+    made: list[tuple[str, Profile]]  # group, profile
+    context: int | None = None  # tokens that the model reads
+    counter: Counter = guess
+
+    def given(self, name: str, default: str) -> str:
+        """Return the value that the command line gives an option, the last one."""
+        return next((word[len(name) + 1 :] for word in reversed(self.words) if word.startswith(f"{name}=")), default)
+
+    def model(self, name: str) -> str:
+        """Return the profile's name for a model: a profile, a directory, or a Hub id.
+
+        Raises:
+            UserError: it is none of these, or cannot be read.
+        """
+        path = Path(name).expanduser()
+        if profile_of("model", name) or (not path.exists() and not looks_local(name) and not HUB_ID.fullmatch(name)):
+            self.counter = counter_of(self.given("model.model_name_or_path", name)) or guess
+            return name  # what is no profile, Hydra rejects with a list of those that are
+        refuse_no_directory(name, path)
+        if known := written("model", model_name_or_path=name):
+            return self.model(known)
+        files = read_files(name, self.given("model.model_revision", "main"))
+        profile = model_profile(files)
+        self.counter = counter_of(name) or guess
+        self.context = profile.values["model"].get("context_length")
+        return self.keep("model", profile)
+
+    def dataset(self, name: str) -> str:
+        """Return the profile's name for a data set: a profile, a file, a folder or a glob of files, or a Hub id.
+
+        Raises:
+            UserError: it is none of these, or cannot be read.
+        """
+        if profile_of("dataset", name):
+            return name
+        path, _, config = (name, "", "") if is_local_data(name) else name.partition(":")
+        if known := written("dataset", path=path, config=config or None):
+            return known
+        if is_local_data(name):
+            profile = file_profile(name, self.asked())
+        elif looks_local(name) or name.lower().removesuffix(".gz").endswith(ENDINGS):
+            raise UserError(f"DATASET={name} does not exist (relative to {Path.cwd()})")
+        elif HUB_ID.fullmatch(name):
+            profile = hub_profile(path, replace(self.asked(), config=config or None))
+        else:
+            return name  # Hydra rejects it with a list of those that are
+        return self.keep("dataset", profile)
+
+    def keep(self, group: str, profile: Profile) -> str:
+        """Register a profile that was made; return its name."""
+        profile = named_apart(group, profile, self.made)
+        if (group, profile) not in self.made:
+            self.made.append((group, profile))
+        register(group, profile)
+        return profile.name
+
+    def asked(self) -> Asked:
+        """Return what is known of a data set before it is looked at."""
+        standard = Dataset("", "")
+        given = self.given("dataset.max_length", "")
+        longest = min(standard.max_length, self.context or standard.max_length)
+        return Asked(
+            self.counter,
+            int(given) if given.isdecimal() else longest,
+            self.given("dataset.test_fraction", str(standard.test_fraction)),
+            self.given("dataset.test_path", ""),
+            self.given("dataset.revision", ""),
+        )
+
+
+def with_profiles(words: Iterable[str]) -> list[str]:
+    """Return the words with a profile's name for the model and the data set; those that are made are told.
+
+    A value that names something is read as it stands, whatever its characters. In others a comma separates the values
+    of a sweep, and `dataset=[a,b]` is a mixture.
+
+    Raises:
+        UserError: a value names nothing or cannot be read.
+    """
+    words = list(words)
+    refuse_borrowed(words)
+    door = open_door(words)
+    tell(door.made)
+    refuse_unreadable(door.words)
+    return door.words
+
+
+def open_door(words: list[str]) -> Door:
+    """Return a command line's door with its words resolved: the model first, whose tokens the data set is counted in.
+
+    Raises:
+        UserError: a value names nothing or cannot be read.
+    """
+    door = Door(words, [])
+    door.words = [part for word in words for part in resolve(word, "model", door.model, is_model)]
+    door.words = [part for word in door.words for part in resolve(word, "dataset", door.dataset, is_data)]
+    return door
+
+
+def resolve(word: str, group: str, name_of: Callable[[str], str], known: Callable[[str], bool]) -> list[str]:
+    """Return a word of a group with profiles' names; any other word as it is."""
+    key, _, value = word.partition("=")
+    if key != group or not value or (SWEEP.match(value) and not known(value)):
+        return [word]
+    if group == "dataset" and value.startswith("[") and value != "[]" and not known(value):
+        sources = ",".join(literal(source.strip(" '\"")) for source in pieces(value.strip("[]"), known))
+        return ["dataset=mixture", f"dataset.sources=[{sources}]"]
+    return [f"{group}={','.join(name_of(name) for name in pieces(value, known))}"]
+
+
+def pieces(value: str, known: Callable[[str], bool]) -> list[str]:
+    """Split at commas, except within what is known as a whole: of several such readings the longest name first."""
+    parts, found = value.split(","), []
+    while parts:
+        count = next((count for count in range(len(parts), 0, -1) if known(",".join(parts[:count]))), 1)
+        found.append(",".join(parts[:count]))
+        parts = parts[count:]
+    return found
+
+
+def is_model(name: str) -> bool:
+    """Whether a name is a model's as it stands."""
+    return bool(profile_of("model", name)) or Path(name).expanduser().exists()
+
+
+def is_data(name: str) -> bool:
+    """Whether a name is a data set's as it stands."""
+    return bool(profile_of("dataset", name)) or is_local_data(name)
+
+
+def is_local_data(name: str) -> bool:
+    """Whether a name is that of a file, a folder, or a glob that finds one."""
+    return bool(matches(name))
+
+
+def refuse_no_directory(name: str, path: Path) -> None:
+    """Reject what is neither a directory nor on the Hub.
+
+    Raises:
+        UserError: the message says what to name instead.
+    """
+    if name.lower().endswith(".gguf"):
+        raise UserError(f"MODEL={name}: a GGUF file cannot be trained; name the directory or Hub id it was made from")
+    if path.is_file():
+        raise UserError(f"MODEL={name} is a file: name the directory of a Transformers model, with its config.json")
+    if looks_local(name) and not path.exists():
+        raise UserError(f"MODEL={name} does not exist (relative to {Path.cwd()})")
+
+
+def refuse_borrowed(words: list[str]) -> None:
+    """Reject one's own model without a profile: it would get the embedded world's stop tokens and epochs.
+
+    Raises:
+        UserError: the message says what to type.
+    """
+    door = Door(words, [])
+    path = door.given("model.model_name_or_path", "pocket")
+    if path != "pocket" and not door.given("model", door.given("experiment", "")):
+        raise UserError(
+            f"model.model_name_or_path={path} would be trained with the stop tokens, epochs and name of the embedded "
+            f"world's model: use MODEL={path} (model={path})"
+        )
+
+
+def tell(made: list[tuple[str, Profile]]) -> None:
+    """Say what was found of a model and a data set that have no profile."""
+    for group, profile in made:
+        doubts = [f"to be checked: {doubt}" for doubt in profile.doubts]
+        for title, line in zip_longest([group], [*profile.lines, *doubts], fillvalue=""):
+            console.print(f"{title:7} {line}", soft_wrap=True)
+    if made:
+        names = " ".join(f"{group.upper()}=…" for group, _ in made)
+        console.print(f"        to keep or change this: make profile {names}", soft_wrap=True)
