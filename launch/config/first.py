@@ -18,7 +18,7 @@ def first_line(words: list[str]) -> str | None:
         return None
     pipelines = yaml.safe_load(profile.read_text())["pipelines"].values()
     stages = {tuple(stages[: end + 1]) for stages in pipelines for end in range(len(stages))}
-    jobs = math.prod(value.count(",") + 1 for value in given.values() if value[:1] not in ("[", "{", "'", '"'))
+    jobs = math.prod(value.count(",") + 1 for value in given.values() if value[:1] not in "[{'\"/.~")
     trained = "; ".join(" → ".join(stages) for stages in pipelines)
     data = f" on {given['dataset']}" if "dataset" in given else ""
     many = f", for each of {jobs} settings" if jobs > 1 else ""
