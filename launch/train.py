@@ -61,11 +61,9 @@ def main(words: list[str]) -> int:
     elif not any(word.startswith("launcher=") and word != f"launcher={HERE}" for word in words):
         warm_up()
     check = CHECK in words
-    unsearched = [
-        word for word in words if word != CHECK and not word.startswith("tune=")
-    ]  # its trials check themselves
-    refuse_words(unsearched)
-    words = with_profiles(unsearched)
+    refuse_words([word for word in words if word != CHECK])
+    # the trials of tune= check themselves
+    words = with_profiles(word for word in words if word != CHECK and not word.startswith("tune="))
     session, queue = Session(), Queue()
     register(session)
 

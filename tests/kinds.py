@@ -28,10 +28,17 @@ PHI_TEMPLATE = (
     "{% elif m['role'] == 'assistant' %}{{ m['content'] }}<|end|>\n{% endif %}{% endfor %}"
 )
 PHI_CONTROL = ["<unk>", "<s>", "</s>", "<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>"]
-STOPS = {"chatml": "<|im_end|>", "llama-3": "<|eot_id|>", "pocket": "<|end|>", "drops-system": "<|end|>"}
+STOPS = {
+    "chatml": "<|im_end|>",
+    "gemma": "<end_of_turn>",
+    "llama-3": "<|eot_id|>",
+    "pocket": "<|end|>",
+    "drops-system": "<|end|>",
+}
 CONTROL = [
     *("<unk>", "<s>", "</s>", "<pad>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"),
     *("<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    *("<start_of_turn>", "<end_of_turn>"),
 ]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 PHI = "phi-3-tokenizer"  # a folder of the real data

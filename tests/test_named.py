@@ -121,10 +121,11 @@ def test_a_folder_and_a_glob_are_their_files(compose: Compose, pairs_file: Path,
 
 
 def test_make_hands_on_any_path_as_it_is(tmp_path: Path) -> None:
-    given = [f"MODEL={tmp_path / ODD}", f"DATASET={ODD}"]
-    command = ["make", "--no-print-directory", "--assume-old=.venv/installed", "plan", *given, "PYTHON=printf '%s\\n'"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert f"model={tmp_path / ODD}" in printed and f"dataset={ODD}" in printed
+    """By a target that only prints: one of the Makefile's own could install an environment."""
+    printing = "include Makefile\nwords:\n\t@printf '%s\\n' $(WORDS)\n"
+    command = ["make", "--no-print-directory", "-f", "-", "words", f"MODEL={tmp_path / ODD}", f"DATASET={ODD}"]
+    printed = subprocess.run(command, cwd=ROOT, input=printing, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines() == [f"model={tmp_path / ODD}", f"dataset={ODD}"]
 
 
 def test_a_path_with_commas_is_one_source(compose: Compose, pairs_file: Path, tmp_path: Path) -> None:
@@ -197,7 +198,9 @@ REFUSED = {
     "model=./nowhere": "MODEL=./nowhere does not exist",
     "model=here.jsonl": "is a file: name the directory",
     "model=empty": "has no config.json",
-    "dataset=nowhere.jsonl": "DATASET=nowhere.jsonl does not exist",
+    "dataset=no*.jsonl": "no*.jsonl matches no file",
+    "dataset=empty": "empty has no file of a supported format",
+    "dataset=nowhere.jsonl": "nowhere.jsonl does not exist",
     "model.model_name_or_path=./mine": "use MODEL=./mine",
     "dataset.path=p/a=b.jsonl": """DATASET="p/a=b.jsonl", or ARGS="\\"dataset.path='p/a=b.jsonl'\\"" """.strip(),
     "dataset.path=a,b.jsonl": "dataset.path=a,b.jsonl would be several values",

@@ -42,13 +42,13 @@ def test_a_file_replaced_with_its_time_kept_is_read_anew(
 ) -> None:
     file = tmp_path / f"d.{ending}"
     found = []
-    for word in ("first", "other"):
+    for word in ("first", "second"):
         write(file, [row(f"{word} question {number}", f"{word} good", f"{word} bad") for number in range(9)])
         os.utime(file, (1_700_000_000, 1_700_000_000))
         found.append(identity(Dataset("file", str(file))))
         show(words(tmp_path, f"dataset.path={file}", "row=1"))
         printed = capsys.readouterr().out.replace("«", "").replace("»", "").replace("{", "").replace("}", "")
-        assert f"{word} good" in printed and ("first" if word == "other" else "other") not in printed
+        assert f"{word} good" in printed and ("first" if word == "second" else "second") not in printed
     assert found[0] != found[1]
 
 

@@ -1,6 +1,7 @@
 """The first line of a launch, from its words alone: what will run, before the imports that it takes."""
 
 import math
+from pathlib import Path
 
 import yaml
 
@@ -18,8 +19,13 @@ def first_line(words: list[str]) -> str | None:
         return None
     pipelines = yaml.safe_load(profile.read_text())["pipelines"].values()
     stages = {tuple(stages[: end + 1]) for stages in pipelines for end in range(len(stages))}
-    jobs = math.prod(value.count(",") + 1 for value in given.values() if value[:1] not in "[{'\"/.~")
+    jobs = math.prod(value.count(",") + 1 for value in given.values() if several(value))
     trained = "; ".join(" → ".join(stages) for stages in pipelines)
     data = f" on {given['dataset']}" if "dataset" in given else ""
     many = f", for each of {jobs} settings" if jobs > 1 else ""
     return f"{model}{data}: {trained} ({len(stages)} stage{'s' * (len(stages) > 1)}{many})"
+
+
+def several(value: str) -> bool:
+    """Whether commas in a value separate several; in a list, in quotes and in a path they do not."""
+    return value[:1] not in ("[", "{", "'", '"') and not Path(value).expanduser().exists()

@@ -7,8 +7,10 @@ from typing import Any
 
 from launch.named.lengths import Counter, guess, lengths, means, pairs_of
 from launch.named.profile import Profile, plain_name
-from launch.named.sample import files_of, sample
+from launch.named.sample import sample
 from recipes.data.columns import used
+from recipes.data.files import files_of, has_split
+from recipes.profiles import TEST
 
 SPLITS = (("train_prefs", "test_prefs"), ("train", "test"))  # of Hub data sets: trained on, and held out
 ROWS = 64  # of a Hub data set, for its lengths
@@ -28,10 +30,10 @@ class Asked:
 
 def file_profile(name: str, asked: Asked) -> Profile:
     """Return the profile of a file, a folder of files or a glob."""
-    files = files_of(name)
     rows, total = sample(name)
+    files = files_of(name)
     parts = f" ({len(files)} files)" if len(files) != 1 else ""
-    values = {"path": name}
+    values = {"path": name, **({"test_split": TEST} if has_split(name, TEST) else {})}
     stem = Path(name).name.split(".")[0] if len(files) == 1 else Path(name.rstrip("/")).name
     return profile(plain_name(stem), f"{name}{parts}", values, rows, total, asked)
 
@@ -56,7 +58,7 @@ def profile(
     """Return a profile with an estimate from a sample, and what is said of it."""
     columns = list(rows[0]) if rows else []
     read = [column for column in columns if column in used(columns)]
-    unused = [column for column in columns if column not in read]
+    unread = [column for column in columns if column not in read]
     values = {"name": name, **values, "max_length": asked.max_length}
     pairs = pairs_of(rows)
     if not pairs:
@@ -69,7 +71,7 @@ def profile(
     held = asked.test_path or values.get("test_split") or f"{asked.test_fraction} of the prompts"
     lines = [
         f"{title}: about {estimate['rows']:,} pairs; columns {', '.join(read)}"
-        + (f", not read: {', '.join(unused)}" if unused else ""),
+        + (f", not read: {', '.join(unread)}" if unread else ""),
         f"held out: {held}; mean tokens{' (guessed from characters)' if asked.count is guess else ''}: "
         f"prompt {estimate['prompt']}, responses {estimate['chosen']} and {estimate['rejected']}",
     ]

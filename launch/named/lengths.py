@@ -6,7 +6,8 @@ from statistics import fmean
 from typing import Any
 
 from launch.named.profile import profile_of
-from recipes.data.schemas import Malformed, Message, Pair, Unusable, read_pair
+from recipes.data.messages import Malformed, Message
+from recipes.data.schemas import Pair, Unusable, read_pair
 
 Counter = Callable[[str], float]
 BYTES = 4  # of a token, in English

@@ -13,8 +13,9 @@ from launch.named.grammar import literal, refuse_unreadable
 from launch.named.lengths import Counter, counter_of, guess
 from launch.named.model import model_profile
 from launch.named.profile import Profile, named_apart, profile_of, register, written
-from launch.named.sample import ENDINGS, HUB_ID, matches
+from launch.named.sample import HUB_ID, matches
 from recipes.config import UserError
+from recipes.data.files import is_local
 from recipes.profiles import Dataset
 from recipes.system.commands import console
 
@@ -43,6 +44,7 @@ class Door:
         path = Path(name).expanduser()
         if profile_of("model", name) or (not path.exists() and not looks_local(name) and not HUB_ID.fullmatch(name)):
             self.counter = counter_of(self.given("model.model_name_or_path", name)) or guess
+            self.context = (profile_of("model", name) or {}).get("model", {}).get("context_length")
             return name  # what is no profile, Hydra rejects with a list of those that are
         refuse_no_directory(name, path)
         if known := written("model", model_name_or_path=name):
@@ -61,13 +63,11 @@ class Door:
         """
         if profile_of("dataset", name):
             return name
-        path, _, config = (name, "", "") if is_local_data(name) else name.partition(":")
+        path, _, config = (name, "", "") if is_local(name) else name.partition(":")
         if known := written("dataset", path=path, config=config or None):
             return known
-        if is_local_data(name):
+        if is_local(name) or looks_local(name):
             profile = file_profile(name, self.asked())
-        elif looks_local(name) or name.lower().removesuffix(".gz").endswith(ENDINGS):
-            raise UserError(f"DATASET={name} does not exist (relative to {Path.cwd()})")
         elif HUB_ID.fullmatch(name):
             profile = hub_profile(path, replace(self.asked(), config=config or None))
         else:
@@ -153,12 +153,7 @@ def is_model(name: str) -> bool:
 
 def is_data(name: str) -> bool:
     """Whether a name is a data set's as it stands."""
-    return bool(profile_of("dataset", name)) or is_local_data(name)
-
-
-def is_local_data(name: str) -> bool:
-    """Whether a name is that of a file, a folder, or a glob that finds one."""
-    return bool(matches(name))
+    return bool(profile_of("dataset", name) or matches(name))
 
 
 def refuse_no_directory(name: str, path: Path) -> None:

@@ -58,7 +58,7 @@ class Renderer:
 
     def texts(self, dialogues: list[list[Message]], answer: bool = False, tools: list[Any] | None = None) -> list[str]:
         """Return many dialogues' texts, as `text` does; `tools` describes the functions that all of them may call."""
-        quoted = [self.quote(messages) for messages in dialogues]
+        quoted = [[self.quote(message) | {"role": message["role"]} for message in messages] for messages in dialogues]
         options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": not answer}
         try:
             texts: Any = self.tokenizer.apply_chat_template(quoted, tools=self.quote(tools) or None, **options)
@@ -76,7 +76,7 @@ class Renderer:
         if isinstance(value, str):
             return self.control.sub(lambda found: self.quoted[found[0]], value)
         if isinstance(value, dict):
-            return {key: part if key == "role" else self.quote(part) for key, part in value.items()}
+            return {self.quote(key): self.quote(part) for key, part in value.items()}
         return [self.quote(part) for part in value] if isinstance(value, list) else value
 
     def encode(self, texts: list[str]) -> list[list[int]]:

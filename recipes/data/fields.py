@@ -47,12 +47,12 @@ class Dialogue:
         if self.tools:
             yield "the tools", True, replace(self, tools=[])
         for number, turn in enumerate(self.prompt):
-            for name in turn.keys() - {"role", "content"}:
+            for name in sorted(turn.keys() - {"role", "content"}):
                 rest = [*self.prompt[:number], without(turn, name), *self.prompt[number + 1 :]]
                 yield f"field {name!r} of turn {number + 1}", name == "tool_calls", replace(self, prompt=rest)
         for side in ("chosen", "rejected"):
             answer: Message = getattr(self, side)
-            for name in answer.keys() - {"role", "content"}:
+            for name in sorted(answer.keys() - {"role", "content"}):
                 rest = replace(self, **{side: without(answer, name)})
                 yield f"field {name!r} of the {side} response", name in ("tool_calls", *THOUGHTS), rest
 
@@ -77,7 +77,7 @@ def render_fields(dialogue: Dialogue, render: Renderer) -> tuple[tuple[str, str,
         if unwritten and needed:
             raise Refused(f"it does not write {name}")
         left += [name] * unwritten
-    return texts, sorted(left)
+    return texts, left
 
 
 def unwritten(prompt: list[Message], answers: dict[str, str], texts: tuple[str, str, str]) -> list[str]:

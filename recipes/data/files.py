@@ -42,7 +42,7 @@ def check_source(dataset: Dataset) -> None:
     Raises:
         UserError: see `files_of`, `read_file` and `check_columns`.
     """
-    paths = [(name, "train", None) for name in dataset.sources]
+    paths = [(name, "train", None) for name in dataset.sources if Path(name).expanduser().is_file()]  # others: profiles
     if dataset.path not in ("pocket", "mixture"):
         paths = [(path, split, dataset.cluster) for path, split in splits_of(dataset).values()]
     for path, split, cluster in paths:

@@ -7,6 +7,7 @@ cannot be read is that row's finding. Nothing here takes long to import.
 import csv
 import gzip
 import json
+import math
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -40,6 +41,9 @@ class Real(float):
         return made
 
 
+NUMBERS: dict[str, Any] = {"parse_float": Real, "parse_constant": lambda _: None}  # NaN is nothing
+
+
 def file_ending(path: Path | str) -> str:
     """Return a file's ending; for a gzipped file, that of its content."""
     return Path(str(path).removesuffix(".gz")).suffix.lower()
@@ -71,7 +75,7 @@ def read_json(path: Path) -> Iterator[Row | Broken]:
     with text_of(path, newline="\n") as file:
         if file.read(1) == "[":
             file.seek(0)
-            yield from map(as_object, json.load(file, parse_float=Real))
+            yield from map(as_object, json.load(file, **NUMBERS))
             return
         file.seek(0)
         for number, line in enumerate(file, start=1):
@@ -82,7 +86,7 @@ def read_json(path: Path) -> Iterator[Row | Broken]:
 def parsed(line: str, number: int) -> Row | Broken:
     """Return one line of JSON Lines."""
     try:
-        return as_object(json.loads(line, parse_float=Real))
+        return as_object(json.loads(line, **NUMBERS))
     except json.JSONDecodeError as error:
         return Broken(f"is not JSON (line {number}, column {error.colno}: {error.msg})")
 
@@ -148,6 +152,8 @@ def pruned(value: Any) -> Any:
     """Return a value without nulls in its objects."""
     if isinstance(value, dict):
         return {key: pruned(part) for key, part in value.items() if part is not None}
+    if isinstance(value, float) and math.isnan(value):
+        return None
     return [pruned(part) for part in value] if isinstance(value, list) else value
 
 

@@ -11,7 +11,7 @@ from datasets import List, Value, config, load_dataset
 
 from pocket.pairs import write_pairs
 from recipes.config import UserError
-from recipes.data.columns import check_columns, makes_pairs, used
+from recipes.data.columns import SIDES, check_columns, makes_pairs, used
 from recipes.data.files import files_of, is_local, read_files, splits_of
 from recipes.data.formats import Broken, Row, without_nulls
 from recipes.profiles import TEST, VALIDATION, Dataset
@@ -86,20 +86,25 @@ def load_files(path: str, split: str = "train", length: int | None = None, colum
         UserError: see `recipes.data.files`.
     """
     rows = list(read_files(files_of(path, split), length))
-    names = dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row)
+    found = [row for row in rows if not isinstance(row, Broken)]
+    names = dict.fromkeys(name for row in found for name in row)
     if isinstance(rows[0], Broken) and not names:
         raise UserError(f"{path} row 1 {rows[0].reason}: give a file with one preference pair per row")
-    wanted = used(names) | {*columns}
-    unused = dict.fromkeys(
-        name for row in rows if isinstance(row, dict) for name in row.keys() - wanted if telling(row[name])
-    )
-    return Source([trimmed(row, wanted) for row in rows], list(names), [name for name in names if name in unused])
+    unused = {name for row in found for name in row.keys() - read_of(row, columns) if telling(row[name])}
+    kept = [row if isinstance(row, Broken) else trimmed(row, columns) for row in rows]
+    return Source(kept, list(names), [name for name in names if name in unused])
 
 
-def trimmed(row: Row | Broken, wanted: set[str]) -> Row | Broken:
+def read_of(row: Row, columns: Iterable[str]) -> set[str]:
+    """Return the columns that are read of a row: those of a pair, and `columns`."""
+    return used(name for name, value in row.items() if value is not None) | {*columns}
+
+
+def trimmed(row: Row, columns: Iterable[str]) -> Row:
     """Return a row with the columns that are read; all of them where it is no pair, for its finding names them."""
-    if isinstance(row, Broken) or not makes_pairs(row):
+    if not makes_pairs(row):
         return row
+    wanted = read_of(row, columns) | {*SIDES}
     return {name: value for name, value in row.items() if name in wanted}
 
 
