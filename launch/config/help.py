@@ -52,7 +52,7 @@ GROUPS = {
     },
 }
 EXAMPLES = """
-make compare MODEL=qwen2.5-0.5b DATASET=pairs.jsonl ARGS="seed=0,1,2"
+make compare MODEL=Qwen/Qwen3-0.6B DATASET=pairs.jsonl ARGS="seed=0,1,2"
 make orpo MODEL=phi-3-mini DATASET=ultrafeedback ARGS="tuning=lora orpo.beta=0.25"
 make sweep ARGS="pipeline=orpo orpo.beta=0.05,0.1,0.25"     a comma: one job for each value
 make plan MODEL=phi-3-mini DATASET=ultrafeedback HARDWARE=1x24gb     memory and time, trains nothing"""
