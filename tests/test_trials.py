@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from trials import CHATML, ROWS, STOP, Trained, refused, row, said, trainer, turn, write
 
+from launch.config.checks import refuse_useless
+from launch.config.schema import Config
 from launch.doctor import doctor
 from launch.show import show
 from launch.stages.pairs import identity
@@ -213,3 +215,26 @@ def test_a_pad_token_is_one_of_the_vocabulary_and_of_the_embedding(tiny_model: P
     (tmp_path / "config.json").write_text((tiny_model / "config.json").read_text())
     with pytest.raises(UserError, match=r"'<\|late\|>' is token \d+ of .* the model's embedding has \d+ rows"):
         load_tokenizer(Model("tiny", str(tmp_path), pad_token="<|late|>"), str(tmp_path))
+
+
+# A8: options that tokenization before all trainers leaves without effect.
+
+
+@pytest.mark.parametrize(
+    "word, instead",
+    [
+        ("orpo.max_completion_length=4", "set dataset.max_length instead"),
+        ("sft.truncation_mode=keep_end", "dataset.policies.overlong"),
+        ("dpo.truncation_mode=keep_end", "dataset.policies.overlong"),
+        ("sft.pad_token=x", "set model.pad_token instead"),
+        ("sft.pad_to_multiple_of=8", "packed rows are tokenized before and not padded"),
+        ("orpo.padding_value=0", "packed rows are tokenized before and not padded"),
+    ],
+)
+def test_an_option_that_cuts_nothing_is_refused_wherever_it_is_set(
+    compose: Callable[..., Config], word: str, instead: str
+) -> None:
+    stage, _, option = word.partition("=")[0].partition(".")
+    config = compose("pipeline=all", "evaluate=false", word)  # as a profile sets it: no word is looked at
+    with pytest.raises(UserError, match=f"{stage}.{option}=.* would do nothing: .*{instead}"):
+        refuse_useless(config)

@@ -5,10 +5,11 @@ import shutil
 from typing import Any
 
 from launch.config.compatibility import refuse_incompatible
+from launch.config.idle import TOKENIZED
 from launch.config.judging import trained_stages
 from launch.config.schema import Config, Launcher
 from launch.config.shape import linears, shape_of
-from launch.config.trl_options import STAGES
+from launch.config.trl_options import STAGES, trl_options
 from launch.config.trust import refuse_untrusted
 from recipes.config import UserError
 from recipes.data.files import check_source
@@ -18,6 +19,7 @@ LAUNCHERS = ("here", "local", "slurm")
 STALE = KEEP, RETRAIN, REFUSE = ("keep", "retrain", "refuse")  # what to do with a stage that other code trained
 LEAST = {"max_length": 2, "train_rows": 2, "test_rows": 2, "max_new_tokens": 1}
 DEVICE = re.compile(r"0|[1-9]\d*|(GPU|MIG)-[\w/-]+")  # a device in CUDA_VISIBLE_DEVICES, with one spelling each
+PADDED = ("pad_to_multiple_of", "padding_value", "dataset_num_proc")  # TRL's options that packed rows do not need
 RATES = ("memory_gb", "tflops", "utilisation")
 OUTER = {"lm_head", "embed_tokens", "score"}  # adapters may target these besides the layers' matrices
 
@@ -98,6 +100,23 @@ def refuse_stage(stage: str, options: dict[str, Any]) -> None:
         raise UserError(f"{stage}.learning_rate must be above 0 and finite (got {options['learning_rate']})")
     if options.get("engine", "packed") not in ENGINES:
         raise UserError(f"{stage}.engine={options['engine']}: use {' or '.join(ENGINES)}")
+    refuse_unheeded(stage, options)
+
+
+def refuse_unheeded(stage: str, options: dict[str, Any]) -> None:
+    """Reject TRL's options of tokenization and padding, wherever they are set, where nothing would heed them.
+
+    Raises:
+        UserError: the message names the option, and what does the same here.
+    """
+    for option, (_, default) in trl_options()[stage].items():
+        given = f"{stage}.{option}={options[option]} would do nothing"
+        if options[option] == default or stage == "rloo":
+            continue
+        if option in TOKENIZED:
+            raise UserError(f"{given}: pairs are tokenized before; set {TOKENIZED[option]} instead")
+        if option in PADDED and options.get("engine") == "packed":
+            raise UserError(f"{given}: packed rows are tokenized before and not padded; remove it")
 
 
 def refuse_launcher(launcher: Launcher) -> None:

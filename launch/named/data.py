@@ -9,7 +9,7 @@ from launch.named.lengths import PARTS, Counter, guess, lengths, means, pairs_of
 from launch.named.profile import Profile, plain_name
 from launch.named.sample import sample
 from recipes.data.columns import used
-from recipes.data.files import files_of, has_split
+from recipes.data.files import files_of, folder_splits
 from recipes.profiles import TEST
 
 SPLITS = (("train_prefs", "test_prefs"), ("train", "test"))  # of Hub data sets: trained on, and held out
@@ -33,7 +33,7 @@ def file_profile(name: str, asked: Asked) -> Profile:
     rows, total = sample(name)
     files = files_of(name)
     parts = f" ({len(files)} files)" if len(files) != 1 else ""
-    values = {"path": name, **({"test_split": TEST} if has_split(name, TEST) else {})}
+    values = {"path": name, **({"test_split": TEST} if TEST in folder_splits(name) else {})}
     stem = Path(name).name.split(".")[0] if len(files) == 1 else Path(name.rstrip("/")).name
     return profile(plain_name(stem), f"{name}{parts}", values, rows, total, asked)
 

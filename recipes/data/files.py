@@ -31,7 +31,7 @@ def splits_of(dataset: Dataset, train_only: bool = False) -> dict[str, tuple[str
     found = {"train": (dataset.path, dataset.train_split)}
     if dataset.test_path or dataset.test_split:
         found[TEST] = (dataset.test_path or dataset.path, dataset.test_split or "train")
-    elif has_split(dataset.path, TEST):
+    elif TEST in folder_splits(dataset.path):
         found[TEST] = (dataset.path, TEST)
     return {"train": found["train"]} if train_only else found
 
@@ -100,13 +100,13 @@ def shards(folder: Path, split: str) -> list[Path]:
         UserError: there are none of this split.
     """
     files = folder_files(folder)
-    splits = {split_of(file.relative_to(folder)) for file in files} - {""}
+    splits = folder_splits(str(folder))
     found = [file for file in files if not splits or split_of(file.relative_to(folder)) == split]
     if not files:
         raise UserError(f"{folder} has no file of a supported format: use {', '.join(READERS)}")
     if not found:
         raise UserError(
-            f"{folder} has no files of the split {split!r}, but of {', '.join(sorted(splits))}: "
+            f"{folder} has no files of the split {split!r}, but of {', '.join(splits)}: "
             "set dataset.train_split and dataset.test_split"
         )
     return found
@@ -130,10 +130,11 @@ def split_of(path: Path) -> str:
     return next((name for name in names if SPLIT.fullmatch(name)), "")
 
 
-def has_split(path: str, split: str) -> bool:
-    """Whether a path is a folder that has shards of a split."""
+def folder_splits(path: str) -> list[str]:
+    """Return the splits that the shards of a folder name; none of what is no folder."""
     folder = Path(path).expanduser()
-    return folder.is_dir() and any(split_of(file.relative_to(folder)) == split for file in folder_files(folder))
+    files = folder_files(folder) if folder.is_dir() else []
+    return sorted({split_of(file.relative_to(folder)) for file in files} - {""})
 
 
 def read_files(files: list[Path], length: int | None = None) -> Iterator[Row | Broken]:
