@@ -161,10 +161,11 @@ def test_adapters_are_merged_into_plain_models(words: Words, tmp_path: Path, tun
 
 
 def test_wandb_offline_has_one_closed_run_a_stage_in_one_group(words: Words, tmp_path: Path) -> None:
-    tracked = ["sft.report_to=wandb", "dpo.report_to=wandb"]
-    launch(*words(tmp_path, "pipeline=dpo", *short("sft", "dpo"), *tracked), WANDB_MODE="offline")
+    options = words(tmp_path, "pipeline=dpo", *short("sft", "dpo"), "tracker=wandb")
+    printed = launch(*options, WANDB_MODE="offline")
     groups = set()
     for directory in stages(tmp_path):
+        assert f"W&B: project orpo, files in {directory}/wandb" in printed
         (file,) = directory.glob("wandb/offline-run-*/*.wandb")
         records = wandb_records(file)
         run = next(found.run for found in records if found.HasField("run"))

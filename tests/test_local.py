@@ -114,14 +114,17 @@ def test_a_stage_out_of_memory_goes_on_with_half_the_micro_batch_to_the_same_wei
 
 
 def test_a_shared_stage_is_tried_once_before_the_jobs_and_fails_for_all_of_them(words: Words, tmp_path: Path) -> None:
-    sweep = ["-m", "launcher=local", "launcher.at_once=2", "pipeline=dpo", "dpo.beta=0.1,0.2,0.3"]
-    printed = launch(*sweep, *words(tmp_path, *short("sft", "dpo"), "sft.learning_rate=1e30"), status=1)
-    (sft,) = stages(tmp_path, "sft-*")
-    assert not (sft / "record.json").exists() and "error: job 1-sft-0: the loss or its gradient" in printed
-    jobs = [json.loads(path.read_text()) for path in tmp_path.glob("_sessions/*/*/job.json")]
-    assert [job["errors"] for job in jobs] == [
-        [f"{sft} failed before in this session: see its error.txt or log.txt"]
-    ] * 3
+    """The same command tries it again, and what a job knows of the others' failures does not grow."""
+    sweep = ["-m", "launcher=local", "launcher.at_once=2", "pipeline=dpo", "dpo.beta=0.1,0.2,0.3", "session=s"]
+    for _ in range(2):
+        printed = launch(*sweep, *words(tmp_path, *short("sft", "dpo"), "sft.learning_rate=1e30"), status=1)
+        (sft,) = stages(tmp_path, "sft-*")
+        assert not (sft / "record.json").exists() and "error: job 1-sft-0: the loss or its gradient" in printed
+        jobs = [json.loads(path.read_text()) for path in tmp_path.glob("_sessions/s/*/job.json")]
+        assert [job["errors"] for job in jobs] == [
+            [f"{sft} failed before in this session: see its error.txt or log.txt"]
+        ] * 3
+        assert [(job["failed"], job["avoided"]) for job in jobs] == [([], [str(sft)])] * 3
 
 
 def test_what_jobs_share_comes_in_rounds(compose: Callable[..., Config]) -> None:

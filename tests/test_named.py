@@ -3,14 +3,13 @@
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from door import launch, record, run, stages
+from door import launch, record, stages
 from huggingface_hub import constants
 from models import BASES, FAMILIES, tokenizer_of, write_files, write_model
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -83,58 +82,12 @@ def test_a_hub_id_that_has_a_profile_is_that_profile() -> None:
     assert with_profiles(["dataset=Anthropic/hh-rlhf"]) == ["dataset=hh-rlhf"]
 
 
-def test_a_file_is_estimated_and_planned_at_once(pairs_file: Path, tmp_path: Path) -> None:
-    """In the model's own tokens, here bytes; messages of a prompt have a turn's tokens around them."""
-    directory = write_files(FAMILIES["gemma-3"], tmp_path / "model")
-    words = [f"model={directory}", f"dataset={pairs_file}", "hardware=cpu", "pipeline=orpo"]
-    printed = run([sys.executable, "-m", "launch.plan", *words])
-    rows = [json.loads(line) for line in pairs_file.read_text().splitlines()]
-    mean = sum(len(row["chosen"][0]["content"]) + 1 for row in rows) / len(rows)
-    assert f"about {len(rows)} pairs; columns prompt, chosen, rejected" in printed
-    assert "64 pairs of pairs (estimate; means: " in printed and f"{mean:.0f} and " in printed
-
-
-@pytest.mark.parametrize("ending", [".csv", ".parquet", ".json", ".jsonl.gz"])
-def test_any_kind_of_file_is_counted(compose: Compose, ending: str, tmp_path: Path) -> None:
-    import pandas
-
-    rows = pandas.DataFrame(
-        {"prompt": ["a;b,c"] * 7, "chosen": ["yes\nyes"] * 7, "rejected": ["no"] * 7, "id": [*range(7)]}
-    )
-    path = tmp_path / f"own{ending}"
-    if ending == ".csv":
-        rows.to_csv(path, sep=";", index=False)
-    elif ending == ".parquet":
-        rows.to_parquet(path)
-    else:
-        rows.to_json(path, orient="records", lines="jsonl" in ending)
-    dataset = composed(compose, f"dataset={path}").dataset
-    assert (dataset.name, dataset.path, dataset.estimate.rows) == ("own", str(path), 7)
-
-
-def test_a_folder_and_a_glob_are_their_files(compose: Compose, pairs_file: Path, tmp_path: Path) -> None:
-    for number in range(3):
-        shutil.copy(pairs_file, tmp_path / f"{number}.jsonl")
-    for name, files in ((tmp_path, 3), (tmp_path / "[01].jsonl", 2)):
-        dataset = composed(compose, f"dataset={name}").dataset
-        assert dataset.path == str(name) and dataset.estimate.rows == 64 * files
-
-
 def test_make_hands_on_any_path_as_it_is(tmp_path: Path) -> None:
     """By a target that only prints: one of the Makefile's own could install an environment."""
     printing = "include Makefile\nwords:\n\t@printf '%s\\n' $(WORDS)\n"
     command = ["make", "--no-print-directory", "-f", "-", "words", f"MODEL={tmp_path / ODD}", f"DATASET={ODD}"]
     printed = subprocess.run(command, cwd=ROOT, input=printing, capture_output=True, text=True, check=True).stdout
     assert printed.splitlines() == [f"model={tmp_path / ODD}", f"dataset={ODD}"]
-
-
-def test_a_path_with_commas_is_one_source(compose: Compose, pairs_file: Path, tmp_path: Path) -> None:
-    odd, other = tmp_path / "a,b [c].jsonl", tmp_path / "c.jsonl"
-    for path in (odd, other):
-        shutil.copy(pairs_file, path)
-    dataset = composed(compose, f"dataset=[{odd},{other}]").dataset
-    assert dataset.name == "mixture" and dataset.sources == [str(odd), str(other)]
-    assert with_profiles([f"dataset={odd},{other},hh-rlhf"]) == ["dataset=a-b-c,c,hh-rlhf"], "a sweep of three"
 
 
 def test_a_model_without_profile_trains_on_a_file_without_one(pairs_file: Path, tmp_path: Path) -> None:
@@ -184,6 +137,18 @@ def test_a_written_profile_without_stop_tokens_stops_where_the_model_does(compos
     assert with_chat_template(config).model.stop_tokens == ["<end_of_turn>", "<eos>"]
 
 
+def test_a_template_that_marks_what_the_model_writes_is_rendered(compose: Compose, tmp_path: Path) -> None:
+    """As SmolLM3's: `{% generation %}` is Transformers' own tag, and its white space counts."""
+    directory = write_files(FAMILIES["qwen3"], tmp_path / "model")
+    text = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% generation %}{{ m.content }}<|im_end|>"
+        "{%- endgeneration %}\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    (directory / "chat_template.jinja").write_text(text)
+    (directory / "generation_config.json").write_text("{}")
+    assert composed(compose, f"model={directory}", "dataset=pocket").model.stop_tokens == ["<|im_end|>"]
+
+
 def test_a_template_and_settings_that_disagree_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = write_files(FAMILIES["gemma-3"], tmp_path / "model")
     (directory / "generation_config.json").write_text("{}")
@@ -198,6 +163,7 @@ REFUSED = {
     "model=./nowhere": "MODEL=./nowhere does not exist",
     "model=here.jsonl": "is a file: name the directory",
     "model=empty": "has no config.json",
+    "model=stage": "name the model in it, MODEL=stage/model",
     "dataset=no*.jsonl": "no*.jsonl matches no file",
     "dataset=empty": "empty has no file of a supported format",
     "dataset=nowhere.jsonl": "nowhere.jsonl does not exist",
@@ -213,6 +179,8 @@ REFUSED = {
 def test_what_names_nothing_is_told_in_one_line(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "stage" / "model").mkdir(parents=True)
+    (tmp_path / "stage" / "model" / "config.json").touch()
     for name in ("weights.gguf", "here.jsonl", "a,b.jsonl"):
         (tmp_path / name).touch()
     with pytest.raises(UserError) as error:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from eval.commands.cli import NoOptions, read_words
 from eval.readme import shown
 from eval.results.metrics import METRIC, METRICS
 from launch.config.schema import register, resolve
+from launch.named.words import with_profiles
 from launch.options import reference
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +39,9 @@ def recipe_of(command: str) -> list[str]:
         text=True,
         check=True,
     ).stdout
-    return [line for line in printed.replace("\\\n", "").splitlines() if ".venv/bin/python -m" in line]
+    lines = [line for line in printed.replace("\\\n", "").splitlines() if ".venv/bin/python -m" in line]
+    given = dict(word.split("=", 1) for word in split(command)[1:] if "=" in word)  # what the shell would put in
+    return [re.sub(r"\$(MODEL|DATASET)", lambda found: given[found[1]], line) for line in lines]
 
 
 def split(command: str) -> list[str]:
@@ -45,7 +49,9 @@ def split(command: str) -> list[str]:
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command])
-def test_every_command_exists_and_composes(command: str) -> None:
+def test_every_command_exists_and_composes(
+    command: str, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`make test` is what runs this; the launcher's commands compose; `make compare` itself is run by CI below."""
     lines = recipe_of(command)
     assert lines, f"{command} runs nothing"
@@ -54,12 +60,14 @@ def test_every_command_exists_and_composes(command: str) -> None:
         assert (options if words[2] == "dev.bench" else gpu_options)(words[3:])
         return
     if words[2] not in ("launch", "launch.doctor", "launch.show", "launch.plan"):
-        assert words[2] == "pytest" or words[2].split(".")[0] in ("eval", "paper")
+        assert words[2] in ("pytest", "launch.profile") or words[2].split(".")[0] in ("eval", "paper")
         return
     register()
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(pairs_file, "pairs.jsonl")
     overrides = [word.split(",")[0] for word in words[3:] if "=" in word and not word.startswith("row=")]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        assert resolve(compose("config", overrides)).pipelines
+        assert resolve(compose("config", with_profiles(overrides))).pipelines
 
 
 SUITE_COMMANDS = [

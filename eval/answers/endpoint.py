@@ -10,16 +10,19 @@ The key comes from an environment variable; it is never written to a file, a mes
 
 import ipaddress
 import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from eval.answers.concurrent import side_by_side
 from eval.answers.store import Answer, Sampling, draw_key
 from recipes.config import UserError
 
+REACHING = 5.0  # seconds to connect
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds between attempts, doubled each time, as in the `openai` package
 
 
@@ -194,9 +197,26 @@ def client(endpoint: Endpoint) -> Any:
         raise UserError(f"${endpoint.key} is not set: export the key for the {host_class(endpoint.url)}")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UserError(f"${endpoint.key} contains characters that no key has: export only the key")
+    reach(endpoint)
     retries = endpoint.attempts - 1
     made = openai.OpenAI(base_url=endpoint.url, api_key=key or "none", timeout=endpoint.timeout, max_retries=retries)
     return CLIENTS.setdefault(endpoint, made)
+
+
+def reach(endpoint: Endpoint) -> None:
+    """Connect once before the first request, whose retries would take most of a minute; a proxy is left to the client.
+
+    Raises:
+        UserError: there is no such host, or nothing listens there.
+    """
+    address = urlsplit(endpoint.url)
+    host, port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
+    if address.scheme in getproxies() and not proxy_bypass(host):
+        return
+    try:
+        socket.create_connection((host, port), REACHING).close()
+    except OSError as error:
+        raise UserError(refusal(endpoint, error.strerror or str(error))) from None
 
 
 def secret(endpoint: Endpoint) -> str:

@@ -7,7 +7,8 @@ from recipes.config import read_config
 
 # Options that follow from the seed, or from the model's name.
 OF_SEEDS = {"seed", "options.seed", "options.data_seed", "reward_model", "format"}
-OF_NAMES = ("model.shape", "model.parameters", "model.pocket_size", "model.model_name_or_path", "versions.")
+OF_NAMES = ("model.shape", "model.parameters", "model.context_length", "model.pocket_size", "versions.")
+OF_NAMES += ("model.model_name_or_path",)
 
 
 def lineage(directory: Path) -> dict[str, str]:

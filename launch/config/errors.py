@@ -15,6 +15,11 @@ from recipes.system.errors import UserError, nearest
 from recipes.system.paths import ROOT
 
 CONF = ROOT / "conf"
+# What may be named besides profiles.
+ELSE = {
+    "model": ", and neither a directory nor a Hub id (organization/name)",
+    "dataset": ", and neither a file, a folder nor a Hub id (organization/name)",
+}
 
 
 @contextmanager
@@ -49,7 +54,10 @@ def unknown_profile(text: str) -> str | None:
         return None
     group, name = found.groups()
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    return f"{group}={name}: no file conf/{group}/{name}.yaml; choose from {', '.join(names)}{nearest(name, names)}"
+    meant = nearest(name.lower(), names)
+    return (
+        f"{group}={name}: no file conf/{group}/{name}.yaml{ELSE.get(group, '')}; choose from {', '.join(names)}{meant}"
+    )
 
 
 def unknown_key(text: str) -> str | None:

@@ -18,14 +18,13 @@ GROUPS = {
         "batch_size=32": "pairs per optimizer step, whatever the machine",
     },
     "Model": {
-        "model=qwen2.5-0.5b": "a profile of conf/model (MODEL=)",
+        "model=qwen2.5-0.5b": "a Hub id, a directory, or a profile of conf/model (MODEL=)",
         "tuning=full": "or lora, qlora",
         "model.lora_r=16": "the rank of LoRA's adapters",
         "model.dtype=bfloat16": "of the loaded weights",
     },
     "Data": {
-        "dataset=file": "a profile of conf/dataset (DATASET=)",
-        "dataset.path=pairs.jsonl": "a file with the columns prompt, chosen and rejected",
+        "dataset=pairs.jsonl": "a file, folder, pattern, Hub id, [a,b], or a profile of conf/dataset (DATASET=)",
         "dataset.test_path=held-out.jsonl": "held-out pairs; else dataset.test_fraction of the prompts",
         "dataset.max_length=1024": "tokens of prompt and response together",
         "dataset.train_rows=2000": "the first rows only",
@@ -36,7 +35,7 @@ GROUPS = {
         "dpo.learning_rate=5e-7": "the peak of the schedule",
         "sft.num_train_epochs=1": "or sft.max_steps=100",
         "orpo.lr_scheduler_type=cosine": "linear, constant, …",
-        "orpo.report_to=wandb": "where the training logs to",
+        "tracker=wandb": "where trainings log to: also tensorboard, mlflow, trackio",
         "orpo.engine=packed": "or stock: TRL's own forward pass",
     },
     "Evaluation": {
@@ -53,7 +52,7 @@ GROUPS = {
     },
 }
 EXAMPLES = """
-make compare MODEL=qwen2.5-0.5b DATASET=file ARGS="dataset.path=pairs.jsonl seed=0,1,2"
+make compare MODEL=Qwen/Qwen3-0.6B DATASET=pairs.jsonl ARGS="seed=0,1,2"
 make orpo MODEL=phi-3-mini DATASET=ultrafeedback ARGS="tuning=lora orpo.beta=0.25"
 make sweep ARGS="pipeline=orpo orpo.beta=0.05,0.1,0.25"     a comma: one job for each value
 make plan MODEL=phi-3-mini DATASET=ultrafeedback HARDWARE=1x24gb     memory and time, trains nothing"""

@@ -63,6 +63,7 @@ class Root:
     judge: str = "auto"  # who decides a comparison: gold, trained, reward:<model>, llm, people, none
     budget: str | None = None  # what is matched between pipelines: pairs, tokens or flops; see launch.forecast.budget
     budget_of: str | None = None  # the pipeline that spends it as configured; null: the one with the most stages
+    tracker: str = "none"  # wandb, tensorboard, mlflow or trackio; of one stage, or several trackers: report_to
     stale: str = "keep"  # or retrain, refuse: what to do with a stage trained before our code changed
     runs: str = "runs"
     session: str | None = None  # name of its directory under runs/_sessions; null: the time

@@ -57,6 +57,7 @@ class Outcome:
     wanted: list[str] = field(default_factory=list)  # names of pipelines
     pipelines: dict[str, list[str]] = field(default_factory=dict)  # finished ones: their stage directories in order
     failed: list[str] = field(default_factory=list)  # stage directories
+    avoided: list[str] = field(default_factory=list)  # those that failed in other jobs of the session
     errors: list[str] = field(default_factory=list)
     status: int = 0
     attempts: list[dict[str, Any]] = field(default_factory=list)  # for a cluster's job: when, where, on which devices
@@ -207,7 +208,7 @@ def train_stages(stages: list[Planned], group: str, outcome: Outcome) -> bool:
     A stage that already failed in another pipeline, or in another job of the session, is not tried again.
     """
     for stage in stages:
-        if str(stage.directory) in outcome.failed:
+        if str(stage.directory) in (*outcome.failed, *outcome.avoided):
             if not outcome.errors:
                 outcome.fail(CRASH, f"{stage.directory} failed before in this session: see its error.txt or log.txt")
             return False

@@ -41,7 +41,8 @@ def take_over(directory: Path, attempt: dict[str, Any], after: Callable[[Outcome
     A stage that already failed in a job of the session is not tried again.
     """
     found = read_json(directory / "job.json")
-    outcome = Outcome(**found | {"pipelines": {}, "failed": failed_before(directory), "errors": [], "status": 0})
+    known = {"pipelines": {}, "failed": [], "avoided": failed_elsewhere(directory), "errors": [], "status": 0}
+    outcome = Outcome(**found | known)
     outcome.attempts.append(attempt | {"started": now()})
     keep(outcome, directory)
     with kept(outcome, directory):
@@ -53,10 +54,10 @@ def take_over(directory: Path, attempt: dict[str, Any], after: Callable[[Outcome
             outcome.attempts[-1]["ended"] = now()
 
 
-def failed_before(directory: Path) -> list[str]:
-    """Return the stages that failed in a session's jobs, or in the jobs that train their shared stages."""
-    outcomes = [read_json(path) for path in directory.parent.rglob("job.json")]
-    return [stage for outcome in outcomes for stage in outcome["failed"]]
+def failed_elsewhere(directory: Path) -> list[str]:
+    """Return the stages that failed in a session's other jobs, or in the jobs that train their shared stages."""
+    outcomes = [read_json(path) for path in directory.parent.rglob("job.json") if path.parent != directory]
+    return sorted({stage for outcome in outcomes for stage in outcome["failed"]})
 
 
 def now() -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.named.lengths import Counter, guess, lengths, means, pairs_of
+from launch.named.lengths import PARTS, Counter, guess, lengths, means, pairs_of
 from launch.named.profile import Profile, plain_name
 from launch.named.sample import sample
 from recipes.data.columns import used
@@ -22,7 +22,7 @@ class Asked:
 
     count: Counter  # of tokens
     max_length: int  # tokens of prompt and response
-    test_fraction: str  # of the prompts, to hold out
+    test_fraction: float  # of the prompts, to hold out
     test_path: str
     revision: str  # of a Hub data set
     config: str | None = None  # of a Hub data set
@@ -67,8 +67,8 @@ def profile(
         )
     sizes = lengths(pairs, asked.count)
     estimate = {"rows": round(total * len(pairs) / len(rows))}
-    estimate |= zip(("prompt", "chosen", "rejected"), means(sizes), strict=True)
-    held = asked.test_path or values.get("test_split") or f"{asked.test_fraction} of the prompts"
+    estimate |= zip(PARTS, means(sizes), strict=True)
+    held = asked.test_path or values.get("test_split") or f"{asked.test_fraction:.0%} of the prompts"
     lines = [
         f"{title}: about {estimate['rows']:,} pairs; columns {', '.join(read)}"
         + (f", not read: {', '.join(unread)}" if unread else ""),
@@ -103,12 +103,13 @@ def commit_of(path: str) -> str | None:
 
 def splits_of(path: str, config: str | None, commit: str | None) -> dict[str, int]:
     """Return the splits of a Hub data set with their numbers of rows; nothing if it cannot be looked up."""
-    from datasets import load_dataset_builder
+    import datasets
 
     from recipes.system.hub import reachable
 
+    datasets.config.HF_HUB_OFFLINE = not reachable()  # without the Hub, what was downloaded before
     try:
-        found = load_dataset_builder(path, config, revision=commit).info.splits if reachable() else None
+        found = datasets.load_dataset_builder(path, config, revision=commit).info.splits
     except Exception:  # reading it says what is wrong
         found = None
     return {name: split.num_examples for name, split in (found or {}).items()}

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from recipes.config import UserError
 
-LOCAL = "or point to a local copy: model.model_name_or_path=<directory>"
+LOCAL = "or name the directory of a local copy in its place"
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def refuse_no_model(directory: Path) -> None:
     """
     if (directory / "config.json").is_file():
         return
+    if (directory / "model" / "config.json").is_file():
+        raise UserError(f"{directory} is the directory of a stage: name the model in it, MODEL={directory / 'model'}")
     if (directory / "adapter_config.json").is_file():
         raise UserError(f"{directory} is an adapter: merge it into its base model first, and name the merged model")
     raise UserError(f"{directory} has no config.json: name the directory of a Transformers model")

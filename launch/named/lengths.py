@@ -1,6 +1,6 @@
 """How long the pairs of a data set are in a model's tokens, from a sample, in a second and without PyTorch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -10,6 +10,7 @@ from recipes.data.messages import Malformed, Message
 from recipes.data.schemas import Pair, Unusable, read_pair
 
 Counter = Callable[[str], float]
+PARTS = ("prompt", "chosen", "rejected")
 BYTES = 4  # of a token, in English
 TURN = 5  # tokens that a chat template puts around a turn, about
 
@@ -55,6 +56,14 @@ def lengths(pairs: Sequence[Pair], count: Counter) -> list[tuple[float, float, f
 def prompt(messages: Sequence[Message], count: Counter) -> float:
     """Return about how many tokens a prompt has, with what the chat template adds."""
     return sum(count(str(message["content"])) + TURN for message in messages) + TURN
+
+
+def total(estimates: Iterable[dict[str, float]]) -> str:
+    """Return the estimate of several data sets together, as an option's value."""
+    parts = list(estimates)
+    rows = sum(part["rows"] for part in parts)
+    tokens = {name: round(sum(part["rows"] * part[name] for part in parts) / rows) for name in PARTS}
+    return "{" + ",".join(f"{name}:{value}" for name, value in {"rows": rows, **tokens}.items()) + "}"
 
 
 def means(sizes: Sequence[tuple[float, float, float]]) -> tuple[int, int, int]:

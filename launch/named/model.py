@@ -25,7 +25,8 @@ def model_profile(files: ModelFiles) -> Profile:
     count = parameters(shape) if shape else count_parameters(files.name)
     shipped = {path.stem: path.read_text() for path in (ROOT / "conf" / "chat_template").glob("*.jinja")}
     tokens, row = tokens_of(files, shipped), rates(count)
-    dtype = files.config.get("dtype") or files.config.get("torch_dtype")
+    config = {**files.config.get("text_config", {}), **files.config}  # of a model that reads images too, its text part
+    dtype = config.get("dtype") or config.get("torch_dtype")
     values: dict[str, Any] = {
         "name": own_name(files),
         "model_name_or_path": files.name,
@@ -35,7 +36,7 @@ def model_profile(files: ModelFiles) -> Profile:
         "stop_tokens": tokens.stops,
         "pad_token": tokens.pad,
         "lora_target_modules": list(linears(shape)) if shape else ["all-linear"],
-        "context_length": files.config.get("max_position_embeddings") or files.config.get("n_positions"),
+        "context_length": config.get("max_position_embeddings") or config.get("n_positions"),
         "parameters": count,
         "shape": sizes(shape) if shape else None,
     }

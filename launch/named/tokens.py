@@ -13,6 +13,7 @@ from launch.named.files import ModelFiles
 
 ANSWER = "\ufdd0answer\ufdd1"  # in no template
 PADS = (r"\bpad\b", r"reserved|unused|dummy|extra", r"\bunk\b")  # names of tokens to pad with, the best first
+GENERATION = re.compile(r"(\{%-?\s*)(end)?generation(\s*-?%\})")  # Transformers' tag around what a model writes
 CHATML = ("<|im_start|>", "<|im_end|>")
 LLAMA_3 = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 GEMMA = ("<start_of_turn>", "<end_of_turn>")
@@ -71,7 +72,8 @@ def render(template: str, files: ModelFiles, messages: list[dict[str, str]], ask
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     named = {name: text_of(files.special.get(name)) for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
     given = {name: token for name, token in named.items() if token is not None}
-    return environment.from_string(template).render(messages=messages, add_generation_prompt=ask, **given)
+    plain = GENERATION.sub(lambda tag: f"{tag[1]}{'endif' if tag[2] else 'if true'}{tag[3]}", template)
+    return environment.from_string(plain).render(messages=messages, add_generation_prompt=ask, **given)
 
 
 def reject(message: str) -> None:
@@ -106,6 +108,8 @@ def find_stops(files: ModelFiles, template: str, added: dict[int, str]) -> tuple
         )
     if end is None and own and not doubts:
         doubts.append(f"its template writes no token at a turn's end, so {own[0]} is added there")
+    if not (end or own):
+        doubts.append("it says nowhere at which token it stops: add model.stop_tokens=['<token>']")
     return list(dict.fromkeys([*([end] if end else []), *own])), doubts
 
 

@@ -1,7 +1,9 @@
 """The words of a command line: `model=` and `dataset=` may name what has no profile, and one is made for it."""
 
+import math
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -10,7 +12,7 @@ from launch.config.trust import looks_local
 from launch.named.data import Asked, file_profile, hub_profile
 from launch.named.files import read_files
 from launch.named.grammar import literal, refuse_unreadable
-from launch.named.lengths import Counter, counter_of, guess
+from launch.named.lengths import Counter, counter_of, guess, total
 from launch.named.model import model_profile
 from launch.named.profile import Profile, named_apart, profile_of, register, written
 from launch.named.sample import HUB_ID, matches
@@ -34,6 +36,13 @@ class Door:
     def given(self, name: str, default: str) -> str:
         """Return the value that the command line gives an option, the last one."""
         return next((word[len(name) + 1 :] for word in reversed(self.words) if word.startswith(f"{name}=")), default)
+
+    def number(self, name: str, default: float) -> float:
+        """Return the number that the command line gives an option; the default where it is none, or several."""
+        with suppress(ValueError):
+            value = float(self.given(name, str(default)))
+            return value if math.isfinite(value) else default
+        return default
 
     def model(self, name: str) -> str:
         """Return the profile's name for a model: a profile, a directory, or a Hub id.
@@ -74,6 +83,13 @@ class Door:
             return name  # Hydra rejects it with a list of those that are
         return self.keep("dataset", profile)
 
+    def estimate(self, name: str) -> dict[str, float] | None:
+        """Return the estimate of a mixture's source; None if there is none."""
+        known = profile_of("dataset", name)
+        if known is None and is_local(name):
+            known = file_profile(name, self.asked()).values
+        return (known or {}).get("estimate")
+
     def keep(self, group: str, profile: Profile) -> str:
         """Register a profile that was made; return its name."""
         profile = named_apart(group, profile, self.made)
@@ -85,12 +101,11 @@ class Door:
     def asked(self) -> Asked:
         """Return what is known of a data set before it is looked at."""
         standard = Dataset("", "")
-        given = self.given("dataset.max_length", "")
         longest = min(standard.max_length, self.context or standard.max_length)
         return Asked(
             self.counter,
-            int(given) if given.isdecimal() else longest,
-            self.given("dataset.test_fraction", str(standard.test_fraction)),
+            round(self.number("dataset.max_length", longest)),
+            self.number("dataset.test_fraction", standard.test_fraction),
             self.given("dataset.test_path", ""),
             self.given("dataset.revision", ""),
         )
@@ -121,6 +136,7 @@ def open_door(words: list[str]) -> Door:
     """
     door = Door(words, [])
     door.words = [part for word in words for part in resolve(word, "model", door.model, is_model)]
+    door.words = [part for word in door.words for part in mixed(door, word)]
     door.words = [part for word in door.words for part in resolve(word, "dataset", door.dataset, is_data)]
     return door
 
@@ -130,10 +146,23 @@ def resolve(word: str, group: str, name_of: Callable[[str], str], known: Callabl
     key, _, value = word.partition("=")
     if key != group or not value or (SWEEP.match(value) and not known(value)):
         return [word]
-    if group == "dataset" and value.startswith("[") and value != "[]" and not known(value):
-        sources = ",".join(literal(source.strip(" '\"")) for source in pieces(value.strip("[]"), known))
-        return ["dataset=mixture", f"dataset.sources=[{sources}]"]
     return [f"{group}={','.join(name_of(name) for name in pieces(value, known))}"]
+
+
+def mixed(door: Door, word: str) -> list[str]:
+    """Return `dataset=[a,b]` as the options of a mixture; any other word as it is.
+
+    Where all rows of every source are read and each has an estimate, the mixture has their sum.
+    """
+    key, _, value = word.partition("=")
+    if key != "dataset" or not (value.startswith("[") and value.endswith("]")) or value == "[]" or is_data(value):
+        return [word]
+    sources = [source.strip(" '\"") for source in pieces(value[1:-1], is_data)]
+    words = ["dataset=mixture", f"dataset.sources=[{','.join(map(literal, sources))}]"]
+    if any(door.given(f"dataset.{name}", "") for name in ("weights", "counts", "estimate")):
+        return words
+    estimates = [door.estimate(source) for source in sources]
+    return words if None in estimates else [*words, f"dataset.estimate={total(filter(None, estimates))}"]
 
 
 def pieces(value: str, known: Callable[[str], bool]) -> list[str]:

@@ -40,11 +40,16 @@ def module(name: str, *words: object) -> list[str]:
 
 
 def tracking(directory: Path, digest: str, group: str, environment: dict[str, str]) -> dict[str, str]:
-    """Return `environment` for one stage: one W&B run per stage, grouped by comparison, resumed with the stage.
+    """Return `environment` for one stage: where trackers write, and for W&B one run per stage, grouped by comparison.
 
     Variables that the user has set stay.
     """
+    runs = directory.resolve().parents[2]
     defaults = {
+        "TENSORBOARD_LOGGING_DIR": str(directory / "tensorboard"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{runs}/_mlflow.db",
+        "MLFLOW_EXPERIMENT_NAME": "orpo",
+        "TRACKIO_DIR": str(runs / "_trackio"),
         "WANDB_PROJECT": "orpo",
         "WANDB_DIR": str(directory),
         "WANDB_RUN_GROUP": group,

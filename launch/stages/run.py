@@ -18,7 +18,7 @@ from launch.stages.nodes import on_every_node, rendezvous
 from launch.stages.processes import start, stop
 from launch.stages.progress import watch
 from launch.stages.stale import changed_code, describe_stale, listed, set_aside
-from launch.stages.tracker import unreachable_tracker
+from launch.stages.tracker import followed, unreachable_tracker
 from recipes.config import (
     NEEDS_LESS,
     OUT_OF_MEMORY,
@@ -78,6 +78,8 @@ def run_stage(planned: Planned, group: str) -> None:
         warm = config["options"]["use_cpu"] and config["processes"] == 1
         if not (directory / UNMERGED).exists():
             log_offline_where_needed(config["options"]["report_to"], environment)
+            for line in followed(config["options"]["report_to"], environment):
+                console.print(f"       {line}", soft_wrap=True)
             nodes = config.get("nodes", 1)
             command = training(config["stage"], directory, config["processes"], nodes, rendezvous())
             run(on_every_node(command, nodes), directory, config["stage"], environment, warm)

@@ -1,5 +1,7 @@
-"""Whether Weights & Biases can be reached, checked before a training: its client would stop it after 90 seconds."""
+"""Where a training's trackers write, and whether Weights & Biases can be reached: without it its client stops one."""
 
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -9,14 +11,31 @@ PATIENCE = 5  # seconds
 
 def unreachable_tracker(report_to: str | list[str] | None) -> str | None:
     """Return the address of the W&B server that a training would report to if it does not respond; else None."""
-    trackers = [report_to] if isinstance(report_to, str) else report_to or []
-    if not {"wandb", "all"} & set(trackers):
+    if not {"wandb", "all"} & set(names(report_to)):
         return None
     import wandb  # imported here: it takes seconds, and most trainings do not need it
 
     settings: Any = wandb.setup().settings  # from the environment, `wandb login --host` and `wandb offline`
     wandb.teardown()
     return settings.base_url if settings.mode == "online" and not answers(settings.base_url) else None
+
+
+def followed(report_to: str | list[str] | None, environment: Mapping[str, str]) -> Iterator[str]:
+    """Say where each tracker of a training writes, and how to look at it."""
+    runs = Path(environment["TENSORBOARD_LOGGING_DIR"]).parents[3]
+    places = {
+        "wandb": f"W&B: project {environment['WANDB_PROJECT']}, files in {environment['WANDB_DIR']}/wandb; its address "
+        "is in the stage's log",
+        "tensorboard": f"TensorBoard: tensorboard --logdir {runs}",
+        "mlflow": f"MLflow: mlflow ui --backend-store-uri {environment['MLFLOW_TRACKING_URI']}",
+        "trackio": f"Trackio: TRACKIO_DIR={environment['TRACKIO_DIR']} trackio show",
+    }
+    yield from (places[name] for name in names(report_to) if name in places)
+
+
+def names(report_to: str | list[str] | None) -> list[str]:
+    """Return the trackers of a training."""
+    return [report_to] if isinstance(report_to, str) else report_to or []
 
 
 def answers(address: str) -> bool:

@@ -1,0 +1,11 @@
+# docker build -t orpo .
+# docker run --gpus all -v "$PWD/runs:/orpo/runs" -v "$HOME/.cache/huggingface:/root/.cache/huggingface" orpo compare MODEL=phi-3-mini
+# PyTorch brings CUDA's libraries; the host needs NVIDIA's driver and its container toolkit.
+FROM python:3.11-slim-bookworm
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc git libc6-dev make && rm -rf /var/lib/apt/lists/*
+WORKDIR /orpo
+COPY . .
+RUN make environment
+VOLUME /orpo/runs
+ENTRYPOINT ["make"]
+CMD ["help"]
