@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from eval import alpaca, diversity, mt_bench
-from eval.answers.endpoint import Endpoint
+from eval.answers.endpoint import Endpoint, host_class
 from eval.answers.generate import Sampling, answer
 from eval.answers.load import load_renderer, prompt_ids
 from eval.commands.cli import read_words
@@ -190,3 +190,19 @@ def test_addresses_that_cannot_be_are_refused() -> None:
     }.items():
         with pytest.raises(UserError, match=said):
             Endpoint(address)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("http://localhost:8000/v1", "this machine"),
+        ("http://127.0.0.1/v1", "this machine"),
+        ("http://[::1]:80/v1", "this machine"),
+        ("http://10.1.2.3/v1", "private network"),
+        ("http://gpu7:8000/v1", "private network"),
+        ("https://api.openai.com/v1", "api.openai.com"),
+        ("https://judge.example.com/v1", "public host"),
+    ],
+)
+def test_a_host_is_named_by_its_kind(url: str, kind: str) -> None:
+    assert host_class(url) == kind

@@ -1,27 +1,22 @@
 """A finished stage: trained again with the same bits, exported with the same answers, and sent alone."""
 
-import copy
 import json
 import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from door import launch, run, stages
 from hub_server import Hub
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
-from eval import chat, export, push
-from eval.answers.generate import answer
-from eval.answers.store import Sampling
+from eval import export, push
 from eval.commands import gguf
 from eval.commands.cli import run as suite
-from eval.commands.rounding import MOST, farthest
 from eval.export import Options
 from launch import reproduce
 from recipes.config import UserError, read_json
@@ -117,54 +112,6 @@ def test_a_file_for_llama_cpp_answers_as_the_run(
     assert target.read_bytes()[:4] == b"GGUF" and [*tmp_path.iterdir()] == [target]
     assert suite(words, export.__doc__, Options, export.main) == 2
     assert "exists: name another target" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("kind", ["f16", "bf16"])
-def test_rounded_weights_are_told_from_others(tiny_model: Path, kind: str) -> None:
-    """A model of peaked distributions: rounded it stays near itself, with a few tokens exchanged it does not."""
-    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    with torch.no_grad():
-        model.lm_head.weight.mul_(30)
-    tokenizer, prompt = AutoTokenizer.from_pretrained(tiny_model), [20, 21, 22]
-    dtype = {"f16": torch.float16, "bf16": torch.bfloat16}[kind]
-    rounded, exchanged = copy.deepcopy(model).to(dtype).float(), copy.deepcopy(model)
-    with torch.no_grad():
-        exchanged.lm_head.weight.copy_(model.lm_head.weight.flip(0))
-    near = farthest(model, tokenizer, kind, [(prompt, generated(rounded, prompt))])
-    assert 0 < near < MOST[kind]
-    assert farthest(model, tokenizer, "f32", [(prompt, generated(model, prompt))]) < 1e-4
-    with pytest.raises(UserError, match=rf"nats from the run's, and rounding to {kind} explains .* after '"):
-        farthest(model, tokenizer, kind, [(prompt, generated(exchanged, prompt))])
-
-
-def generated(model: Any, prompt: list[int]) -> dict[str, Any]:
-    """What a model generates greedily, with its log-probs of it."""
-    ids = model.generate(torch.tensor([prompt]), max_new_tokens=8, min_new_tokens=8, do_sample=False)
-    with torch.no_grad():
-        found = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
-    said = ids[0, len(prompt) :]
-    return {"ids": said.tolist(), "log_probs": found.gather(1, said[:, None])[:, 0].tolist()}
-
-
-def test_one_talks_to_a_stage(stage: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The reply is that of an evaluation; a new conversation knows nothing of the one before."""
-    typed = iter(["Where is it?", "Where is it?", " ", "/new", "Where is it?"])
-
-    def read(prompt: str) -> str:
-        try:
-            return next(typed)
-        except StopIteration:
-            raise EOFError from None
-
-    monkeypatch.setattr("builtins.input", read)
-    dialogue = [{"role": "user", "content": "Where is it?"}]
-    ((said,),) = answer(stage, [dialogue], Sampling(6, 0.0), lambda count: None)
-    assert suite([str(stage), "temperature=0", "max_new_tokens=6"], chat.__doc__, chat.Options, chat.main) == 0
-    printed = capsys.readouterr().out
-    reply = f"{said.text}{'' if said.stopped else ' … (cut off at max_new_tokens=6)'}\n"
-    first, *_ = printed.splitlines(keepends=True)
-    assert "Ctrl-D ends" in first and printed.startswith(first + reply) and printed.removesuffix("\n").endswith(reply)
-    assert suite([str(stage / "nowhere")], chat.__doc__, chat.Options, chat.main) == 2
 
 
 def test_another_models_answers_leave_no_export(stage: Path, tmp_path: Path) -> None:

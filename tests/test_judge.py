@@ -17,7 +17,7 @@ import pytest
 from door import QUIET, ROOT, run, wait_until
 from judge_server import KEY, Endpoint, Messages, endpoint
 
-from eval.answers.endpoint import Reply, host_class
+from eval.answers.endpoint import Reply
 from eval.answers.judging import MALFORMED
 from eval.answers.pairwise import read
 from eval.commands.cli import read_words
@@ -242,19 +242,3 @@ def test_what_a_user_can_get_wrong_is_said(sides: tuple[Path, Path], tmp_path: P
 def test_two_letters_in_one_reply_are_no_verdict() -> None:
     assert read(Reply("so [[A]]")) == "A"
     assert read(Reply("[[A]] or [[B]]")) is None and read(Reply("A")) is None and read(Reply("")) is None
-
-
-@pytest.mark.parametrize(
-    ("url", "kind"),
-    [
-        ("http://localhost:8000/v1", "this machine"),
-        ("http://127.0.0.1/v1", "this machine"),
-        ("http://[::1]:80/v1", "this machine"),
-        ("http://10.1.2.3/v1", "private network"),
-        ("http://gpu7:8000/v1", "private network"),
-        ("https://api.openai.com/v1", "api.openai.com"),
-        ("https://judge.example.com/v1", "public host"),
-    ],
-)
-def test_a_host_is_named_by_its_kind(url: str, kind: str) -> None:
-    assert host_class(url) == kind

@@ -7,59 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import SETTINGS, edit, make_session, stage
 
 from eval.__main__ import evaluate_session
 from eval.answers.load import load
-from eval.commands.cli import NoOptions
 from eval.readme import shown
 from eval.results.result import measured
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of, sessions
 from eval.results.table import write_table
-from eval.table import main
 from paper.claims import ACROSS, CLAIMS, write_claims
 from recipes.config import FORMAT, UserError, read_json, write_config, write_json
-from recipes.system.commands import output
-
-SETTINGS = {"prompts": 2, "seed": 0, "pairs": "p", "max_new_tokens": 4, "gold": True}
-COST = {"pairs": 5, "tokens": 10, "computed_tokens": 20, "forward_passes_per_pair": 1.0, "flops": 1e3, "epochs": 1.0}
-
-
-def answer(gold: float) -> dict[str, Any]:
-    return dict(prompt="?", text="!", tokens=3, stopped=True, gold=gold, right=gold > 0, courtesies=1)
-
-
-def stage(directory: Path, name: str, seconds: float, memory: int, golds: list[float] | None, seed: int) -> str:
-    directory.mkdir(parents=True, exist_ok=True)
-    record = {"stage": name, "device_seconds": seconds, "peak_memory_bytes": memory, **COST}
-    (directory / "record.json").write_text(json.dumps(record))
-    if golds is not None:
-        kept = [answer(gold) for gold in golds]
-        result = {"chosen": [-1.0, -2.0], "rejected": [-2.0, -1.0], "sampled": kept, "greedy": kept}
-        result |= {"further": [[]] * len(kept), "kl": [[0.5]] * len(kept), "text": [2.0, 3.0], "base_text": [2.0, 2.5]}
-        result["clusters"] = {"pairs": [0, 1], "prompts": [*range(len(kept))], "passages": [0, 1]}
-        result["tokens"] = {"chosen": [2, 2], "rejected": [2, 2]}
-        (path := measured(directory, SETTINGS | {"seed": seed})).parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(result))
-    return str(directory)
 
 
 @pytest.fixture
 def session(tmp_path: Path) -> Path:
-    """Two seeds of a comparison whose costs and rewards are whole numbers; they share the untuned model, as always."""
-    for seed in (0, 1):
-        home = tmp_path / f"seed-{seed}"
-        sft = stage(home / "sft", "sft", 10, 5_000_000_000, [1.0, 1.0], seed)
-        dpo = stage(home / "dpo", "dpo", 30, 8_000_000_000, [2.0, 2.0 + seed], seed)
-        orpo = stage(home / "orpo", "orpo", 25, 6_000_000_000, [0.0, 1.0], seed)
-        base = stage(tmp_path / "base", "base", 0, 0, [-1.0, -1.0], seed)
-        job = {"overrides": [], "seed": seed, "model": "m", "dataset": "d", "evaluate": True, "base": base}
-        job |= {"evaluation": SETTINGS | {"seed": seed}, "errors": [], "status": 0}
-        job |= {"wanted": ["sft", "dpo", "orpo"]}
-        job |= {"pipelines": {"sft": [sft], "dpo": [sft, dpo], "orpo": [orpo]}}
-        (tmp_path / "session" / str(seed)).mkdir(parents=True)
-        (tmp_path / "session" / str(seed) / "job.json").write_text(json.dumps(job))
-    return tmp_path / "session"
+    """Two seeds of a comparison."""
+    return make_session(tmp_path)
 
 
 def test_costs_are_summed_over_stages_and_memory_is_the_largest(session: Path) -> None:
@@ -146,11 +110,6 @@ def test_every_claim_of_the_paper_has_its_line(session: Path) -> None:
     assert "| device-seconds, ORPO / SFT → DPO: 0.625 | [0.625, 0.625] | supported |" in text, "25 against 10 + 30"
 
 
-def edit(session: Path, job: int, **values: Any) -> None:
-    path = session / str(job) / "job.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
 @pytest.mark.parametrize("written", [True, False])
 def test_every_base_model_of_a_sweep_has_its_row(session: Path, tmp_path: Path, written: bool) -> None:
     """The setting is what the launcher wrote; of an older job, the words that not all jobs share."""
@@ -170,38 +129,6 @@ def test_settings_share_the_row_of_their_base_over_all_seeds(session: Path) -> N
     assert [(row.setting, row.seeds) for row in rows if row.pipeline == "base"] == [({}, [0, 1])]
     assert str(rows[1].setting) == "orpo.beta=1 sft.lora_target_modules=[q,v]"
     assert len(rows) == 1 + 2 * 3
-
-
-@pytest.mark.parametrize("columns", [80, 600])
-def test_a_terminal_shows_what_it_has_room_for(
-    session: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
-) -> None:
-    """Seven rows: in 80 columns no word is broken, what decides is there, and where the rest is; in 600 all is."""
-    monkeypatch.setattr(output, "_width", columns)
-    edit(session, 0, setting={"orpo.learning_rate": 1e-5})
-    edit(session, 1, setting={"orpo.learning_rate": 2e-5})
-    main([str(session)], NoOptions())
-    printed = capsys.readouterr().out
-    drawing = [line for line in printed.splitlines() if line[:1] in "┏┃┡│└"]
-    words = {word for line in drawing for word in line.strip("┃│ ").split()}
-    assert {"orpo.learning_rate=1e-05", "2.00", "50.0%", "1.00e+03"} <= words and max(map(len, drawing)) <= columns
-    assert ("▲ better" in printed) == (columns == 80) and printed.endswith(f"{session}/table.md\n")
-    assert ("device-seconds" in words) == (columns == 600)
-
-
-def test_a_few_pipelines_fit_eighty_columns(
-    session: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No head and no label is broken, a verdict is a sign, and no group stands without a line."""
-    monkeypatch.setattr(output, "_width", 80)
-    write_table(session)
-    table = capsys.readouterr().out.split("Win rates")[0]
-    lines = [line.replace("┃", "│").strip("│").split("│") for line in table.splitlines()]
-    cells = [[cell.strip() for cell in line] for line in lines]
-    assert ["", "ORPO", "SFT → DPO", "SFT", "base model"] in cells
-    assert ["win rate over SFT ↑", "25.0% ?", "100.0% ?", "–", "–"] in cells
-    groups = [place for place, line in enumerate(cells) if len(line) == 5 and line[0] and not any(line[1:])]
-    assert groups and all(any(cells[place + 1][1:]) for place in groups)
 
 
 def test_what_failed_is_named_and_compared_over_common_seeds(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
