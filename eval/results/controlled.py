@@ -6,7 +6,6 @@ the standard deviation of d. The length-controlled win rate is sigmoid(a), where
 """
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from eval.results.statistics import Estimate, share
@@ -39,6 +38,7 @@ def length_controlled(points: np.ndarray, longer: np.ndarray, clusters: np.ndarr
 
 def fit(points: np.ndarray, x: np.ndarray) -> tuple[float, float]:
     """Return a and b of the model by maximum likelihood, b with a ridge."""
+    from scipy.optimize import minimize  # takes half a second, and most commands fit nothing
 
     def loss(found: np.ndarray) -> tuple[float, np.ndarray]:
         z = found[0] + found[1] * x

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import root_scalar
 from scipy.special import chdtri, ndtr, stdtrit
 
 ERROR = 0.05  # of a verdict; intervals cover the truth with probability 1 - ERROR
@@ -69,6 +68,8 @@ class Variance:
 
 def root(function: Callable[[float], float], low: float, high: float) -> float:
     """Return where a function that changes its sign between `low` and `high` is zero (Brent's method)."""
+    from scipy.optimize import root_scalar  # takes half a second, and most commands need no root
+
     return float(root_scalar(function, bracket=(low, high)).root)
 
 
