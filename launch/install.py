@@ -15,6 +15,7 @@ from pathlib import Path
 
 LOG = Path(".venv.log")
 UV = "uv==0.13.9"
+HASHES = "--require-hashes"  # for pip: uv takes no constraints beside them, and such lists are short
 # What pip calls a setting, what uv reads, and the separator of several values there.
 NAMES = {
     "index-url": ("UV_DEFAULT_INDEX", " "),
@@ -90,9 +91,10 @@ def with_uv(words: list[str]) -> bool:
 def main(words: list[str]) -> int:
     """Install what the words of `pip install` ask for; return the exit status."""
     LOG.unlink(missing_ok=True)
-    if with_uv(words):
-        return 0
-    print("       uv could not install it (its log is .venv.log): pip does, which takes minutes longer", flush=True)
+    if HASHES not in words:
+        if with_uv(words):
+            return 0
+        print("       uv could not install it (its log is .venv.log): pip does, which takes minutes longer", flush=True)
     if run([sys.executable, "-m", "pip", "install", *words], os.environ):
         return 0
     print(*LOG.read_text().splitlines()[-5:], "error: the installation failed; its log is .venv.log", sep="\n")
