@@ -107,6 +107,8 @@ def test_less_than_one_epoch_is_no_edge() -> None:
     epochs = Range(1, 4, whole=True)
     assert [epochs.edge(value) for value in (1, 2, 3, 4)] == [0, 0, 0, 1]
     assert epochs.widened(1) == Range(1, 8, whole=True)
+    wide = Range(1, 23, whole=True)
+    assert [wide.edge(value) for value in (1, 5, 22, 23)] == [0, 0, 1, 1], "22 of 23 is as near as 9.6 of 10"
     assert Range(2, 8, whole=True).edge(2) == -1
 
 

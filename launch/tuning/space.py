@@ -32,9 +32,9 @@ class Range:
 
     def edge(self, value: float) -> int:
         """Return -1 where a value lies at the lower edge, 1 at the upper one, else 0."""
-        if self.whole:
-            return 1 if value >= self.high else -1 if value <= self.low and value > 1 else 0
         place = math.log(value / self.low) / math.log(self.high / self.low)
+        if self.whole and value == 1:
+            return 0  # there is no lower one
         return 1 if place > 1 - EDGE else -1 if place < EDGE else 0
 
     def widened(self, side: int) -> "Range":
