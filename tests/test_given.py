@@ -9,7 +9,8 @@ import pytest
 
 from eval.answers.files import read_answers
 from eval.commands.cli import models
-from eval.judge import Pair, pages
+from eval.commands.cli import run as suite
+from eval.judge import Options, Pair, main, pages
 from recipes.config import FORMAT, UserError, write_config
 
 
@@ -73,3 +74,9 @@ def test_the_pipelines_of_a_session_are_compared_with_each_other(tmp_path: Path)
     assert read_answers(Path(orpo)) == {"a": "first"}
     with pytest.raises(UserError, match="no sampled responses: evaluate it first"):
         read_answers(Path(orpo), "sampled")
+
+
+def test_help_lists_every_option_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert suite(["--help"], "What it does.", Options, main) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("What it does.") and "judge=…" in said and "prompts=null" in said and "base=false" in said

@@ -5,12 +5,13 @@
 A suite's options are a dataclass: names, types and defaults are read from it, and `--help` prints its docstring.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from rich.table import Table
 
@@ -32,9 +33,19 @@ def run(
 ) -> int:
     """Run a suite on the words of a command line; return the exit status: 0, 2 wrong input, 130 interrupted."""
     if {"-h", "--help"} & {*words}:
-        output.print(help_text)
+        output.print(help_text, soft_wrap=True)
+        output.print(*options_of(kind), sep="\n", soft_wrap=True)
         return 0
     return run_command(lambda given: main(*read_words(given, kind)), words, GOES_ON, output)
+
+
+def options_of(kind: type[Any]) -> list[str]:
+    """Return a line with the options of a dataclass as they are typed, with their defaults; none without options."""
+    values = OmegaConf.to_container(OmegaConf.structured(kind))
+    assert isinstance(values, dict)
+    said = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+    given = "  ".join(f"{name}={'…' if value == MISSING else value}" for name, value in said.items())
+    return [f"Options and defaults: {given}"] if given else []
 
 
 def read_words(words: list[str], kind: type[Options]) -> tuple[list[str], Options]:
