@@ -22,7 +22,7 @@ from launch.config.shape import parameters, shape_of
 from launch.config.splits import with_folds
 from launch.config.trust import unpinned
 from launch.config.tuned import without_named
-from launch.forecast.ahead import duration, totals
+from launch.forecast.ahead import duration, prompts, totals
 from launch.forecast.budget import Configs, describe, match, refuse_budget
 from launch.forecast.cost import LIBRARIES, Forecast, forecast, forecast_judge
 from launch.forecast.fit import fits, nearest, room, worst
@@ -105,7 +105,7 @@ def say(config: Config) -> None:
         output.print(line, soft_wrap=True)
     if budget:
         output.print(f"{describe(config, configs, budget)}.", soft_wrap=True)
-    for line in [*detectable(config), *unpinned(config)]:
+    for line in [*detectable(config, prompts(config, tokens)), *unpinned(config)]:
         output.print(line, soft_wrap=True)
     output.print(
         "An estimate. Memory in GB of one device with its largest micro-batch; tokens without padding; times at "
@@ -123,18 +123,18 @@ def say(config: Config) -> None:
         output.print(f"It does not fit. Nearest setting that does: {nearest(config, shape, tokens)}", soft_wrap=True)
 
 
-def detectable(config: Config) -> Iterable[str]:
+def detectable(config: Config, asked: int) -> Iterable[str]:
     """Say which win rates the table will tell from one half, with one seed and with several."""
     pairs = math.comb(len(config.pipelines), 2)
     if not pairs:
         return
     found = []
     for seeds in (1, 3, 5):
-        size = planned(seeds, config.eval_prompts, config.eval_samples).detectable(ERROR / pairs)
+        size = planned(seeds, asked, config.eval_samples).detectable(ERROR / pairs)
         found.append("none" if size is None else f"{50 + 100 * size:.0f} : {50 - 100 * size:.0f} or more")
     responses = f"{config.eval_samples} response{'s' * (config.eval_samples > 1)} each"
     yield (
-        f"Win rates that the table will tell from 50 : 50 in four of five cases, with {config.eval_prompts} unrelated "
+        f"Win rates that the table will tell from 50 : 50 in four of five cases, with {asked} unrelated "
         f"prompts and {responses}: between these very models (one seed) {found[0]}; between the methods {found[1]} "
         f"with 3 seeds, {found[2]} with 5."
     )

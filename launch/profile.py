@@ -13,11 +13,14 @@ from recipes.system.commands import console, run_command
 
 
 def profile(words: list[str]) -> None:
-    """Write the profiles and say where.
+    """Write the profiles and say where; with `--help` only say how.
 
     Raises:
         UserError: nothing needs one.
     """
+    if {"-h", "--help"} & {*words}:
+        console.print(__doc__)
+        return
     refuse_words(words)
     door = open_door(words)
     if not door.made:

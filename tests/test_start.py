@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from door import launch, short
@@ -10,7 +11,8 @@ from launch.config.first import first_line
 from launch.config.help import GROUPS
 from launch.config.idle import refuse_unused
 from launch.config.schema import Config
-from launch.forecast.ahead import duration
+from launch.forecast.ahead import duration, only_warming_up
+from launch.stages.digest import Planned
 from launch.stages.inputs import check_cache
 from launch.stages.rehearsal import outline, rehearse_all
 from recipes.config import UserError, read_config
@@ -160,3 +162,18 @@ def test_a_stage_that_is_none_leads_to_those_that_begin_so(tmp_path: Path) -> No
     (tmp_path / "orpo-09ddf7bb" / "config.yaml").write_text("")
     with pytest.raises(UserError, match=r"did you mean .*/orpo-09ddf7bb"):
         read_config(tmp_path / "orpo")
+
+
+def test_a_training_that_is_all_warm_up_is_told() -> None:
+    """One optimizer step at a warm-up of a tenth has a learning rate of 0; the judge's pairs are its own."""
+
+    def stage(name: str, **options: Any) -> Planned:
+        given = {"max_steps": -1, "num_train_epochs": 1, "warmup_steps": 0.1, "lr_scheduler_type": "cosine", **options}
+        return Planned(Path(name), {"stage": name, "batch_size": 32, "options": given})
+
+    judge = stage("reward")
+    judge.config["split"] = "judge"
+    told = list(only_warming_up([judge, stage("sft"), stage("orpo", warmup_steps=9)], {"train": 90, "judge": 23}))
+    assert [line.partition(":")[0] for line in told] == ["reward", "orpo"]
+    assert "all 1 of its optimizer steps" in told[0] and "add reward.warmup_steps=0" in told[0]
+    assert not list(only_warming_up([stage("sft", lr_scheduler_type="constant")], {"train": 5}))

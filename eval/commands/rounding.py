@@ -50,7 +50,7 @@ def farthest(
         UserError: it is more than the rounding to `kind` explains; where is said.
     """
     found = [(distance(model, prompt, one["ids"], one["log_probs"]), one["ids"]) for prompt, one in said if one["ids"]]
-    worst, ids = max(found, key=lambda one: one[0].nats)
+    worst, ids = max(found, key=lambda one: one[0].nats, default=(Distance(0.0, 0), [0]))
     if worst.nats > MOST[kind]:
         before = str(tokenizer.decode(ids[: worst.place]))[-60:]
         raise UserError(

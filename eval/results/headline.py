@@ -219,8 +219,9 @@ def too_weak(row: Row) -> str:
     found = row["values"][JUDGE.key]
     accuracy = f"{percent(found['mean'])} [{percent(found['low'])}, {percent(found['high'])}]"
     return (
-        f"It ranks {accuracy} of held-out pairs right, and the interval must lie above {percent(STRONG)}: give it more "
-        f"pairs (dataset.judge_fraction=), name a better one (judge=reward:<model>), or {BY_HAND}."
+        f"It ranks {accuracy} of held-out pairs right, and the interval must lie above {percent(STRONG)}: hold out "
+        "more pairs if there are few (dataset.test_fraction=), give it more to learn from (dataset.judge_fraction=), "
+        f"name a better one (judge=reward:<model>), or {BY_HAND}."
     )
 
 

@@ -73,7 +73,7 @@ def unknown_key(text: str) -> str | None:
     if section in STAGES and option in TOKENIZED:
         return f"{path}: no such option; pairs are tokenized once for all methods: set {TOKENIZED[option]} instead"
     file = f" (in conf/{where.group(1)}.yaml)" if where and where.group(1) != "config" else ""
-    return f"{path}: no such option{file}{meant(path)}; `python -m launch --cfg job` lists all"
+    return f"{path}: no such option{file}{meant(path)} (all options: ARGS=--help=all)"
 
 
 def meant(path: str) -> str:

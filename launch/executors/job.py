@@ -19,7 +19,7 @@ from launch.config.splits import with_folds, with_split
 from launch.config.sweep import setting
 from launch.config.trust import unpinned
 from launch.config.tuned import without_named
-from launch.forecast.ahead import expected
+from launch.forecast.ahead import expected, only_warming_up
 from launch.forecast.budget import Budget, describe, match, refuse_budget
 from launch.forecast.fit import check_memory
 from launch.forecast.tokens import counted
@@ -148,7 +148,10 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
     }
     judge, decides = plan_judge(config, ready.start, ready.pairs, fingerprint)
     outcome.evaluation |= decides
-    begin(config, [*judge, *(stage for stages in pipelines.values() for stage in stages)])
+    everything = {stage.directory: stage for stages in (judge, *pipelines.values()) for stage in stages}
+    begin(config, [*everything.values()])
+    for line in only_warming_up([*everything.values()], ready.manifest["pairs"]):
+        say(line)
     if line := expected(configs, pipelines, counted(ready.manifest)):
         say(line)
     group = group_of(config, pipelines)

@@ -1,5 +1,7 @@
 """What lies ahead of a job in words: how long its stages train, what its evaluation asks, what it writes."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from launch.config.schema import Config
@@ -44,6 +46,21 @@ def expected(configs: dict[str, Config], pipelines: dict[str, list[Planned]], to
     return f"{len(found)} stage{'s' * (len(found) > 1)} to train, about {duration(sum(hours))}{parts}{more}"
 
 
+def only_warming_up(stages: list[Planned], pairs: dict[str, int]) -> Iterator[str]:
+    """Say of which stages every optimizer step is warm-up; `pairs` are the prepared ones of each split."""
+    for stage in stages:
+        options, name = stage.config["options"], stage.config["stage"]
+        epoch = math.ceil(pairs[stage.config.get("split", "train")] / stage.config["batch_size"])
+        updates = options["max_steps"] if options["max_steps"] > 0 else math.ceil(epoch * options["num_train_epochs"])
+        share = options["warmup_steps"]
+        warm = math.ceil(updates * share) if share < 1 else share
+        if updates <= warm and options["lr_scheduler_type"] != "constant":
+            yield (
+                f"{name}: warm-up begins at a rate of 0 and takes all {updates} of its optimizer steps, so little or "
+                f"nothing is learnt: add {name}.warmup_steps=0, lower batch_size, or give more pairs"
+            )
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What an evaluation generates for all models of a job."""
@@ -53,10 +70,19 @@ class Evaluation:
     hours: float | None  # at the rate of a training, which sampling token by token does not reach
 
 
+def prompts(config: Config, tokens: Tokens) -> int:
+    """Return how many held-out prompts are answered: no more than there will be, where a share of all is held out."""
+    dataset = config.dataset
+    most = [config.eval_prompts, *([dataset.test_rows] if dataset.test_rows else [])]
+    if not (dataset.test_path or dataset.test_split or dataset.gold):
+        most.append(max(2, round(tokens.pairs * dataset.test_fraction / (1 - dataset.test_fraction))))
+    return min(most)
+
+
 def evaluation(config: Config, shape: Shape, tokens: Tokens) -> Evaluation:
     """Return the evaluation of a job's pipelines and its base model; responses are as long as the chosen ones."""
     models = len(config.pipelines) + 1
-    responses = models * config.eval_prompts * (config.eval_samples + GREEDY)
+    responses = models * prompts(config, tokens) * (config.eval_samples + GREEDY)
     length = tokens.prompt + min(tokens.chosen, config.dataset.max_new_tokens)
     read = Reading(responses * length, responses * tokens.chosen, responses * tokens.seen[1])
     hardware = config.hardware

@@ -82,11 +82,10 @@ def profile(
 def too_long(longest: int, sizes: Sequence[tuple[float, float, float]]) -> list[str]:
     """Return the doubt whether pairs will be dropped for their length."""
     share = sum(prompt + max(answers) > longest for prompt, *answers in sizes) / len(sizes)
-    return (
-        [f"{share:.0%} of the pairs are longer than dataset.max_length={longest}: they would be dropped"]
-        if share
-        else []
-    )
+    if not share:
+        return []
+    few = "under 1%" if share < 0.01 else f"{share:.0%}"
+    return [f"{few} of the pairs are longer than dataset.max_length={longest}: they would be dropped"]
 
 
 def commit_of(path: str) -> str | None:

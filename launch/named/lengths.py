@@ -33,7 +33,10 @@ def counter_of(model: str) -> Counter | None:
         path = Path(cached) if isinstance(cached, str) else path
     if not path.is_file():
         return None
-    tokenizer = Tokenizer.from_file(str(path))
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception:  # the library raises no kind of its own; loading the model says what is wrong
+        return None
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 

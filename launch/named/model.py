@@ -10,6 +10,7 @@ from launch.named.defaults import options, rates
 from launch.named.files import ModelFiles, count_parameters
 from launch.named.profile import Profile, plain_name
 from launch.named.tokens import added_tokens, render, text_of, tokens_of
+from recipes.config import UserError
 from recipes.profiles import Shape
 from recipes.system.paths import ROOT
 
@@ -89,7 +90,11 @@ def own_name(files: ModelFiles) -> str:
 
 
 def bos_rule(files: ModelFiles, template: str) -> str:
-    """Return whether prompts begin with a BOS, in words."""
+    """Return whether prompts begin with a BOS, in words.
+
+    Raises:
+        UserError: the tokenizer's file holds something else.
+    """
     from tokenizers import Tokenizer
 
     bos = text_of(files.special.get("bos_token"))
@@ -98,7 +103,10 @@ def bos_rule(files: ModelFiles, template: str) -> str:
     except Exception:  # a template is a program, and raises what it likes; the doubts say so
         printed = False
     number = next((number for number, token in added_tokens(files).items() if token == bos), None)
-    ids = Tokenizer.from_str(json.dumps(files.tokenizer)).encode("a").ids
+    try:
+        ids = Tokenizer.from_str(json.dumps(files.tokenizer)).encode("a").ids
+    except Exception as error:  # the library raises no kind of its own
+        raise UserError(f"{files.name}: its tokenizer.json is no tokenizer ({error}): copy the model again") from None
     return f"{bos} begins a prompt" if printed or (bos and ids[:1] == [number]) else "no BOS"
 
 

@@ -20,7 +20,7 @@ REASONS = {
     "malformed": "no preference pair",
     "unrendered": "the chat template cannot render the dialogue",
     "diverging": "the answers belong to different prompts",
-    "empty": "an answer is empty or missing",
+    "empty": "the prompt or an answer is empty or missing",
     "identical": "the answers are identical",
     "tied": "both answers have the same score",
     "overlong": "longer than dataset.max_length",

@@ -103,7 +103,7 @@ def read_csv(path: Path) -> Iterator[Row | Broken]:
     csv.field_size_limit(sys.maxsize)
     with text_of(path, newline="") as file:
         rows = csv.reader(file, delimiter=separator(file), strict=True)
-        names = next(rows)
+        names = next(rows, [])
         try:
             for values in filter(None, rows):
                 fits = len(values) == len(names)

@@ -35,7 +35,7 @@ def read_pair(row: dict[str, Any]) -> Pair:
 
     Raises:
         Malformed: a column is missing or contains something else.
-        Unusable: the two responses belong to different prompts, are identical, or one is empty or missing.
+        Unusable: the two responses belong to different prompts, are identical, or one, or the prompt, is empty.
     """
     if row.keys() >= SHP:
         row = ordered_by_label(row)
@@ -50,7 +50,7 @@ def read_pair(row: dict[str, Any]) -> Pair:
     (prompt, ignored), (tools, wrong) = prompts[0], as_tools(row.get("tools"))
     prompt, differs = with_system(prompt, row)
     if not any(turn["content"].strip() for turn in prompt if turn["role"] != "system"):
-        raise Malformed("has an empty prompt")
+        raise Unusable("empty")
     fields = {side: others(answer) for side, answer in zip(SIDES, answers, strict=True)} | {"tools": tools}
     extra = {name: value for name, value in fields.items() if value}
     chosen, rejected = (answer["content"] for answer in answers)
