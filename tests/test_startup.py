@@ -67,5 +67,5 @@ def test_a_killed_preparation_is_no_success(words: Words, tmp_path: Path, pairs_
     assert server
     kill(next(iter(descendants(server))))
     printed, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1 and "tokenise ended with exit status -9" in printed, printed
+    assert process.returncode == 1 and "ended with exit status -9" in printed, printed
     wait_until(lambda: not alive(server))

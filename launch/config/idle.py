@@ -93,7 +93,7 @@ def refuse_unread(config: Config, word: str, stage: str, option: str, names: lis
     if option in TOKENIZED and stage != "rloo":
         raise UserError(f"{word} would do nothing: pairs are tokenized before; set {TOKENIZED[option]} instead")
     read, by = READ.get(option, (lambda options: True, ""))
-    if not read(options):
+    if options[option] and not read(options):  # what is switched off need not be read
         raise UserError(f"{word} would do nothing without {stage}.{by}: add that, or remove it")
     if option == "num_train_epochs" and options["max_steps"] > 0 and f"{stage}.max_steps" in names:
         raise UserError(

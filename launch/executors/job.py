@@ -148,9 +148,9 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
     }
     judge, decides = plan_judge(config, ready.start, ready.pairs, fingerprint)
     outcome.evaluation |= decides
-    everything = {stage.directory: stage for stages in (judge, *pipelines.values()) for stage in stages}
-    begin(config, [*everything.values()])
-    for line in only_warming_up([*everything.values()], ready.manifest["pairs"]):
+    everything = [stage for stages in (judge, *pipelines.values()) for stage in stages]
+    begin(config, everything)
+    for line in only_warming_up(everything, ready.manifest["pairs"]):
         say(line)
     if line := expected(configs, pipelines, counted(ready.manifest)):
         say(line)

@@ -48,7 +48,7 @@ def expected(configs: dict[str, Config], pipelines: dict[str, list[Planned]], to
 
 def only_warming_up(stages: list[Planned], pairs: dict[str, int]) -> Iterator[str]:
     """Say of which stages every optimizer step is warm-up; `pairs` are the prepared ones of each split."""
-    for stage in stages:
+    for stage in {stage.directory: stage for stage in stages}.values():
         options, name = stage.config["options"], stage.config["stage"]
         epoch = math.ceil(pairs[stage.config.get("split", "train")] / stage.config["batch_size"])
         updates = options["max_steps"] if options["max_steps"] > 0 else math.ceil(epoch * options["num_train_epochs"])
