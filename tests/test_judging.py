@@ -130,7 +130,7 @@ def test_a_judge_of_the_hub_is_read_at_one_commit(
     assert (trained, settings) == ([], {"judge": f"someone/judge@{commits['old']}"})
     asked, said = [[{"role": "user", "content": "a"}]], [{"text": "b", "stopped": True}]
     old, new = (Judge(f"someone/judge@{commit}").rewards(asked, said) for commit in commits.values())
-    assert Judge(settings["judge"]).rewards(asked, said) == old != new
+    assert Judge(str(settings["judge"])).rewards(asked, said) == old != new
     with pytest.raises(UserError, match="someone/judge is not in the local cache"):
         plan_judge(replace(config, judge="reward:someone/judge@v3"), find_model(str(tiny_model), "main"), tmp_path, "")
 

@@ -102,13 +102,14 @@ def commit_of(path: str) -> str | None:
 
 def splits_of(path: str, config: str | None, commit: str | None) -> dict[str, int]:
     """Return the splits of a Hub data set with their numbers of rows; nothing if it cannot be looked up."""
-    import datasets
+    from datasets import config as library
+    from datasets import load_dataset_builder
 
     from recipes.system.hub import reachable
 
-    datasets.config.HF_HUB_OFFLINE = not reachable()  # without the Hub, what was downloaded before
+    library.HF_HUB_OFFLINE = not reachable()  # without the Hub, what was downloaded before
     try:
-        found = datasets.load_dataset_builder(path, config, revision=commit).info.splits
+        found = load_dataset_builder(path, config, revision=commit).info.splits
     except Exception:  # reading it says what is wrong
         found = None
     return {name: split.num_examples for name, split in (found or {}).items()}
