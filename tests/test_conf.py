@@ -138,14 +138,3 @@ def test_sweeps_compose(compose: Compose, sweep: str) -> None:
     for name, choices in params.items():
         for choice in str(choices).split(","):
             compose(f"{name}={choice.strip()}")
-
-
-def test_the_sweeps_give_every_method_the_same_budget() -> None:
-    sizes = []
-    for sweep in profiles("sweep"):
-        params = yaml.safe_load((CONF / "sweep" / f"{sweep}.yaml").read_text())["hydra"]["sweeper"]["params"]
-        size = 1
-        for choices in params.values():
-            size *= len(str(choices).split(","))
-        sizes.append(size)
-    assert len(sizes) == 4 and len(set(sizes)) == 1
