@@ -1,11 +1,13 @@
 # docker build -t orpo .
-# docker run --gpus all -v "$PWD/runs:/orpo/runs" -v "$HOME/.cache/huggingface:/root/.cache/huggingface" orpo compare MODEL=phi-3-mini
+# docker run --gpus all --shm-size 8g -v "$PWD/runs:/orpo/runs" orpo compare MODEL=phi-3-mini
 # PyTorch brings CUDA's libraries; the host needs NVIDIA's driver and its container toolkit.
 FROM python:3.11-slim-bookworm
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc git libc6-dev make && rm -rf /var/lib/apt/lists/*
 WORKDIR /orpo
 COPY . .
 RUN make environment
+# What is downloaded is kept beside the runs.
+ENV HF_HOME=/orpo/runs/_hub
 VOLUME /orpo/runs
 ENTRYPOINT ["make"]
 CMD ["help"]

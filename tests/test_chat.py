@@ -1,4 +1,4 @@
-"""A model in other hands: one talks to it; a converted one is told from another by its log-probs."""
+"""Talking to a model; and whether a converted model is the run's, by its log-probs."""
 
 import copy
 from pathlib import Path

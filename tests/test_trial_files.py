@@ -224,6 +224,26 @@ def test_each_kind_of_malformed_row_has_its_reason_and_all_rows_are_in_the_page(
     assert "set dataset.policies.malformed=drop" in " ".join(printed.split())
 
 
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("prompt,chosen,chosen,rejected\nWhy?,a,b,c\n", "the header names chosen twice"),
+        ('prompt,chosen,rejected\nWhy?,a,b\nHow?,"c,d\nWho?,e,f\n', "the row that begins at line 3: unexpected end"),
+        ("\ufeff", "has no rows"),
+    ],
+)
+def test_a_csv_file_that_has_no_rows_to_find_is_refused(
+    train: Callable[..., Trained], tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    refused(train, tmp_path / "a.csv", said)
+
+
+def test_blank_lines_before_a_json_array_are_skipped(train: Callable[..., Trained], tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("\n\n " + json.dumps(ROWS))
+    assert sum(train(tmp_path / "a.json").counts.values()) == len(ROWS)
+
+
 def test_an_empty_prompt_is_dropped_as_an_empty_answer_is(train: Callable[..., Trained]) -> None:
     found = train([row(" ", "Yes.", "No."), row("Why?", "", "No.")])
     assert "dropped" in found.line and "the prompt or an answer is empty or missing, rows 1, 2" in found.line

@@ -1,4 +1,4 @@
-"""A conversation on the terminal, whoever replies."""
+"""A conversation on the terminal."""
 
 import contextlib
 from collections.abc import Callable

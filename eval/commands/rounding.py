@@ -47,10 +47,12 @@ def farthest(
     """Return the largest distance in nats; `said` are prompts with the generated `ids` and their `log_probs`.
 
     Raises:
-        UserError: it is more than the rounding to `kind` explains; where is said.
+        UserError: it is more than the rounding to `kind` explains, and where; or nothing was generated.
     """
     found = [(distance(model, prompt, one["ids"], one["log_probs"]), one["ids"]) for prompt, one in said if one["ids"]]
-    worst, ids = max(found, key=lambda one: one[0].nats, default=(Distance(0.0, 0), [0]))
+    if not found:
+        raise UserError("nothing was exported: it generates no token, so it cannot be compared with the run")
+    worst, ids = max(found, key=lambda one: one[0].nats)
     if worst.nats > MOST[kind]:
         before = str(tokenizer.decode(ids[: worst.place]))[-60:]
         raise UserError(

@@ -60,7 +60,7 @@ def drawn(title: str, lines: Lines) -> Table:
         return spread
     cells = [[cell for line in lines[1:] for cell in line[place : place + 1]] for place in range(len(lines[0]))]
     least = [longest([name, *column]) for name, column in zip(lines[0], cells, strict=True)]
-    whole = [max(least, len(name)) for least, name in zip(least, lines[0], strict=True)]  # no head is broken
+    whole = [max(wide, len(name)) for wide, name in zip(least, lines[0], strict=True)]  # no head is broken
     for widths in (whole, least):
         free = output.width - width(columns(title, lines, widths))
         if free >= 0:
@@ -106,7 +106,7 @@ def shortened(lines: Lines) -> Lines:
         left_out = {"stages", *(name for name, key in keys.items() if key not in SWEPT)}
         kept = [place for place, name in enumerate(lines[0]) if name not in left_out]
         lines = [[line[place] for place in kept if place < len(line)] for line in lines]
-    head, *rest = [line for line in lines if line[0] != "stages" and keys.get(line[0], "flops") in MAIN]
+    head, *rest = [line for line in lines if line[0] != "stages" and keys.get(line[0]) in (None, *MAIN)]
     found = [head, *([narrow(keys.get(line[0]), line[0]), *map(signed, line[1:])] for line in rest)]
     last = [*found[1:], [""]]  # a heading without lines goes
     return [head, *(line for line, after in zip(found[1:], last[1:], strict=True) if len(line) > 1 or len(after) > 1)]

@@ -30,7 +30,6 @@ def refuse_useless(config: Config) -> None:
     Raises:
         UserError: a value is invalid; the message names the option and what is valid.
     """
-    check_source(config.dataset)
     for name, stages in config.pipelines.items():
         if not stages or not set(stages) <= set(STAGES):
             raise UserError(f"pipelines.{name}={stages}: give a list of one or more of {', '.join(STAGES)}")
@@ -43,18 +42,7 @@ def refuse_useless(config: Config) -> None:
         raise UserError(f"eval_prompts must be at least 2, or it has no interval (got {config.eval_prompts})")
     if config.eval_samples < 1:
         raise UserError(f"eval_samples must be at least 1 (got {config.eval_samples})")
-    for name, least in LEAST.items():
-        value = getattr(config.dataset, name)
-        if value is not None and value < least:
-            raise UserError(f"dataset.{name} must be at least {least} (got {value})")
-    context = config.model.context_length
-    if context and config.dataset.max_length > context:
-        raise UserError(
-            f"dataset.max_length={config.dataset.max_length}: {config.model.name} reads at most {context} tokens; use "
-            f"dataset.max_length={context}"
-        )
-    if not 0 < config.dataset.test_fraction < 1:
-        raise UserError(f"dataset.test_fraction must be between 0 and 1 (got {config.dataset.test_fraction})")
+    refuse_dataset(config)
     for stage in sorted(trained_stages(config)):
         refuse_stage(stage, config.options[stage])
     for name, stages in config.pipelines.items():
@@ -73,6 +61,27 @@ def refuse_useless(config: Config) -> None:
         raise UserError(f"stale={config.stale}: use {', '.join(STALE[:-1])} or {STALE[-1]}")
     refuse_launcher(config.launcher)
     refuse_incompatible(config)
+
+
+def refuse_dataset(config: Config) -> None:
+    """Reject files that hold no pairs, and sizes that nothing could be trained or evaluated with.
+
+    Raises:
+        UserError: the message names the file or the option, and what is valid.
+    """
+    dataset, context = config.dataset, config.model.context_length
+    check_source(dataset)
+    for name, least in LEAST.items():
+        value = getattr(dataset, name)
+        if value is not None and value < least:
+            raise UserError(f"dataset.{name} must be at least {least} (got {value})")
+    if context and dataset.max_length > context:
+        raise UserError(
+            f"dataset.max_length={dataset.max_length}: {config.model.name} reads at most {context} tokens; use "
+            f"dataset.max_length={context}"
+        )
+    if not 0 < dataset.test_fraction < 1:
+        raise UserError(f"dataset.test_fraction must be between 0 and 1 (got {dataset.test_fraction})")
 
 
 def refuse_unknown(name: str, stages: list[str], config: Config) -> None:

@@ -39,6 +39,11 @@ def chooses(options: Options) -> bool:
     return best or options["lr_scheduler_type"] == PLATEAU
 
 
+def warms_up(options: Options) -> bool:
+    """Whether a stage's schedule begins with warm-up steps."""
+    return options["lr_scheduler_type"] not in ("constant", PLATEAU)
+
+
 # Trainer options, when they are read, and what makes them so.
 READ: dict[str, tuple[Callable[[Options], bool], str]] = {
     "eval_steps": (lambda options: options["eval_strategy"] == "steps", "eval_strategy=steps"),
@@ -47,10 +52,7 @@ READ: dict[str, tuple[Callable[[Options], bool], str]] = {
     "logging_steps": (lambda options: options["logging_strategy"] == "steps", "logging_strategy=steps"),
     "metric_for_best_model": (chooses, "load_best_model_at_end=true"),
     "greater_is_better": (chooses, "load_best_model_at_end=true"),
-    "warmup_steps": (
-        lambda options: options["lr_scheduler_type"] not in ("constant", PLATEAU),
-        "lr_scheduler_type=cosine",
-    ),
+    "warmup_steps": (warms_up, "lr_scheduler_type=cosine"),
     "lr_scheduler_kwargs": (
         lambda options: not options["lr_scheduler_type"].startswith("constant"),
         "lr_scheduler_type=cosine",

@@ -4,6 +4,7 @@ from launch.config.parallelism import check_installed
 from launch.config.schema import Config
 from launch.config.splits import with_folds
 from launch.executors.job import Outcome, prepare
+from launch.forecast.ahead import only_warming_up
 from launch.forecast.budget import match
 from launch.forecast.tokens import counted
 from launch.stages.base_model import check_source, pretrained_before
@@ -38,6 +39,8 @@ def check_pipelines(config: Config, outcome: Outcome) -> None:
     stages, _ = plan_judge(config, ready.start, ready.pairs, fingerprint)
     for name, names in config.pipelines.items():
         stages += plan(configs[name], names, ready.start, ready.pairs, fingerprint, ready.reward)
+    for line in only_warming_up(stages, ready.manifest["pairs"]):
+        say(line)
     for stage in {stage.directory: stage for stage in stages}.values():
         refuse_stale(stage)
         say(f"{stage.directory}: {'trained before' if done(stage.directory) else 'would be trained'}")

@@ -174,7 +174,7 @@ class Prepared:
 def prepare(config: Config) -> Prepared:
     """Check memory and options, find or make the initial checkpoint, check the disk, and prepare the pairs.
 
-    In the order of cost: what can be told at once is told before minutes of pretraining and tokenizing.
+    In the order of cost: what is known at once is reported before minutes of pretraining and tokenizing.
 
     Raises:
         UserError: something is missing, cannot be used or does not fit.

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from launch.config.idle import warms_up
 from launch.config.schema import Config
 from launch.config.shape import parameters, shape_of
-from launch.forecast.cost import Forecast, forecast, matrices
+from launch.forecast.cost import Forecast, forecast, matrices, updates_of
 from launch.forecast.tokens import Tokens
 from launch.stages.digest import Planned
 from launch.stages.inputs import disk
@@ -50,11 +51,10 @@ def only_warming_up(stages: list[Planned], pairs: dict[str, int]) -> Iterator[st
     """Say of which stages every optimizer step is warm-up; `pairs` are the prepared ones of each split."""
     for stage in {stage.directory: stage for stage in stages}.values():
         options, name = stage.config["options"], stage.config["stage"]
-        epoch = math.ceil(pairs[stage.config.get("split", "train")] / stage.config["batch_size"])
-        updates = options["max_steps"] if options["max_steps"] > 0 else math.ceil(epoch * options["num_train_epochs"])
+        updates = updates_of(name, options, pairs[stage.config.get("split", "train")], stage.config["batch_size"])
         share = options["warmup_steps"]
         warm = math.ceil(updates * share) if share < 1 else share
-        if updates <= warm and options["lr_scheduler_type"] != "constant":
+        if updates <= warm and warms_up(options):
             yield (
                 f"{name}: warm-up begins at a rate of 0 and takes all {updates} of its optimizer steps, so little or "
                 f"nothing is learnt: add {name}.warmup_steps=0, lower batch_size, or give more pairs"
@@ -112,7 +112,7 @@ def saving(config: Config, stages: list[Forecast]) -> str:
         options = config.options[stage.stage]
         every = options["save_steps"]
         if options["save_strategy"] == "steps":
-            counts.add(round(1 / every) if every < 1 else stage.updates // round(every))
+            counts.add(min(stage.updates, round(1 / every)) if every < 1 else stage.updates // round(every))
         else:
             counts.add(round(options["num_train_epochs"]) if options["save_strategy"] == "epoch" else 0)
     least, most = min(counts), max(counts)

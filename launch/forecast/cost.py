@@ -58,15 +58,26 @@ def forecast(config: Config, stage: str, shape: Shape, tokens: Tokens) -> Foreca
     return Forecast(stage, memory, done.updates, done.computed, found, found / rate / 3600 if rate else None)
 
 
+def updates_per_epoch(stage: str, options: dict[str, Any], pairs: int, batch: int) -> int:
+    """Return the optimizer steps of one epoch over so many pairs."""
+    if stage == "rloo":  # TRL drops prompts that do not fill an optimizer step, and may make several with a response
+        return max(1, pairs // batch) * options.get("num_iterations", 1)
+    return max(1, math.ceil(pairs / batch))
+
+
+def updates_of(stage: str, options: dict[str, Any], pairs: int, batch: int) -> int:
+    """Return the optimizer steps of a stage's training on so many pairs."""
+    if options["max_steps"] > 0:
+        return options["max_steps"]
+    return math.ceil(updates_per_epoch(stage, options, pairs, batch) * options["num_train_epochs"])
+
+
 def work(config: Config, stage: str, tokens: Tokens) -> Work:
     """Return what one stage reads: the last optimizer step of an epoch takes the remaining pairs."""
     options, batch = config.options[stage], config.batch_size
-    iterations = options.get("num_iterations", 1)  # optimizer steps that RLOO makes with the same responses
-    per_epoch = max(1, math.ceil(tokens.pairs / batch))
-    if stage == "rloo":  # TRL drops prompts that do not fill an optimizer step
-        per_epoch = max(1, tokens.pairs // batch) * iterations
-    updates = options["max_steps"] if options["max_steps"] > 0 else math.ceil(per_epoch * options["num_train_epochs"])
-    epochs, more = divmod(updates, per_epoch)
+    iterations = options.get("num_iterations", 1)
+    updates = updates_of(stage, options, tokens.pairs, batch)
+    epochs, more = divmod(updates, updates_per_epoch(stage, options, tokens.pairs, batch))
     pairs = updates * batch if stage == "rloo" else epochs * tokens.pairs + more * batch
     shared = tokens.prompt if options.get("engine") == "packed" and METHODS[stage].pairs else 0.0  # by both responses
     mean = mean_tokens(config, stage, tokens)

@@ -112,7 +112,7 @@ def bos_rule(files: ModelFiles, template: str) -> str:
 
 def kind(files: ModelFiles) -> list[str]:
     """Return the doubt whether it is a base model or one that was tuned already."""
-    if not files.template or INSTRUCT.search(files.name):
+    if not files.template or INSTRUCT.search(own_name(files)):
         return []
     return [
         "base or instruct? It has a chat template, its name says neither; a comparison is best begun from a base model"

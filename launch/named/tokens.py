@@ -102,7 +102,7 @@ def find_stops(files: ModelFiles, template: str, added: dict[int, str]) -> tuple
         end = None
         doubts.append(f"its chat template rejects a question with its answer ({' '.join(str(error).split())[:80]})")
     own = own_stops(files, added)
-    if end and end not in own and files.template:
+    if end and own and end not in own and files.template:
         doubts.append(
             f"its template ends a turn with {end}, but it stops at {', '.join(own)}: all of them are stops here"
         )

@@ -56,16 +56,16 @@ def begin(config: Config, stages: list[Planned]) -> None:
         stage.config["versions"] = versions_now
         refuse_stale(stage)
         prepare_directory(stage)
-    untrained = [stage for stage in stages if not done(stage.directory)]
+    untrained = {stage.directory: stage for stage in stages if not done(stage.directory)}  # pipelines share some
     if untrained:
-        rehearse(config, untrained)
+        rehearse(config, [*untrained.values()])
 
 
 def rehearse_all(stages: list[Planned], judge: Start | None) -> None:
     """Rehearse stages one by one."""
-    from recipes.training.rehearsal import check_reward_model, rehearse
+    from recipes.training import rehearsal
 
     for stage in stages:
-        rehearse(Stage.of(stage.directory, stage.config))
+        rehearsal.rehearse(Stage.of(stage.directory, stage.config))
     if judge and judge.path != judge.identity:  # not one that a stage trained here
-        check_reward_model(judge.path, judge.revision, "judge=reward")
+        rehearsal.check_reward_model(judge.path, judge.revision, "judge=reward")

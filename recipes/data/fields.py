@@ -71,12 +71,12 @@ def render_fields(dialogue: Dialogue, render: Renderer) -> tuple[tuple[str, str,
     texts, left = dialogue.texts(render), []
     for name, needed, rest in dialogue.parts():
         try:
-            unwritten = rest.texts(render) == texts
+            same = rest.texts(render) == texts
         except Refused:  # the others need it
             continue
-        if unwritten and needed:
+        if same and needed:
             raise Refused(f"it does not write {name}")
-        left += [name] * unwritten
+        left += [name] * same
     return texts, left
 
 

@@ -1,7 +1,8 @@
 """The rows of one file, in every format that is read, as they stand there: each by itself, numbers with their spelling.
 
 A column need not have one type in all rows, text that looks like a date, a number or JSON stays text, and a row that
-cannot be read is that row's finding. Nothing here takes long to import.
+cannot be read is that row's finding (but for a CSV file's quote that is never closed: it has no end). Nothing here
+takes long to import.
 """
 
 import csv
@@ -20,6 +21,7 @@ from recipes.system.errors import UserError
 
 Row = dict[str, Any]
 SEPARATORS = (",", ";", "\t", "|")
+BEGINNING = 4096  # characters of a JSON file in which its first one is looked for
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def text_of(path: Path, newline: str | None) -> TextIO:
 def read_json(path: Path) -> Iterator[Row | Broken]:
     """Yield the rows of JSON Lines, or of a file that is one JSON array; a line that is no object is a broken row."""
     with text_of(path, newline="\n") as file:
-        if file.read(1) == "[":
+        if file.read(BEGINNING).lstrip()[:1] == "[":
             file.seek(0)
             yield from map(as_object, json.load(file, **NUMBERS))
             return
@@ -103,14 +105,18 @@ def read_csv(path: Path) -> Iterator[Row | Broken]:
     csv.field_size_limit(sys.maxsize)
     with text_of(path, newline="") as file:
         rows = csv.reader(file, delimiter=separator(file), strict=True)
-        names = next(rows, [])
+        names, begun = next(rows, []), rows.line_num
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"the header names {', '.join(sorted(twice))} twice")
         try:
-            for values in filter(None, rows):
+            for values in rows:
+                begun = rows.line_num  # the line after which the next row begins
                 fits = len(values) == len(names)
                 row = dict(zip(names, values, strict=False))
-                yield row if fits else Broken(f"has {len(values)} fields where the header names {len(names)}")
+                if values:
+                    yield row if fits else Broken(f"has {len(values)} fields where the header names {len(names)}")
         except csv.Error as error:
-            raise ValueError(f"line {rows.line_num}: {error}") from None
+            raise ValueError(f"the row that begins at line {begun + 1}: {error}") from None
 
 
 def separator(file: TextIO) -> str:
