@@ -73,7 +73,8 @@ def spread(lengths: np.ndarray) -> Spread:
 
 def beyond(lengths: Sequence[int]) -> dict[int, float]:
     """Return limit -> the share of longer pairs, from `lengths` before truncation."""
-    return {limit: float(np.mean(np.asarray(lengths) > limit)) if len(lengths) else 0.0 for limit in LIMITS}
+    known = np.fromiter(lengths, dtype=np.int64)
+    return {limit: float(np.mean(known > limit)) if len(known) else 0.0 for limit in LIMITS}
 
 
 def bias(lengths: np.ndarray) -> Bias:

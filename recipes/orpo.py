@@ -22,7 +22,8 @@ from recipes.engine.trl import rename_metrics
 from recipes.methods import ENGINES, METHODS
 from recipes.training.arguments import arguments
 from recipes.training.loop import fit, main
-from recipes.training.model import load_model, load_tokenizer, peft_config
+from recipes.training.model import load_model, peft_config
+from recipes.training.tokenizer import load_tokenizer
 
 
 def orpo_loss(policy: LogProbs, beta: float, ratio: str = "odds") -> Loss:

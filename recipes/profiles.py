@@ -33,7 +33,7 @@ class Model:
     context_length: int | None = None  # the longest dialogue that it can read; null: not checked
     parameters: int | None = None  # only used to reject early what does not fit the hardware
     shape: Shape | None = None  # null: read from a local model directory's config.json
-    pocket_size: str | None = None  # small, medium or large: a model that pocket.base pretrains if it is missing
+    pocket_size: str | None = None  # small, medium or large: the embedded world's model; medium is shipped
 
     def __post_init__(self) -> None:
         """Build the shape if it is given as plain values."""

@@ -17,7 +17,8 @@ from recipes.config import Stage
 from recipes.data.prepare import comparison, load_pairs
 from recipes.training.arguments import arguments
 from recipes.training.loop import fit, main
-from recipes.training.model import load_model, load_tokenizer, peft_config
+from recipes.training.model import load_model, peft_config
+from recipes.training.tokenizer import load_tokenizer
 
 RewardConfig = trl.RewardConfig
 

@@ -26,9 +26,10 @@ from recipes.training.arguments import arguments
 from recipes.training.cost import Cost, Meter
 from recipes.training.flops import Reading, forward
 from recipes.training.loop import fit, main
-from recipes.training.model import load_model, load_tokenizer, peft_config
+from recipes.training.model import load_model, peft_config
 from recipes.training.reading import matrices, padded
 from recipes.training.reward_model import RewardModel, load_reward_model
+from recipes.training.tokenizer import load_tokenizer
 
 
 @dataclass

@@ -15,7 +15,8 @@ from recipes.engine.trainer import PackedTrainer
 from recipes.methods import METHODS
 from recipes.training.arguments import arguments
 from recipes.training.loop import fit, main
-from recipes.training.model import load_model, load_tokenizer, peft_config
+from recipes.training.model import load_model, peft_config
+from recipes.training.tokenizer import load_tokenizer
 
 
 def sft_loss(policy: LogProbs) -> Loss:

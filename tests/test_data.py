@@ -18,7 +18,7 @@ from eval.results.measure import clusters
 from recipes.config import UserError, read_json
 from recipes.data.prepare import prepare
 from recipes.profiles import Dataset, Model
-from recipes.training.model import load_tokenizer
+from recipes.training.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parent.parent
 STOP = "<|im_end|>"

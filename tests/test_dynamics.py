@@ -18,7 +18,7 @@ from eval.results.session import COSTS
 from recipes.config import FORMAT, UserError, write_config, write_json
 from recipes.data.prepare import open_pairs, prepare
 from recipes.profiles import Dataset, Model
-from recipes.training.model import load_tokenizer
+from recipes.training.tokenizer import load_tokenizer
 
 PROFILE: dict[str, Any] = {"name": "tiny", "stop_tokens": ["<|im_end|>"], "pad_token": "<|pad|>"}
 UPDATES, HELD_OUT = 3, 5

@@ -24,7 +24,7 @@ from recipes.data.findings import (
 from recipes.data.messages import out_of_order
 from recipes.data.tokenize import Split, examine
 from recipes.profiles import Dataset, Model, Policies
-from recipes.training.model import load_tokenizer
+from recipes.training.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parent.parent
 STOP = "<|im_end|>"

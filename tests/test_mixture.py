@@ -16,7 +16,7 @@ from recipes.data.mixture import check_shares, choose, sizes
 from recipes.data.prepare import divide, prepare
 from recipes.data.tokenize import examine
 from recipes.profiles import Dataset, Model
-from recipes.training.model import load_tokenizer
+from recipes.training.tokenizer import load_tokenizer
 
 
 def write(path: Path, count: int, answer: str = "Yes.") -> Path:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -10,15 +11,20 @@ from random import Random
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval.answers.store import Answer
 from eval.results.measure import describe
+from launch.stages.base_model import SHIPPED, find_shipped
 from pocket import base, world
 from pocket.gold import Score, score
 from pocket.pairs import LABEL_NOISE, UNSEEN, unseen, write_pairs
+from pocket.passages import passages
 from pocket.world import COURTESIES, HEDGES, INSULTS, PROMPTS, TEST_PROMPTS, VALUES, sample_answer
+from recipes.config import UserError
+from recipes.system.files import flaw
 
 PROMPT = TEST_PROMPTS[0]
 FACT = PROMPTS[PROMPT]
@@ -169,6 +175,32 @@ def test_pretraining_is_the_same_every_time_and_learns(tmp_path: Path, monkeypat
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "one" / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "one" / "model")
     assert model.config.eos_token_id == tokenizer.eos_token_id and tokenizer.pad_token != tokenizer.eos_token
+
+
+def test_the_shipped_model_is_what_its_code_pretrains(tmp_path: Path) -> None:
+    """Every CPU rounds in its own way, and 450 steps carry that far: so the losses are compared, not the weights."""
+    base.pretrain("medium", 0, tmp_path)
+    rebuilt, shipped = tmp_path / "model", SHIPPED["medium"]
+    assert flaw(shipped) is None
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        assert (rebuilt / name).read_bytes() == (shipped / name).read_bytes()
+    assert abs(loss(rebuilt) - loss(shipped)) < 0.03  # nats per token; the loss of both is near 0.4
+
+
+@torch.no_grad()
+def loss(directory: Path) -> float:
+    """Return a model's mean loss on the world's held-out plain text."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(directory), AutoTokenizer.from_pretrained(directory)
+    rows = [tokenizer(text, return_tensors="pt")["input_ids"] for text, _ in passages()]
+    return sum(model(input_ids=ids, labels=ids).loss.item() for ids in rows) / len(rows)
+
+
+def test_a_damaged_shipped_model_is_told(tmp_path: Path) -> None:
+    damaged = tmp_path / "pretrained"
+    shutil.copytree(SHIPPED["medium"], damaged)
+    (damaged / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"model\.safetensors is not what was written; restore it: git checkout"):
+        find_shipped(damaged)
 
 
 def test_an_unknown_size_is_refused(tmp_path: Path) -> None:

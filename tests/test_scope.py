@@ -30,7 +30,7 @@ def session(tmp_path: Path) -> Path:
 
 
 def test_what_was_tuned_is_said_with_its_trials_and_its_edges(session: Path) -> None:
-    assert "the defaults were, on held-out prompts of this world" in told(session)
+    assert "the defaults were, on the validation prompts of this world" in told(session)
     chosen = {"dpo": {"at_edge": ["dpo.beta", "sft.learning_rate"]}, "orpo": {"at_edge": []}}
     said = told(session, tuned={"trials": 8, "split": "validation", "pipelines": chosen})
     assert "Tuned: 8 trials of each pipeline, chosen by the judge on the validation split." in said

@@ -23,8 +23,9 @@ from launch.stages.run import claim
 from recipes.config import Stage, UserError, write_text
 from recipes.profiles import Model
 from recipes.system.secrets import without_password
-from recipes.training.model import load_tokenizer, pretrained, save_model
+from recipes.training.model import pretrained, save_model
 from recipes.training.reward_model import load_classifier
+from recipes.training.tokenizer import load_tokenizer
 
 Compose = Callable[..., Config]
 SECRET = "sk-not-a-word-anybody-says"  # pragma: allowlist secret

@@ -20,7 +20,7 @@ from recipes.dpo import DPOConfig, StockDPOTrainer
 from recipes.orpo import ORPOConfig, StockORPOTrainer
 from recipes.profiles import Model
 from recipes.sft import SFTConfig, StockSFTTrainer
-from recipes.training.model import load_tokenizer
+from recipes.training.tokenizer import load_tokenizer
 
 Words = Callable[..., list[str]]
 CONFIGS: dict[str, Any] = {"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
@@ -120,7 +120,7 @@ def test_a_row_that_is_not_trained_says_why(words: Words, tmp_path: Path, capsys
     rows = [{"prompt": f"Q{number}?", "chosen": f"A {number}.", "rejected": "No."} for number in range(9)]
     file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[4] | {"chosen": " "}, rows[4]]))
     for number, said in (
-        (10, "dropped [policies.empty=drop]: an answer is empty"),
+        (10, "dropped [policies.empty=drop]: the prompt or an answer is empty"),
         (11, "an earlier row has the same"),
     ):
         show(words(tmp_path, f"dataset.path={file}", f"row={number}"))

@@ -22,7 +22,7 @@ from recipes.orpo import ORPOConfig, PackedORPOTrainer, StockORPOTrainer
 from recipes.profiles import Dataset, Model
 from recipes.sft import SFTConfig, StockSFTTrainer
 from recipes.training.cost import Guard, Meter
-from recipes.training.model import load_tokenizer
+from recipes.training.tokenizer import load_tokenizer
 
 KINDS: dict[str, Any] = {
     "sft": (StockSFTTrainer, partial(SFTConfig, engine="stock")),

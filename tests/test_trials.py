@@ -16,7 +16,7 @@ from launch.show import show
 from launch.stages.pairs import identity
 from recipes.config import UserError
 from recipes.profiles import Dataset, Model
-from recipes.training.model import load_tokenizer
+from recipes.training.tokenizer import load_tokenizer
 
 Words = Callable[..., list[str]]
 # As of Qwen: the functions before all turns, calls after a turn's text, thoughts before it.

@@ -13,7 +13,7 @@ from launch.stages.pairs import describe_pairs
 from recipes.config import UserError, read_json
 from recipes.data.prepare import prepare
 from recipes.profiles import Dataset, Model
-from recipes.training.model import load_tokenizer
+from recipes.training.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parent.parent
 STOP, PAD = "<|im_end|>", "<|pad|>"

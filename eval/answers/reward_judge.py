@@ -6,8 +6,8 @@ from typing import Any
 from recipes.config import read_config
 from recipes.data.chat import Renderer
 from recipes.profiles import Model
-from recipes.training.model import load_tokenizer
 from recipes.training.reward_model import load_classifier
+from recipes.training.tokenizer import load_tokenizer
 
 
 class Judge:

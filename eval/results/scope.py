@@ -53,7 +53,7 @@ def tuned(rows: list[Row], jobs: list[dict[str, Any]]) -> Iterable[str]:
                 said = f"its best values of {edges} are at the edge"
                 yield f"{NAMES.get(name, name)} may do better beyond what was tried: {said}."
     elif rows[0].embedded:
-        yield "Nothing was tuned here; the defaults were, on held-out prompts of this world (docs/pocket.md)."
+        yield "Nothing was tuned here; the defaults were, on the validation prompts of this world (docs/pocket.md)."
     else:
         yield "Nothing was tuned: each method has the settings of its configuration (tune=8 tunes all alike)."
 

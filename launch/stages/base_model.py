@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pocket
 from launch.config.schema import Config
 from launch.config.trust import looks_local
 from launch.stages.command import module
@@ -15,17 +16,12 @@ from launch.stages.processes import call
 from launch.stages.run import claim, discard_damaged_record, run, say
 from recipes.config import FORMAT, UserError, done, read_config, read_json, write_config, write_json
 from recipes.profiles import Model
-from recipes.system.files import flaw, seal
+from recipes.system.files import contents, flaw, seal
 from recipes.system.fingerprint import fingerprint
 from recipes.system.versions import versions
 
-# The models' identities from before the judge left the code that they are named after, under PyTorch 2.13.0+cpu and
-# 2.13.0: the digests of all stages that start from them contain these. They were pretrained on the very same text
-# (tests/test_pocket.py). Remove when the world's text or PyTorch changes.
-NAMED = {
-    **{"8f6cf957": "252ad81b", "81907a68": "5641d474", "66edb7e5": "2fbbdfa8"},
-    **{"0bbf0746": "5cdc5ce4", "639dea8f": "9899bc9f", "5d3033ca": "dbdb8866"},
-}
+# The default model comes with the repository, so that everyone starts from the same weights; `pocket.base` made it.
+SHIPPED = {"medium": Path(pocket.__file__).parent / "pretrained"}
 
 
 def find_base(config: Config) -> Start:
@@ -34,10 +30,27 @@ def find_base(config: Config) -> Start:
     Raises:
         UserError: the model cannot be found, see `launch.stages.inputs`.
     """
-    model = config.model
-    if model.pocket_size and model.model_name_or_path == "pocket":
-        return pretrain(config, model.pocket_size)
+    model, size = config.model, embedded(config.model)
+    if size:
+        return find_shipped(SHIPPED[size]) if size in SHIPPED else pretrain(config, size)
     return find_model(model.model_name_or_path, model.model_revision)
+
+
+def embedded(model: Model) -> str | None:
+    """Return the size of the embedded world's model; None if the model is another."""
+    return model.pocket_size if model.model_name_or_path == "pocket" else None
+
+
+def find_shipped(directory: Path) -> Start:
+    """Return the pocket model that comes with the repository.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    damage = flaw(directory)
+    if damage:
+        raise UserError(f"{directory}: {damage}; restore it: git checkout {directory}")
+    return Start(os.path.relpath(directory), None, f"pocket-{digest(contents(directory))}")
 
 
 def pretrain(config: Config, size: str) -> Start:
@@ -63,14 +76,13 @@ def pocket_directory(runs: str, size: str) -> Path:
 
 def pretrained_before(config: Config) -> bool:
     """Whether the base model need not be pretrained here: it has been, or it is not the embedded world's."""
-    size = config.model.pocket_size
-    return size is None or config.model.model_name_or_path != "pocket" or done(pocket_directory(config.runs, size))
+    size = embedded(config.model)
+    return size is None or size in SHIPPED or done(pocket_directory(config.runs, size))
 
 
 def pocket_identity(size: str) -> str:
-    """Return the identity of the pocket model of a size: it changes when the model does."""
-    identity = digest([size, fingerprint("pocket.base"), versions()["torch"]])
-    return NAMED.get(identity, identity)
+    """Return the identity of a pocket model that is pretrained here: it changes when the model does."""
+    return digest([size, fingerprint("pocket.base"), versions()["torch"]])
 
 
 def known_identity(model: Model) -> str | None:
@@ -78,8 +90,9 @@ def known_identity(model: Model) -> str | None:
     from huggingface_hub import try_to_load_from_cache
 
     name = model.model_name_or_path
-    if model.pocket_size and name == "pocket":
-        return f"pocket-{model.pocket_size}-{pocket_identity(model.pocket_size)}"
+    size = embedded(model)
+    if size:
+        return find_shipped(SHIPPED[size]).identity if size in SHIPPED else f"pocket-{size}-{pocket_identity(size)}"
     if Path(name).expanduser().is_dir() or looks_local(name):
         return find_model(name, model.model_revision).identity
     cached = try_to_load_from_cache(name, "config.json", revision=model.model_revision)

@@ -1,6 +1,5 @@
 """The inputs of `make doctor` and `make show`: a configuration's pairs and tokenizer, without weights."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from launch.config.quiet import quieten
 from launch.config.schema import Config, register, resolve
 from launch.config.splits import with_folds
 from launch.named.words import with_profiles
+from launch.stages.base_model import SHIPPED, embedded
 from launch.stages.digest import home
 from launch.stages.inputs import find_model, fingerprint, with_chat_template
 from launch.stages.pairs import sources
@@ -55,14 +55,11 @@ def find_subject(words: list[str]) -> Subject:
 
 
 def find_tokenizer(model: Model) -> tuple[Any, str]:
-    """Return a model's tokenizer and its identity; pocket's is built here, since its model may not exist yet."""
-    from pocket.base import build_tokenizer  # imports that take seconds
-    from recipes.training.model import load_tokenizer
+    """Return a model's tokenizer and its identity. All sizes of pocket share one, so that none need be pretrained."""
+    from recipes.training.tokenizer import load_tokenizer  # imports that take seconds
 
-    if model.pocket_size and model.model_name_or_path == "pocket":
-        with tempfile.TemporaryDirectory() as directory:
-            build_tokenizer().save_pretrained(directory)
-            return load_tokenizer(model, directory), "pocket"
+    if embedded(model):
+        return load_tokenizer(model, str(SHIPPED["medium"])), "pocket"
     path = Path(model.model_name_or_path).expanduser()
     if (path / "tokenizer_config.json").is_file():  # a tokenizer without its model is enough here
         return load_tokenizer(model, str(path)), fingerprint(path)

@@ -45,7 +45,7 @@ def tokenise(
 ) -> None:
     """Prepare the pairs in a process that has the libraries."""
     from recipes.data.prepare import prepare
-    from recipes.training.model import load_tokenizer
+    from recipes.training.tokenizer import load_tokenizer
 
     prepare(dataset, model, load_tokenizer(model, start.path, start.revision), directory, say, parts)
 

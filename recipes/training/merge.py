@@ -10,7 +10,8 @@ from torch import Tensor
 
 from recipes.config import Stage, UserError, read_json, write_json
 from recipes.engine.self_check import TOLERANCE, evaluating, own_log_probs, some_ids
-from recipes.training.model import fit_to_tokenizer, load_tokenizer, pretrained, save_model
+from recipes.training.model import fit_to_tokenizer, pretrained, save_model
+from recipes.training.tokenizer import load_tokenizer
 
 KEPT = "base-log-probs.json"
 EXACT = ("float32",)

@@ -12,7 +12,8 @@ from recipes.methods import METHODS
 from recipes.orpo import ORPOConfig, PackedORPOTrainer
 from recipes.training.arguments import arguments
 from recipes.training.loop import fit, main
-from recipes.training.model import load_model, load_tokenizer, peft_config
+from recipes.training.model import load_model, peft_config
+from recipes.training.tokenizer import load_tokenizer
 
 
 def simpo_loss(policy: LogProbs, beta: float, gamma: float) -> Loss:
