@@ -60,7 +60,7 @@ def original(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     record = read_json(directory / "record.json")
     if not {"data_fingerprint", "versions", "device", "metrics"} <= record.keys():
         raise UserError(f"{directory}/record.json is damaged: remove it, and train the stage again")
-    pairs = Path(config["pairs"], "manifest.json")
+    pairs = Path(config.get("demonstrations", config["pairs"]), "manifest.json")
     if not pairs.is_file():
         raise UserError(f"{pairs.parent}, its pairs, are missing: run the comparison again to prepare them")
     if read_json(pairs)["fingerprint"] != record["data_fingerprint"]:

@@ -44,6 +44,7 @@ class Stage:
     digest: str
     nodes: int = 1
     split: str = "train"  # the split of the pairs that is trained on
+    demonstrations: Path | None = None  # prepared rows that SFT trains on instead of the pairs
     reward_model: str | None = None  # for RLOO: the directory or Hub id of its reward model
     reward_revision: str | None = None
 
@@ -61,8 +62,8 @@ class Stage:
         """Return the stage of a directory from the values of its config.yaml."""
         unread = ("format", "versions", "fsdp")  # fsdp: of older directories; `options` has it too
         values = {name: value for name, value in config.items() if name not in unread}
-        model, pairs = Model(**values.pop("model")), Path(values.pop("pairs"))
-        return cls(directory=directory, model=model, pairs=pairs, **values)
+        paths = {name: Path(values.pop(name)) for name in ("pairs", "demonstrations") if name in values}
+        return cls(directory=directory, model=Model(**values.pop("model")), **paths, **values)
 
     @property
     def output(self) -> Path:

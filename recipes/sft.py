@@ -31,10 +31,11 @@ def sft_loss(policy: LogProbs) -> Loss:
 
 @dataclass
 class SFTConfig(trl.SFTConfig):
-    """TRL's options for SFT, the engine, and `disable_dropout`, which TRL has only for DPO and ORPO."""
+    """TRL's options for SFT, the engine, the data, and `disable_dropout`, which TRL has only for DPO and ORPO."""
 
     disable_dropout: bool = True
     engine: str = "packed"  # or "stock": TRL's own forward pass
+    dataset: str | None = None  # demonstrations to train on instead of the pairs' chosen responses
 
     def __post_init__(self) -> None:
         """Check the engine; TRL checks its own options.
@@ -79,7 +80,7 @@ def train(stage: Stage) -> None:
     """Train one SFT stage."""
     args = arguments(SFTConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
-    rows = load_pairs(stage.pairs)
+    rows = load_pairs(stage.pairs, demonstrations=stage.demonstrations)
     trainer = TRAINERS[args.engine](
         load_model(stage, tokenizer),
         args=args,

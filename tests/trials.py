@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset as Rows
 from datasets import load_from_disk
 
-from launch.stages.pairs import describe_pairs
+from launch.stages.pairs import describe_rows
 from recipes.config import UserError, read_json
 from recipes.data.prepare import prepare
 from recipes.profiles import Dataset, Model
@@ -53,7 +53,7 @@ class Trained:
     def __init__(self, directory: Path, tokenizer: Any) -> None:
         splits: Any = load_from_disk(str(directory))
         self.manifest = read_json(directory / "manifest.json")
-        self.line = describe_pairs(directory)
+        self.line = describe_rows(directory)
         self.counts: dict[str, int] = self.manifest["pairs"]
         self.rows = {
             found["row"]: tuple(tokenizer.decode(found[f"{part}_ids"]) for part in ("prompt", "chosen", "rejected"))

@@ -17,7 +17,7 @@ BUDGETS = {"pairs": PAIRS, "tokens": TOKENS, "flops": FLOPS, "seconds": SECONDS}
 
 def scope(rows: list[Row], jobs: list[dict[str, Any]]) -> list[str]:
     """Return sentences on what the answer covers, and what it does not."""
-    return [covered(rows, jobs), whose(rows), *tuned(rows, jobs), *held_equal(rows)]
+    return [covered(rows, jobs), whose(rows), *shown(rows), *tuned(rows, jobs), *held_equal(rows)]
 
 
 def subjects(jobs: list[dict[str, Any]]) -> str:
@@ -40,6 +40,19 @@ def whose(rows: list[Row]) -> str:
     if max(len(row.seeds) for row in rows) > 1:
         return "Several seeds: about the methods, on these pairs and this base model."
     return "One seed: about these very models only; several (seed=0,1,2) tell something of the methods."
+
+
+def shown(rows: list[Row]) -> Iterable[str]:
+    """Say which pipelines learnt from demonstrations that others did not see."""
+    trained = [(NAMES.get(row.pipeline, row.pipeline), row.records[0]) for row in rows if row.stages]
+    learnt = [name for name, records in trained if any("demonstrations" in record for record in records)]
+    found = [record.get("demonstrations", {}) for _, records in trained for record in records]
+    counts = {source: count for sources in found for source, count in sources.items()}
+    if learnt:
+        others = [name for name, _ in trained if name not in learnt]
+        told = f", which {listed(others)} did not see" if others else ""
+        what = listed([f"{count:,} demonstrations of {source}" for source, count in counts.items()])
+        yield f"SFT on other data: {listed(learnt)} learnt from {what}{told}."
 
 
 def tuned(rows: list[Row], jobs: list[dict[str, Any]]) -> Iterable[str]:

@@ -6,7 +6,6 @@ from launch.config.splits import with_folds
 from launch.executors.job import Outcome, prepare
 from launch.forecast.ahead import only_warming_up
 from launch.forecast.budget import match
-from launch.forecast.tokens import counted
 from launch.stages.base_model import check_source, pretrained_before
 from launch.stages.digest import plan
 from launch.stages.inputs import asked_reward_model, with_chat_template
@@ -35,11 +34,11 @@ def check_pipelines(config: Config, outcome: Outcome) -> None:
         return
     ready = prepare(config)
     fingerprint = ready.manifest["fingerprint"]
-    configs, _ = match(config, counted(ready.manifest))
+    configs, _ = match(config, ready.tokens)
     stages, _ = plan_judge(config, ready.start, ready.pairs, fingerprint)
     for name, names in config.pipelines.items():
-        stages += plan(configs[name], names, ready.start, ready.pairs, fingerprint, ready.reward)
-    for line in only_warming_up(stages, ready.manifest["pairs"]):
+        stages += plan(configs[name], names, ready.start, ready.pairs, fingerprint, ready.reward, ready.demonstrations)
+    for line in only_warming_up(stages, ready.counts):
         say(line)
     for stage in {stage.directory: stage for stage in stages}.values():
         refuse_stale(stage)

@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,15 @@ from launch.config.tuned import without_named
 from launch.forecast.ahead import expected, only_warming_up
 from launch.forecast.budget import Budget, describe, match, refuse_budget
 from launch.forecast.fit import check_memory
-from launch.forecast.tokens import counted
+from launch.forecast.tokens import Tokens, counted
 from launch.stages.base_model import base_row, find_base
-from launch.stages.digest import Planned, Start, digest, plan
+from launch.stages.demonstrations import demonstrations_of, prepare_demonstrations
+from launch.stages.digest import Demonstrations, Planned, Start, digest, plan
 from launch.stages.evaluation import evaluation_of
 from launch.stages.inputs import asked_reward_model, check_cache, check_room, with_chat_template
 from launch.stages.judge import plan_judge
 from launch.stages.micro_batch import run_as_it_fits
-from launch.stages.pairs import describe_pairs, prepare_pairs
+from launch.stages.pairs import describe_rows, prepare_pairs
 from launch.stages.rehearsal import begin, outline, prepared, rehearse
 from launch.stages.run import StageFailed, say
 from recipes.config import UserError, read_json, write_json, write_text
@@ -139,20 +140,21 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
     fingerprint, dataset = ready.manifest["fingerprint"], config.dataset
     outcome.evaluation |= {"pairs": str(ready.pairs), "max_new_tokens": dataset.max_new_tokens, "gold": dataset.gold}
     outcome.base = str(base_row(config, ready.start, ready.pairs, fingerprint))
-    configs, outcome.budget = match(config, counted(ready.manifest))
+    tokens = ready.tokens
+    configs, outcome.budget = match(config, tokens)
     if outcome.budget:
         say(describe(config, configs, outcome.budget))
     pipelines = {
-        name: plan(configs[name], stages, ready.start, ready.pairs, fingerprint, ready.reward)
+        name: plan(configs[name], stages, ready.start, ready.pairs, fingerprint, ready.reward, ready.demonstrations)
         for name, stages in config.pipelines.items()
     }
     judge, decides = plan_judge(config, ready.start, ready.pairs, fingerprint)
     outcome.evaluation |= decides
     everything = [stage for stages in (judge, *pipelines.values()) for stage in stages]
     begin(config, everything)
-    for line in only_warming_up(everything, ready.manifest["pairs"]):
+    for line in only_warming_up(everything, ready.counts):
         say(line)
-    if line := expected(configs, pipelines, counted(ready.manifest)):
+    if line := expected(configs, pipelines, tokens):
         say(line)
     group = group_of(config, pipelines)
     if not train_stages(judge, group, outcome):
@@ -169,6 +171,23 @@ class Prepared:
     reward: Start | None  # the reward model that `rloo.reward_model` names
     pairs: Path
     manifest: dict[str, Any]  # of the pairs
+    demonstrations: Demonstrations | None  # that SFT trains on instead of the pairs
+
+    @property
+    def tokens(self) -> Tokens:
+        """What there is to train on."""
+        found = counted(self.manifest)
+        return replace(found, demonstrations=counted(self.shown)) if self.shown else found
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The rows of each split, and of the demonstrations."""
+        return self.manifest["pairs"] | ({"demonstrations": self.shown["pairs"]["train"]} if self.shown else {})
+
+    @property
+    def shown(self) -> dict[str, Any] | None:
+        """The demonstrations' manifest."""
+        return read_json(self.demonstrations.directory / "manifest.json") if self.demonstrations else None
 
 
 def prepare(config: Config) -> Prepared:
@@ -182,6 +201,7 @@ def prepare(config: Config) -> Prepared:
     check_memory(config)
     check_cache(config)
     reward = asked_reward_model(config)
+    demonstrations_of(config)  # a name that names nothing is told at once
     if not prepared(config):  # else the stages are rehearsed when they are known, if any is left to train
         rehearse(config, outline(config, reward))
     for line in unpinned(config):
@@ -189,8 +209,11 @@ def prepare(config: Config) -> Prepared:
     start = find_base(config)
     check_room(config, start, len(config.stages))
     pairs = prepare_pairs(config, start, say)
-    console.print(f"       {config.dataset.name}: {describe_pairs(pairs)}", soft_wrap=True)
-    return Prepared(start, reward, pairs, read_json(pairs / "manifest.json"))
+    console.print(f"       {config.dataset.name}: {describe_rows(pairs)}", soft_wrap=True)
+    shown = prepare_demonstrations(config, start, pairs, say)
+    if shown:
+        console.print(f"       for SFT: {describe_rows(shown.directory)}", soft_wrap=True)
+    return Prepared(start, reward, pairs, read_json(pairs / "manifest.json"), shown)
 
 
 def group_of(config: Config, pipelines: dict[str, list[Planned]]) -> str:

@@ -12,7 +12,7 @@ from launch.config.judging import judge_of
 from launch.config.schema import Config
 from launch.executors.job import Outcome, keep
 from launch.executors.queue import Queue, leave
-from launch.stages.digest import Start, digest, plan
+from launch.stages.digest import Demonstrations, Start, digest, plan
 
 FOLDER = "shared"  # of a session
 
@@ -58,9 +58,11 @@ def chains(config: Config) -> dict[str, list[str]]:
     The last stages of a job with a budget are left out: only that job knows how long they train.
     """
     start = Start("", None, digest([asdict(config.model), config.model_options]))
+    named = config.options["sft"]["dataset"]
+    shown = Demonstrations(Path(), str(named)) if named else None
     found = {}
     for name, stages in config.pipelines.items():
         stages = stages[:-1] if config.budget else stages
-        planned = plan(config.of(name), stages, start, Path(), digest(asdict(config.dataset)))
+        planned = plan(config.of(name), stages, start, Path(), digest(asdict(config.dataset)), demonstrations=shown)
         found[name] = [stage.config["digest"] for stage in planned]
     return found

@@ -48,10 +48,11 @@ def expected(configs: dict[str, Config], pipelines: dict[str, list[Planned]], to
 
 
 def only_warming_up(stages: list[Planned], pairs: dict[str, int]) -> Iterator[str]:
-    """Say of which stages every optimizer step is warm-up; `pairs` are the prepared ones of each split."""
+    """Say of which stages every optimizer step is warm-up; `pairs` are the prepared rows of each split."""
     for stage in {stage.directory: stage for stage in stages}.values():
         options, name = stage.config["options"], stage.config["stage"]
-        updates = updates_of(name, options, pairs[stage.config.get("split", "train")], stage.config["batch_size"])
+        read = "demonstrations" if "demonstrations" in stage.config else stage.config.get("split", "train")
+        updates = updates_of(name, options, pairs[read], stage.config["batch_size"])
         share = options["warmup_steps"]
         warm = math.ceil(updates * share) if share < 1 else share
         if updates <= warm and warms_up(options):

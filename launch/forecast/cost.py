@@ -50,6 +50,7 @@ class Forecast:
 
 def forecast(config: Config, stage: str, shape: Shape, tokens: Tokens) -> Forecast:
     """Return what one stage takes."""
+    tokens = tokens.of(stage)
     hardware, done = config.hardware, work(config, stage, tokens)
     found = flops(config, stage, shape, tokens)
     rate = hardware.tflops and hardware.tflops * 1e12 * hardware.utilisation * hardware.processes
@@ -74,7 +75,7 @@ def updates_of(stage: str, options: dict[str, Any], pairs: int, batch: int) -> i
 
 def work(config: Config, stage: str, tokens: Tokens) -> Work:
     """Return what one stage reads: the last optimizer step of an epoch takes the remaining pairs."""
-    options, batch = config.options[stage], config.batch_size
+    tokens, options, batch = tokens.of(stage), config.options[stage], config.batch_size
     iterations = options.get("num_iterations", 1)
     updates = updates_of(stage, options, tokens.pairs, batch)
     epochs, more = divmod(updates, updates_per_epoch(stage, options, tokens.pairs, batch))
@@ -86,6 +87,7 @@ def work(config: Config, stage: str, tokens: Tokens) -> Work:
 
 def flops(config: Config, stage: str, shape: Shape, tokens: Tokens) -> float:
     """Return the FLOPs of one stage, counted as its record will count them, without padding."""
+    tokens = tokens.of(stage)
     done, model = work(config, stage, tokens), matrices(config, stage, shape, tokens)
     once, options = reading(config, stage, tokens), config.options[stage]
     if stage == "rloo":

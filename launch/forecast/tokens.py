@@ -4,10 +4,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from launch.config.schema import Config
+from launch.named.lengths import counter_of, guess, lengths, means, pairs_of
+from launch.named.sample import sample
 from launch.stages.base_model import known_identity
+from launch.stages.demonstrations import demonstrations_of
 from launch.stages.inputs import with_chat_template
 from launch.stages.pairs import pairs_directory
 from recipes.config import UserError, read_json
+from recipes.data.files import is_local
+from recipes.data.schemas import read_demonstration
 from recipes.profiles import Estimate
 from recipes.training.flops import causal
 
@@ -24,6 +29,11 @@ class Tokens:
     # Mean pairs of a query and a key that it sees: of a prompt, and of the dialogues with the chosen and the rejected
     # response; None: as if all had the mean lengths.
     attended: tuple[float, float, float] | None = None
+    demonstrations: "Tokens | None" = None  # that SFT trains on instead of the pairs
+
+    def of(self, stage: str) -> "Tokens":
+        """Return what a stage trains on."""
+        return (stage == "sft" and self.demonstrations) or self
 
     @property
     def seen(self) -> tuple[float, float, float]:
@@ -46,6 +56,36 @@ def prepared_manifest(config: Config) -> dict[str, Any] | None:
 
 
 def tokens_of(config: Config) -> Tokens:
+    """Return the numbers and mean lengths of the pairs, and of what SFT trains on instead where that is named.
+
+    Raises:
+        UserError: neither counts nor an estimate are at hand.
+    """
+    return replace(of_pairs(config), demonstrations=of_demonstrations(config))
+
+
+def of_demonstrations(config: Config) -> Tokens | None:
+    """Return the number and mean lengths of `sft.dataset`'s rows; None where SFT trains on the pairs.
+
+    Raises:
+        UserError: they are not files, and their profile has no estimate.
+    """
+    dataset = demonstrations_of(config)
+    if dataset is None:
+        return None
+    if dataset.estimate.rows:
+        return estimated(dataset.estimate, dataset.estimate.rows)
+    if not is_local(dataset.path):
+        raise UserError(f"sft.dataset={dataset.name}: it is not on this machine: give it a profile with an estimate")
+    rows, total = sample(dataset.path)
+    found = pairs_of(rows, read_demonstration)
+    if not found:
+        raise UserError(f"sft.dataset: no demonstration was found in the first rows of {dataset.path}")
+    sizes = means(lengths(found, counter_of(config.model.model_name_or_path) or guess))
+    return estimated(Estimate(0, *sizes), round(total * len(found) / len(rows)))
+
+
+def of_pairs(config: Config) -> Tokens:
     """Return the training pairs' number and mean lengths: from the prepared pairs, else from the profile's estimate.
 
     Raises:

@@ -40,12 +40,12 @@ def counter_of(model: str) -> Counter | None:
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def pairs_of(rows: Sequence[dict[str, Any]]) -> list[Pair]:
-    """Return the rows that are pairs; the doctor says what is wrong with the others."""
+def pairs_of(rows: Sequence[dict[str, Any]], read: Callable[[dict[str, Any]], Pair] = read_pair) -> list[Pair]:
+    """Return the rows that are pairs, or what `read` reads; the doctor says what is wrong with the others."""
     found = []
     for row in rows:
         try:
-            found.append(read_pair(row))
+            found.append(read(row))
         except (Malformed, Unusable):
             continue
     return found

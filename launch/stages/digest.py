@@ -27,6 +27,7 @@ UNSCIENTIFIC = {
     ),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers", "dataloader_prefetch_factor"),
     *("dataset_num_proc", "ddp_timeout"),
+    "dataset",  # of SFT: what it names is in the digest
 }
 # Neither can these, unless the best checkpoint is loaded at the end.
 WHEN = {"save_strategy", "save_steps", "eval_strategy", "eval_steps", "eval_on_start", "eval_delay"}
@@ -42,6 +43,14 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Demonstrations:
+    """The prepared rows of `sft.dataset`."""
+
+    directory: Path
+    fingerprint: str  # of their ids
+
+
+@dataclass(frozen=True)
 class Planned:
     """A stage to train: its directory, and the content of its config.yaml."""
 
@@ -51,16 +60,24 @@ class Planned:
 
 
 def plan(
-    config: Config, stages: list[str], start: Start, pairs: Path, fingerprint: str, reward: Start | None = None
+    config: Config,
+    stages: list[str],
+    start: Start,
+    pairs: Path,
+    fingerprint: str,
+    reward: Start | None = None,
+    demonstrations: Demonstrations | None = None,
 ) -> list[Planned]:
     """Return one pipeline's stages in order; each starts from the language model before it.
 
-    No stage starts from a reward model. RLOO queries the last one before it, or `reward`, one trained elsewhere.
+    No stage starts from a reward model. RLOO queries the last one before it, or `reward`, one trained elsewhere. SFT
+    trains on `demonstrations` where there are any.
     """
     planned: list[Planned] = []
     for stage in stages:
         asked = reward if stage == "rloo" else None
-        planned.append(plan_stage(config, stage, start, pairs, fingerprint, asked))
+        shown = demonstrations if stage == "sft" else None
+        planned.append(plan_stage(config, stage, start, pairs, fingerprint, asked, demonstrations=shown))
         trained = Start(str(planned[-1].directory / "model"), None, planned[-1].config["digest"])
         start, reward = (start, trained) if not METHODS[stage].answers else (trained, reward)
     return planned
@@ -74,6 +91,7 @@ def plan_stage(
     fingerprint: str,
     reward: Start | None = None,
     split: dict[str, str] | None = None,
+    demonstrations: Demonstrations | None = None,
 ) -> Planned:
     """Return one stage. *Same training, same directory*: the digest covers all that changes the weights."""
     model = asdict(config.model)
@@ -91,6 +109,7 @@ def plan_stage(
         "nodes": config.hardware.nodes,
         "options": dict(config.options[stage]),
         **({"reward_model": reward.path, "reward_revision": reward.revision} if reward else {}),
+        **({"demonstrations": str(demonstrations.directory)} if demonstrations else {}),
         **(split or {}),
     }
     values["digest"] = digest(
@@ -99,6 +118,7 @@ def plan_stage(
             "start": start.identity,
             **({"reward_model": reward.identity} if reward else {}),
             **(split or {}),
+            **({"demonstrations": demonstrations.fingerprint} if demonstrations else {}),
             "pairs": fingerprint,
             "options": scientific(values["options"]),
             "model": {key: model[key] for key in ("chat_template", "stop_tokens", "pad_token")},

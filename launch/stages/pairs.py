@@ -2,8 +2,8 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, fields
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import yaml
@@ -26,8 +26,12 @@ def prepare_pairs(config: Config, start: Start, say: Callable[[str], None]) -> P
     Raises:
         UserError: the data or the tokenizer cannot be used; see `recipes.data.prepare`.
     """
-    parts = sources(config.dataset)
     directory = pairs_directory(config, start.identity)
+    return once(directory, say, tokenise, config.dataset, sources(config.dataset), config.model, start)
+
+
+def once(directory: Path, say: Callable[[str], None], prepare: Callable[..., None], *inputs: object) -> Path:
+    """Return a directory of tokenized rows; have `prepare` write it where it is missing or damaged."""
     if directory.exists():
         wrong = flaw(directory)
         if wrong is None:
@@ -36,7 +40,7 @@ def prepare_pairs(config: Config, start: Start, say: Callable[[str], None]) -> P
         shutil.rmtree(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(directory.parent)
-    call(tokenise, config.dataset, parts, config.model, start, directory, say)
+    call(prepare, *inputs, directory, say)
     return directory
 
 
@@ -84,7 +88,8 @@ def sources(dataset: Dataset) -> list[Dataset]:
     check(dataset.policies)
     if not dataset.sources and (dataset.weights or dataset.counts):
         raise UserError("dataset.weights and dataset.counts need a mixture: name its sources, dataset=[a,b]")
-    parts = [source(name, dataset) for name in dataset.sources]
+    unknown = Estimate()  # not that of a whole source: a mixture may take only a share of it
+    parts = [replace(source(name, dataset), estimate=unknown) for name in dataset.sources]
     names = [part.name for part in parts]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -92,23 +97,27 @@ def sources(dataset: Dataset) -> list[Dataset]:
     return parts
 
 
-def source(name: str, mixture: Dataset) -> Dataset:
-    """Return one source of a mixture: a profile of conf/dataset, a file, a folder or glob of files, or a Hub id."""
-    folder = ROOT / "conf" / "dataset"
-    path = folder / f"{name}.yaml"
-    if path.is_file() and name not in ("file", "mixture"):
-        values = yaml.safe_load(path.read_text())
+def source(name: str, mixture: Dataset, option: str = "dataset=[…]", folders: Sequence[str] = ("dataset",)) -> Dataset:
+    """Return what an option names: a profile of conf/, a file, a folder or glob of files, or a Hub id.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    files = [path for folder in folders for path in sorted(Path(ROOT, "conf", folder).glob("*.yaml"))]
+    profiles = {path.stem: path for path in files if path.stem not in ("file", "mixture")}
+    if name in profiles:
+        values = yaml.safe_load(profiles[name].read_text())
         known = {option.name for option in fields(Dataset)}
         part = Dataset(**{key: value for key, value in values.items() if key in known})
     elif matches(name) or HUB_ID.fullmatch(name):
         path, _, subset = (name, "", "") if matches(name) else name.partition(":")
         part = Dataset(name=Path(path.rstrip("/")).name, path=path, config=subset or None)
     else:
-        names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in ("file", "mixture")))
+        places = " or ".join(f"conf/{folder}" for folder in folders)
         raise UserError(
-            f"{name!r} in dataset=[…] is neither a file, a folder, a Hub id nor a profile of conf/dataset: {names}"
+            f"{name!r} in {option} is neither a file, a folder, a Hub id nor a profile of {places}: "
+            f"{', '.join(profiles)}"
         )
-    part.estimate = Estimate()  # not for the whole set: a mixture may take only a share of it
     part.evaluation_prompts = mixture.evaluation_prompts
     part.policies, part.streaming, part.train_rows = mixture.policies, mixture.streaming, mixture.train_rows
     return part
@@ -127,10 +136,11 @@ def code_identity() -> str:
     return digest(fingerprint("recipes.data.prepare"))
 
 
-def describe_pairs(directory: Path) -> str:
-    """Return one line that says how many pairs there are, and what was dropped or truncated."""
+def describe_rows(directory: Path) -> str:
+    """Return one line that says how many pairs or demonstrations there are, and what was dropped or truncated."""
     manifest = read_json(directory / "manifest.json")
-    parts = [" and ".join(f"{count:,} {split}" for split, count in manifest["pairs"].items()) + " pairs"]
+    kind = "demonstrations" if directory.name.startswith("demonstrations") else "pairs"
+    parts = [" and ".join(f"{count:,} {split}" for split, count in manifest["pairs"].items()) + f" {kind}"]
     if len(manifest["sources"]["train"]) > 1:
         parts.append(
             "train on " + " and ".join(f"{count:,} of {name}" for name, count in manifest["sources"]["train"].items())

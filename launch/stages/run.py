@@ -37,7 +37,12 @@ from recipes.system.secrets import scrub, without_password
 SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps")  # their product belongs to the experiment
 # How libraries in Rust and C++ end a process that is refused memory; no error in Python is left to read.
 ABORTED = re.compile(r"memory allocation of \d+ bytes failed|std::bad_alloc")
-PLACES = ("pairs", "start", "reward_model")  # read by a stage, and by `eval` later: may be moved with runs/
+PLACES = (
+    "pairs",
+    "demonstrations",
+    "start",
+    "reward_model",
+)  # read later too: may be moved with runs/
 
 
 class OutOfMemory(UserError):

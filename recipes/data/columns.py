@@ -1,4 +1,4 @@
-"""The columns of preference pairs, in every schema that is read; whether a table has them."""
+"""The columns of pairs and of demonstrations, in every schema that is read; whether a table has them."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from recipes.system.errors import UserError
 
 SIDES = ("chosen", "rejected")
+# The response of a demonstration: the first that there is; the last two hold the whole dialogue.
+DEMONSTRATED = ("completion", "response", "output", "answer", "chosen", "messages", "conversations")
 PROMPTS = ("prompt", "question", "instruction", "conversations", "messages")  # the first that there is
 SYSTEMS = ("system", "system_prompt")
 SHP = {"history", "human_ref_A", "human_ref_B", "labels"}  # Stanford Human Preferences: two responses and a label
@@ -51,3 +53,17 @@ def check_columns(path: str, columns: Iterable[str], cluster: str | None = None)
         f"{path} has no column {' and no column '.join(map(repr, missing))}; its columns are "
         f"{', '.join(names)}: {' and '.join(hints) or 'rename them to prompt, chosen, rejected'}"
     )
+
+
+def check_demonstrations(path: str, columns: Iterable[str]) -> None:
+    """Reject a table that cannot hold demonstrations.
+
+    Raises:
+        UserError: no column can hold a response; the message has the columns.
+    """
+    names = list(columns)
+    if not {*names} & {*DEMONSTRATED}:
+        raise UserError(
+            f"sft.dataset: {path} has no column of responses; its columns are {', '.join(names)}: rename them to "
+            "prompt and completion, or messages"
+        )

@@ -17,11 +17,10 @@ THOUGHT = re.compile(r"</?think>")  # around the thoughts that are written into 
 
 @dataclass(frozen=True)
 class Dialogue:
-    """A pair as messages with all their fields, and the functions that they may call."""
+    """A prompt and its responses as messages with all their fields, and the functions that they may call."""
 
     prompt: list[Message]
-    chosen: Message
-    rejected: Message
+    answers: dict[str, Message]  # chosen, and rejected where it is a pair
     tools: list[Any]
 
     @classmethod
@@ -31,16 +30,13 @@ class Dialogue:
         turns = fields.get("prompt") or [{} for _ in prompt]
         asked = [turn | more for turn, more in zip(prompt, turns, strict=True)]
         sides = {side: {"role": "assistant", "content": text} | fields.get(side, {}) for side, text in answers.items()}
-        return cls(asked, **sides, tools=fields.get("tools", []))
+        return cls(asked, sides, fields.get("tools", []))
 
-    def texts(self, render: Renderer) -> tuple[str, str, str]:
+    def texts(self, render: Renderer) -> tuple[str, ...]:
         """Return the texts of the prompt, and of the dialogue with each response."""
         prompt = render.text(self.prompt, tools=self.tools)
-        chosen, rejected = (
-            render.text([*self.prompt, answer], answer=True, tools=self.tools)
-            for answer in (self.chosen, self.rejected)
-        )
-        return prompt, chosen, rejected
+        dialogues = ([*self.prompt, answer] for answer in self.answers.values())
+        return prompt, *(render.text(dialogue, answer=True, tools=self.tools) for dialogue in dialogues)
 
     def parts(self) -> Iterator[tuple[str, bool, "Dialogue"]]:
         """Yield each part that a template may leave out, whether it must not, and the dialogue without the part."""
@@ -50,10 +46,9 @@ class Dialogue:
             for name in sorted(turn.keys() - {"role", "content"}):
                 rest = [*self.prompt[:number], without(turn, name), *self.prompt[number + 1 :]]
                 yield f"field {name!r} of turn {number + 1}", name == "tool_calls", replace(self, prompt=rest)
-        for side in ("chosen", "rejected"):
-            answer: Message = getattr(self, side)
+        for side, answer in self.answers.items():
             for name in sorted(answer.keys() - {"role", "content"}):
-                rest = replace(self, **{side: without(answer, name)})
+                rest = replace(self, answers=self.answers | {side: without(answer, name)})
                 yield f"field {name!r} of the {side} response", name in ("tool_calls", *THOUGHTS), rest
 
 
@@ -62,8 +57,8 @@ def without(message: Message, name: str) -> Message:
     return {key: value for key, value in message.items() if key != name}
 
 
-def render_fields(dialogue: Dialogue, render: Renderer) -> tuple[tuple[str, str, str], list[str]]:
-    """Return the texts of a pair as `Dialogue.texts` does, and which of its fields the template leaves out.
+def render_fields(dialogue: Dialogue, render: Renderer) -> tuple[tuple[str, ...], list[str]]:
+    """Return the texts of a dialogue as `Dialogue.texts` does, and which of its fields the template leaves out.
 
     Raises:
         Refused: the template rejects the messages, or leaves out tools, calls, or the thoughts of a response.
@@ -80,7 +75,7 @@ def render_fields(dialogue: Dialogue, render: Renderer) -> tuple[tuple[str, str,
     return texts, left
 
 
-def unwritten(prompt: list[Message], answers: dict[str, str], texts: tuple[str, str, str]) -> list[str]:
+def unwritten(prompt: list[Message], answers: dict[str, str], texts: tuple[str, ...]) -> list[str]:
     """Return the turns of whose text a template leaves a part out; of system turns `system_lost` tells.
 
     Args:

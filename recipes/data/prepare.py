@@ -19,25 +19,27 @@ from transformers import PreTrainedTokenizerBase
 from recipes.config import UserError, write_json
 from recipes.data.filter import Ruling, rule
 from recipes.data.mixture import check_shares, choose, tally
-from recipes.data.tokenize import IDS, Split, examine
+from recipes.data.tokenize import DEMONSTRATION, IDS, Split, examine, where
 from recipes.profiles import JUDGE, TEST, VALIDATION, Dataset, Model
 from recipes.system.files import seal, temporary
 
 LEAST = 2  # prompts of a held-out split: an interval needs two
-KEPT = ("source", "row", "cluster", "prompt", "chosen", "rejected", *IDS)
+KEPT = ("source", "row", "cluster", "key", "prompt", "chosen", "rejected", *IDS)
 
 
-def load_pairs(directory: Path, train: str = "train") -> DatasetDict:
+def load_pairs(directory: Path, train: str = "train", demonstrations: Path | None = None) -> DatasetDict:
     """Return the prepared ids, splits `train` and `test`; training rows with `row`, their number in the source.
 
     `train` names the split that is trained on: `JUDGE` for the reward model that judges. `test` is what a training is
-    evaluated on while it runs, and may choose a checkpoint by: the validation split where there is one.
+    evaluated on while it runs, and may choose a checkpoint by: the validation split where there is one. Where there are
+    `demonstrations`, a prepared directory, they are trained on instead of pairs; their `rejected_ids` are empty.
     """
     disable_progress_bars()
     disable_caching()  # the views take a second; caching them would fill the shared directory
     rows = open_pairs(directory)
     held_out = rows[VALIDATION if VALIDATION in rows else TEST]
-    views = {"train": rows[train].select_columns(["row", *IDS]), "test": held_out.select_columns([*IDS])}
+    trained_on = open_pairs(demonstrations)["train"] if demonstrations else rows[train]
+    views = {"train": trained_on.select_columns(["row", *IDS]), "test": held_out.select_columns([*IDS])}
     return DatasetDict(views)  # type: ignore[arg-type]
 
 
@@ -118,6 +120,33 @@ def prepare(
     if few:
         raise UserError(f"{dataset.path}: {'; '.join(few)}; {reasons(rulings)}")
     store({split: rows.select_columns([*KEPT]).flatten_indices() for split, rows in kept.items()}, rulings, directory)
+
+
+def prepare_demonstrations(
+    dataset: Dataset,
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    directory: Path,
+    say: Callable[[str], None],
+    pairs: Path,
+) -> None:
+    """Read, examine, render and tokenise demonstrations into `directory`, all to train on.
+
+    Those whose prompt is held out of the prepared `pairs`, for the evaluation or the judge, have the finding `leak`.
+
+    Raises:
+        UserError: as `prepare`.
+    """
+    splits = examine(dataset, [dataset], model, tokenizer, say, sides=DEMONSTRATION)
+    held_out = {key for split, rows in open_pairs(pairs).items() if split != "train" for key in rows["key"]}
+    splits["train"].findings.add("leak", where(key in held_out for key in splits["train"].rows["key"]))
+    for line in unused(splits):
+        say(line)
+    rulings = rule(splits, dataset)
+    rows = rulings["train"].kept.rows
+    if len(rows) < 2:
+        raise UserError(f"sft.dataset: {len(rows)} demonstrations left of {dataset.path}, 2 needed; {reasons(rulings)}")
+    store({"train": rows.select_columns([*KEPT]).flatten_indices()}, rulings, directory)
 
 
 def divide(rulings: dict[str, Ruling], dataset: Dataset, parts: Sequence[Dataset]) -> dict[str, Rows]:

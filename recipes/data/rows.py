@@ -1,7 +1,7 @@
-"""The rows of a data set's sources as pairs, whatever their schema, before any of them is tokenized."""
+"""The rows of a data set's sources as pairs or demonstrations, whatever their schema, before any is tokenized."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from datasets import Dataset as Rows
@@ -10,9 +10,11 @@ from datasets import Features, List, Value, concatenate_datasets
 from recipes.data.findings import prompt_key
 from recipes.data.formats import Broken, Row
 from recipes.data.messages import Malformed, Message
-from recipes.data.schemas import Pair, Unusable, others, read_pair
+from recipes.data.schemas import Pair, Unusable, others, read_demonstration, read_pair
 from recipes.data.sources import load_source
 from recipes.profiles import Dataset
+
+Read = Callable[[Row], Pair]
 
 TEXT = Value("string")
 TURNS = List({"role": TEXT, "content": TEXT})
@@ -24,35 +26,37 @@ FEATURES = Features(
 BLANK: dict[str, Any] = {**dict.fromkeys(TEXTS, ""), "prompt": [], "tied": False}
 
 
-def read_rows(parts: Sequence[Dataset]) -> dict[str, Rows]:
+def read_rows(parts: Sequence[Dataset], demonstrations: bool = False) -> dict[str, Rows]:
     """Return the sources' rows as pairs: `source`, `row`, `prompt`, `chosen`, `rejected`, and `problem` with `detail`.
 
-    A mixture holds out prompts by one rule, so its sources' own test splits are not read.
+    A mixture holds out prompts by one rule, so its sources' own test splits are not read. Of `demonstrations`, which
+    have no rejected response, only the training split is.
 
     Raises:
         UserError: the data cannot be read.
     """
+    read = read_demonstration if demonstrations else read_pair
     found: dict[str, list[Rows]] = {}
     for part in parts:
-        for split, source in load_source(part, train_only=len(parts) > 1).items():
+        for split, source in load_source(part, len(parts) > 1 or demonstrations, demonstrations).items():
             more = {"source": part.name, "unused": ", ".join(source.unused)}
-            found.setdefault(split, []).append(as_pairs(source.rows, part.cluster, more))
+            found.setdefault(split, []).append(as_pairs(source.rows, part.cluster, more, read))
     return {split: concatenate_datasets(rows) for split, rows in found.items()}
 
 
-def as_pairs(rows: Iterable[Row | Broken], cluster: str | None, more: dict[str, Any]) -> Rows:
+def as_pairs(rows: Iterable[Row | Broken], cluster: str | None, more: dict[str, Any], read: Read = read_pair) -> Rows:
     """Return a source's rows as pairs; `more` are columns that have one value."""
-    found = (as_columns(row, cluster) | {"row": number} | more for number, row in enumerate(rows))
+    found = (as_columns(row, cluster, read) | {"row": number} | more for number, row in enumerate(rows))
     return Rows.from_list(list(found), features=FEATURES)
 
 
-def as_columns(row: Row | Broken, cluster: str | None) -> dict[str, Any]:
+def as_columns(row: Row | Broken, cluster: str | None, read: Read) -> dict[str, Any]:
     """Return a source row as a pair's columns; `problem` names what makes it unfit to be rendered."""
     if isinstance(row, Broken):
         return BLANK | {"problem": "malformed", "detail": row.reason}
     named = BLANK | {"cluster": str(row.get(cluster)) if cluster else ""}
     try:
-        pair = read_pair(row)
+        pair = read(row)
     except Unusable as finding:
         return named | {"problem": str(finding)}
     except Malformed as error:

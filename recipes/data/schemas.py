@@ -4,13 +4,16 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from recipes.data.columns import PROMPTS, SCORES, SHP, SIDES, SYSTEMS
+from recipes.data.columns import DEMONSTRATED, PROMPTS, SCORES, SHP, SIDES, SYSTEMS
 from recipes.data.messages import Malformed, Message, as_messages, as_text, describe, out_of_order, parsed_json
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt (system, user and earlier assistant turns, ending with the user's) and two responses to it."""
+    """A prompt (system, user and earlier assistant turns, ending with the user's) and two responses to it.
+
+    A demonstration has no rejected response.
+    """
 
     prompt: list[Message]
     chosen: str
@@ -39,21 +42,46 @@ def read_pair(row: dict[str, Any]) -> Pair:
     """
     if row.keys() >= SHP:
         row = ordered_by_label(row)
-    dialogues = [as_messages(row, column, "assistant") for column in SIDES]
+    return assemble(row, [as_messages(row, column, "assistant") for column in SIDES])
+
+
+def read_demonstration(row: dict[str, Any]) -> Pair:
+    """Read a row with one response: a prompt and a completion (or response, output, answer, chosen), or messages.
+
+    Of a dialogue of several turns the last one is the response, the earlier ones are its prompt.
+
+    Raises:
+        Malformed: a column is missing or contains something else.
+        Unusable: the response or the prompt is empty.
+    """
+    column = next((name for name in DEMONSTRATED if row.get(name) is not None), None)
+    if column is None:
+        raise Malformed("has no response: add a column 'completion', or whole dialogues in 'messages'")
+    rest = {name: value for name, value in row.items() if name != column}
+    return assemble(rest, [as_messages(row, column, "assistant")])
+
+
+def assemble(row: dict[str, Any], dialogues: list[list[Message]]) -> Pair:
+    """Return the pair, or the demonstration, of dialogues that end with the responses; `row` has what they lack.
+
+    Raises:
+        Malformed: there is no prompt.
+        Unusable: as `read_pair`.
+    """
     answers = [messages[-1] for messages in dialogues]
     if any(answer["role"] != "assistant" for answer in answers):
         raise Unusable("empty")
     prompts = [as_prompt(row, messages[:-1]) for messages in dialogues]
-    if prompts[0] != prompts[1]:
+    if prompts[0] != prompts[-1]:
         raise Unusable("diverging")
     check_answers(answers)
     (prompt, ignored), (tools, wrong) = prompts[0], as_tools(row.get("tools"))
     prompt, differs = with_system(prompt, row)
     if not any(turn["content"].strip() for turn in prompt if turn["role"] != "system"):
         raise Unusable("empty")
-    fields = {side: others(answer) for side, answer in zip(SIDES, answers, strict=True)} | {"tools": tools}
+    fields = {side: others(answer) for side, answer in zip(SIDES, answers, strict=False)} | {"tools": tools}
     extra = {name: value for name, value in fields.items() if value}
-    chosen, rejected = (answer["content"] for answer in answers)
+    chosen, rejected, *_ = *(answer["content"] for answer in answers), ""
     return Pair(prompt, chosen, rejected, tied(row), extra, (*ignored, *differs, *wrong))
 
 
@@ -65,8 +93,8 @@ def check_answers(answers: list[Message]) -> None:
     """
     if not all(answer["content"].strip() or "tool_calls" in answer for answer in answers):
         raise Unusable("empty")
-    one, other = (answer | {"content": answer["content"].strip()} for answer in answers)
-    if one == other:
+    one, *others = (answer | {"content": answer["content"].strip()} for answer in answers)
+    if one in others:
         raise Unusable("identical")
 
 

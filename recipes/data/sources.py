@@ -11,7 +11,7 @@ from datasets import List, Value, config, load_dataset
 
 from pocket.pairs import write_pairs
 from recipes.config import UserError
-from recipes.data.columns import SIDES, check_columns, makes_pairs, used
+from recipes.data.columns import DEMONSTRATED, SIDES, check_columns, check_demonstrations, makes_pairs, used
 from recipes.data.files import files_of, is_local, read_files, splits_of
 from recipes.data.formats import Broken, Row, without_nulls
 from recipes.profiles import TEST, VALIDATION, Dataset
@@ -27,7 +27,7 @@ class Source:
     unused: list[str] = field(default_factory=list)  # columns with text or objects that are not read
 
 
-def load_source(dataset: Dataset, train_only: bool = False) -> dict[str, Source]:
+def load_source(dataset: Dataset, train_only: bool = False, demonstrations: bool = False) -> dict[str, Source]:
     """Return the source's rows: split `train` and, if it has them and `train_only` is false, `test` and `validation`.
 
     Raises:
@@ -36,7 +36,7 @@ def load_source(dataset: Dataset, train_only: bool = False) -> dict[str, Source]
     if dataset.path == "pocket":
         return {split: source for split, source in load_pocket().items() if split == "train" or not train_only}
     splits = splits_of(dataset, train_only)
-    return {name: load(path, split, dataset) for name, (path, split) in splits.items()}
+    return {name: load(path, split, dataset, demonstrations) for name, (path, split) in splits.items()}
 
 
 def load_pocket() -> dict[str, Source]:
@@ -49,19 +49,22 @@ def load_pocket() -> dict[str, Source]:
         }
 
 
-def load(path: str, split: str, dataset: Dataset) -> Source:
+def load(path: str, split: str, dataset: Dataset, demonstrations: bool = False) -> Source:
     """Return one split of files or of a Hub data set.
 
     Raises:
         UserError: it cannot be read, or lacks a column.
     """
     length = stream_length(dataset) if dataset.streaming else None
-    more = [dataset.cluster] if dataset.cluster else []
+    more = DEMONSTRATED if demonstrations else [dataset.cluster] if dataset.cluster else []
     if is_local(path):
         source = load_files(path, split, length, more)
     else:
         source = of_hub(load_hub(path, split, dataset, length), more)
-    check_columns(path, source.columns, dataset.cluster)
+    if demonstrations:
+        check_demonstrations(path, source.columns)
+    else:
+        check_columns(path, source.columns, dataset.cluster)
     return source
 
 

@@ -28,7 +28,8 @@ from recipes.data.rows import read_rows
 from recipes.profiles import TEST, TRUNCATE, VALIDATION, Dataset, Model
 
 IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
-Texts = tuple[str, str, str]  # of a prompt, and of the dialogue with each response
+DEMONSTRATION = SIDES[:1]  # the responses of a row that is no pair
+Texts = tuple[str, ...]  # of a prompt, and of the dialogue with each response
 ROWS_PER_PROCESS = 5000  # fewer are tokenized before another process would have started
 
 
@@ -55,11 +56,12 @@ def examine(
     tokenizer: Any,
     say: Callable[[str], None],
     thorough: bool = False,
+    sides: Sequence[str] = SIDES,
 ) -> dict[str, Split]:
     """Return split `train`, and `test` and `validation` where the source has them.
 
     `parts` are a mixture's sources, or `dataset` alone. Slow searches run only if the policies need them, or all of
-    them if `thorough`.
+    them if `thorough`. `sides` are the responses of a row: a pair's two, or a `DEMONSTRATION`'s one.
 
     Raises:
         UserError: the data cannot be read at all.
@@ -68,16 +70,17 @@ def examine(
     disable_caching()  # we cache by content; their cache would only fill the disk
     render = Renderer(tokenizer, model)
     splits = {}
-    for split, rows in read_rows(parts).items():
-        say(f"tokenising {len(rows):,} {split} pairs")
+    demonstrations = sides == DEMONSTRATION
+    for split, rows in read_rows(parts, demonstrations).items():
+        say(f"tokenising {len(rows):,} {'demonstrations' if demonstrations else f'{split} pairs'}")
         rendered = rows.map(
-            Tokenise(render, dataset),
+            Tokenise(render, dataset, sides),
             batched=True,
             num_proc=min(os.cpu_count() or 1, len(rows) // ROWS_PER_PROCESS) or None,
         )
         if thorough:
             say(f"searching {len(rows):,} {split} pairs for near-duplicates and evaluation prompts")
-        splits[split] = Split(rendered, find(rendered, dataset, thorough))
+        splits[split] = Split(rendered, find(rendered, dataset, thorough, sides))
     heard: set[str] = set()
     for split in (split for split in (TEST, VALIDATION, "train") if split in splits):
         keys = splits[split].rows["key"]
@@ -90,8 +93,9 @@ def examine(
 class Tokenise:
     """Adds ids to a batch of pairs, truncated to `max_length` if the policy says so."""
 
-    def __init__(self, render: Renderer, dataset: Dataset) -> None:
+    def __init__(self, render: Renderer, dataset: Dataset, sides: Sequence[str] = SIDES) -> None:
         self.render = render
+        self.sides = sides
         self.limit = dataset.max_length
         self.overlong = dataset.policies.overlong
 
@@ -112,8 +116,8 @@ class Tokenise:
             ids[0] = self.render.begin(ids[0])
             rows[index]["ignored"] = "; ".join(filter(None, [rows[index]["ignored"], *left[index]]))
             rows[index]["lost"] = lost(columns["prompt"][index], prompt)
-            rows[index]["long"] = len(ids[0]) + max(len(ids[1]), len(ids[2]))
-            rows[index] |= zip(IDS, self.fit(*ids), strict=True)
+            rows[index]["long"] = len(ids[0]) + max(map(len, ids[1:]))
+            rows[index] |= zip(IDS, self.fit(*ids), strict=False)  # a demonstration has no third
         return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
     def texts(
@@ -124,7 +128,7 @@ class Tokenise:
         left: dict[int, list[str]] = {}
         for index in indices:
             prompt, extra = columns["prompt"][index], columns["extra"][index]
-            answers: dict[str, str] = {side: columns[side][index] for side in SIDES}
+            answers: dict[str, str] = {side: columns[side][index] for side in self.sides}
             try:
                 if extra:
                     texts[index], left[index] = render_fields(Dialogue.of(prompt, answers, extra), self.render)
@@ -139,7 +143,7 @@ class Tokenise:
         """Return the texts of rows that have roles and texts alone, rendered together, and why others have none."""
         dialogues = [
             [columns["prompt"][index] for index in indices],
-            *([answered(columns, index, name) for index in indices] for name in SIDES),
+            *([answered(columns, index, name) for index in indices] for name in self.sides),
         ]
         try:
             texts = [self.render.texts(part, answer=place > 0) for place, part in enumerate(dialogues)]
@@ -155,20 +159,18 @@ class Tokenise:
             refused |= why
         return found, refused
 
-    def fit(self, prompt: list[int], chosen: list[int], rejected: list[int]) -> tuple[list[int], ...]:
-        """Truncate a pair to the limit by policy: the prompt's beginning, or each response's end except its stop."""
+    def fit(self, prompt: list[int], *answers: list[int]) -> tuple[list[int], ...]:
+        """Truncate a row to the limit by policy: the prompt's beginning, or each response's end except its stop."""
         if self.overlong == TRUNCATE[0]:
-            room = max(0, self.limit - max(len(chosen), len(rejected)))
+            room = max(0, self.limit - max(map(len, answers)))
             bos = prompt[:1] if prompt[:1] == [self.render.tokenizer.bos_token_id] else []  # whatever its origin
             if len(prompt) > room > len(bos):
                 prompt = bos + prompt[len(prompt) - room + len(bos) :]
         elif self.overlong == TRUNCATE[1]:
             room = self.limit - len(prompt)
             if room > 1:
-                chosen, rejected = (
-                    ids if len(ids) <= room else ids[: room - 1] + ids[-1:] for ids in (chosen, rejected)
-                )
-        return prompt, chosen, rejected
+                return prompt, *(ids if len(ids) <= room else ids[: room - 1] + ids[-1:] for ids in answers)
+        return prompt, *answers
 
 
 def answered(columns: dict[str, list[Any]], index: int, name: str) -> list[dict[str, str]]:
@@ -176,8 +178,8 @@ def answered(columns: dict[str, list[Any]], index: int, name: str) -> list[dict[
     return [*columns["prompt"][index], {"role": "assistant", "content": columns[name][index]}]
 
 
-def find(rows: Rows, dataset: Dataset, thorough: bool) -> Findings:
-    """Return the findings in one split."""
+def find(rows: Rows, dataset: Dataset, thorough: bool, sides: Sequence[str] = SIDES) -> Findings:
+    """Return the findings in one split; the `sides` are compared where there are two."""
     found = Findings()
     for finding in ("malformed", "unrendered", "diverging", "empty", "identical"):
         found.add(finding, where(problem == finding for problem in rows["problem"]))
@@ -192,10 +194,11 @@ def find(rows: Rows, dataset: Dataset, thorough: bool) -> Findings:
     add("overlong", where(length > dataset.max_length for length in usable["long"]))
     if dataset.policies.overlong in TRUNCATE:
         add("unfit", where(prompt + max(answers) > dataset.max_length for prompt, *answers in sizes))
-    add(
-        "identical",
-        where(one == other for one, other in zip(usable["chosen_ids"], usable["rejected_ids"], strict=True)),
-    )
+    if len(sides) > 1:
+        add(
+            "identical",
+            where(one == other for one, other in zip(usable["chosen_ids"], usable["rejected_ids"], strict=True)),
+        )
     add("tied", where(usable["tied"]))
     add("system_lost", where(usable["lost"]))
     add("ignored", where(usable["ignored"]))

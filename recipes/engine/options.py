@@ -7,7 +7,7 @@ from transformers import TrainingArguments
 
 from recipes.methods import ENGINES
 
-# TRL's options that packed SFT and DPO support, or that concern tokenization, which is done before.
+# Options besides the trainer's that packed SFT and DPO support, or that concern the data, prepared before.
 HEEDED = {
     "engine",
     "disable_dropout",
@@ -21,6 +21,7 @@ HEEDED = {
     "pad_to_multiple_of",
     "pad_token",
     "dataset_num_proc",
+    "dataset",
 }
 
 

@@ -22,7 +22,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost, memory: dict[str, int]) -
     `seconds` cover the training loop and the reference model's pass before it, not imports and loading.
     """
     log = trainer.state.log_history
-    manifest = read_json(stage.pairs / "manifest.json")
+    manifest = read_json((stage.demonstrations or stage.pairs) / "manifest.json")
     policy, reference = forward_passes(trainer, stage)
     epochs = trainer.state.epoch or 0.0
     # With precomputed log-probs the reference model reads every pair once, not once per epoch.
@@ -48,6 +48,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost, memory: dict[str, int]) -
         "flops": flops(trainer, cost, reference / policy * reference_epochs / max(epochs, 1e-9)),
         "first_loss": next((entry["loss"] for entry in log if "loss" in entry), None),
         "metrics": finite_or_text(next((entry for entry in reversed(log) if "loss" in entry), {})),
+        **({"demonstrations": manifest["sources"]["train"]} if stage.demonstrations else {}),
         "data_fingerprint": manifest["fingerprint"],
         "data": {key: manifest[key] for key in ("pairs", "sources", "dropped", "truncated")},
         "versions": versions(),

@@ -1,0 +1,65 @@
+"""What SFT trains on where it is not the pairs' chosen responses: the option `sft.dataset`."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from launch.config.schema import Config
+from launch.stages.digest import Demonstrations, Start, digest
+from launch.stages.pairs import code_identity, identity, once, source
+from recipes.config import UserError, read_json
+from recipes.profiles import Dataset, Model
+
+
+def demonstrations_of(config: Config) -> Dataset | None:
+    """Return the data set that `sft.dataset` names; None where SFT trains on the pairs, or nothing trains SFT.
+
+    Its rows have the pairs' limits and policies.
+
+    Raises:
+        UserError: it names nothing that can be read.
+    """
+    name = config.options["sft"]["dataset"]
+    if name is None or "sft" not in config.stages:
+        return None
+    if not isinstance(name, str):
+        raise UserError(f"sft.dataset={name}: give one profile, file, folder, glob or Hub id")
+    found = source(name, config.dataset, "sft.dataset", ("demonstrations", "dataset"))
+    return replace(found, max_length=config.dataset.max_length, train_rows=None, streaming=False, cluster=None)
+
+
+def prepare_demonstrations(
+    config: Config, start: Start, pairs: Path, say: Callable[[str], None]
+) -> Demonstrations | None:
+    """Return the tokenized demonstrations, prepared if they are not yet; None where there are none.
+
+    Raises:
+        UserError: they cannot be read, or a policy refuses a row.
+    """
+    dataset = demonstrations_of(config)
+    if dataset is None:
+        return None
+    directory = once(
+        demonstrations_directory(config, dataset, start.identity, pairs),
+        *(say, tokenise, dataset, config.model, start, pairs),
+    )
+    return Demonstrations(directory, read_json(directory / "manifest.json")["fingerprint"])
+
+
+def tokenise(
+    dataset: Dataset, model: Model, start: Start, pairs: Path, directory: Path, say: Callable[[str], None]
+) -> None:
+    """Prepare the demonstrations in a process that has the libraries."""
+    from recipes.data.prepare import prepare_demonstrations
+    from recipes.training.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(model, start.path, start.revision)
+    prepare_demonstrations(dataset, model, tokenizer, directory, say, pairs)
+
+
+def demonstrations_directory(config: Config, dataset: Dataset, start: str, pairs: Path) -> Path:
+    """Return the directory of demonstrations; `start` is the identity of the model that tokenizes them."""
+    model = config.model
+    inputs = [vars(replace(dataset, test_path=None)), identity(dataset), start, pairs.name]
+    inputs += [model.chat_template, model.stop_tokens, model.pad_token, code_identity()]
+    return Path(config.runs, "_pairs", f"demonstrations-{digest(inputs)}")
