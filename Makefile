@@ -19,7 +19,7 @@ DRY_RUN  ?=
 PUBLIC   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help profile doctor show plan check-run compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
+.PHONY: help everything profile doctor show plan check-run compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
@@ -43,14 +43,20 @@ ifneq ($(filter-out $(SUITES),$(SUITE)),)
 $(error SUITE=$(SUITE): there are $(SUITES))
 endif
 
+# Breaks lines at blanks before column 80; what follows stands below the text.
+WRAPPED = awk '{ while (length($$0) > 79) { at = 80; while (at > 18 && substr($$0, at, 1) != " ") at--; print substr($$0, 1, at - 1); $$0 = sprintf("%17s", "") substr($$0, at + 1) } print }'
+
 help: ## Print this list
+	@$(MAKE) --no-print-directory everything | $(WRAPPED)
+
+everything:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  MODEL=    a Hub id, a directory, or of conf/model:   $(notdir $(basename $(wildcard conf/model/*.yaml)))"
-	@echo "  DATASET=  a Hub id, file, folder, glob, [a,b], or of conf/dataset: $(notdir $(basename $(wildcard conf/dataset/*.yaml)))"
-	@echo "  HARDWARE= a file of conf/hardware  $(notdir $(basename $(wildcard conf/hardware/*.yaml)))  (default: detected)"
-	@echo "  LAUNCHER= a file of conf/launcher  $(notdir $(basename $(wildcard conf/launcher/*.yaml)))  (default: here)"
-	@echo '  ARGS=     options, comma = sweep   ARGS="orpo.beta=0.1,0.2 seed=0,1,2"'
+	@echo "  MODEL=         a Hub id, a directory, or of conf/model: $(notdir $(basename $(wildcard conf/model/*.yaml)))"
+	@echo "  DATASET=       a Hub id, file, folder, glob, [a,b], or of conf/dataset: $(notdir $(basename $(wildcard conf/dataset/*.yaml)))"
+	@echo "  HARDWARE=      a file of conf/hardware: $(notdir $(basename $(wildcard conf/hardware/*.yaml))) (default: detected)"
+	@echo "  LAUNCHER=      a file of conf/launcher: $(notdir $(basename $(wildcard conf/launcher/*.yaml))) (default: here)"
+	@echo '  ARGS=          options, a comma is a sweep: ARGS="orpo.beta=0.1,0.2 seed=0,1,2"'
 	@echo
 	@echo "  make eval SUITE=… for evaluations beyond the table; ARGS=--help prints their options:"
 	@awk 'FNR == 1 {name = FILENAME; sub(/paper\/page/, "paper", name); gsub(/^.*\/|\.py$$/, "", name); sub(/^"""/, ""); printf "    %-11s %s\n", name, $$0}' $(FILES) | sort

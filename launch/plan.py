@@ -77,8 +77,8 @@ def figures(config: Config, stage: Forecast) -> dict[str, str]:
     parts["libraries"] = LIBRARIES
     peak = stage.peak
     return {
-        **{f"{part}, GB": f"{parts[part] / 1e9:.2f}" for part in PARTS},
-        "peak, GB": f"{peak / 1e9:.2f}",
+        **{f"{part}, GB": gigabytes(parts[part]) for part in PARTS},
+        "peak, GB": gigabytes(peak),
         "fits": "?" if room(config) is None else ("yes" if fits(config, peak) else "no"),
         "updates": f"{stage.updates:,}",
         "tokens": f"{stage.tokens:.3g}",
@@ -87,15 +87,22 @@ def figures(config: Config, stage: Forecast) -> dict[str, str]:
     }
 
 
+def gigabytes(count: float) -> str:
+    """Return bytes as gigabytes with two decimals, or as many as a small number needs."""
+    return f"{count / 1e9:.2f}" if count == 0 or count >= 1e8 else f"{count / 1e9:.1g}"
+
+
 def say(config: Config) -> None:
     """Print the forecast."""
     hardware, shape, tokens = config.hardware, shape_of(config.model), tokens_of(config)
+    count = parameters(shape)
+    size = f"{count / 1e9:.3g}B" if count >= 1e8 else f"{count / 1e6:.2g}M"
     memory = "?" if room(config) is None else f"{room(config):.3g}"
     output.print(
-        f"{config.model.name} ({parameters(shape) / 1e9:.3g}B), tuning={config.tuning}; "
-        f"{tokens.pairs:,} pairs of {config.dataset.name} ({tokens.source}; means: {tokens.prompt:.0f} tokens of "
-        f"prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of responses); hardware={hardware.name}: "
-        f"{hardware.processes} x {memory} GB, {hardware.per_device_batch} pairs per device",
+        f"{config.model.name} ({size}), tuning={config.tuning}; "
+        f"{tokens.pairs:,} pairs to train on ({config.dataset.name}, {tokens.source}; means: "
+        f"{tokens.prompt:.0f} tokens of prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of responses); "
+        f"hardware={hardware.name}: {hardware.processes} x {memory} GB, {hardware.per_device_batch} pairs per device",
         soft_wrap=True,
     )
     configs, budget = match(config, tokens)

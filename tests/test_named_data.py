@@ -29,7 +29,7 @@ def test_a_file_is_estimated_and_planned_at_once(pairs_file: Path, tmp_path: Pat
     rows = [json.loads(line) for line in pairs_file.read_text().splitlines()]
     mean = sum(len(row["chosen"][0]["content"]) + 1 for row in rows) / len(rows)
     assert f"about {len(rows)} pairs; columns prompt, chosen, rejected" in printed
-    assert "64 pairs of pairs (estimate; means: " in printed and f"{mean:.0f} and " in printed
+    assert "64 pairs to train on (pairs, estimate; means: " in printed and f"{mean:.0f} and " in printed
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".json", ".jsonl.gz"])

@@ -102,7 +102,8 @@ def totals(config: Config, shape: Shape, tokens: Tokens, stages: list[Forecast])
         least = f"; at least {duration(found.hours)}, sampled token by token" if found.hours else ""
         lines.append(f"Evaluation: {found.responses:,} responses of {found.models} models, with the base model{least}.")
     space = disk(config, parameters(shape), len(stages))
-    lines.append(f"Disk: at most {space / 1e9:.3g} GB under {config.runs}/; {saving(config, stages)}.")
+    size = f"{space / 1e9:.3g} GB" if space >= 1e9 else f"{math.ceil(space / 1e6)} MB"
+    lines.append(f"Disk: at most {size} under {config.runs}/; {saving(config, stages)}.")
     return lines
 
 

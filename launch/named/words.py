@@ -219,7 +219,7 @@ def tell(made: list[tuple[str, Profile]]) -> None:
     for group, profile in made:
         doubts = [f"to be checked: {doubt}" for doubt in profile.doubts]
         for title, line in zip_longest([group], [*profile.lines, *doubts], fillvalue=""):
-            console.print(f"{title:7} {line}", soft_wrap=True)
+            console.print(f"{title:7} {line}", soft_wrap=not console.is_terminal)
     if made:
         names = " ".join(f"{group.upper()}=…" for group, _ in made)
-        console.print(f"        to keep or change this: make profile {names}", soft_wrap=True)
+        console.print(f"        to keep or change this: make profile {names}", soft_wrap=not console.is_terminal)
