@@ -88,6 +88,7 @@ class Dataset:
     path: str  # a Hub id, or a JSON, JSONL (also .gz), CSV or Parquet file, a folder or a pattern of them, or "pocket"
     test_path: str | None = None  # a second file; null: hold out `test_fraction` of the prompts
     config: str | None = None
+    data_dir: str | None = None  # of a Hub data set: the folder that is read
     revision: str | None = None
     train_split: str = "train"
     test_split: str | None = None  # null: hold out `test_fraction` of the prompts

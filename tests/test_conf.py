@@ -37,7 +37,7 @@ GIVEN = {"file": ["dataset.path=pairs.jsonl"], "mixture": ["dataset.sources=[hh-
 
 def test_every_file_of_conf_is_met_by_a_test() -> None:
     groups = {"model", "tuning", "dataset", "hardware", "launcher", "stage", "pipeline", "policy", "sweep", "tune"}
-    groups |= {"cloud"}  # tests/test_cloud.py
+    groups |= {"cloud", "demonstrations"}  # tests/test_cloud.py, test_demonstrations.py
     found = {path.relative_to(CONF).parts[0] for path in CONF.rglob("*.yaml")}
     assert found == groups | {"experiment", "config.yaml"}
     assert len(MODELS) >= 10 and len(profiles("dataset")) >= 7 and len(profiles("hardware")) >= 4

@@ -8,6 +8,7 @@ import pytest
 from datasets import Dataset as Rows
 
 from recipes.config import UserError
+from recipes.data.messages import Malformed
 from recipes.data.schemas import Pair, read_pair
 from recipes.data.sources import load_source
 from recipes.profiles import Dataset
@@ -61,6 +62,37 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     },
     "mlabonne/orpo-dpo-mix-40k": {"source": "Airoboros", **WHOLE, "prompt": ASKED, "question": ASKED},
     "stanfordnlp/SHP": SHP,
+    "nvidia/HelpSteer3": {
+        **{"domain": "general", "language": "english", "context": [user(ASKED)], "response1": WORSE},
+        **{"response2": BETTER, "overall_preference": 2},
+        "individual_preference": [{"score": 2, "reasoning": "It says where.", "feedback1": "No.", "feedback2": "Yes."}],
+    },
+    "PKU-Alignment/PKU-SafeRLHF": {
+        **{"prompt": ASKED, "response_0": WORSE, "response_1": BETTER, "is_response_0_safe": True},
+        **{"better_response_id": 1, "safer_response_id": 0},
+    },
+    "lmsys/chatbot_arena_conversations": {
+        **{"question_id": "q", "model_a": "a", "model_b": "b", "winner": "model_b", "judge": "j", "turn": 1},
+        **{"conversation_a": [user(ASKED), assistant(WORSE)], "conversation_b": [user(ASKED), assistant(BETTER)]},
+    },
+    "berkeley-nest/Nectar": {
+        "prompt": f"\n\nHuman: {ASKED}\n\nAssistant: ",
+        "answers": [
+            {"answer": text, "model": "m", "rank": rank}
+            for text, rank in (("In a vale.", 2.0), (BETTER, 1.0), (WORSE, 7.0))
+        ],
+        **{"turns": 1, "num_responses": 3, "source": ["sharegpt"], "good_natured": True},
+    },
+    "openbmb/UltraFeedback": {
+        **{"source": "sharegpt", "instruction": ASKED, "models": ["a", "b", "c"]},
+        "completions": [
+            {"response": text, "model": "m", "overall_score": score}
+            for text, score in (("In a vale.", 6.0), (WORSE, 2.5), (BETTER, 8.5))
+        ],
+    },
+    "pairs with scores": {
+        **{"prompt": ASKED, "response_a": WORSE, "response_b": BETTER, "score_a": 2, "score_b": 9.5},
+    },
 }
 SCORED = {
     "HuggingFaceH4/ultrafeedback_binarized": ("score_chosen", "score_rejected"),
@@ -117,6 +149,41 @@ def test_a_tie_is_seen_in_the_scores(tmp_path: Path, name: str) -> None:
 def test_shps_label_says_which_answer_is_better(tmp_path: Path) -> None:
     (pair,) = read(write([SHP | {"labels": 0}], tmp_path / "rows.jsonl"))
     assert (pair.chosen, pair.rejected) == (WORSE, BETTER)
+
+
+@pytest.mark.parametrize(
+    ("name", "tie"),
+    [
+        ("nvidia/HelpSteer3", {"overall_preference": 0}),
+        ("lmsys/chatbot_arena_conversations", {"winner": "tie (bothbad)"}),
+        ("berkeley-nest/Nectar", {"answers": [{"answer": BETTER, "rank": 1}, {"answer": WORSE, "rank": 1}]}),
+        ("openbmb/UltraFeedback", {"completions": [{"response": text, "score": 5} for text in (BETTER, WORSE)]}),
+        ("pairs with scores", {"score_a": 9.5}),
+    ],
+)
+def test_equal_judgements_are_a_tie(name: str, tie: dict[str, Any]) -> None:
+    assert not read_pair(PUBLISHED[name]).tied and read_pair(PUBLISHED[name] | tie).tied
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        ("nvidia/HelpSteer3", {"overall_preference": "much"}, "'overall_preference' holds str 'much', not a number"),
+        ("PKU-Alignment/PKU-SafeRLHF", {"better_response_id": 2}, "holds int '2': 0 prefers response_0, 1 response_1"),
+        ("lmsys/chatbot_arena_conversations", {"winner": "b"}, "use model_a, model_b or tie"),
+        ("berkeley-nest/Nectar", {"answers": [{"answer": BETTER, "rank": 1}]}, "at least two responses"),
+        ("berkeley-nest/Nectar", {"answers": [BETTER, WORSE]}, "give each response as answer, with rank or score"),
+        ("openbmb/UltraFeedback", {"completions": "none"}, "holds str 'none'"),
+    ],
+)
+def test_a_judgement_that_is_none_says_why(name: str, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(Malformed, match=said):
+        read_pair(PUBLISHED[name] | wrong)
+
+
+def test_a_judgement_beside_a_pair_is_not_read() -> None:
+    row = {"prompt": ASKED, "chosen": BETTER, "rejected": WORSE, "answers": ["x"]}
+    assert (read_pair(row).chosen, read_pair(row).rejected) == (BETTER, WORSE)
 
 
 def test_shp_without_scores_is_no_tie(tmp_path: Path) -> None:

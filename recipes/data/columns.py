@@ -10,7 +10,16 @@ SIDES = ("chosen", "rejected")
 DEMONSTRATED = ("completion", "response", "output", "answer", "chosen", "messages", "conversations")
 PROMPTS = ("prompt", "question", "instruction", "conversations", "messages")  # the first that there is
 SYSTEMS = ("system", "system_prompt")
-SHP = {"history", "human_ref_A", "human_ref_B", "labels"}  # Stanford Human Preferences: two responses and a label
+# Tables whose responses come with a judgement, see `recipes.data.judged`: the columns of each kind, all needed.
+JUDGED = {
+    "label": {"history", "human_ref_A", "human_ref_B", "labels"},  # as in Stanford Human Preferences
+    "preference": {"context", "response1", "response2", "overall_preference"},  # as in HelpSteer3
+    "better": {"prompt", "response_0", "response_1", "better_response_id"},  # as in PKU-SafeRLHF
+    "winner": {"conversation_a", "conversation_b", "winner"},  # as in Chatbot Arena
+    "scores": {"prompt", "response_a", "response_b", "score_a", "score_b"},
+    "ranked": {"prompt", "answers"},  # as in Nectar
+    "rated": {"instruction", "completions"},  # as in UltraFeedback before it was made into pairs
+}
 # Names of a pair's scores in UltraFeedback (binarized), Argilla's cleaned version and capybara-dpo-7k.
 SCORES = [
     ("score_chosen", "score_rejected"),
@@ -22,14 +31,24 @@ MORE = {"score_A", "score_B", "tools", *SYSTEMS, *(name for pair in SCORES for n
 
 def makes_pairs(columns: Iterable[str]) -> bool:
     """Whether a table with these columns can hold pairs."""
-    return {*columns} >= {*SIDES} or {*columns} >= SHP
+    names = {*columns}
+    return names >= {*SIDES} or judged(names) is not None
+
+
+def judged(columns: Iterable[str]) -> str | None:
+    """Return the kind of table, of `JUDGED`, that these columns make; None for pairs as they are, and anything else."""
+    names = {*columns}
+    if names >= {*SIDES}:
+        return None
+    return next((kind for kind, needed in JUDGED.items() if names >= needed), None)
 
 
 def used(columns: Iterable[str]) -> set[str]:
     """Return the columns that are read of a table: a pair's, with the first that holds the prompt."""
     names = {*columns}
-    prompt = next((name for name in PROMPTS if name in names), "")
-    return names & {*SIDES, *SHP, *MORE, prompt, *(["input"] if prompt == "instruction" else [])}
+    kind, prompt = judged(names), next((name for name in PROMPTS if name in names), "")
+    more = [*(JUDGED[kind] if kind else []), *(["input"] if prompt == "instruction" else [])]
+    return names & {*SIDES, *MORE, prompt, *more}
 
 
 def check_columns(path: str, columns: Iterable[str], cluster: str | None = None) -> None:

@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from recipes.data.columns import DEMONSTRATED, PROMPTS, SCORES, SHP, SIDES, SYSTEMS
-from recipes.data.messages import Malformed, Message, as_messages, as_text, describe, out_of_order, parsed_json
+from recipes.data.columns import DEMONSTRATED, PROMPTS, SCORES, SIDES, SYSTEMS, judged
+from recipes.data.judged import READERS
+from recipes.data.messages import Malformed, Message, as_messages, as_text, out_of_order, parsed_json
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,16 @@ def read_pair(row: dict[str, Any]) -> Pair:
 
     Each may be text, a raw `\\n\\nHuman: … \\n\\nAssistant: …` dialogue, or messages (`{"role": …, "content": …}`, or
     ShareGPT's `{"from": …, "value": …}`). Responses given as whole dialogues contain their prompt, as in UltraFeedback;
-    of a `prompt` column is then used what they lack. Pairs as in SHP (`history`, `human_ref_A`, `human_ref_B`,
-    `labels`) are ordered by their label. A column `system` is the system turn.
+    of a `prompt` column is then used what they lack. Responses that come with a judgement are put in order by it, see
+    `recipes.data.judged`. A column `system` is the system turn.
 
     Raises:
         Malformed: a column is missing or contains something else.
         Unusable: the two responses belong to different prompts, are identical, or one, or the prompt, is empty.
     """
-    if row.keys() >= SHP:
-        row = ordered_by_label(row)
+    kind = judged(row)
+    if kind:
+        row = READERS[kind](row)
     return assemble(row, [as_messages(row, column, "assistant") for column in SIDES])
 
 
@@ -101,17 +103,6 @@ def check_answers(answers: list[Message]) -> None:
 def others(message: Message) -> dict[str, Any]:
     """Return a message's fields besides its role and its text."""
     return {key: value for key, value in message.items() if key not in ("role", "content")}
-
-
-def ordered_by_label(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row of SHP's schema under our names; `labels` is 1 where A is preferred, 0 where B is."""
-    if row["labels"] not in (0, 1, "0", "1"):
-        raise Malformed(f"column 'labels' holds {describe(row['labels'])}: 1 prefers human_ref_A, 0 human_ref_B")
-    better, worse = ("A", "B") if int(row["labels"]) == 1 else ("B", "A")
-    return {
-        **{"prompt": row["history"], "chosen": row[f"human_ref_{better}"], "rejected": row[f"human_ref_{worse}"]},
-        **{"score_chosen": row.get(f"score_{better}"), "score_rejected": row.get(f"score_{worse}")},
-    }
 
 
 def tied(row: dict[str, Any]) -> bool:

@@ -125,6 +125,7 @@ def load_hub(path: str, split: str, dataset: Dataset, length: int | None) -> Any
     if not reachable():
         config.HF_HUB_OFFLINE = True  # use only what was downloaded before
     options: Any = {"name": dataset.config, "split": split, "revision": dataset.revision}
+    options |= {"data_dir": dataset.data_dir} if dataset.data_dir else {}
     options["streaming"] = bool(length)
     try:
         rows: Any = load_dataset(path, **options)

@@ -1,0 +1,132 @@
+"""Rows whose responses come with a judgement (a label, a winner, ranks, scores), put in order as pairs.
+
+Of more than two responses the best and the worst make the pair. Equal judgements show as equal scores, which the
+finding `tied` reads.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from recipes.data.messages import Malformed, describe, parsed_json
+
+Row = dict[str, Any]
+TEXTS = ("answer", "response", "text", "content")  # of a response in a list
+SCORES = ("overall_score", "score", "rating")  # the higher the better
+
+
+def by_label(row: Row) -> Row:
+    """Read a row as in Stanford Human Preferences; `labels` is 1 where A is preferred, 0 where B is."""
+    label = one_of(row, "labels", {1: "1 prefers human_ref_A", 0: "0 human_ref_B"})
+    better, worse = ("A", "B") if label == 1 else ("B", "A")
+    scores = {"score_chosen": row.get(f"score_{better}"), "score_rejected": row.get(f"score_{worse}")}
+    return pair(row["history"], row[f"human_ref_{better}"], row[f"human_ref_{worse}"]) | scores
+
+
+def by_preference(row: Row) -> Row:
+    """Read a row as in HelpSteer3; `overall_preference` runs from -3 (response1 is much better) to 3 (response2)."""
+    return ordered(row["context"], row["response1"], row["response2"], -number(row, "overall_preference"))
+
+
+def by_better(row: Row) -> Row:
+    """Read a row as in PKU-SafeRLHF; `better_response_id` is 0 or 1."""
+    better = one_of(row, "better_response_id", {0: "0 prefers response_0", 1: "1 response_1"})
+    return row | pair(row["prompt"], row[f"response_{better}"], row[f"response_{1 - better}"])
+
+
+def by_winner(row: Row) -> Row:
+    """Read a row as in Chatbot Arena; `winner` is model_a, model_b or a tie."""
+    winner = str(row["winner"])
+    if winner not in ("model_a", "model_b") and not winner.startswith("tie"):
+        raise Malformed(f"column 'winner' holds {describe(row['winner'])}: use model_a, model_b or tie")
+    advantage = {"model_a": 1, "model_b": -1}.get(winner, 0)
+    return ordered(None, row["conversation_a"], row["conversation_b"], advantage)
+
+
+def by_scores(row: Row) -> Row:
+    """Read a row with `response_a` and `response_b`, whose scores are `score_a` and `score_b`."""
+    advantage = number(row, "score_a") - number(row, "score_b")
+    return row | ordered(row["prompt"], row["response_a"], row["response_b"], advantage)
+
+
+def of_answers(row: Row) -> Row:
+    """Read a row as in Nectar: `answers`, each with a rank or a score."""
+    return row | best_and_worst(row["answers"], "answers")
+
+
+def of_completions(row: Row) -> Row:
+    """Read a row as in UltraFeedback before it was made into pairs: `completions`, each with a score."""
+    return row | best_and_worst(row["completions"], "completions")
+
+
+READERS: dict[str, Callable[[Row], Row]] = {
+    "label": by_label,
+    "preference": by_preference,
+    "better": by_better,
+    "winner": by_winner,
+    "scores": by_scores,
+    "ranked": of_answers,
+    "rated": of_completions,
+}
+
+
+def pair(prompt: Any, chosen: Any, rejected: Any) -> Row:
+    """Return a row under our names; whole dialogues need no prompt."""
+    return {**({} if prompt is None else {"prompt": prompt}), "chosen": chosen, "rejected": rejected}
+
+
+def ordered(prompt: Any, one: Any, other: Any, advantage: float) -> Row:
+    """Return two responses in the order of their judgement; `advantage` is by how much `one` is better."""
+    chosen, rejected = (one, other) if advantage >= 0 else (other, one)
+    return pair(prompt, chosen, rejected) | {"score_chosen": abs(advantage), "score_rejected": 0}
+
+
+def best_and_worst(value: Any, column: str) -> Row:
+    """Return the best and the worst of a list of judged responses.
+
+    Raises:
+        Malformed: it is no list of at least two responses with ranks or scores.
+    """
+    value = (parsed_json(value) or value) if isinstance(value, str) else value
+    judged = [merit(entry, column) for entry in value] if isinstance(value, list) else []
+    if len(judged) < 2:
+        raise Malformed(f"column {column!r} holds {describe(value)}: give at least two responses with rank or score")
+    (best, most), *_, (worst, least) = sorted(judged, key=lambda found: found[1], reverse=True)
+    return pair(None, best, worst) | {"score_chosen": most, "score_rejected": least}
+
+
+def merit(entry: Any, column: str) -> tuple[Any, float]:
+    """Return a response's text and how good it is: the higher the better.
+
+    Raises:
+        Malformed: it has no text, or neither a rank nor a score.
+    """
+    fields: Row = entry if isinstance(entry, dict) else {}
+    text = next((fields[name] for name in TEXTS if fields.get(name) is not None), None)
+    name = next((name for name in ("rank", *SCORES) if fields.get(name) is not None), None)
+    if text is None or name is None:
+        raise Malformed(f"column {column!r} holds {describe(entry)}: give each response as answer, with rank or score")
+    found = number(fields, name)
+    return text, -found if name == "rank" else found
+
+
+def number(row: Row, column: str) -> float:
+    """Return a number of a row.
+
+    Raises:
+        Malformed: it is none.
+    """
+    try:
+        return float(row[column])
+    except (TypeError, ValueError):
+        raise Malformed(f"column {column!r} holds {describe(row[column])}, not a number") from None
+
+
+def one_of(row: Row, column: str, meanings: dict[int, str]) -> int:
+    """Return a value of a row that must be one of a few numbers.
+
+    Raises:
+        Malformed: it is another; the message has their meanings.
+    """
+    if str(row[column]) not in map(str, meanings):
+        raise Malformed(f"column {column!r} holds {describe(row[column])}: {', '.join(meanings.values())}")
+    return int(row[column])
