@@ -134,9 +134,12 @@ def test_the_first_line_says_what_will_run() -> None:
     words = ["--multirun", "model=pocket", "pipeline=compare"]
     assert first_line(words) == "pocket: sft; sft → dpo; orpo (3 stages)"
     assert first_line([*words, "dataset=file", "seed=0,1", "orpo.beta=0.1,0.2"]) == (
-        "pocket on file: sft; sft → dpo; orpo (3 stages, for each of 4 settings)"
+        "pocket on file: sft; sft → dpo; orpo; reward, the judge (4 stages, for each of 4 settings)"
     )
     assert first_line(["pipeline=orpo"]) == "pocket: orpo (1 stage)"
+    judged = first_line([*words, "dataset=file", "judge=none"])
+    assert judged == "pocket on file: sft; sft → dpo; orpo (3 stages)"
+    assert str(first_line([*words, "judge=trained"])).endswith("orpo; reward, the judge (4 stages)")
     for other in (["pipeline=nonsense"], ["--cfg", "job"], ["experiment=orpo-paper/phi-2"]):
         assert first_line(other) is None
 

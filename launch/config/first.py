@@ -17,13 +17,23 @@ def first_line(words: list[str]) -> str | None:
     profile = ROOT / "conf" / "pipeline" / f"{name}.yaml"
     if SILENT & given.keys() or "experiment" in given or not profile.is_file():
         return None
-    pipelines = yaml.safe_load(profile.read_text())["pipelines"].values()
+    values = yaml.safe_load(profile.read_text())
+    pipelines = values["pipelines"].values()
     stages = {tuple(stages[: end + 1]) for stages in pipelines for end in range(len(stages))}
     jobs = math.prod(value.count(",") + 1 for value in given.values() if several(value))
-    trained = "; ".join(" → ".join(stages) for stages in pipelines)
+    trained = [" → ".join(stages) for stages in pipelines]
+    if values.get("evaluate") and trains_judge(given) and len(pipelines) > 1:
+        trained.append("reward, the judge")
+        stages.add(("judge",))
     data = f" on {given['dataset']}" if "dataset" in given else ""
     many = f", for each of {jobs} settings" if jobs > 1 else ""
-    return f"{model}{data}: {trained} ({len(stages)} stage{'s' * (len(stages) > 1)}{many})"
+    return f"{model}{data}: {'; '.join(trained)} ({len(stages)} stage{'s' * (len(stages) > 1)}{many})"
+
+
+def trains_judge(given: dict[str, str]) -> bool:
+    """Whether a comparison of these options trains its judge, as it does by itself where there is no gold reward."""
+    by_itself = given.get("judge", "auto") == "auto" and given.get("dataset", "pocket") != "pocket"
+    return given.get("judge") == "trained" or by_itself
 
 
 def several(value: str) -> bool:
