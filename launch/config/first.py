@@ -32,7 +32,8 @@ def first_line(words: list[str]) -> str | None:
 
 def trains_judge(given: dict[str, str]) -> bool:
     """Whether a comparison of these options trains its judge, as it does by itself where there is no gold reward."""
-    by_itself = given.get("judge", "auto") == "auto" and given.get("dataset", "pocket") != "pocket"
+    data = given.get("dataset", given.get("model", "pocket"))  # only the embedded models have their own
+    by_itself = given.get("judge", "auto") == "auto" and not data.startswith("pocket")
     return given.get("judge") == "trained" or by_itself
 
 
