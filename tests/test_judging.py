@@ -19,6 +19,7 @@ from eval.results.rows import build_rows
 from eval.results.session import jobs_of
 from launch.config.judging import GOLD, NONE, TRAINED, judge_of, with_judge_fold
 from launch.config.schema import Config
+from launch.config.splits import with_split
 from launch.stages.inputs import find_model
 from launch.stages.judge import plan_judge
 from recipes.config import UserError, read_config, read_json, write_json
@@ -34,6 +35,7 @@ POCKET, FILE = ["model=pocket"], ["model=qwen2.5-0.5b", "dataset=file", "dataset
         ([*FILE, "pipeline=compare"], TRAINED),
         ([*FILE, "pipeline=compare", "evaluate=false"], NONE),
         ([*FILE, "pipeline=orpo", "evaluate=true"], NONE),
+        ([*FILE, "pipeline=orpo", "evaluate=true", "eval_split=validation"], TRAINED),
         ([*FILE, "pipeline=orpo", "judge=trained"], TRAINED),
         ([*FILE, "pipeline=compare", "judge=none"], NONE),
         ([*POCKET, "pipeline=compare", "judge=trained"], TRAINED),
@@ -46,6 +48,13 @@ def test_the_judge_follows_from_data_and_pipelines(
     config = compose(*words)
     assert judge_of(config) == judge
     assert with_judge_fold(config).dataset.judge_fraction == (0.2 if judge == TRAINED else None)
+
+
+def test_a_sweep_of_one_pipeline_has_a_judge_too(compose: Callable[..., Config]) -> None:
+    """Its settings are compared by their responses, as pipelines are, not by what a method trains on."""
+    config = compose(*FILE, "pipeline=orpo", "evaluate=true")
+    assert judge_of(with_split(config, ["orpo.beta", "seed"])) == TRAINED
+    assert judge_of(with_split(config, ["seed"])) == NONE
 
 
 @pytest.mark.parametrize("judge", ["gold", "reward:", "nobody"])

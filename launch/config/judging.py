@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from launch.config.schema import Config
 from recipes.config import UserError
+from recipes.profiles import VALIDATION
 
 AUTO, GOLD, TRAINED, NONE = "auto", "gold", "trained", "none"
 FRACTION = 0.2  # of the training prompts, for a judge that is trained
@@ -15,7 +16,8 @@ CHOICES = (AUTO, GOLD, TRAINED, *ELSEWHERE, NONE)
 def judge_of(config: Config) -> str:
     """Return who decides a comparison: gold, trained, reward:…, llm, people or none.
 
-    By itself it is the gold reward where the data set has one, else a reward model that is trained for the purpose.
+    By itself it is the gold reward where the data set has one, else a reward model that is trained for the purpose,
+    where pipelines or, on the validation split, settings are compared.
 
     Raises:
         UserError: there is no such judge, or not of this data set.
@@ -29,7 +31,8 @@ def judge_of(config: Config) -> str:
         return judge
     if config.dataset.gold:
         return GOLD
-    return TRAINED if config.evaluate and len(config.pipelines) > 1 else NONE
+    compares = len(config.pipelines) > 1 or config.eval_split == VALIDATION
+    return TRAINED if config.evaluate and compares else NONE
 
 
 def with_judge_fold(config: Config) -> Config:
