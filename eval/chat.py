@@ -17,6 +17,7 @@ from eval.commands import gguf
 from eval.commands.cli import run
 from eval.commands.converse import Message, converse
 from recipes.config import UserError
+from recipes.system.commands import console
 
 
 @dataclass
@@ -51,6 +52,7 @@ def speaker(directory: Path, options: Options) -> Callable[[list[Message]], str]
     Raises:
         UserError: it has no model, or its template rejects a dialogue.
     """
+    console.print(f"loading {directory}", soft_wrap=True)
     from eval.answers.dialogues import Speaker  # takes seconds, which a wrong word need not wait for
     from eval.answers.store import Sampling
 
@@ -65,4 +67,4 @@ def speaker(directory: Path, options: Options) -> Callable[[list[Message]], str]
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:], __doc__, Options, main))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main, stopped=""))

@@ -20,7 +20,7 @@ from eval.commands import gguf
 from eval.commands.cli import run
 from recipes.config import UserError, done, read_config
 from recipes.methods import METHODS
-from recipes.system.commands import output
+from recipes.system.commands import console, output
 from recipes.system.hub import WEIGHTS
 
 KINDS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}  # safetensors' names, and llama.cpp's
@@ -66,6 +66,7 @@ def main(names: list[str], options: Options) -> None:
     partial = target.with_name(f".{target.name}.partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     remove(partial)
+    console.print(f"exporting {directory}; then its responses are checked", soft_wrap=True)
     try:
         found = (export_hf if options.format == "hf" else export_gguf)(directory, partial, asked, options)
         remove(target)
@@ -219,4 +220,4 @@ def remove(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:], __doc__, Options, main))
+    sys.exit(run(sys.argv[1:], __doc__, Options, main, stopped="interrupted: nothing was exported"))

@@ -158,6 +158,15 @@ def test_a_template_and_settings_that_disagree_are_told(tmp_path: Path, capsys: 
     assert "base or instruct?" in said
 
 
+def test_a_directory_that_is_called_like_a_profile_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_files(FAMILIES["gemma-3"], tmp_path / "phi-2")
+    monkeypatch.chdir(tmp_path)
+    assert with_profiles(["model=phi-2"]) == ["model=phi-2"]
+    assert "is the profile of that name; the directory is MODEL=./phi-2" in capsys.readouterr().err
+
+
 REFUSED = {
     "model=weights.gguf": "a GGUF file cannot be trained",
     "model=./nowhere": "MODEL=./nowhere does not exist",

@@ -29,14 +29,21 @@ class NoOptions:
 
 
 def run(
-    words: list[str], help_text: str | None, kind: type[Options], main: Callable[[list[str], Options], None]
+    words: list[str],
+    help_text: str | None,
+    kind: type[Options],
+    main: Callable[[list[str], Options], None],
+    stopped: str = GOES_ON,
 ) -> int:
-    """Run a suite on the words of a command line; return the exit status: 0, 2 wrong input, 130 interrupted."""
+    """Run a suite on the words of a command line; return the exit status: 0, 2 wrong input, 130 interrupted.
+
+    `stopped` is printed after Ctrl-C or SIGTERM.
+    """
     if {"-h", "--help"} & {*words}:
         output.print(help_text, soft_wrap=True)
         output.print(*options_of(kind), sep="\n", soft_wrap=True)
         return 0
-    return run_command(lambda given: main(*read_words(given, kind)), words, GOES_ON, output)
+    return run_command(lambda given: main(*read_words(given, kind)), words, stopped, output)
 
 
 def options_of(kind: type[Any]) -> list[str]:

@@ -51,6 +51,8 @@ class Door:
             UserError: it is none of these, or cannot be read.
         """
         path = Path(name).expanduser()
+        if profile_of("model", name) and (path / "config.json").is_file():
+            console.print(f"model={name} is the profile of that name; the directory is MODEL=./{name}", soft_wrap=True)
         if profile_of("model", name) or (not path.exists() and not looks_local(name) and not HUB_ID.fullmatch(name)):
             self.counter = counter_of(self.given("model.model_name_or_path", name)) or guess
             self.context = (profile_of("model", name) or {}).get("model", {}).get("context_length")
