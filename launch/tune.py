@@ -63,7 +63,7 @@ class Command:
             UserError: a launch with it would be rejected, or nobody judges.
         """
         config = resolve(compose("config", [*self.words, f"seed={self.seeds[0]}"]))
-        config = without_named(config, self.words)
+        config = replace(without_named(config, self.words), eval_split=VALIDATION)  # settings are compared on it
         refuse_useless(config)
         refuse_unused(config, self.words)  # once, and not in every trial
         if (judge := judge_of(config)) in (NONE, *ELSEWHERE):
@@ -173,13 +173,13 @@ def only(pipeline: str, config: Config, outcome: Outcome) -> Config:
 
 def train_winners(found: dict[str, Any], config: Config, command: Command, session: Path) -> None:
     """Train every pipeline with the options that were found for it, with every seed, on the pairs of the trials."""
-    fraction = with_folds(replace(config, eval_split=VALIDATION)).dataset.validation_fraction
+    fraction, judge = with_folds(config).dataset.validation_fraction, judge_of(config)
 
     def winner(config: Config, outcome: Outcome) -> Config:
         outcome.tuned = {"trials": command.trials, "split": VALIDATION, "pipelines": found}
         dataset = replace(config.dataset, validation_fraction=fraction)
         tuned = {name: result["chosen"] for name, result in found.items()}
-        return replace(config, tuned=tuned, dataset=dataset, eval_split=TEST)
+        return replace(config, tuned=tuned, dataset=dataset, eval_split=TEST, judge=judge)
 
     queue = Queue()
     for number, seed in enumerate(command.seeds):

@@ -30,7 +30,20 @@ QUESTIONS = ("Where is {}?", "What is {} known for?", "Who lives in {}?", "How o
 
 
 # The files that take longest, in the order in which the workers take them; one at the end would keep a worker waiting.
-LONGEST = ("compatibility", "paper", "launch", "slurm", "faults", "local", "pocket", "resume", "equal", "fsdp", "gpu", "rlhf")
+LONGEST = (
+    "compatibility",
+    "paper",
+    "launch",
+    "slurm",
+    "faults",
+    "local",
+    "pocket",
+    "resume",
+    "equal",
+    "fsdp",
+    "gpu",
+    "rlhf",
+)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

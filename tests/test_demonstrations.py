@@ -79,7 +79,7 @@ def test_demonstrations_that_are_the_chosen_responses_give_the_weights_of_sft_on
     held_out = len(open_pairs(Path(read_config(plain)["pairs"]))["test"])
     assert held_out and f"dropped {held_out} train (its prompt is held out too" in " ".join(printed.split())
     trained = read_json(plain / "record.json")["data"]["pairs"]["train"]
-    assert read_json(other / "record.json")["demonstrations"] == {"shown.jsonl": trained}
+    assert read_json(other / "record.json")["demonstrations"]["sources"] == {"train": {"shown.jsonl": trained}}
 
 
 def test_sft_learns_from_demonstrations_and_dpo_and_orpo_from_the_pairs(words: Words, tmp_path: Path) -> None:
@@ -99,6 +99,8 @@ def test_sft_learns_from_demonstrations_and_dpo_and_orpo_from_the_pairs(words: W
     told = "SFT and SFT → DPO learnt from 8 demonstrations of shown.jsonl, which ORPO did not see."
     (table,) = (tmp_path / "runs").glob("_sessions/*/table.md")
     assert told in table.read_text() and "for SFT: 8 train demonstrations" in printed
+    run([sys.executable, "-m", "eval.card", str(table.parent)])
+    assert "8 demonstrations to train on, of shown.jsonl" in (sft / "model" / "README.md").read_text()
     again = launch(*words(tmp_path / "runs", *options, shown))
     assert again.count("done before, skipped") >= 3
 
@@ -107,7 +109,8 @@ def test_a_wrong_name_is_told_before_anything_trains(words: Words, pairs_file: P
     table = write(tmp_path / "table.jsonl", [{"question": "Q?", "reply": "A."}])
     empty = write(tmp_path / "empty.jsonl", [{"prompt": "Q?", "completion": ""}] * 3)
     for word, said in (
-        ("sft.dataset=nowhere.jsonl", "'nowhere.jsonl' in sft.dataset is neither a file"),
+        ("sft.dataset=data/nowhere.jsonl", "sft.dataset=data/nowhere.jsonl does not exist"),
+        ("sft.dataset=nowhere", "'nowhere' in sft.dataset is neither a file"),
         (f"sft.dataset={table}", "has no column of responses; its columns are question, reply"),
         (f"sft.dataset={empty}", "0 demonstrations left"),
         (f"sft.dataset=[{table}]", "give one profile, file, folder, glob or Hub id"),

@@ -61,6 +61,12 @@ def look(model: Model, tmp_path: Path) -> Examine:
     return make
 
 
+def test_rows_that_cannot_be_read_may_come_first(look: Examine) -> None:
+    """A thousand are one batch; the type of its empty columns must not be taken for that of the others."""
+    found = look([row("Q?", None, "No.")] * 1001 + [row("Question?", "Yes.", "No.")], thorough=False)["train"]
+    assert len(found.findings.of("malformed")) == 1001 and found.rows["chosen_ids"][-1]
+
+
 LONG = "This answer has well over eighty characters, as it must have before anybody asks whether it was cut "
 FINE = [row(f"Question {number}?", f"Answer {number}.", f"Nothing {number}!") for number in range(4)]
 SICK: dict[str, list[Any]] = {

@@ -57,6 +57,11 @@ def test_a_sweep_of_one_pipeline_has_a_judge_too(compose: Callable[..., Config])
     assert judge_of(with_split(config, ["seed"])) == NONE
 
 
+def test_a_sweep_of_adapters_chooses_on_the_validation_split(compose: Callable[..., Config]) -> None:
+    assert with_split(compose(*FILE, "tuning=lora"), ["model.lora_r"]).eval_split == "validation"
+    assert with_split(compose(*FILE), ["model", "seed"]).eval_split == "test"
+
+
 @pytest.mark.parametrize("judge", ["gold", "reward:", "nobody"])
 def test_a_judge_that_there_is_not_is_refused(compose: Callable[..., Config], judge: str) -> None:
     with pytest.raises(UserError, match=f"judge={judge}: "):

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +22,7 @@ from safetensors.torch import load_file
 
 from launch.config.checks import refuse_useless
 from launch.config.schema import Config
+from launch.config.splits import with_folds
 from launch.executors.local import Devices, device_names, needed
 from launch.executors.shared import by_depth
 from launch.stages.micro_batch import halve, splits_alike
@@ -138,6 +140,25 @@ def test_what_jobs_share_comes_in_rounds(compose: Callable[..., Config]) -> None
     assert rounds("pipeline=all", "budget=pairs") == [[["sft"]], [["sft", "reward"]]]
     swept = "sft.weight_decay"
     assert rounds("pipeline=compare") == [[["orpo"]]]
+
+
+def test_a_judge_that_jobs_share_is_trained_before_them(compose: Callable[..., Config]) -> None:
+    """Otherwise one job would train it while the others wait on their devices."""
+    words = ["model=qwen2.5-0.5b", "dataset=file", "dataset.path=x.jsonl", "evaluate=true", "judge=trained"]
+    jobs = [compose(*words, "pipeline=orpo", f"orpo.beta={beta}") for beta in (0.1, 0.2)]
+    ((judge,),) = by_depth(jobs)
+    assert judge.pipelines == {} and judge.judge == "trained" and judge.dataset.judge_fraction == 0.2
+    assert by_depth(jobs[:1]) == [] and by_depth([replace(job, seed=place) for place, job in enumerate(jobs)]) == []
+    jobs = [compose(*words, "pipeline=dpo", f"dpo.beta={beta}") for beta in (0.1, 0.2)]
+    ((sft,),) = by_depth(jobs)  # whose job trains the judge, too
+    assert sft.pipelines == {"dpo": ["sft"]} and sft.judge == "trained"
+
+
+def test_a_shared_stage_trains_on_the_pairs_that_its_jobs_do(compose: Callable[..., Config]) -> None:
+    words = ["pipeline=dpo", "eval_split=test", "dpo.load_best_model_at_end=true"]
+    jobs = [compose(*words, f"dpo.beta={beta}") for beta in (0.1, 0.2)]
+    ((sft,),) = by_depth(jobs)
+    assert sft.dataset.validation_fraction == with_folds(jobs[0]).dataset.validation_fraction == 0.1
 
 
 def test_real_errors_of_allocation_are_told_as_out_of_memory(tmp_path: Path) -> None:

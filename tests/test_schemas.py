@@ -9,6 +9,7 @@ from datasets import Dataset as Rows
 
 from recipes.config import UserError
 from recipes.data.messages import Malformed
+from recipes.data.rows import as_pairs
 from recipes.data.schemas import Pair, read_pair
 from recipes.data.sources import load_source
 from recipes.profiles import Dataset
@@ -174,11 +175,51 @@ def test_equal_judgements_are_a_tie(name: str, tie: dict[str, Any]) -> None:
         ("berkeley-nest/Nectar", {"answers": [{"answer": BETTER, "rank": 1}]}, "at least two responses"),
         ("berkeley-nest/Nectar", {"answers": [BETTER, WORSE]}, "give each response as answer, with rank or score"),
         ("openbmb/UltraFeedback", {"completions": "none"}, "holds str 'none'"),
+        ("nvidia/HelpSteer3", {"overall_preference": "nan"}, "not a number"),
+        ("nvidia/HelpSteer3", {"overall_preference": None}, r"'overall_preference' holds nothing \(null\)"),
+        ("pairs with scores", {"score_a": 10**400}, "not a number"),
+        ("openbmb/UltraFeedback", {"completions": [{"response": "A", "score": "NaN"}] * 2}, "not a number"),
     ],
 )
 def test_a_judgement_that_is_none_says_why(name: str, wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(Malformed, match=said):
         read_pair(PUBLISHED[name] | wrong)
+
+
+@pytest.mark.parametrize("name", ["nvidia/HelpSteer3", "stanfordnlp/SHP", "lmsys/chatbot_arena_conversations"])
+def test_a_system_column_beside_a_judgement_is_read(name: str) -> None:
+    assert read_pair(PUBLISHED[name] | {"system": "S."}).prompt == [
+        {"role": "system", "content": "S."},
+        *expected(name).prompt,
+    ]
+
+
+@pytest.mark.parametrize("label", [1, 1.0, "1", "1.0", True])
+def test_a_label_is_a_number_however_it_is_written(label: Any) -> None:
+    assert read_pair(SHP | {"labels": label}).chosen == BETTER
+    assert read_pair(PUBLISHED["PKU-Alignment/PKU-SafeRLHF"] | {"better_response_id": label}).chosen == BETTER
+
+
+def test_a_file_says_which_judgement_is_missing(tmp_path: Path) -> None:
+    path = write(
+        [PUBLISHED["nvidia/HelpSteer3"], PUBLISHED["nvidia/HelpSteer3"] | {"overall_preference": None}],
+        tmp_path / "r.jsonl",
+    )
+    rows = as_pairs(load_source(Dataset("file", str(path)))["train"].rows, None, {})
+    assert rows["detail"][1] == "column 'overall_preference' holds nothing (null), not a number"
+
+
+CALL: dict[str, Any] = {"function": {"name": "f", "arguments": {}}}
+WRITTEN = [CALL, json.dumps(CALL), {"function": {"name": "f", "arguments": "{}"}}]
+
+
+@pytest.mark.parametrize("call", WRITTEN)
+def test_a_tool_call_may_be_json(call: Any) -> None:
+    turn = {"role": "assistant", "content": "", "tool_calls": [call]}
+    row = {"prompt": ASKED, "chosen": [turn], "rejected": WORSE}
+    assert read_pair(row).extra["chosen"]["tool_calls"] == [CALL]
+    with pytest.raises(Malformed, match="a tool call that is int '7', not an object"):
+        read_pair(row | {"chosen": [turn | {"tool_calls": [7]}]})
 
 
 def test_a_judgement_beside_a_pair_is_not_read() -> None:

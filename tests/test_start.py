@@ -86,6 +86,8 @@ USED = [
     "orpo.max_steps=2",
     "model.lora_r=3 tuning=lora",
     "launcher=local launcher.at_once=2",
+    "+orpo.lr_scheduler_kwargs.min_lr_rate=0.1 orpo.lr_scheduler_type=cosine_with_min_lr",
+    "orpo={beta:0.2}",
 ]
 
 
@@ -140,6 +142,14 @@ def test_the_first_line_says_what_will_run() -> None:
     judged = first_line([*words, "dataset=file", "judge=none"])
     assert judged == "pocket on file: sft; sft → dpo; orpo (3 stages)"
     assert str(first_line([*words, "judge=trained"])).endswith("orpo; reward, the judge (4 stages)")
+    for other, trains in (
+        ([*words, "dataset=file", "evaluate=false"], False),
+        ([*words, "dataset=pocket-notes.jsonl"], True),
+        (["model=qwen2.5-0.5b", "pipeline=orpo", "evaluate=true", "orpo.beta=0.1,0.2"], True),
+        (["model=qwen2.5-0.5b", "pipeline=orpo", "evaluate=true", "seed=0,1"], False),
+    ):
+        assert ("the judge" in str(first_line(other))) == trains
+    assert "100 settings" in str(first_line([*words, f"seed={','.join(map(str, range(100)))}"]))
     for other in (["pipeline=nonsense"], ["--cfg", "job"], ["experiment=orpo-paper/phi-2"]):
         assert first_line(other) is None
 

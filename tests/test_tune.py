@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 from door import run
+from hydra import initialize_config_dir
 
+from launch.config.errors import CONF
+from launch.config.judging import judge_of
 from launch.config.schema import Config
 from launch.config.splits import with_folds, with_split
 from launch.config.tuned import without_named
@@ -173,6 +176,13 @@ def test_what_nobody_can_choose_by_is_refused_before_any_training(
 ) -> None:
     printed = run([sys.executable, "-m", "launch", *words(tmp_path, "pipeline=compare", "tune=2", word)], status=2)
     assert "error: tune=2" in printed and not list(tmp_path.rglob("record.json"))
+
+
+def test_one_pipeline_is_tuned_by_a_judge_that_is_trained_for_it(compose: Compose, pairs_file: Path) -> None:
+    words = ["model=qwen2.5-0.5b", "dataset=file", f"dataset.path={pairs_file}", "pipeline=orpo", "tune=2"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = read(words).config()
+    assert judge_of(config) == "trained" and with_folds(config).dataset.judge_fraction == 0.2
 
 
 def test_an_option_on_the_command_line_beats_a_tuned_one(compose: Compose) -> None:

@@ -43,16 +43,18 @@ def whose(rows: list[Row]) -> str:
 
 
 def shown(rows: list[Row]) -> Iterable[str]:
-    """Say which pipelines learnt from demonstrations that others did not see."""
-    trained = [(NAMES.get(row.pipeline, row.pipeline), row.records[0]) for row in rows if row.stages]
-    learnt = [name for name, records in trained if any("demonstrations" in record for record in records)]
-    found = [record.get("demonstrations", {}) for _, records in trained for record in records]
-    counts = {source: count for sources in found for source, count in sources.items()}
-    if learnt:
-        others = [name for name, _ in trained if name not in learnt]
-        told = f", which {listed(others)} did not see" if others else ""
-        what = listed([f"{count:,} demonstrations of {source}" for source, count in counts.items()])
-        yield f"SFT on other data: {listed(learnt)} learnt from {what}{told}."
+    """Say which pipelines learnt from demonstrations that others did not see, setting by setting."""
+    for setting, group in groupby((row for row in rows if row.stages), key=lambda row: row.setting):
+        trained = {NAMES.get(row.pipeline, row.pipeline): row.records[0] for row in group}
+        learnt = [name for name, records in trained.items() if any("demonstrations" in record for record in records)]
+        found = [record.get("demonstrations") for records in trained.values() for record in records]
+        counts = {source: count for of in found if of for source, count in of["sources"]["train"].items()}
+        if learnt:
+            others = [name for name in trained if name not in learnt]
+            told = f", which {listed(others)} did not see" if others else ""
+            what = listed([f"{count:,} demonstrations of {source}" for source, count in counts.items()])
+            when = f" ({setting})" if str(setting) else ""
+            yield f"SFT on other data{when}: {listed(learnt)} learnt from {what}{told}."
 
 
 def tuned(rows: list[Row], jobs: list[dict[str, Any]]) -> Iterable[str]:

@@ -1,12 +1,14 @@
 """The first line of a launch, from its words alone: what will run, before the imports that it takes."""
 
 import math
-from pathlib import Path
 
 import yaml
 
-from recipes.system.paths import ROOT
+from recipes.methods import METHODS
+from recipes.system.paths import ROOT, exists
 
+EMBEDDED = ("pocket", "pocket-small", "pocket-large")  # models that bring the embedded world's pairs
+TRAINING = (*METHODS, "batch_size", "tuning")  # what is swept to choose among settings
 SILENT = {"--cfg", "-c", "--info"}  # Hydra prints something else, and runs nothing
 
 
@@ -18,11 +20,12 @@ def first_line(words: list[str]) -> str | None:
     if SILENT & given.keys() or "experiment" in given or not profile.is_file():
         return None
     values = yaml.safe_load(profile.read_text())
+    evaluates = given.get("evaluate", str(values.get("evaluate", False))).lower() == "true"
     pipelines = values["pipelines"].values()
     stages = {tuple(stages[: end + 1]) for stages in pipelines for end in range(len(stages))}
     jobs = math.prod(value.count(",") + 1 for value in given.values() if several(value))
     trained = [" → ".join(stages) for stages in pipelines]
-    if values.get("evaluate") and trains_judge(given) and len(pipelines) > 1:
+    if trains_judge(given, evaluates, len(pipelines)):
         trained.append("reward, the judge")
         stages.add(("judge",))
     data = f" on {given['dataset']}" if "dataset" in given else ""
@@ -30,13 +33,16 @@ def first_line(words: list[str]) -> str | None:
     return f"{model}{data}: {'; '.join(trained)} ({len(stages)} stage{'s' * (len(stages) > 1)}{many})"
 
 
-def trains_judge(given: dict[str, str]) -> bool:
-    """Whether a comparison of these options trains its judge, as it does by itself where there is no gold reward."""
-    data = given.get("dataset", given.get("model", "pocket"))  # only the embedded models have their own
-    by_itself = given.get("judge", "auto") == "auto" and not data.startswith("pocket")
+def trains_judge(given: dict[str, str], evaluates: bool, pipelines: int) -> bool:
+    """Whether a launch trains its judge: if asked, or to compare where there is no gold reward."""
+    data = given.get("dataset", "pocket" if given.get("model", "pocket") in EMBEDDED else "")
+    settings = any(
+        several(value) and name.partition(".")[0] in TRAINING for name, value in given.items() if "," in value
+    )
+    by_itself = given.get("judge", "auto") == "auto" and data != "pocket" and evaluates and (pipelines > 1 or settings)
     return given.get("judge") == "trained" or by_itself
 
 
 def several(value: str) -> bool:
     """Whether commas in a value separate several; in a list, in quotes and in a path they do not."""
-    return value[:1] not in ("[", "{", "'", '"') and not Path(value).expanduser().exists()
+    return value[:1] not in ("[", "{", "'", '"') and not exists(value)

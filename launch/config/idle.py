@@ -68,8 +68,9 @@ def refuse_unused(config: Config, overrides: list[str]) -> None:
     """
     names = [word.lstrip("+~").partition("=")[0] for word in overrides]
     for word, name in zip(overrides, names, strict=True):
-        part, _, option = name.partition(".")
-        if part in STAGES:
+        part, *rest = name.split(".")
+        option = rest[0] if rest else ""
+        if part in STAGES and option:
             refuse_unread(config, word, part, option, names)
         elif option.startswith("lora_") and part == "model" and config.tuning == "full":
             raise UserError(f"{word} would do nothing: all weights are trained; add tuning=lora, or remove it")

@@ -26,7 +26,7 @@ def with_split(config: Config, swept: Iterable[str]) -> Config:
         raise UserError(
             f"eval_split={config.eval_split}: use {TEST} or {VALIDATION}, or null to choose by what is swept"
         )
-    chooses = any(name.partition(".")[0] in (*STAGES, "batch_size", "tuning") for name in swept)
+    chooses = any(name.partition(".")[0] in (*STAGES, "batch_size", "tuning") or ".lora_" in name for name in swept)
     return replace(config, eval_split=config.eval_split or (VALIDATION if chooses else TEST))
 
 

@@ -7,6 +7,7 @@ from launch.executors.job import Outcome, prepare
 from launch.forecast.ahead import only_warming_up
 from launch.forecast.budget import match
 from launch.stages.base_model import check_source, pretrained_before
+from launch.stages.demonstrations import demonstrations_of
 from launch.stages.digest import plan
 from launch.stages.inputs import asked_reward_model, with_chat_template
 from launch.stages.judge import plan_judge
@@ -27,6 +28,7 @@ def check_pipelines(config: Config, outcome: Outcome) -> None:
     """
     check_installed(config.hardware.strategy)
     config = with_folds(with_chat_template(config))
+    demonstrations_of(config)
     rehearse(config, outline(config, asked_reward_model(config)))
     if not pretrained_before(config):
         call(check_source, config)

@@ -1,4 +1,4 @@
-"""Train stages that several jobs of a sweep share, such as the SFT before every DPO, in separate jobs first.
+"""Train what several jobs of a sweep share, such as the SFT before every DPO, or their judge, in separate jobs first.
 
 Otherwise one of the jobs would train such a stage, and the others would wait for it while holding their devices.
 """
@@ -7,12 +7,15 @@ import shutil
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from launch.config.judging import judge_of
+from launch.config.judging import TRAINED, judge_of
 from launch.config.schema import Config
+from launch.config.splits import with_folds
 from launch.executors.job import Outcome, keep
 from launch.executors.queue import Queue, leave
 from launch.stages.digest import Demonstrations, Start, digest, plan
+from launch.stages.judge import plan_judge
 
 FOLDER = "shared"  # of a session
 
@@ -27,7 +30,7 @@ def shared_rounds(session: Path, queue: Queue) -> list[Queue]:
     for configs in by_depth(list(queue.values())):
         rounds.append({})
         for number, config in enumerate(configs):
-            ((*_, stage),) = config.pipelines.values()
+            stage = next((stages[-1] for stages in config.pipelines.values()), "judge")
             directory = session / FOLDER / f"{len(rounds)}-{stage}-{number}"
             outcome = Outcome([], seed=config.seed)
             outcome.describe(config)
@@ -47,9 +50,27 @@ def by_depth(configs: list[Config]) -> list[list[Config]]:
                 if wanted[key] > 1:
                     stages = config.pipelines[pipeline][: depth + 1]
                     alone = {"judge": judge_of(config), "evaluate": False, "budget": None}
-                    job = replace(config, pipelines={pipeline: stages}, **alone)
+                    job = replace(with_folds(config), pipelines={pipeline: stages}, **alone)
                     found.setdefault(depth, {}).setdefault(key, job)
+    for key, job in judges(configs).items():
+        if all(judge_key(other) != key for other in found.get(0, {}).values()):  # which would train it on the way
+            found.setdefault(0, {})[key] = job
     return [list(found[depth].values()) for depth in sorted(found)]
+
+
+def judges(configs: list[Config]) -> dict[str, Config]:
+    """Return, for each judge that several jobs would train, a job that trains it alone."""
+    keys = [key for config in configs if (key := judge_key(config))]
+    alone: dict[str, Any] = {"pipelines": {}, "judge": TRAINED, "evaluate": False, "budget": None}
+    jobs = {judge_key(config): replace(with_folds(config), **alone) for config in configs}
+    return {key: jobs[key] for key, count in Counter(keys).items() if count > 1}
+
+
+def judge_key(config: Config) -> str | None:
+    """Return a key of the judge that a job trains, as `chains` has of stages; None if it trains none."""
+    start = Start("", None, digest([asdict(config.model), config.model_options]))
+    planned, _ = plan_judge(config, start, Path(), digest(asdict(with_folds(config).dataset)))
+    return planned[0].config["digest"] if planned else None
 
 
 def chains(config: Config) -> dict[str, list[str]]:

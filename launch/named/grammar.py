@@ -1,11 +1,10 @@
 """Values that Hydra's grammar cannot read as they stand, and how they must be typed."""
 
-from pathlib import Path
-
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from recipes.config import UserError
+from recipes.system.paths import exists
 
 NAMED = {"dataset.path": "DATASET", "model.model_name_or_path": "MODEL"}  # options whose value needs no quotes there
 
@@ -30,7 +29,7 @@ def refuse_unreadable(words: list[str]) -> None:
             several = parser.parse_override(word).is_sweep_override()
         except HydraException:
             raise UserError(f"{word}: {how(name, value)}") from None
-        if several and Path(value).expanduser().exists():
+        if several and exists(value):
             raise UserError(f"{word} would be several values: {how(name, value)}")
 
 

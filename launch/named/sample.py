@@ -30,7 +30,7 @@ def sample(name: str) -> tuple[list[dict[str, Any]], int]:
     rows = read_files(files)
     first = [row for row in islice(rows, ROWS) if isinstance(row, dict)]
     size = sum(path.stat().st_size * (COMPRESSED if path.suffix == ".gz" else 1) for path in files)
-    if size <= LARGE:
+    if size <= LARGE or not first:
         return first, len(first) + sum(isinstance(row, dict) for row in rows)
     return first, counted(files) or round(size * len(first) / sum(len(json.dumps(row, default=str)) for row in first))
 

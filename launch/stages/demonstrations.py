@@ -2,19 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from launch.config.schema import Config
+from launch.config.trust import looks_local
+from launch.named.data import commit_of, splits_of
+from launch.named.sample import matches
 from launch.stages.digest import Demonstrations, Start, digest
 from launch.stages.pairs import code_identity, identity, once, source
 from recipes.config import UserError, read_json
+from recipes.data.columns import check_demonstrations
+from recipes.data.files import HEAD, files_of, is_local, read_files
+from recipes.data.formats import Broken
 from recipes.profiles import Dataset, Model
+
+SPLITS = ("train_sft", "train")  # of Hub data sets, where demonstrations are
 
 
 def demonstrations_of(config: Config) -> Dataset | None:
     """Return the data set that `sft.dataset` names; None where SFT trains on the pairs, or nothing trains SFT.
 
-    Its rows have the pairs' limits and policies.
+    The first rows of a file are looked at. All have the pairs' limits and policies.
 
     Raises:
         UserError: it names nothing that can be read.
@@ -24,8 +33,38 @@ def demonstrations_of(config: Config) -> Dataset | None:
         return None
     if not isinstance(name, str):
         raise UserError(f"sft.dataset={name}: give one profile, file, folder, glob or Hub id")
+    if (is_local(name) or looks_local(name)) and not matches(name):
+        raise UserError(f"sft.dataset={name} does not exist (relative to {Path.cwd()})")
     found = source(name, config.dataset, "sft.dataset", ("demonstrations", "dataset"))
-    return replace(found, max_length=config.dataset.max_length, train_rows=None, streaming=False, cluster=None)
+    found = replace(found, max_length=config.dataset.max_length, train_rows=None, streaming=False, cluster=None)
+    if is_local(found.path):
+        check_columns(found)
+    elif name.partition(":")[0] == found.path:  # a Hub id without a profile
+        found = pinned(found)
+    return found
+
+
+def check_columns(dataset: Dataset) -> None:
+    """Look at the first rows of local files.
+
+    Raises:
+        UserError: a file is missing or empty, or no column can hold a response.
+    """
+    try:
+        rows = islice(read_files(files_of(dataset.path, dataset.train_split)), HEAD)
+        names = dict.fromkeys(name for row in rows if not isinstance(row, Broken) for name in row)
+    except UserError as error:
+        raise UserError(str(error).replace("dataset.path", "sft.dataset")) from None
+    if names:
+        check_demonstrations(dataset.path, names)
+
+
+def pinned(dataset: Dataset) -> Dataset:
+    """Return a data set of the Hub at its present commit, with the split that its demonstrations are in."""
+    commit = commit_of(dataset.path)
+    splits = splits_of(dataset.path, dataset.config, commit)
+    chosen = next((split for split in SPLITS if split in splits), next(iter(splits), "train"))
+    return replace(dataset, revision=commit, train_split=chosen)
 
 
 def prepare_demonstrations(

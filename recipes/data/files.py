@@ -13,6 +13,7 @@ from recipes.data.columns import check_columns
 from recipes.data.formats import READERS, Broken, Row, file_ending, read_file
 from recipes.profiles import TEST, Dataset
 from recipes.system.errors import UserError
+from recipes.system.paths import exists
 
 SPLIT = re.compile(r"(train|test|validation|valid|val|dev|eval)([-_]\w+)?")
 SHARD = re.compile(r"[-_.]?\d+([-_]of[-_]\d+([-_][0-9a-f]+)?)?$")
@@ -23,7 +24,7 @@ PATTERN = re.compile(r"[*?\[]")
 
 def is_local(path: str) -> bool:
     """Whether a data set's path means files: by its ending, because it exists, or because it is a pattern."""
-    return file_ending(path) in READERS or Path(path).expanduser().exists() or bool(PATTERN.search(path))
+    return file_ending(path) in READERS or exists(path) or bool(PATTERN.search(path))
 
 
 def splits_of(dataset: Dataset, train_only: bool = False) -> dict[str, tuple[str, str]]:
@@ -69,14 +70,21 @@ def files_of(path: str, split: str = "train") -> list[Path]:
 
 
 def named(path: str) -> list[Path]:
-    """Return the files of a path, whatever their split: itself, a folder's, or what a pattern matches."""
-    place = Path(path).expanduser()
-    if place.is_dir():
+    """Return the files of a path, whatever their split: itself, a folder's, or what a pattern matches.
+
+    Raises:
+        UserError: it is a pattern that cannot be read.
+    """
+    place = Path(path).expanduser() if exists(path) or not path.startswith("~") else Path(path)
+    if exists(path) and place.is_dir():
         return folder_files(place)
-    if place.exists() or not PATTERN.search(path):
+    if exists(path) or not PATTERN.search(path):
         return [place]
     root = Path(place.anchor)
-    return sorted(found for found in root.glob(str(place.relative_to(root))) if found.is_file())
+    try:
+        return sorted(found for found in root.glob(str(place.relative_to(root))) if found.is_file())
+    except ValueError as error:
+        raise UserError(f"{path} is no pattern ({error}): for files in folders below write **/*.jsonl") from None
 
 
 def check_file(path: Path) -> None:

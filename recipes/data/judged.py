@@ -4,7 +4,9 @@ Of more than two responses the best and the worst make the pair. Equal judgement
 finding `tied` reads.
 """
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from recipes.data.messages import Malformed, describe, parsed_json
@@ -19,12 +21,12 @@ def by_label(row: Row) -> Row:
     label = one_of(row, "labels", {1: "1 prefers human_ref_A", 0: "0 human_ref_B"})
     better, worse = ("A", "B") if label == 1 else ("B", "A")
     scores = {"score_chosen": row.get(f"score_{better}"), "score_rejected": row.get(f"score_{worse}")}
-    return pair(row["history"], row[f"human_ref_{better}"], row[f"human_ref_{worse}"]) | scores
+    return row | pair(row["history"], row[f"human_ref_{better}"], row[f"human_ref_{worse}"]) | scores
 
 
 def by_preference(row: Row) -> Row:
     """Read a row as in HelpSteer3; `overall_preference` runs from -3 (response1 is much better) to 3 (response2)."""
-    return ordered(row["context"], row["response1"], row["response2"], -number(row, "overall_preference"))
+    return row | ordered(row["context"], row["response1"], row["response2"], -number(row, "overall_preference"))
 
 
 def by_better(row: Row) -> Row:
@@ -39,7 +41,7 @@ def by_winner(row: Row) -> Row:
     if winner not in ("model_a", "model_b") and not winner.startswith("tie"):
         raise Malformed(f"column 'winner' holds {describe(row['winner'])}: use model_a, model_b or tie")
     advantage = {"model_a": 1, "model_b": -1}.get(winner, 0)
-    return ordered(None, row["conversation_a"], row["conversation_b"], advantage)
+    return row | ordered(None, row["conversation_a"], row["conversation_b"], advantage)
 
 
 def by_scores(row: Row) -> Row:
@@ -115,18 +117,21 @@ def number(row: Row, column: str) -> float:
     Raises:
         Malformed: it is none.
     """
-    try:
-        return float(row[column])
-    except (TypeError, ValueError):
-        raise Malformed(f"column {column!r} holds {describe(row[column])}, not a number") from None
+    with suppress(TypeError, ValueError, OverflowError):
+        found = float(row[column])
+        if math.isfinite(found):
+            return found
+    raise Malformed(f"column {column!r} holds {describe(row[column])}, not a number")
 
 
 def one_of(row: Row, column: str, meanings: dict[int, str]) -> int:
-    """Return a value of a row that must be one of a few numbers.
+    """Return a value of a row that must be one of a few numbers, however it is written: 1, 1.0, true.
 
     Raises:
         Malformed: it is another; the message has their meanings.
     """
-    if str(row[column]) not in map(str, meanings):
-        raise Malformed(f"column {column!r} holds {describe(row[column])}: {', '.join(meanings.values())}")
-    return int(row[column])
+    with suppress(Malformed):
+        found = number({column: {"true": 1, "false": 0}.get(str(row[column]).lower(), row[column])}, column)
+        if found in meanings:
+            return int(found)
+    raise Malformed(f"column {column!r} holds {describe(row[column])}: {', '.join(meanings.values())}")

@@ -60,7 +60,7 @@ def as_message(value: Any, column: str) -> Message:
         Malformed: it has no role that we know, or no text.
     """
     fields = renamed(value) if isinstance(value, dict) else {}
-    calls = as_calls(fields.get("tool_calls"))
+    calls = as_calls(fields.get("tool_calls"), column)
     if "role" not in fields or not ("content" in fields or calls):
         raise Malformed(f"column {column!r} holds {describe(value)} where a message {{role, content}} belongs")
     if fields["role"] not in ROLES:
@@ -99,10 +99,17 @@ def content_text(content: Any, column: str) -> str:
     return as_text("".join(part["text"] for part in content), column)
 
 
-def as_calls(calls: Any) -> list[Any]:
-    """Return a message's tool calls, their arguments as the objects that chat templates take (OpenAI writes JSON)."""
+def as_calls(calls: Any, column: str) -> list[Any]:
+    """Return a message's tool calls, their arguments as the objects that chat templates take (OpenAI writes JSON).
+
+    Raises:
+        Malformed: a call is no object.
+    """
     if not isinstance(calls, list):
         return []
+    calls = [parsed_json(call) if isinstance(call, str) else call for call in calls]
+    if wrong := [call for call in calls if not isinstance(call, dict)]:
+        raise Malformed(f"column {column!r} has a tool call that is {describe(wrong[0])}, not an object")
     return [call | {"function": with_arguments(call["function"])} if "function" in call else call for call in calls]
 
 

@@ -115,7 +115,7 @@ def number(value: Any) -> Any:
     """Return a score as a number, where it is one: in a CSV file 7 and 7.0 are different texts."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return value or None
 
 

@@ -11,7 +11,16 @@ from datasets import List, Value, config, load_dataset
 
 from pocket.pairs import write_pairs
 from recipes.config import UserError
-from recipes.data.columns import DEMONSTRATED, SIDES, check_columns, check_demonstrations, makes_pairs, used
+from recipes.data.columns import (
+    DEMONSTRATED,
+    JUDGED,
+    SIDES,
+    check_columns,
+    check_demonstrations,
+    judged,
+    makes_pairs,
+    used,
+)
 from recipes.data.files import files_of, is_local, read_files, splits_of
 from recipes.data.formats import Broken, Row, without_nulls
 from recipes.profiles import TEST, VALIDATION, Dataset
@@ -107,7 +116,7 @@ def trimmed(row: Row, columns: Iterable[str]) -> Row:
     """Return a row with the columns that are read; all of them where it is no pair, for its finding names them."""
     if not makes_pairs(row):
         return row
-    wanted = read_of(row, columns) | {*SIDES}
+    wanted = read_of(row, columns) | {*SIDES, *JUDGED.get(judged(row) or "", ())}
     return {name: value for name, value in row.items() if name in wanted}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset as Rows
-from datasets import disable_caching, disable_progress_bars
+from datasets import Features, List, Value, disable_caching, disable_progress_bars
 
 from pocket.world import TEST_PROMPTS
 from recipes.data.chat import Refused, Renderer
@@ -28,6 +28,7 @@ from recipes.data.rows import read_rows
 from recipes.profiles import TEST, TRUNCATE, VALIDATION, Dataset, Model
 
 IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
+ADDED: Any = {"lost": Value("bool"), "long": Value("int64"), **dict.fromkeys(IDS, List(Value("int64")))}
 DEMONSTRATION = SIDES[:1]  # the responses of a row that is no pair
 Texts = tuple[str, ...]  # of a prompt, and of the dialogue with each response
 ROWS_PER_PROCESS = 5000  # fewer are tokenized before another process would have started
@@ -76,6 +77,7 @@ def examine(
         rendered = rows.map(
             Tokenise(render, dataset, sides),
             batched=True,
+            features=Features({**rows.features, **ADDED}),  # else the first rows would say what an empty list holds
             num_proc=min(os.cpu_count() or 1, len(rows) // ROWS_PER_PROCESS) or None,
         )
         if thorough:

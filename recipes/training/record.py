@@ -15,6 +15,8 @@ from recipes.training.cost import Cost, finite_or_text
 from recipes.training.flops import Reading, forward, training
 from recipes.training.reading import matrices
 
+COUNTS = ("pairs", "sources", "dropped", "truncated")  # of a manifest
+
 
 def record(trainer: Trainer, stage: Stage, cost: Cost, memory: dict[str, int]) -> dict[str, Any]:
     """Return a finished stage's record; `memory` is as `recipes.training.memory` measures it.
@@ -22,7 +24,8 @@ def record(trainer: Trainer, stage: Stage, cost: Cost, memory: dict[str, int]) -
     `seconds` cover the training loop and the reference model's pass before it, not imports and loading.
     """
     log = trainer.state.log_history
-    manifest = read_json((stage.demonstrations or stage.pairs) / "manifest.json")
+    manifest = read_json(stage.pairs / "manifest.json")
+    shown = read_json(stage.demonstrations / "manifest.json") if stage.demonstrations else None
     policy, reference = forward_passes(trainer, stage)
     epochs = trainer.state.epoch or 0.0
     # With precomputed log-probs the reference model reads every pair once, not once per epoch.
@@ -48,9 +51,9 @@ def record(trainer: Trainer, stage: Stage, cost: Cost, memory: dict[str, int]) -
         "flops": flops(trainer, cost, reference / policy * reference_epochs / max(epochs, 1e-9)),
         "first_loss": next((entry["loss"] for entry in log if "loss" in entry), None),
         "metrics": finite_or_text(next((entry for entry in reversed(log) if "loss" in entry), {})),
-        **({"demonstrations": manifest["sources"]["train"]} if stage.demonstrations else {}),
-        "data_fingerprint": manifest["fingerprint"],
-        "data": {key: manifest[key] for key in ("pairs", "sources", "dropped", "truncated")},
+        "data_fingerprint": (shown or manifest)["fingerprint"],
+        "data": {key: manifest[key] for key in COUNTS},
+        **({"demonstrations": {key: shown[key] for key in COUNTS}} if shown else {}),
         "versions": versions(),
         "code": begun_by(stage.directory),
         **provenance(),
