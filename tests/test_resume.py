@@ -27,7 +27,7 @@ from door import (
     weights,
 )
 
-from recipes.config import read_config
+from recipes.config import read_config, read_json
 
 Words = Callable[..., list[str]]
 
@@ -118,6 +118,21 @@ def test_ctrl_c_and_sigterm_leave_a_resumable_stage(
         trainer_of(directory)
     launch(*words(tmp_path, *options))
     assert weights(directory) == expected
+
+
+@pytest.mark.parametrize("engine", ["packed", "stock"])
+def test_a_kill_after_the_last_step_adds_none(words: Words, tmp_path: Path, engine: str) -> None:
+    """The last step is the fifth of an epoch's seven: Transformers would go on with the sixth."""
+    options = ["pipeline=orpo", "orpo.max_steps=5", "orpo.save_steps=1", "orpo.learning_rate=1e-3", "batch_size=8"]
+    options += [f"orpo.engine={engine}", "orpo.save_total_limit=null", "hardware.per_device_batch=8"]
+    launch(*words(tmp_path, *options))
+    (directory,) = stages(tmp_path)
+    expected = weights(directory)
+    (directory / "record.json").unlink()  # as if it had been killed before it was written
+    shutil.rmtree(directory / "model")
+    launch(*words(tmp_path, *options))
+    assert "resuming from checkpoint-5" in (directory / "log.txt").read_text()
+    assert weights(directory) == expected and read_json(directory / "record.json")["updates"] == 5
 
 
 def test_a_killed_evaluation_is_no_success(words: Words, tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ Transformers' trainer and Accelerate
   [tests/test_launch.py::test_an_unreachable_tracker_stops_no_training]
 - recipes/training/cost.py is an `ExportableState` under the key `Count`: costs survive an interruption
   [tests/test_resume.py::test_a_killed_launcher_takes_its_stage_along_which_resumes_bit_for_bit]
+- recipes/training/checkpoints.py wraps `get_batch_samples`: a training that was resumed at its end gets no more steps
+  [tests/test_resume.py::test_a_kill_after_the_last_step_adds_none]
 - recipes/training/checkpoints.py sets `save_total_limit` to null: an older checkpoint is deleted once the new one is
 sealed
   [tests/test_resume.py::test_a_stage_is_finished_by_hand_as_by_the_launcher]

@@ -124,6 +124,26 @@ class Keeper(TrainerCallback):
                 shutil.rmtree(path, ignore_errors=True)
 
 
+class Ending(TrainerCallback):
+    """Trains nothing after the last optimizer step: resumed from its checkpoint, Transformers would add a step.
+
+    It looks for the end after a step only. So it would train on where the last step is not the last of an epoch.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        read = trainer.get_batch_samples
+
+        def unless_done(*given: Any, **named: Any) -> Any:
+            return ([], None) if trainer.control.should_training_stop else read(*given, **named)
+
+        trainer.get_batch_samples = unless_done  # type: ignore[method-assign]
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Stop where all optimizer steps are done."""
+        if state.global_step >= state.max_steps:
+            control.should_training_stop = True
+
+
 class Interruption(TrainerCallback):
     """Lets SIGINT and SIGTERM end the training on all processes after the current optimizer step, with a checkpoint."""
 

@@ -14,7 +14,7 @@ from transformers import Trainer
 from recipes.config import NEEDS_LESS, UNMERGED, Stage, UserError, write_json, write_text
 from recipes.engine.trl import count_batches, forgive_trackers, train_adapters_in_float32
 from recipes.system.processes import die_with_parent
-from recipes.training.checkpoints import Interruption, Keeper, newest_checkpoint
+from recipes.training.checkpoints import Ending, Interruption, Keeper, newest_checkpoint
 from recipes.training.checks import Alarms, check_machine, check_saved
 from recipes.training.code import keep_code
 from recipes.training.cost import Guard, Meter
@@ -71,7 +71,8 @@ def fit(trainer: Trainer, stage: Stage) -> None:
     count_batches(trainer, meter)
     forgive_trackers(trainer)
     interruption = Interruption(trainer)
-    for callback in (interruption, meter.callback, Guard(trainer, meter), Alarms(trainer, stage), Keeper(trainer)):
+    watching = (meter.callback, Guard(trainer, meter), Alarms(trainer, stage), Keeper(trainer), Ending(trainer))
+    for callback in (interruption, *watching):
         trainer.add_callback(callback)
     checkpoint = newest_checkpoint(stage.directory)
     if checkpoint is None and trainer.is_world_process_zero():
