@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from recipes.data.prepare import open_pairs
 from recipes.profiles import TEST
 
 
@@ -13,6 +12,8 @@ def held_out(settings: dict[str, Any]) -> Any:
     Raises:
         UserError: they are missing or damaged.
     """
+    from recipes.data.prepare import open_pairs  # takes seconds, which a table of old results does not need
+
     return open_pairs(Path(settings["pairs"]))[settings.get("split", TEST)]
 
 

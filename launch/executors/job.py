@@ -154,7 +154,7 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
     begin(config, everything)
     for line in only_warming_up(everything, ready.counts):
         say(line)
-    if line := expected(configs, pipelines, tokens):
+    if line := expected(configs, pipelines, tokens, judge):
         say(line)
     group = group_of(config, pipelines)
     if not train_stages(judge, group, outcome):

@@ -8,7 +8,7 @@ from launch.config.idle import warms_up
 from launch.config.schema import Config
 from launch.config.shape import parameters, shape_of
 from launch.forecast.cost import Forecast, forecast, matrices, updates_of
-from launch.forecast.tokens import Tokens
+from launch.forecast.tokens import Tokens, of_judge
 from launch.stages.digest import Planned
 from launch.stages.inputs import disk
 from recipes.config import UserError, done
@@ -28,7 +28,9 @@ def duration(hours: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
 
 
-def expected(configs: dict[str, Config], pipelines: dict[str, list[Planned]], tokens: Tokens) -> str | None:
+def expected(
+    configs: dict[str, Config], pipelines: dict[str, list[Planned]], tokens: Tokens, judge: list[Planned]
+) -> str | None:
     """Return how long the stages that are left to train take; None if there is none, or it cannot be told."""
     left = {}
     for name, stages in pipelines.items():
@@ -37,6 +39,8 @@ def expected(configs: dict[str, Config], pipelines: dict[str, list[Planned]], to
         }
     try:
         found = [(name, forecast(config, name, shape_of(config.model), tokens).hours) for config, name in left.values()]
+        for config in [*configs.values()][:1] if judge and not done(judge[0].directory) else []:
+            found.append(("judge", forecast(config, "reward", shape_of(config.model), of_judge(config, tokens)).hours))
     except UserError:  # a family whose shape is not known
         return None
     hours = [time for _, time in found if time is not None]
