@@ -124,7 +124,9 @@ def test_a_profile_is_written_once_and_composes_the_same(
     )
     with pytest.raises(UserError, match="model=mine: that is a profile already"):
         profile.profile([f"model={directory}"])
-    assert with_profiles([f"model={directory}"]) == ["model=mine"], "the one that was written for it"
+    for spelling in (f"{directory}", f"{directory}/", f"{directory.parent}/other/../mine"):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        assert with_profiles([f"model={spelling}"]) == ["model=mine"], "the one that was written for it"
     other = write_files(FAMILIES["mistral-v0.3"], tmp_path / "other" / "mine")
     assert with_profiles([f"model={other}"]) == ["model=mine-2"]
 

@@ -243,6 +243,15 @@ def test_a_path_is_no_pattern(tmp_path: Path) -> None:
     assert read(write([PUBLISHED[name]], tmp_path / "pairs [v1] *?.jsonl")) == [expected(name)]
 
 
+@pytest.mark.parametrize(
+    ("chosen", "rejected"), [("Chosen", "Rejected"), ("good", "bad"), ("choosen", "rejectd"), ("WINNER", "loser")]
+)
+def test_columns_of_another_name_are_understood_in_the_refusal(tmp_path: Path, chosen: str, rejected: str) -> None:
+    path = write([{"question": ASKED, chosen: BETTER, rejected: WORSE}], tmp_path / "rows.jsonl")
+    with pytest.raises(UserError, match=f"rename {chosen} to chosen and rename {rejected} to rejected"):
+        read(path)
+
+
 def test_other_columns_are_named_in_the_refusal(tmp_path: Path) -> None:
     path = write([{"history": ASKED, "human_ref_A": BETTER, "human_ref_B": WORSE}], tmp_path / "rows.jsonl")
     with pytest.raises(UserError, match="no column 'chosen' and no column 'rejected'; its columns are history"):

@@ -107,7 +107,8 @@ def splits_of(path: str, config: str | None, commit: str | None) -> dict[str, in
 
     from recipes.system.hub import reachable
 
-    library.HF_HUB_OFFLINE = not reachable()  # without the Hub, what was downloaded before
+    if not reachable():
+        library.HF_HUB_OFFLINE = True  # use only what was downloaded before
     try:
         found = load_dataset_builder(path, config, revision=commit).info.splits
     except Exception:  # reading it says what is wrong

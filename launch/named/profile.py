@@ -11,7 +11,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 
 from recipes.config import write_text
-from recipes.system.paths import ROOT
+from recipes.system.paths import ROOT, exists
 
 CONF = ROOT / "conf"
 
@@ -46,9 +46,16 @@ def written(group: str, **values: str | None) -> str | None:
     for path in sorted((CONF / group).glob("*.yaml")):
         profile = profile_of(group, path.stem) or {}
         inner = profile.get("model", profile) if group == "model" else profile
-        if all(inner.get(name) == value for name, value in values.items()):
+        if all(same(inner.get(name), value) for name, value in values.items()):
             found.append(path.stem)
     return found[0] if len(found) == 1 else None
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, or two spellings of one path."""
+    if one == other or not (isinstance(one, str) and isinstance(other, str)):
+        return bool(one == other)
+    return exists(one) and exists(other) and Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
 def named_apart(group: str, profile: Profile, made: Sequence[tuple[str, Profile]]) -> Profile:

@@ -9,6 +9,10 @@ SIDES = ("chosen", "rejected")
 # The response of a demonstration: the first that there is; the last two hold the whole dialogue.
 DEMONSTRATED = ("completion", "response", "output", "answer", "chosen", "messages", "conversations")
 PROMPTS = ("prompt", "question", "instruction", "conversations", "messages")  # the first that there is
+MEANT = {
+    "chosen": ("good", "better", "best", "preferred", "accepted", "winner", "win", "positive", "pos"),
+    "rejected": ("bad", "worse", "worst", "dispreferred", "refused", "loser", "lose", "negative", "neg"),
+}
 SYSTEMS = ("system", "system_prompt")
 # Tables whose responses come with a judgement, see `recipes.data.judged`: the columns of each kind, all needed.
 JUDGED = {
@@ -66,12 +70,20 @@ def check_columns(path: str, columns: Iterable[str], cluster: str | None = None)
     if makes_pairs(names):
         return
     missing = [column for column in SIDES if column not in names]
-    close = {column: difflib.get_close_matches(column, names, 1, 0.7) for column in missing}
-    hints = [f"rename {found[0]} to {column}" for column, found in close.items() if found]
+    meant = {column: alike(column, names) for column in missing}
+    hints = [f"rename {found} to {column}" for column, found in meant.items() if found]
     raise UserError(
         f"{path} has no column {' and no column '.join(map(repr, missing))}; its columns are "
         f"{', '.join(names)}: {' and '.join(hints) or 'rename them to prompt, chosen, rejected'}"
     )
+
+
+def alike(column: str, names: Iterable[str]) -> str | None:
+    """Return the name that was probably meant for `chosen` or `rejected`: another case, another word, a slip."""
+    known = {name.lower().strip(): name for name in names}
+    word = next((word for word in (column, *MEANT[column]) if word in known), None)
+    close = [word] if word else difflib.get_close_matches(column, known, 1, 0.7)
+    return known[close[0]] if close else None
 
 
 def check_demonstrations(path: str, columns: Iterable[str]) -> None:
