@@ -37,9 +37,15 @@ def main(words: list[str]) -> None:
             bar.advance(task)
     page = Environment(trim_blocks=True, autoescape=False).from_string(PAGE.read_text())
     heads = {study.name: study.head for study in STUDIES}
-    text = page.render(heads=heads, lines=lines, worlds=given.worlds)
+    text = page.render(heads=heads, lines=lines, worlds=given.worlds, figures=figures)
     write_text(given.output / "statistics.md", text + "\n")
     console.print(f"{given.output}/statistics.md", soft_wrap=True)
+
+
+def figures(lines: list[str], column: int | None = None) -> list[float]:
+    """Return the numbers of a table's lines, or those of one column after the first."""
+    rows = [[float(cell) for cell in line.strip("| ").split(" | ")[1:]] for line in lines]
+    return [number for row in rows for number in (row if column is None else [row[column]])]
 
 
 if __name__ == "__main__":
