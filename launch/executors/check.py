@@ -3,7 +3,8 @@
 from launch.config.parallelism import check_installed
 from launch.config.schema import Config
 from launch.config.splits import with_folds
-from launch.executors.job import Outcome, prepare
+from launch.executors.job import Outcome
+from launch.executors.prepare import prepare
 from launch.forecast.ahead import only_warming_up
 from launch.forecast.budget import match
 from launch.stages.base_model import check_source, pretrained_before

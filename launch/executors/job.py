@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,19 @@ from launch.config.parallelism import check_installed
 from launch.config.schema import Config, resolve
 from launch.config.splits import with_folds, with_split
 from launch.config.sweep import setting
-from launch.config.trust import unpinned
 from launch.config.tuned import without_named
+from launch.executors.prepare import prepare
 from launch.forecast.ahead import expected, only_warming_up
 from launch.forecast.budget import Budget, describe, match, refuse_budget
-from launch.forecast.fit import check_memory
-from launch.forecast.tokens import Tokens, counted
-from launch.stages.base_model import base_row, find_base
-from launch.stages.demonstrations import demonstrations_of, prepare_demonstrations
-from launch.stages.digest import Demonstrations, Planned, Start, digest, plan
+from launch.stages.base_model import base_row
+from launch.stages.digest import Planned, digest, plan
 from launch.stages.evaluation import evaluation_of
-from launch.stages.inputs import asked_reward_model, check_cache, check_room, with_chat_template
+from launch.stages.inputs import with_chat_template
 from launch.stages.judge import plan_judge
 from launch.stages.micro_batch import run_as_it_fits
-from launch.stages.pairs import describe_rows, prepare_pairs
-from launch.stages.rehearsal import begin, outline, prepared, rehearse
+from launch.stages.rehearsal import begin
 from launch.stages.run import StageFailed, say
-from recipes.config import UserError, read_json, write_json, write_text
+from recipes.config import UserError, write_json, write_text
 from recipes.system.commands import GOES_ON, console
 from recipes.system.errors import CRASH, INTERRUPTED, USER
 from recipes.system.secrets import redact
@@ -161,59 +157,6 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
         outcome.evaluation["judge"] = None  # without it the pipelines are still worth a table
     for name, stages in pipelines.items():
         train_pipeline(name, stages, group, outcome)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What all pipelines of a job start from and train on."""
-
-    start: Start
-    reward: Start | None  # the reward model that `rloo.reward_model` names
-    pairs: Path
-    manifest: dict[str, Any]  # of the pairs
-    demonstrations: Demonstrations | None  # that SFT trains on instead of the pairs
-
-    @property
-    def tokens(self) -> Tokens:
-        """What there is to train on."""
-        found = counted(self.manifest)
-        return replace(found, demonstrations=counted(self.shown)) if self.shown else found
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The rows of each split, and of the demonstrations."""
-        return self.manifest["pairs"] | ({"demonstrations": self.shown["pairs"]["train"]} if self.shown else {})
-
-    @property
-    def shown(self) -> dict[str, Any] | None:
-        """The demonstrations' manifest."""
-        return read_json(self.demonstrations.directory / "manifest.json") if self.demonstrations else None
-
-
-def prepare(config: Config) -> Prepared:
-    """Check memory and options, find or make the initial checkpoint, check the disk, and prepare the pairs.
-
-    In the order of cost: what is known at once is reported before minutes of pretraining and tokenizing.
-
-    Raises:
-        UserError: something is missing, cannot be used or does not fit.
-    """
-    check_memory(config)
-    check_cache(config)
-    reward = asked_reward_model(config)
-    demonstrations_of(config)  # a name that names nothing is told at once
-    if not prepared(config):  # else the stages are rehearsed when they are known, if any is left to train
-        rehearse(config, outline(config, reward))
-    for line in unpinned(config):
-        say(line)
-    start = find_base(config)
-    check_room(config, start, len(config.stages))
-    pairs = prepare_pairs(config, start, say)
-    console.print(f"       {config.dataset.name}: {describe_rows(pairs)}", soft_wrap=True)
-    shown = prepare_demonstrations(config, start, pairs, say)
-    if shown:
-        console.print(f"       for SFT: {describe_rows(shown.directory)}", soft_wrap=True)
-    return Prepared(start, reward, pairs, read_json(pairs / "manifest.json"), shown)
 
 
 def group_of(config: Config, pipelines: dict[str, list[Planned]]) -> str:

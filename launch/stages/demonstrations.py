@@ -89,7 +89,7 @@ def tokenise(
     dataset: Dataset, model: Model, start: Start, pairs: Path, directory: Path, say: Callable[[str], None]
 ) -> None:
     """Prepare the demonstrations in a process that has the libraries."""
-    from recipes.data.prepare import prepare_demonstrations
+    from recipes.data.demonstrations import prepare_demonstrations
     from recipes.training.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(model, start.path, start.revision)
@@ -100,5 +100,5 @@ def demonstrations_directory(config: Config, dataset: Dataset, start: str, pairs
     """Return the directory of demonstrations; `start` is the identity of the model that tokenizes them."""
     model = config.model
     inputs = [vars(replace(dataset, test_path=None)), identity(dataset), start, pairs.name]
-    inputs += [model.chat_template, model.stop_tokens, model.pad_token, code_identity()]
+    inputs += [model.chat_template, model.stop_tokens, model.pad_token, code_identity("recipes.data.demonstrations")]
     return Path(config.runs, "_pairs", f"demonstrations-{digest(inputs)}")

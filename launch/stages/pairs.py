@@ -131,9 +131,9 @@ def identity(dataset: Dataset) -> list[str]:
     return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
 
 
-def code_identity() -> str:
+def code_identity(module: str = "recipes.data.prepare") -> str:
     """Return a digest of the code that prepares the rows: when it changes, they are prepared again."""
-    return digest(fingerprint("recipes.data.prepare"))
+    return digest(fingerprint(module))
 
 
 def describe_rows(directory: Path) -> str:

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from recipes.config import UserError, write_json
 from recipes.data.filter import Ruling, rule
 from recipes.data.mixture import check_shares, choose, tally
-from recipes.data.tokenize import DEMONSTRATION, IDS, Split, examine, where
+from recipes.data.tokenize import IDS, Split, examine
 from recipes.profiles import JUDGE, TEST, VALIDATION, Dataset, Model
 from recipes.system.files import seal, temporary
 
@@ -120,33 +120,6 @@ def prepare(
     if few:
         raise UserError(f"{dataset.path}: {'; '.join(few)}; {reasons(rulings)}")
     store({split: rows.select_columns([*KEPT]).flatten_indices() for split, rows in kept.items()}, rulings, directory)
-
-
-def prepare_demonstrations(
-    dataset: Dataset,
-    model: Model,
-    tokenizer: PreTrainedTokenizerBase,
-    directory: Path,
-    say: Callable[[str], None],
-    pairs: Path,
-) -> None:
-    """Read, examine, render and tokenise demonstrations into `directory`, all to train on.
-
-    Those whose prompt is held out of the prepared `pairs`, for the evaluation or the judge, have the finding `leak`.
-
-    Raises:
-        UserError: as `prepare`.
-    """
-    splits = examine(dataset, [dataset], model, tokenizer, say, sides=DEMONSTRATION)
-    held_out = {key for split, rows in open_pairs(pairs).items() if split != "train" for key in rows["key"]}
-    splits["train"].findings.add("leak", where(key in held_out for key in splits["train"].rows["key"]))
-    for line in unused(splits):
-        say(line)
-    rulings = rule(splits, dataset)
-    rows = rulings["train"].kept.rows
-    if len(rows) < 2:
-        raise UserError(f"sft.dataset: {len(rows)} demonstrations left of {dataset.path}, 2 needed; {reasons(rulings)}")
-    store({"train": rows.select_columns([*KEPT]).flatten_indices()}, rulings, directory)
 
 
 def divide(rulings: dict[str, Ruling], dataset: Dataset, parts: Sequence[Dataset]) -> dict[str, Rows]:
