@@ -8,7 +8,7 @@ import trl
 from torch.nn.functional import logsigmoid
 
 from recipes.config import Stage, reads_every_pair
-from recipes.data.prepare import load_pairs
+from recipes.data.prepare import load_rows
 from recipes.engine.loss import LogProbs, Loss
 from recipes.engine.options import check_engine
 from recipes.engine.packing import PackedBatch
@@ -103,7 +103,7 @@ def train(stage: Stage) -> None:
     """Train one DPO stage."""
     args = arguments(DPOConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
-    rows = load_pairs(stage.pairs)
+    rows = load_rows(stage)
     trainer = TRAINERS[args.engine](
         load_model(stage, tokenizer),
         args=args,

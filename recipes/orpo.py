@@ -13,7 +13,7 @@ with warnings.catch_warnings():
     from trl.experimental import orpo as trl_orpo
 
 from recipes.config import Stage
-from recipes.data.prepare import dialogues, load_pairs
+from recipes.data.prepare import dialogues, load_rows
 from recipes.engine.loss import LogProbs, Loss, log_odds
 from recipes.engine.options import check_choice
 from recipes.engine.packing import PackedBatch, collate
@@ -141,7 +141,7 @@ def train(stage: Stage) -> None:
     """Train one ORPO stage."""
     args = arguments(ORPOConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
-    rows = load_pairs(stage.pairs)
+    rows = load_rows(stage)
     trainer = TRAINERS[args.engine](
         load_model(stage, tokenizer),
         args=args,

@@ -14,7 +14,7 @@ import trl
 from datasets import Dataset
 
 from recipes.config import Stage
-from recipes.data.prepare import comparison, load_pairs
+from recipes.data.prepare import comparison, load_rows
 from recipes.training.arguments import arguments
 from recipes.training.loop import fit, main
 from recipes.training.model import load_model, peft_config
@@ -43,7 +43,7 @@ def train(stage: Stage) -> None:
     """Train one reward model."""
     args = arguments(RewardConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
-    rows = load_pairs(stage.pairs, stage.split)
+    rows = load_rows(stage)
     trainer = RewardTrainer(
         load_model(stage, tokenizer),
         args=args,

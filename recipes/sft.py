@@ -7,7 +7,7 @@ import trl
 from datasets import Dataset
 
 from recipes.config import Stage
-from recipes.data.prepare import demonstrations, load_pairs
+from recipes.data.prepare import demonstrations, load_rows
 from recipes.engine.loss import LogProbs, Loss
 from recipes.engine.options import check_engine
 from recipes.engine.packing import PackedBatch, collate_demonstrations
@@ -80,7 +80,7 @@ def train(stage: Stage) -> None:
     """Train one SFT stage."""
     args = arguments(SFTConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
-    rows = load_pairs(stage.pairs, demonstrations=stage.demonstrations)
+    rows = load_rows(stage)
     trainer = TRAINERS[args.engine](
         load_model(stage, tokenizer),
         args=args,

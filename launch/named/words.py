@@ -75,7 +75,7 @@ class Door:
         if profile_of("dataset", name):
             return name
         path, _, config = (name, "", "") if is_local(name) else name.partition(":")
-        if known := written("dataset", path=path, config=config or None):
+        if known := written("dataset", path=path, config=config or None, data_dir=None):
             return known
         if is_local(name) or looks_local(name):
             profile = file_profile(name, self.asked())

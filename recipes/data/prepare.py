@@ -16,7 +16,7 @@ from datasets import Dataset as Rows
 from datasets import DatasetDict, disable_caching, disable_progress_bars, load_from_disk
 from transformers import PreTrainedTokenizerBase
 
-from recipes.config import UserError, write_json
+from recipes.config import Stage, UserError, write_json
 from recipes.data.filter import Ruling, rule
 from recipes.data.mixture import check_shares, choose, tally
 from recipes.data.tokenize import IDS, Split, examine
@@ -25,6 +25,11 @@ from recipes.system.files import seal, temporary
 
 LEAST = 2  # prompts of a held-out split: an interval needs two
 KEPT = ("source", "row", "cluster", "key", "prompt", "chosen", "rejected", *IDS)
+
+
+def load_rows(stage: Stage) -> DatasetDict:
+    """Return the ids that a stage trains on and is evaluated on, as `load_pairs` does."""
+    return load_pairs(stage.pairs, stage.split, stage.demonstrations)
 
 
 def load_pairs(directory: Path, train: str = "train", demonstrations: Path | None = None) -> DatasetDict:

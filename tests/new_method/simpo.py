@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch.nn.functional import logsigmoid
 
 from recipes.config import Stage
-from recipes.data.prepare import load_pairs
+from recipes.data.prepare import load_rows
 from recipes.engine.loss import LogProbs, Loss
 from recipes.engine.packing import PackedBatch
 from recipes.methods import METHODS
@@ -44,7 +44,7 @@ def train(stage: Stage) -> None:
     """Train one SimPO stage."""
     args = arguments(SimPOConfig, stage)
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
-    rows = load_pairs(stage.pairs)
+    rows = load_rows(stage)
     trainer = SimPOTrainer(
         load_model(stage, tokenizer),
         args=args,
