@@ -184,7 +184,7 @@ def test_the_shipped_model_is_what_its_code_pretrains(tmp_path: Path) -> None:
     assert flaw(shipped) is None
     for name in ("tokenizer.json", "chat_template.jinja"):
         assert (rebuilt / name).read_bytes() == (shipped / name).read_bytes()
-    assert abs(loss(rebuilt) - loss(shipped)) < 0.03  # nats per token; the loss of both is near 0.4
+    assert abs(loss(rebuilt) - loss(shipped)) < 0.05  # nats per token; the loss of both is near 0.4
 
 
 @torch.no_grad()
