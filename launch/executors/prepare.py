@@ -57,7 +57,7 @@ def prepare(config: Config) -> Prepared:
     check_memory(config)
     check_cache(config)
     reward = asked_reward_model(config)
-    demonstrations_of(config)  # a name that names nothing is told at once
+    demonstrations_of(config)  # a wrong name is reported before anything is prepared
     if not prepared(config):  # else the stages are rehearsed when they are known, if any is left to train
         rehearse(config, outline(config, reward))
     for line in unpinned(config):
