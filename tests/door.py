@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape, glob
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
@@ -83,10 +84,9 @@ def start_warm(*words: object) -> Command:
 
 
 def stages(runs: Path, pattern: str = "*") -> list[Path]:
-    """The stage directories under `runs`, without the base models."""
-    return sorted(
-        path.parent for path in runs.glob(f"[!_]*/*/{pattern}/config.yaml") if "base-" not in path.parent.name
-    )
+    """The stage directories under `runs`, without the base models; directories may come and go meanwhile."""
+    found = glob(f"{escape(str(runs))}/[!_]*/*/{pattern}/config.yaml")  # noqa: PTH207 (Path.glob fails then)
+    return sorted(Path(path).parent for path in found if "/base-" not in path)
 
 
 def record(directory: Path) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def swept(words: Words, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """A sweep of six jobs on two pretended devices, killed in its middle and typed again; what was done before it."""
     runs = tmp_path_factory.mktemp("swept")
     process = start(*SWEEP, *words(runs, *TRAINING))
-    wait_until(lambda: len(list(runs.glob("*/*/orpo-*/record.json"))) >= 2, process)
+    wait_until(lambda: sum((path / "record.json").exists() for path in stages(runs, "orpo-*")) >= 2, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     wait_until(lambda: not running_in(runs))

@@ -179,15 +179,6 @@ def test_a_folders_test_shards_are_held_out(train: Callable[..., Trained], tmp_p
 # B13: a spreadsheet's separator, a misspelt column, rows that are none.
 
 
-@pytest.mark.parametrize("mark", [";", "\t", "|", ","])
-def test_the_header_tells_the_separator(train: Callable[..., Trained], tmp_path: Path, mark: str) -> None:
-    rows = [("prompt", "chosen", "rejected")]
-    rows += [(f"Question {number}?", f"Yes{mark} {number}.", "No.") for number in range(8)]
-    lines = [mark.join(f'"{cell}"' if mark in cell else cell for cell in row) for row in rows]
-    (tmp_path / "a.csv").write_text("\ufeff" + "\n".join(lines) + "\n")
-    assert train(tmp_path / "a.csv").chosen == f"Yes{mark} 0.{STOP}"
-
-
 @pytest.mark.parametrize("name", ["typo.csv", "typo.jsonl", "typo.parquet"])
 def test_a_misspelt_column_is_told_before_anything_is_imported(
     compose: Callable[..., Config], tmp_path: Path, name: str
@@ -224,21 +215,6 @@ def test_each_kind_of_malformed_row_has_its_reason_and_all_rows_are_in_the_page(
     assert "set dataset.policies.malformed=drop" in " ".join(printed.split())
 
 
-@pytest.mark.parametrize(
-    "text, said",
-    [
-        ("prompt,chosen,chosen,rejected\nWhy?,a,b,c\n", "the header names chosen twice"),
-        ('prompt,chosen,rejected\nWhy?,a,b\nHow?,"c,d\nWho?,e,f\n', "the row that begins at line 3: unexpected end"),
-        ("\ufeff", "has no rows"),
-    ],
-)
-def test_a_csv_file_that_has_no_rows_to_find_is_refused(
-    train: Callable[..., Trained], tmp_path: Path, text: str, said: str
-) -> None:
-    (tmp_path / "a.csv").write_text(text)
-    refused(train, tmp_path / "a.csv", said)
-
-
 def test_blank_lines_before_a_json_array_are_skipped(train: Callable[..., Trained], tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("\n\n " + json.dumps(ROWS))
     assert sum(train(tmp_path / "a.json").counts.values()) == len(ROWS)
@@ -247,9 +223,3 @@ def test_blank_lines_before_a_json_array_are_skipped(train: Callable[..., Traine
 def test_an_empty_prompt_is_dropped_as_an_empty_answer_is(train: Callable[..., Trained]) -> None:
     found = train([row(" ", "Yes.", "No."), row("Why?", "", "No.")])
     assert "dropped" in found.line and "the prompt or an answer is empty or missing, rows 1, 2" in found.line
-
-
-def test_a_csv_row_of_other_length_is_said(train: Callable[..., Trained], tmp_path: Path) -> None:
-    lines = ["prompt,chosen,rejected", *(f"Question {number}?,Yes {number}.,No." for number in range(8)), "Q?,Yes."]
-    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
-    refused(train, tmp_path / "a.csv", "row 9 has 2 fields where the header names 3", "policies.malformed=drop")

@@ -1,0 +1,100 @@
+"""Pairs that judgements make: scores, ranks, labels, ties."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from published import ASKED, BETTER, PUBLISHED, SHP, WORSE, expected, read, write
+
+from recipes.data.messages import Malformed
+from recipes.data.rows import as_pairs
+from recipes.data.schemas import Pair, read_pair
+from recipes.data.sources import load_source
+from recipes.profiles import Dataset
+
+SCORED = {
+    "HuggingFaceH4/ultrafeedback_binarized": ("score_chosen", "score_rejected"),
+    "argilla/ultrafeedback-binarized-preferences-cleaned": ("chosen-rating", "rejected-rating"),
+    "argilla/distilabel-capybara-dpo-7k-binarized": ("rating_chosen", "rating_rejected"),
+    "stanfordnlp/SHP": ("score_A", "score_B"),
+}
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_a_tie_is_seen_in_the_scores(tmp_path: Path, name: str) -> None:
+    better, worse = SCORED[name]
+    row = PUBLISHED[name]
+    tied = row | {worse: row[better]}
+    assert [pair.tied for pair in read(write([row, tied], tmp_path / "rows.parquet"))] == [False, True]
+
+
+def test_shps_label_says_which_answer_is_better(tmp_path: Path) -> None:
+    (pair,) = read(write([SHP | {"labels": 0}], tmp_path / "rows.jsonl"))
+    assert (pair.chosen, pair.rejected) == (WORSE, BETTER)
+
+
+@pytest.mark.parametrize(
+    ("name", "tie"),
+    [
+        ("nvidia/HelpSteer3", {"overall_preference": 0}),
+        ("lmsys/chatbot_arena_conversations", {"winner": "tie (bothbad)"}),
+        ("berkeley-nest/Nectar", {"answers": [{"answer": BETTER, "rank": 1}, {"answer": WORSE, "rank": 1}]}),
+        ("openbmb/UltraFeedback", {"completions": [{"response": text, "score": 5} for text in (BETTER, WORSE)]}),
+        ("pairs with scores", {"score_a": 9.5}),
+    ],
+)
+def test_equal_judgements_are_a_tie(name: str, tie: dict[str, Any]) -> None:
+    assert not read_pair(PUBLISHED[name]).tied and read_pair(PUBLISHED[name] | tie).tied
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        ("nvidia/HelpSteer3", {"overall_preference": "much"}, "'overall_preference' holds str 'much', not a number"),
+        ("PKU-Alignment/PKU-SafeRLHF", {"better_response_id": 2}, "holds int '2': 0 prefers response_0, 1 response_1"),
+        ("lmsys/chatbot_arena_conversations", {"winner": "b"}, "use model_a, model_b or tie"),
+        ("berkeley-nest/Nectar", {"answers": [{"answer": BETTER, "rank": 1}]}, "at least two responses"),
+        ("berkeley-nest/Nectar", {"answers": [BETTER, WORSE]}, "give each response as answer, with rank or score"),
+        ("openbmb/UltraFeedback", {"completions": "none"}, "holds str 'none'"),
+        ("nvidia/HelpSteer3", {"overall_preference": "nan"}, "not a number"),
+        ("nvidia/HelpSteer3", {"overall_preference": None}, r"'overall_preference' holds nothing \(null\)"),
+        ("pairs with scores", {"score_a": 10**400}, "not a number"),
+        ("openbmb/UltraFeedback", {"completions": [{"response": "A", "score": "NaN"}] * 2}, "not a number"),
+    ],
+)
+def test_a_judgement_that_is_none_says_why(name: str, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(Malformed, match=said):
+        read_pair(PUBLISHED[name] | wrong)
+
+
+@pytest.mark.parametrize("name", ["nvidia/HelpSteer3", "stanfordnlp/SHP", "lmsys/chatbot_arena_conversations"])
+def test_a_system_column_beside_a_judgement_is_read(name: str) -> None:
+    assert read_pair(PUBLISHED[name] | {"system": "S."}).prompt == [
+        {"role": "system", "content": "S."},
+        *expected(name).prompt,
+    ]
+
+
+@pytest.mark.parametrize("label", [1, 1.0, "1", "1.0", True])
+def test_a_label_is_a_number_however_it_is_written(label: Any) -> None:
+    assert read_pair(SHP | {"labels": label}).chosen == BETTER
+    assert read_pair(PUBLISHED["PKU-Alignment/PKU-SafeRLHF"] | {"better_response_id": label}).chosen == BETTER
+
+
+def test_a_file_says_which_judgement_is_missing(tmp_path: Path) -> None:
+    path = write(
+        [PUBLISHED["nvidia/HelpSteer3"], PUBLISHED["nvidia/HelpSteer3"] | {"overall_preference": None}],
+        tmp_path / "r.jsonl",
+    )
+    rows = as_pairs(load_source(Dataset("file", str(path)))["train"].rows, None, {})
+    assert rows["detail"][1] == "column 'overall_preference' holds nothing (null), not a number"
+
+
+def test_a_judgement_beside_a_pair_is_not_read() -> None:
+    row = {"prompt": ASKED, "chosen": BETTER, "rejected": WORSE, "answers": ["x"]}
+    assert (read_pair(row).chosen, read_pair(row).rejected) == (BETTER, WORSE)
+
+
+def test_shp_without_scores_is_no_tie(tmp_path: Path) -> None:
+    bare = {key: SHP[key] for key in ("history", "human_ref_A", "human_ref_B", "labels")}
+    assert read(write([bare], tmp_path / "rows.jsonl")) == [Pair([{"role": "user", "content": ASKED}], BETTER, WORSE)]
