@@ -18,6 +18,13 @@ FORMAT   ?= hf
 DRY_RUN  ?=
 PUBLIC   ?=
 
+# A misspelt variable, or an option outside of ARGS, would silently change nothing.
+KNOWN   := MODEL DATASET HARDWARE LAUNCHER ARGS RUNS SUITE ROW PAIRS MINUTES WHEELS SCALE TOKENIZER RUN TO FORMAT DRY_RUN PUBLIC
+UNKNOWN := $(firstword $(filter-out $(KNOWN) MAKE% SHELL,$(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))))
+ifneq ($(UNKNOWN),)
+$(error $(UNKNOWN) is no variable of this Makefile ($(KNOWN)); options go into ARGS: ARGS="$(UNKNOWN)=$($(UNKNOWN))")
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help everything profile doctor show plan check-run compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed

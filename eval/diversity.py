@@ -18,17 +18,11 @@ Compare cosines of one embedder only: those of a language model's states are nea
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from transformers import AutoModel, AutoTokenizer
-from transformers.utils.logging import disable_progress_bar
 
-from eval.answers.batching import TOKENS, by_length
 from eval.answers.endpoint import Answering
-from eval.answers.generate import answer
-from eval.answers.load import pretrained, untuned
 from eval.answers.store import Answer, Sampling
 from eval.commands.cli import run, show, stages
 from eval.results.prompts import held_out
@@ -36,9 +30,11 @@ from eval.results.result import measured
 from eval.results.session import read_measured
 from eval.results.statistics import Estimate, estimate
 from recipes.config import UserError, write_json
-from recipes.data.chat import Message
 from recipes.data.findings import evaluation_prompts
 from recipes.system.commands import output, progress
+
+if TYPE_CHECKING:
+    from recipes.data.chat import Message
 
 LIMIT = 512  # tokens of a response if no session says
 
@@ -65,6 +61,9 @@ def main(names: list[str], options: Options) -> None:
     if options.samples < 2 or options.prompts < 2 or options.temperature <= 0:
         raise UserError("samples and prompts must be at least 2 and temperature above 0, to compare pairs of responses")
     endpoint, found = options.elsewhere(), {}
+    from eval.answers.generate import answer  # these take seconds, which a misspelt option does not need
+    from eval.answers.load import untuned
+
     for directory, settings in stages(names).items():
         questions = asked(directory, settings, options)
         limit = options.max_new_tokens or settings.get("max_new_tokens", LIMIT)
@@ -84,7 +83,7 @@ def main(names: list[str], options: Options) -> None:
     )
 
 
-def asked(directory: Path, settings: dict[str, Any], options: Options) -> list[list[Message]]:
+def asked(directory: Path, settings: dict[str, Any], options: Options) -> "list[list[Message]]":
     """Return the prompts of a file, or the held-out ones.
 
     Raises:
@@ -100,6 +99,8 @@ def asked(directory: Path, settings: dict[str, Any], options: Options) -> list[l
 
 def diversity(answers: list[list[Answer]], embedder: str, revision: str | None) -> dict[str, list[float]]:
     """Return for each prompt the mean cosine among its responses, and of its first response to the other prompts'."""
+    from eval.answers.embed import embed
+
     flat = embed([one.text for row in answers for one in row], embedder, revision)
     vectors = flat.reshape(len(answers), -1, flat.shape[1])
     within = [float(mean_cosines(row).mean()) for row in vectors]
@@ -114,32 +115,6 @@ def mean_cosines(vectors: np.ndarray) -> np.ndarray:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = unit @ unit.T
     return (cosines.sum(1) - cosines.diagonal()) / (len(vectors) - 1)
-
-
-@torch.inference_mode()
-def embed(texts: list[str], embedder: str, revision: str | None) -> np.ndarray:
-    """Return the mean last hidden state of each text, float64 of shape (texts, width).
-
-    An empty text has no token and is embedded as the tokenizer's padding.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    disable_progress_bar()
-    tokenizer = pretrained(AutoTokenizer, embedder, revision)
-    model = pretrained(AutoModel, embedder, revision, dtype=torch.float32).eval()
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    blank = tokenizer.pad_token_id or tokenizer.eos_token_id or 0
-    longest = getattr(model.config, "max_position_embeddings", None)
-    ids = [row[:longest] or [blank] for row in tokenizer(texts)["input_ids"]]
-    vectors = np.zeros((len(texts), model.config.hidden_size))
-    for batch in by_length([len(row) for row in ids], TOKENS):
-        width = len(ids[batch[0]])
-        mask = torch.tensor([[1] * len(ids[n]) + [0] * (width - len(ids[n])) for n in batch], device=model.device)
-        padded = torch.tensor([ids[n] + [blank] * (width - len(ids[n])) for n in batch], device=model.device)
-        states = model(input_ids=padded, attention_mask=mask).last_hidden_state.double() * mask[..., None]
-        vectors[batch] = (states.sum(1) / mask.sum(1, keepdim=True)).cpu().numpy()
-    return vectors
 
 
 def kept(directories: list[Path]) -> tuple[dict[str, Estimate], int]:

@@ -19,15 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from eval.answers.load import load_weights
-from eval.answers.log_probs import mean_log_probs
 from eval.commands.cli import run
 from eval.pages.curves import Curve, as_json, draw, first_and_last
 from eval.results.lineage import differing, lineage
 from eval.results.result import measured
 from eval.results.session import jobs_of, read_measured, read_record, sessions
 from recipes.config import UserError, done, read_config, write_json
-from recipes.data.prepare import open_pairs
 from recipes.methods import METHODS
 from recipes.system.commands import output, progress
 
@@ -172,6 +169,10 @@ def log_probs(
     weights: str, revision: str | None, adapter: str | None, where: Path, pairs: int
 ) -> dict[str, list[float]]:
     """Return a model's log-probs of the first held-out pairs."""
+    from eval.answers.load import load_weights  # these take seconds, which a misspelt option does not need
+    from eval.answers.log_probs import mean_log_probs
+    from recipes.data.prepare import open_pairs
+
     rows = open_pairs(where)["test"]
     rows = rows.select(range(min(len(rows), pairs or len(rows))))
     model = load_weights(weights, revision)

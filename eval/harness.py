@@ -13,20 +13,11 @@ import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import lm_eval.tasks
-from lm_eval import simple_evaluate
-from lm_eval.api.model import LM
-from lm_eval.tasks import TaskManager
-from lm_eval.tasks._yaml_loader import load_yaml
-from lm_eval.utils import handle_non_serializable
-
-from eval.answers.files import endings, read_answers, read_rows, say_endings
-from eval.answers.given import GivenAnswers, LeftOut
+from eval.answers.files import endings, say_endings
 from eval.answers.judging import digest
 from eval.commands.cli import models, run
 from eval.results.sentences import seeded_language_detection, sentence_model
@@ -34,7 +25,6 @@ from recipes.config import UserError, read_json, write_text
 from recipes.system.commands import output
 
 VERSION = version("lm_eval")
-SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 
 
 @dataclass
@@ -51,67 +41,11 @@ class Options:
     tasks_dir: str | None = None
 
 
-def load(path: Path, options: Options) -> LM:
-    """Return what lm-eval evaluates: a model with its chat template, or a file of responses."""
-    if path.is_file():
-        return GivenAnswers(read_answers(path), path)
-    from lm_eval.models import huggingface
-    from transformers import GenerationConfig
-
-    from eval.answers.dialogues import Speaker
-
-    speaker = Speaker.load(path)
-    # the profile's stop tokens, and none of the model's own generation settings
-    ends: Any = speaker.stops
-    speaker.model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=speaker.tokenizer.pad_token_id)
-    hflm: Any = huggingface.HFLM
-    return hflm(pretrained=speaker.model, tokenizer=speaker.tokenizer, backend="causal", batch_size=options.batch_size)
-
-
-def wanted(options: Options) -> tuple[TaskManager, list[Any]]:
-    """Return lm-eval's index of tasks with the user's own, and the tasks to evaluate.
-
-    Raises:
-        UserError: a task does not exist, or `data=` does not go with it.
-    """
-    tasks: list[Any] = options.tasks.split(",")
-    own: list[str | Path] = [options.tasks_dir] if options.tasks_dir else []
-    library = Path(lm_eval.tasks.__file__).parent
-    likely = [library / task for task in tasks if (library / task).is_dir()]
-    known = TaskManager(include_path=[*own, *likely], include_defaults=False)
-    if not {*tasks} <= {*known.all_tasks}:
-        known = TaskManager(include_path=own)  # reads some 14,000 files and takes seconds
-    unknown = [task for task in tasks if task not in known.all_tasks]
-    if unknown:
-        raise UserError(f"tasks={unknown[0]}: lm-eval {VERSION} has no such task: `lm-eval ls tasks` lists them")
-    if options.data:
-        if len(tasks) > 1 or not Path(options.data).is_file():
-            raise UserError(f"data={options.data}: name exactly one task in tasks=, whose rows this file has")
-        read_rows(Path(options.data))
-        tasks = [local(known, tasks[0], Path(options.data))]
-    return known, tasks
-
-
-def local(known: TaskManager, task: str, data: Path) -> dict[str, Any]:
-    """Return lm-eval's own definition of a task, with the rows of a file.
-
-    Raises:
-        UserError: the task is a group, or has no rows of its own.
-    """
-    file = known.task_index[task].yaml_path
-    config = load_yaml(file) if file else {}
-    splits = [config[name] for name in SPLITS if config.get(name)]
-    if not splits:
-        raise UserError(f"data=: {task} is no single task with rows of its own: name a single task")
-    files = {split: str(data.absolute()) for split in splits}
-    return config | {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": files}}
-
-
 def evaluate(path: Path, options: Options) -> Path:
     """Run lm-eval on a model or a file of responses, unless that was done; return the file with its JSON.
 
     Raises:
-        UserError: a task's rows are not available, or see `wanted`, `load`.
+        UserError: there is no such task, or its rows are not available or do not fit.
     """
     content = [
         hashlib.sha256(Path(file).read_bytes()).hexdigest()
@@ -123,9 +57,15 @@ def evaluate(path: Path, options: Options) -> Path:
     file = home / f"lm-eval-{VERSION}-{name}-{digest(asdict(options), content)}.json"
     if file.exists():
         return file
+    from lm_eval.utils import handle_non_serializable  # these take seconds, which a misspelt option does not need
+
+    from eval.answers.benchmarks import find_tasks, load, measure
+
+    asked = {"limit": options.limit, "num_fewshot": options.num_fewshot, "gen_kwargs": options.gen_kwargs}
     try:
         with sentence_model(), seeded_language_detection():
-            found = measure(*wanted(options), load(path, options), options)
+            known, tasks = find_tasks(options.tasks.split(","), options.data, options.tasks_dir)
+            found = measure(known, tasks, load(path, options.batch_size), options.chat, **asked)
     except (ConnectionError, FileNotFoundError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"tasks={options.tasks}: no rows available ({reason}): give them with data=FILE") from None
@@ -138,23 +78,6 @@ def evaluate(path: Path, options: Options) -> Path:
     home.mkdir(exist_ok=True)
     write_text(file, json.dumps(found, indent=1, ensure_ascii=False, default=handle_non_serializable) + "\n")
     return file
-
-
-def measure(known: TaskManager, tasks: list[Any], model: LM, options: Options) -> dict[str, Any]:
-    """Return lm-eval's results; if given responses leave prompts out, those of the others, with `left_out`."""
-    ask: Any = partial(
-        simple_evaluate,
-        model=model,
-        tasks=tasks,
-        task_manager=known,
-        num_fewshot=options.num_fewshot,
-        gen_kwargs=options.gen_kwargs,
-        apply_chat_template=options.chat and not isinstance(model, GivenAnswers),
-    )
-    try:
-        return ask(limit=options.limit)
-    except LeftOut as some:
-        return ask(samples=some.answered) | {"left_out": some.account}
 
 
 def read_results(file: Path) -> dict[str, Any]:

@@ -173,15 +173,16 @@ def cost_figures(rows: list[Row]) -> list[tuple[Markup, str]]:
 
 def stages(found: list[Training]) -> list[list[str]]:
     """Return every stage's provenance, head first."""
-    head = ["stage", "digest", "seed", "commit", "data fingerprint", "pairs", "device", "processes"]
+    head = ["stage", "digest", "seed", "commit", "data fingerprint", "rows", "device", "processes"]
     return [head, *(provenance_of(training.record) for training in found)]
 
 
 def provenance_of(record: dict[str, Any]) -> list[str]:
     """Return one stage's line; a commit with uncommitted changes ends in +."""
+    shown = record.get("demonstrations", record["data"])
     commit = f"{(record['commit'] or 'unknown')[:12]}{'+' if record['dirty'] else ''}"
     names = [record["stage"], record["digest"], record["seed"], commit, record["data_fingerprint"]]
-    return [*map(str, names), f"{record['data']['pairs']['train']:,}", record["device"], str(record["processes"])]
+    return [*map(str, names), f"{shown['pairs']['train']:,}", record["device"], str(record["processes"])]
 
 
 def versions(found: list[Training]) -> list[list[str]]:

@@ -60,11 +60,14 @@ def original(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     record = read_json(directory / "record.json")
     if not {"data_fingerprint", "versions", "device", "metrics"} <= record.keys():
         raise UserError(f"{directory}/record.json is damaged: remove it, and train the stage again")
-    pairs = Path(config.get("demonstrations", config["pairs"]), "manifest.json")
-    if not pairs.is_file():
-        raise UserError(f"{pairs.parent}, its pairs, are missing: run the comparison again to prepare them")
-    if read_json(pairs)["fingerprint"] != record["data_fingerprint"]:
-        raise UserError(f"{pairs.parent} holds other pairs than it was trained on: restore them, or name another stage")
+    rows = {config["pairs"]: record.get("pairs_fingerprint", record["data_fingerprint"])}
+    rows |= {config["demonstrations"]: record["data_fingerprint"]} if "demonstrations" in config else {}
+    for place, known in rows.items():
+        manifest = Path(place, "manifest.json")
+        if not manifest.is_file():
+            raise UserError(f"{place}, its pairs, are missing: run the comparison again to prepare them")
+        if read_json(manifest)["fingerprint"] != known:
+            raise UserError(f"{place} holds other pairs than it was trained on: restore them, or name another stage")
     for start in filter(None, (config["start"], config.get("reward_model"))):
         if looks_local(start) and not Path(start).is_dir():
             raise UserError(f"its initial checkpoint {start} is missing: train that stage or model again first")

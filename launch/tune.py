@@ -53,7 +53,7 @@ class Command:
     """A command line, taken apart."""
 
     trials: int
-    words: list[str]  # without the number of trials and the seeds
+    words: list[str]  # without the number of trials and the seeds; they are of the trials
     seeds: list[str]
 
     def config(self) -> Config:
@@ -111,6 +111,10 @@ def read(words: list[str]) -> Command:
     given = [word.partition("=")[2] for word in words if word.startswith("tune=")]
     if len(given) != 1 or not given[0].isdecimal() or int(given[0]) < LEAST:
         raise UserError(f"tune={','.join(given)}: give one number of trials for each pipeline, {LEAST} or more")
+    if any(word.startswith("eval_split=") for word in words):
+        raise UserError(
+            f"tune={given[0]} chooses on the validation split and reports on the test split: remove eval_split="
+        )
     left = with_profiles(word for word in words if not word.startswith(("tune=", "-")))
     if several := swept(left):
         raise UserError(f"tune={given[0]} tries values by itself: give {', '.join(several)} one value, or none")

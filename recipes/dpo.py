@@ -4,13 +4,15 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import trl
 from torch.nn.functional import logsigmoid
 
 from recipes.config import Stage, reads_every_pair
 from recipes.data.prepare import load_rows
+from recipes.engine.dpo_losses import LIKELIHOOD, LOSSES, SORTED, Ratios
 from recipes.engine.loss import LogProbs, Loss
-from recipes.engine.options import check_engine
+from recipes.engine.options import check_choice, check_engine
 from recipes.engine.packing import PackedBatch
 from recipes.engine.reference import ReferenceTrainer
 from recipes.engine.trl import rename_metrics
@@ -42,22 +44,46 @@ def dpo_loss(policy: LogProbs, reference: LogProbs, beta: float) -> Loss:
     return Loss(preference=-logsigmoid(chosen - rejected), rewards=(chosen, rejected))
 
 
+def weighted_loss(policy: LogProbs, pair: Ratios, weights: dict[str, float]) -> Loss:
+    """Return a weighted sum of DPO's relatives, `loss_type` by `loss_type` (recipes/engine/dpo_losses.py).
+
+    `sft` adds the chosen response's negative log-likelihood per token, as in MPO and in Llama 3's DPO.
+    """
+    likelihood = weights.get(LIKELIHOOD)
+    terms = [weight * LOSSES[name](pair) for name, weight in weights.items() if name != LIKELIHOOD]
+    return Loss(
+        preference=torch.stack(terms).sum(0) if terms else None,
+        nll=None if likelihood is None else likelihood * policy.nll,
+        rewards=pair.rewards,
+    )
+
+
 @dataclass
 class DPOConfig(trl.DPOConfig):
     """TRL's options for DPO, and which engine computes its loss."""
 
-    engine: str = "packed"  # or "stock": TRL's own forward pass
+    engine: str = "packed"  # or "stock": TRL's own forward pass, and its losses that packed rows have not
     # Null: before the training if it reads every pair, so that no second model is held; else in each step.
     precompute_ref_log_probs: bool | None = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        """Check the engine; TRL checks its own options.
+        """Check the engine and the loss; TRL checks its own options.
 
         Raises:
-            ValueError: the engine is unknown, or does not support an option.
+            ValueError: there is no such engine or loss, or the engine does not support an option.
         """
         super().__post_init__()
-        check_engine(self)
+        check_engine(self, heeded=("loss_type", "loss_weights", "label_smoothing", "discopop_tau"))
+        for name in self.loss_type:
+            check_choice("loss_type", name, (*LOSSES, LIKELIHOOD, *SORTED))
+            if self.engine == "packed" and name in SORTED:
+                raise ValueError(f"loss_type={name} needs engine=stock: it sorts the pairs of each micro-batch")
+        if len({*self.loss_type}) < len(self.loss_type):
+            raise ValueError(f"loss_type={self.loss_type}: name each once, and give its weight in loss_weights")
+        if "robust" in self.loss_type and not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"label_smoothing={self.label_smoothing}: robust needs at least 0 and less than 0.5")
+        if "exo_pair" in self.loss_type and not 0 < self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing={self.label_smoothing}: exo_pair needs more than 0, such as 0.001")
 
 
 class StockDPOTrainer(trl.DPOTrainer):
@@ -89,11 +115,16 @@ class StockDPOTrainer(trl.DPOTrainer):
 
 
 class PackedDPOTrainer(ReferenceTrainer, StockDPOTrainer):
-    """`dpo_loss` on packed rows."""
+    """`dpo_loss`, or the losses that `loss_type` names, on packed rows."""
 
     def loss(self, policy: LogProbs, batch: PackedBatch) -> Loss:
-        """Return `dpo_loss` of a batch."""
-        return dpo_loss(policy, self.reference(batch), self.beta)
+        """Return the loss of a batch."""
+        reference = self.reference(batch)
+        if self.loss_types == ["sigmoid"] and self.loss_weights == [1.0]:
+            return dpo_loss(policy, reference, self.beta)
+        options = {name: getattr(self.args, name) for name in ("beta", "label_smoothing", "discopop_tau")}
+        weights = dict(zip(self.loss_types, self.loss_weights, strict=True))
+        return weighted_loss(policy, Ratios.of(policy, reference, **options), weights)
 
 
 TRAINERS = {"packed": PackedDPOTrainer, "stock": StockDPOTrainer}

@@ -56,7 +56,8 @@ class Policies:
     diverging: str = DROP  # the two responses belong to different prompts
     empty: str = DROP  # a response without text
     identical: str = DROP  # two identical responses
-    tied: str = KEEP  # two responses with the same score
+    undecided: str = DROP  # a judgement that is a tie: no response is preferred
+    tied: str = KEEP  # a preferred response with the same score as the other
     overlong: str = DROP  # beyond max_length; also truncate_prompt (its beginning) or truncate_answer (its end)
     unfit: str = DROP  # beyond max_length even when truncated
     duplicate: str = DROP  # the same prompt and responses as an earlier row

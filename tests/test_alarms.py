@@ -72,7 +72,7 @@ def test_a_reference_that_is_not_the_start_stops_dpo_at_its_first_update(make: M
     (file,) = directory.glob("reference-*.json")
     kept = read_json(file)
     write_json(file, {**kept, "log_probs": [[1.1 * chosen, rejected] for chosen, rejected in kept["log_probs"]]})
-    with pytest.raises(UserError, match="not ln 2"):
+    with pytest.raises(UserError, match="DPO's first loss is"):
         train(directory)
 
 

@@ -11,6 +11,7 @@ from door import launch, run, stages, weights
 from launch.config.schema import Config
 from launch.forecast.cost import work
 from launch.forecast.tokens import Tokens
+from launch.stages.demonstrations import demonstrations_of
 from recipes.config import UserError, read_config, read_json
 from recipes.data.messages import Malformed
 from recipes.data.prepare import open_pairs
@@ -70,10 +71,15 @@ def test_what_is_no_demonstration_says_why() -> None:
 def test_demonstrations_that_are_the_chosen_responses_give_the_weights_of_sft_on_the_pairs(
     words: Words, pairs_file: Path, tmp_path: Path
 ) -> None:
-    """All rows but those of held-out prompts are the pairs' own, in their order: so are the weights, bit for bit."""
-    demonstrations = write(tmp_path / "shown.jsonl", of_pairs(pairs_file))
+    """All rows but those of held-out prompts are the pairs' own, in their order: so are the weights, bit for bit.
+
+    Rows of pairs may be shown; that their two scores are equal says nothing against the preferred response.
+    """
+    scores = {"score_chosen": 1, "score_rejected": 1}
+    demonstrations = write(tmp_path / "shown.jsonl", [row | scores for row in of_pairs(pairs_file)])
     launch(*words(tmp_path / "pairs", "pipeline=sft", *SFT))
-    printed = launch(*words(tmp_path / "shown", "pipeline=sft", *SFT, f"sft.dataset={demonstrations}"))
+    options = [f"sft.dataset={demonstrations}", "dataset.policies.tied=drop"]
+    printed = launch(*words(tmp_path / "shown", "pipeline=sft", *SFT, *options))
     (plain,), (other,) = stages(tmp_path / "pairs", "sft-*"), stages(tmp_path / "shown", "sft-*")
     assert weights(plain) == weights(other) and plain.name != other.name
     held_out = len(open_pairs(Path(read_config(plain)["pairs"]))["test"])
@@ -137,9 +143,27 @@ def test_the_plan_reads_a_file_of_demonstrations(words: Words, pairs_file: Path,
     assert updates[0] != updates[1] and updates[0][-2] == updates[1][-2]
 
 
-def test_the_profile_is_found(compose: Callable[..., Config]) -> None:
-    from launch.stages.demonstrations import demonstrations_of
+def test_a_folder_of_demonstrations_may_have_the_shards_of_a_published_one(
+    compose: Callable[..., Config], pairs_file: Path, tmp_path: Path
+) -> None:
+    for split in ("test_sft", "train_gen", "train_sft"):
+        write(tmp_path / f"{split}-00000-of-00001.jsonl", of_pairs(pairs_file))
+    found = demonstrations_of(compose(f"sft.dataset={tmp_path}", "pipeline=sft"))
+    assert found and found.train_split == "train_sft"
 
+
+def test_a_profile_of_demonstrations_comes_before_one_of_pairs(
+    compose: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("dataset", "demonstrations"):
+        (tmp_path / "conf" / folder).mkdir(parents=True)
+        (tmp_path / "conf" / folder / "mine.yaml").write_text(f"name: mine\npath: org/{folder}\n")
+    monkeypatch.setattr("launch.stages.pairs.ROOT", tmp_path)
+    found = demonstrations_of(compose("sft.dataset=mine", "pipeline=sft"))
+    assert found and found.path == "org/demonstrations"
+
+
+def test_the_profile_is_found(compose: Callable[..., Config]) -> None:
     found = demonstrations_of(compose("sft.dataset=ultrachat", "pipeline=dpo"))
     assert found and found.path == "HuggingFaceH4/ultrachat_200k" and found.train_split == "train_sft"
     assert found.revision and found.estimate.rows == 207_865

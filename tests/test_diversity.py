@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from eval import diversity
+from eval.answers.embed import embed
 from eval.answers.store import Answer
 from eval.commands.cli import read_words
-from eval.diversity import embed, mean_cosines
+from eval.diversity import mean_cosines
 from recipes.config import UserError
 
 

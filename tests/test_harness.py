@@ -9,8 +9,9 @@ import torch
 import yaml
 from samples import both
 
+from eval.answers.benchmarks import load
 from eval.answers.dialogues import Speaker
-from eval.harness import VERSION, Options, evaluate, load, main
+from eval.harness import VERSION, Options, evaluate, main
 from eval.results.sentences import sentence_model
 from recipes.config import UserError
 
@@ -75,7 +76,7 @@ def log_prob(speaker: Speaker, prompt: list[int], choice: str) -> float:
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_harness_speaks_to_a_model_as_training_did(tiny_model: Path) -> None:
-    lm: Any = load(tiny_model, Options(tasks=""))
+    lm: Any = load(tiny_model, batch_size=8)
     messages = [{"role": "user", "content": "Who lives in Birchham?"}]
     speaker = Speaker.load(tiny_model)
     assert lm.tok_encode(lm.apply_chat_template(messages)) == speaker.prompt_ids([messages])[0]

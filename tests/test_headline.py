@@ -46,7 +46,7 @@ def rows() -> Rows:
 def test_a_win_stands_with_its_cost_and_its_loss(rows: Rows) -> None:
     first, further = headline(rows)
     assert first == (
-        "In the toy world, SFT → DPO gives better responses than ORPO (62 : 38, sure) for 0.80 times its FLOPs; "
+        "In the embedded world, SFT → DPO gives better responses than ORPO (62 : 38, sure) for 0.80 times its FLOPs; "
         "but it states the right fact less often (82.0% against SFT's 89.0%)."
     ), "and log-probs of held-out pairs are no loss: ORPO trains on the margin"
     assert further == "Against SFT alone: ORPO 63 : 37 (better), SFT → DPO 72 : 28 (better)."

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from published import ASKED, BETTER, PUBLISHED, SHP, WORSE, expected, read, write
 
-from recipes.data.messages import Malformed
+from recipes.data.messages import Malformed, Unusable
 from recipes.data.rows import as_pairs
 from recipes.data.schemas import Pair, read_pair
 from recipes.data.sources import load_source
@@ -43,8 +43,10 @@ def test_shps_label_says_which_answer_is_better(tmp_path: Path) -> None:
         ("pairs with scores", {"score_a": 9.5}),
     ],
 )
-def test_equal_judgements_are_a_tie(name: str, tie: dict[str, Any]) -> None:
-    assert not read_pair(PUBLISHED[name]).tied and read_pair(PUBLISHED[name] | tie).tied
+def test_equal_judgements_prefer_nothing(name: str, tie: dict[str, Any]) -> None:
+    assert not read_pair(PUBLISHED[name]).tied
+    with pytest.raises(Unusable, match="undecided"):
+        read_pair(PUBLISHED[name] | tie)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,13 @@ from huggingface_hub import constants
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from eval.answers.reward_judge import Judge
+from eval.results.best import chosen_by
+from eval.results.deciding import deciding
+from eval.results.metrics import ACCURACY, REWARD
+from eval.results.row import Row
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of
-from launch.config.judging import GOLD, NONE, TRAINED, judge_of, with_judge_fold
+from launch.config.judging import GOLD, NONE, TRAINED, judge_of, with_judge_fold, with_one_judge
 from launch.config.schema import Config
 from launch.config.splits import with_split
 from launch.stages.inputs import find_model
@@ -57,6 +61,18 @@ def test_a_sweep_of_one_pipeline_has_a_judge_too(compose: Callable[..., Config])
     assert judge_of(with_split(config, ["seed"])) == NONE
 
 
+def test_settings_with_a_judge_each_are_not_chosen_by_it(compose: Callable[..., Config]) -> None:
+    """Rewards of two reward models have no common scale."""
+    config = with_split(compose(*FILE, "pipeline=orpo", "evaluate=true"), ["batch_size"])
+    for name in ("batch_size", "tuning", "model.lora_r", "reward.learning_rate"):
+        assert judge_of(with_one_judge(config, [name])) == NONE
+        with pytest.raises(UserError, match=f"each value of {name} would have a judge of its own"):
+            with_one_judge(replace(config, judge=TRAINED), [name])
+    assert judge_of(with_one_judge(config, ["orpo.beta"])) == TRAINED
+    several = compose(*FILE, "pipeline=compare")
+    assert with_one_judge(several, ["batch_size"]) is several, "the pipelines of a setting share a judge"
+
+
 def test_a_sweep_of_adapters_chooses_on_the_validation_split(compose: Callable[..., Config]) -> None:
     assert with_split(compose(*FILE, "tuning=lora"), ["model.lora_r"]).eval_split == "validation"
     assert with_split(compose(*FILE), ["model", "seed"]).eval_split == "test"
@@ -91,7 +107,7 @@ def test_a_judge_is_trained_on_pairs_that_no_policy_sees(words: Callable[..., li
     assert (orpo["values"]["win_rate_over_rival"]["verdict"] == "no verdict") == (accuracy["low"] < 0.55)
 
 
-def judged(tmp_path: Path, right: int) -> list[Any]:
+def judged(tmp_path: Path, right: int) -> list[Row]:
     """A session whose judge ranks so many of 30 held-out pairs right; it likes DPO's responses, gold the others."""
     session = make_session(tmp_path)
     for path in tmp_path.glob("**/eval/*.json"):
@@ -113,6 +129,19 @@ def test_a_weak_judge_gives_no_verdict(tmp_path: Path, monkeypatch: pytest.Monke
         assert rows["dpo"].against["gold_sampled"]["orpo"].rate.mean > 0.5
     assert weak["dpo"].against["win_rate"]["orpo"].verdict == "no verdict"
     assert strong["dpo"].against["win_rate"]["orpo"].verdict != "no verdict"
+
+
+def test_what_cannot_decide_chooses_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A judge that is too weak, or one for each setting."""
+    monkeypatch.setitem(SETTINGS, "judge", "reward-x")
+    strong, weak = (
+        [row for row in judged(tmp_path / str(right), right) if row.pipeline == "orpo"] for right in (30, 18)
+    )
+    assert deciding(strong * 2) is REWARD and chosen_by(strong * 2) == ""
+    assert deciding(weak * 2) is ACCURACY and "the judge is too weak to choose" in chosen_by(weak * 2)
+    results = [result | {"judge": result["judge"] | {"name": "reward-y"}} for result in strong[0].results]
+    both = [*strong, replace(strong[0], results=results)]
+    assert deciding(both) is ACCURACY and "each setting has a judge of its own" in chosen_by(both)
 
 
 def test_without_a_judge_nobody_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,6 +90,12 @@ def test_make_hands_on_any_path_as_it_is(tmp_path: Path) -> None:
     assert printed.splitlines() == [f"model={tmp_path / ODD}", f"dataset={ODD}"]
 
 
+@pytest.mark.parametrize("word", ["judge=none", "DATSET=pairs.jsonl"])
+def test_make_refuses_what_it_would_not_hand_on(word: str) -> None:
+    found = subprocess.run(["make", "-n", "compare", word], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 2 and f'options go into ARGS: ARGS="{word}"' in found.stderr
+
+
 def test_a_model_without_profile_trains_on_a_file_without_one(pairs_file: Path, tmp_path: Path) -> None:
     """The user's two words, of a Llama-like model in a directory with an odd name; the stage keeps the stop tokens."""
     directory = write_model(FAMILIES["llama-3.2"], tmp_path / ODD / "model")

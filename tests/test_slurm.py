@@ -69,6 +69,9 @@ def test_the_batch_script_asks_for_the_profiles_machine(compose: Compose, tmp_pa
     assert says == "# 1 job; each trains orpo of pocket"
     assert line.startswith("# srun --nodes=2 --ntasks=2 ") and "--nnodes=2 " in line and "--nproc-per-node=8 " in line
     assert "--rdzv-backend=c10d --rdzv-endpoint=<first node>:<port> " in line
+    judge = replace(config, pipelines={}, judge="trained")  # of several jobs
+    assert name_of(judge) == "pocket-judge" and "each trains the judge of pocket" in lines([judge])[1]
+    assert "recipes.reward" in lines([judge])[-1]
     cpu = compose("hardware=cpu", "launcher=slurm")
     assert "gpus_per_node" not in demands(cpu.launcher, cpu.hardware, "x")
 

@@ -147,10 +147,12 @@ def test_the_first_line_says_what_will_run() -> None:
         ([*words, "dataset=pocket-notes.jsonl"], True),
         (["model=qwen2.5-0.5b", "pipeline=orpo", "evaluate=true", "orpo.beta=0.1,0.2"], True),
         (["model=qwen2.5-0.5b", "pipeline=orpo", "evaluate=true", "seed=0,1"], False),
+        (["model=qwen2.5-0.5b", "pipeline=orpo", "evaluate=true", "eval_split=validation"], True),
+        (["model=qwen2.5-0.5b", "pipeline=orpo", "evaluate=true", "tuning=lora", "model.lora_r=8,16"], False),
     ):
         assert ("the judge" in str(first_line(other))) == trains
     assert "100 settings" in str(first_line([*words, f"seed={','.join(map(str, range(100)))}"]))
-    for other in (["pipeline=nonsense"], ["--cfg", "job"], ["experiment=orpo-paper/phi-2"]):
+    for other in (["pipeline=nonsense"], ["--cfg", "job"], ["experiment=orpo-paper/phi-2"], ["pipelines.x=[sft]"]):
         assert first_line(other) is None
 
 

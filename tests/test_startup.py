@@ -7,9 +7,11 @@ from pathlib import Path
 
 from door import (
     PATIENCE,
+    ROOT,
     descendants,
     kill,
     launch,
+    run,
     run_alone,
     short,
     stages,
@@ -69,3 +71,14 @@ def test_a_killed_preparation_is_no_success(words: Words, tmp_path: Path, pairs_
     printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1 and "ended with exit status -9" in printed, printed
     wait_until(lambda: not alive(server))
+
+
+def test_a_misspelt_option_of_a_suite_is_told_before_a_model_library_is_imported() -> None:
+    suites = [path.stem for path in sorted((ROOT / "eval").glob("*.py")) if "Options, main" in path.read_text()]
+    assert len(suites) > 5
+    told = (
+        "import sys\nfrom importlib import import_module\n"
+        f"for name in {suites}: import_module(f'eval.{{name}}')\n"
+        "print({'torch', 'transformers', 'lm_eval', 'trl'} & {*sys.modules})"
+    )
+    assert run([sys.executable, "-c", told]) == "set()\n"

@@ -40,3 +40,9 @@ def test_a_csv_row_of_other_length_is_said(train: Callable[..., Trained], tmp_pa
     lines = ["prompt,chosen,rejected", *(f"Question {number}?,Yes {number}.,No." for number in range(8)), "Q?,Yes."]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
     refused(train, tmp_path / "a.csv", "row 9 has 2 fields where the header names 3", "policies.malformed=drop")
+
+
+def test_a_spreadsheets_empty_columns_are_left_out(train: Callable[..., Trained], tmp_path: Path) -> None:
+    lines = ["prompt,chosen,rejected,,", *(f"Question {number}?,Yes {number}.,No.,," for number in range(8))]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    assert train(tmp_path / "a.csv").chosen == f"Yes 0.{STOP}"

@@ -16,6 +16,7 @@ from launch.config.checks import refuse_useless
 from launch.config.schema import Config
 from launch.doctor import doctor
 from recipes.config import UserError
+from recipes.data.files import files_of
 from recipes.data.sources import load_files
 
 Words = Callable[..., list[str]]
@@ -161,6 +162,15 @@ def test_folders_and_patterns_are_all_their_files(train: Callable[..., Trained],
         assert len(load_files(f"{folder}/{pattern}").rows) == count
     with pytest.raises(UserError, match=r"\*\.csvs matches no file"):
         train(f"{folder}/*.csvs")
+
+
+def test_a_pattern_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "pairs.jsonl").write_text("{}\n")
+    assert files_of("~/*.jsonl") == files_of("~/pairs.jsonl") == [tmp_path / "pairs.jsonl"]
+    for nobodys in ("~nobody-at-all/*.jsonl", "~nobody-at-all/pairs.jsonl"):
+        with pytest.raises(UserError, match="~nobody-at-all"):
+            files_of(nobodys)
 
 
 def test_a_folders_test_shards_are_held_out(train: Callable[..., Trained], tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def main(options: argparse.Namespace) -> int:
             known[subject] = ends
             progress.advance(task)
         task = progress.add_task("faults", total=sum(len(life.faults) for life in lives))
-        treatment = Treatment(tally, options.seed, lambda: progress.advance(task))
+        treatment = Treatment(tally, options, lambda: progress.advance(task))
         list(workers.map(lambda life: treatment.give(life, work, known[life.subject]), lives))
     console.print(write(tally, options.seed, work))
     return 0 if tally.recovered == tally.total else 1
@@ -107,8 +107,11 @@ def undisturbed(subject: str, work: Path) -> Undisturbed:
 class Treatment:
     """Runs lives, several at once, and keeps the tally."""
 
-    def __init__(self, tally: Tally, seed: int, advance: Callable[[], None]) -> None:
-        self.tally, self.seed, self.advance, self.lock = tally, seed, advance, Lock()
+    def __init__(self, tally: Tally, options: argparse.Namespace, advance: Callable[[], None]) -> None:
+        self.tally, self.seed, self.work, self.advance, self.lock = tally, options.seed, options.work, advance, Lock()
+        self.repeat = f"python -m dev.faults --kills {options.kills} --seed {options.seed}"
+        if options.subjects != list(SUBJECTS):
+            self.repeat += f" --subjects {' '.join(options.subjects)}"
 
     def give(self, life: Life, work: Path, expected: Undisturbed) -> None:
         """Run one life, and record the outcome."""
@@ -136,7 +139,7 @@ class Treatment:
             if wrong:
                 self.tally.lost[key] = self.tally.lost.get(key, 0) + 1
         if wrong:
-            again = f"python -m dev.faults --seed {self.seed} --life {life.number}"
+            again = f"{self.repeat} --life {life.number} --work {self.work}-again"
             found = {"life": life.number, "subject": life.subject, "wrong": wrong, "command": again}
             self.tally.failures.append(found | {"faults": [str(fault) for fault in happened]})
             console.print(f"life {life.number} ({life.subject}): {wrong}", soft_wrap=True)

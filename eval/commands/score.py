@@ -10,12 +10,14 @@ import numpy as np
 
 from eval.commands.cli import NoOptions, run
 from eval.results.deciding import deciding
+from eval.results.row import Row
 from eval.results.session import models_of, read_job, read_result
+from eval.results.setting import Setting
 from recipes.config import UserError
 
 
 def main(names: list[str], _: NoOptions) -> None:
-    """Print the mean reward of sampled responses by their judge, or without a judge the preference accuracy.
+    """Print the mean reward of sampled responses by a judge that can decide, else the preference accuracy.
 
     Raises:
         UserError: no job is named, or it has trained or measured nothing.
@@ -25,8 +27,10 @@ def main(names: list[str], _: NoOptions) -> None:
     job = read_job(Path(names[0]) / "job.json")
     if not job["pipelines"]:
         raise UserError(f"{names[0]} has finished no pipeline: see its job.json")
-    result = read_result(models_of(job)[-1], job["evaluation"])
-    print(float(np.mean(deciding(result).numbers(result))))
+    model = models_of(job)[-1]
+    result = read_result(model, job["evaluation"])
+    row = Row("", Setting(), [job["seed"]], [[model]], [result], [])
+    print(float(np.mean(deciding([row]).numbers(result))))
 
 
 if __name__ == "__main__":

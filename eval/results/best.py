@@ -2,8 +2,8 @@
 
 from math import comb
 
-from eval.results.deciding import deciding
-from eval.results.metrics import Measured
+from eval.results.deciding import deciding, several_judges
+from eval.results.metrics import ACCURACY, Measured
 from eval.results.options import text
 from eval.results.row import Row
 from eval.results.rows import NAMES
@@ -26,7 +26,7 @@ def is_sweep(rows: list[Row]) -> bool:
 
 def outcome(rows: list[Row]) -> Measured:
     """Return the outcome by which settings are chosen; higher is better."""
-    return deciding(rows[0].results[0])
+    return deciding([row for row in rows if row.stages])
 
 
 def best_settings(rows: list[Row]) -> list[list[str]]:
@@ -50,13 +50,22 @@ def best_settings(rows: list[Row]) -> list[list[str]]:
 
 def budgets(rows: list[Row]) -> str:
     """Say whether the methods tried equally many settings, and what to compare if they did not."""
-    counts = {len(settings) for settings in tried(rows).values()}
+    counts, chosen = {len(settings) for settings in tried(rows).values()}, chosen_by(rows)
     if len(counts) == 1:
-        return f"The best setting of each method. Budgets are equal: {counts.pop()} settings each."
+        return f"The best setting of each method{chosen}. Budgets are equal: {counts.pop()} settings each."
     return (
-        "The best setting of each method. Budgets are not equal: compare the last column, the mean best of any "
-        f"{min(counts)} of a method's settings."
+        f"The best setting of each method{chosen}. Budgets are not equal: compare the last column, the mean best of "
+        f"any {min(counts)} of a method's settings."
     )
+
+
+def chosen_by(rows: list[Row]) -> str:
+    """Say why a judge's reward does not choose, if it does not."""
+    trained = [row for row in rows if row.stages]
+    if not trained[0].judged or outcome(rows) is not ACCURACY:
+        return ""
+    why = "each setting has a judge of its own" if several_judges(trained) else "the judge is too weak to choose"
+    return f", by {ACCURACY.label}, as {why}"
 
 
 def expected_best(values: list[float], count: int) -> float:

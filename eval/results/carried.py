@@ -1,4 +1,4 @@
-"""What carries over in the embedded world: new wordings about places of the pairs, beside places of no pair."""
+"""What carries over in the embedded world: prompts about places of the pairs, beside those about places of no pair."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from eval.results.metrics import RIGHT_SAMPLED, WIN
 from eval.results.row import Row
 from eval.results.statistics import Estimate, compare, share
 
-KINDS = {"new wordings": False, "unseen places": True}
+KINDS = {"seen places": False, "unseen places": True}
 
 
 def carried_over(rows: list[Row]) -> list[tuple[str, list[list[str]]]]:

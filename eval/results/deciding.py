@@ -1,16 +1,24 @@
 """What a win is decided by: a judge's reward of the responses, the gold reward, or nothing."""
 
 from eval.results.metrics import ACCURACY, GOLD, PEOPLE, REWARD, RIGHT, WIN, Measured, judge_accuracy, percent
-from eval.results.result import Result
 from eval.results.row import Row
 
 STRONG = 0.55  # a judge's least accuracy, at the lower end of its interval
 
 
-def deciding(result: Result) -> Measured:
-    """Return what settings are chosen by: the judge's reward, else the gold reward, else which response is likelier."""
-    first = result["sampled"][0]
-    return REWARD if "reward" in first else GOLD if "gold" in first else ACCURACY
+def deciding(rows: list[Row]) -> Measured:
+    """Return what settings are chosen by: their judge's reward, else the gold reward, else which response is likelier.
+
+    A judge that is too weak for a verdict is too weak to choose. Rewards of several judges have no common scale.
+    """
+    if rows[0].judged:
+        return ACCURACY if weak(rows[0]) or several_judges(rows) else REWARD
+    return GOLD if rows[0].embedded else ACCURACY
+
+
+def several_judges(rows: list[Row]) -> bool:
+    """Whether settings were judged by different reward models, though with the same seed."""
+    return len({tuple(result["judge"]["name"] for result in row.results) for row in rows}) > 1
 
 
 def outcomes(row: Row) -> dict[str, Measured]:

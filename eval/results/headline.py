@@ -125,7 +125,7 @@ class Contest:
         """Whose prompts they are, or who decided."""
         if self.outcome == PEOPLE:
             return "By people's votes"
-        return "In the toy world" if embedded(self.rows[0]) else "On your prompts"
+        return "In the embedded world" if embedded(self.rows[0]) else "On your prompts"
 
     def clause(self, other: Row) -> str:
         """Say what the verdict on the best is against another."""

@@ -15,6 +15,7 @@ UNSAID = {
     "start",
     "start_revision",
     "pairs",
+    "demonstrations",
     "versions",
     "options.output_dir",
     "options.run_name",

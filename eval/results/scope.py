@@ -29,10 +29,11 @@ def covered(rows: list[Row], jobs: list[dict[str, Any]]) -> str:
     """Say which base model, data, prompts and seeds were compared."""
     seeds = sorted({seed for row in rows for seed in row.seeds})
     counted = f"{prompts_of(rows[0])} held-out prompts, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-    world = "a toy world, " if rows[0].embedded else ""
+    world = "the embedded world, " if rows[0].embedded else ""
+    trained = dict.fromkeys(f"base model {job['model']}, data {job['dataset']}" for job in jobs if job["pipelines"])
     chooses = any(job["evaluation"].get("split") == VALIDATION for job in jobs)
     split = " Of the validation split: settings are chosen here, and the winner is yet to be tested." if chooses else ""
-    return f"Scope: {world}{subjects(jobs)} (base model on data), {counted}.{split}"
+    return f"Scope: {world}{'; '.join(trained)}, {counted}.{split}"
 
 
 def whose(rows: list[Row]) -> str:

@@ -39,7 +39,7 @@ def write_table(session: Path) -> None:
     if not all([show(name, lines) for name, lines in parts]):
         say([f"{LEGEND}."])
     top = [f"**{first[0]}**", *first[1:], " ".join(limits), *gaps]
-    text = [line for _, lines in [*parts, *carried_over(rows)] for line in [*markdown(lines), ""]]
+    text = [line for name, lines in [*parts, *carried_over(rows)] for line in [f"**{name}**", "", *markdown(lines), ""]]
     pairs = ["", *markdown(tests(rows))] if len(parts) > 1 else []
     write_text(session / "table.md", "\n".join(["\n\n".join(top), "", *text, *said, *pairs, ""]))
     write_json(session / "table.json", {"format": FORMAT, "rows": plain, "scope": limits, "missing": gaps})

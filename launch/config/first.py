@@ -1,6 +1,7 @@
 """The first line of a launch, from its words alone: what will run, before the imports that it takes."""
 
 import math
+from collections.abc import Sequence
 
 import yaml
 
@@ -8,7 +9,8 @@ from recipes.methods import METHODS
 from recipes.system.paths import ROOT, exists
 
 EMBEDDED = ("pocket", "pocket-small", "pocket-large")  # models that bring the embedded world's pairs
-TRAINING = (*METHODS, "batch_size", "tuning")  # what is swept to choose among settings
+TRAINING = (*METHODS, "batch_size", "tuning")  # what is swept to choose among settings, beside adapters' options
+OF_JUDGE = ("batch_size", "tuning", "reward", "hardware")  # what changes a judge that is trained, beside these
 SILENT = {"--cfg", "-c", "--info"}  # Hydra prints something else, and runs nothing
 
 
@@ -17,7 +19,8 @@ def first_line(words: list[str]) -> str | None:
     given = {name: value for name, _, value in (word.partition("=") for word in words)}
     name, model = given.get("pipeline", "orpo"), given.get("model", "pocket")
     profile = ROOT / "conf" / "pipeline" / f"{name}.yaml"
-    if SILENT & given.keys() or "experiment" in given or not profile.is_file():
+    renamed = "experiment" in given or any(name.lstrip("+~").startswith("pipelines") for name in given)
+    if SILENT & given.keys() or renamed or not profile.is_file():
         return None
     values = yaml.safe_load(profile.read_text())
     evaluates = given.get("evaluate", str(values.get("evaluate", False))).lower() == "true"
@@ -36,11 +39,16 @@ def first_line(words: list[str]) -> str | None:
 def trains_judge(given: dict[str, str], evaluates: bool, pipelines: int) -> bool:
     """Whether a launch trains its judge: if asked, or to compare where there is no gold reward."""
     data = given.get("dataset", "pocket" if given.get("model", "pocket") in EMBEDDED else "")
-    settings = any(
-        several(value) and name.partition(".")[0] in TRAINING for name, value in given.items() if "," in value
-    )
-    by_itself = given.get("judge", "auto") == "auto" and data != "pocket" and evaluates and (pipelines > 1 or settings)
+    names = [name for name, value in given.items() if "," in value and several(value)]
+    chooses = given.get("eval_split") == "validation" or any(begins(name, TRAINING) for name in names)
+    compares = pipelines > 1 or (chooses and not any(begins(name, OF_JUDGE) for name in names))
+    by_itself = given.get("judge", "auto") == "auto" and data != "pocket" and evaluates and compares
     return given.get("judge") == "trained" or by_itself
+
+
+def begins(name: str, groups: Sequence[str]) -> bool:
+    """Whether an option is of one of these groups, or of the adapters."""
+    return name.partition(".")[0] in groups or ".lora_" in name
 
 
 def several(value: str) -> bool:

@@ -1,7 +1,9 @@
 """Who decides which of two responses is better: the option `judge`."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
+from launch.config.first import OF_JUDGE, begins
 from launch.config.schema import Config
 from recipes.config import UserError
 from recipes.profiles import VALIDATION
@@ -33,6 +35,27 @@ def judge_of(config: Config) -> str:
         return GOLD
     compares = len(config.pipelines) > 1 or config.eval_split == VALIDATION
     return TRAINED if config.evaluate and compares else NONE
+
+
+def with_one_judge(config: Config, swept: Iterable[str]) -> Config:
+    """Return a configuration that ranks the settings of a sweep by one judge, or by none.
+
+    A judge that is trained has a batch size, adapters and options of its own training. Where these are swept, each
+    setting would be scored by another judge, and rewards of two judges have no common scale. Of several pipelines each
+    setting's are still compared by its judge.
+
+    Raises:
+        UserError: a judge is to be trained for each setting of one pipeline.
+    """
+    own = [name for name in swept if begins(name, OF_JUDGE)]
+    if not own or len(config.pipelines) > 1 or judge_of(config) != TRAINED:
+        return config
+    if config.judge == TRAINED:
+        raise UserError(
+            f"judge=trained: each value of {own[0]} would have a judge of its own, and their rewards have no common "
+            "scale: name one, judge=reward:<directory or Hub id>, or remove judge=trained"
+        )
+    return replace(config, judge=NONE)
 
 
 def with_judge_fold(config: Config) -> Config:

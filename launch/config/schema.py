@@ -7,7 +7,6 @@ import dataclasses
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import getitem, mul
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -19,6 +18,7 @@ from launch.config.session import Session
 from launch.config.trl_options import STAGES, TYPES, trl_options
 from recipes.config import UserError
 from recipes.profiles import Dataset, Estimate, Hardware, Model, Policies
+from recipes.system.paths import expanded
 
 
 @dataclass
@@ -164,7 +164,7 @@ def resolve(config: DictConfig) -> Config:
         OmegaConfBaseException: a value is missing, or cannot be derived.
     """
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    values["runs"] = str(Path(values["runs"]).expanduser())
+    values["runs"] = str(expanded(values["runs"]))
     options = trl_options()
     known = {"": {*names_of(Root), "model", *STAGES}, **{name: names_of(part) for name, part in PARTS.items()}}
     known |= {"dataset.policies": names_of(Policies), "dataset.estimate": names_of(Estimate)}

@@ -6,6 +6,7 @@ from typing import Any
 
 from recipes.config import UserError
 from recipes.profiles import Model, Shape
+from recipes.system.paths import expanded
 
 GATED = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma3_text", "olmo2")
 FAMILIES = (*GATED, "phi", "opt")
@@ -167,7 +168,7 @@ def shape_of(model: Model) -> Shape:
     Raises:
         UserError: neither gives it.
     """
-    directory = Path(model.model_name_or_path).expanduser()
+    directory = expanded(model.model_name_or_path)
     if (directory / "config.json").is_file():
         return read_shape(directory)
     if model.shape is None:

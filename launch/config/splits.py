@@ -7,9 +7,9 @@ chosen anything.
 from collections.abc import Iterable
 from dataclasses import replace
 
+from launch.config.first import TRAINING, begins
 from launch.config.judging import with_judge_fold
 from launch.config.schema import Config
-from launch.config.trl_options import STAGES
 from recipes.config import UserError
 from recipes.profiles import TEST, VALIDATION
 
@@ -26,7 +26,7 @@ def with_split(config: Config, swept: Iterable[str]) -> Config:
         raise UserError(
             f"eval_split={config.eval_split}: use {TEST} or {VALIDATION}, or null to choose by what is swept"
         )
-    chooses = any(name.partition(".")[0] in (*STAGES, "batch_size", "tuning") or ".lora_" in name for name in swept)
+    chooses = any(begins(name, TRAINING) for name in swept)
     return replace(config, eval_split=config.eval_split or (VALIDATION if chooses else TEST))
 
 

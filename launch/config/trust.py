@@ -7,6 +7,8 @@ from typing import Any
 
 from launch.config.schema import Config
 from recipes.config import UserError
+from recipes.profiles import Dataset
+from recipes.system.paths import exists
 from recipes.system.secrets import redact
 
 # Hydra has more flags: some name folders of configurations, and --experimental-rerun loads a pickle.
@@ -56,15 +58,22 @@ def refuse_untrusted(stage: str, options: dict[str, Any]) -> None:
 
 def unpinned(config: Config) -> Iterator[str]:
     """Yield a line for a model or data set of the Hub that is not pinned to a commit."""
-    model, dataset = config.model, config.dataset
+    model = config.model
     name, revision = model.model_name_or_path, model.model_revision
     local = model.pocket_size or looks_local(name) or Path(name).exists()
     if not local and not COMMIT.fullmatch(revision or ""):
         yield f"{name} follows {revision}: pin model.model_revision=<commit> to have the same weights tomorrow"
+    if line := follows(config.dataset):
+        yield f"{line}: pin dataset.revision=<commit> to have the same rows"
+
+
+def follows(dataset: Dataset) -> str | None:
+    """Return what a data set of the Hub follows, if it is not pinned to a commit."""
     path = dataset.path
-    local = path in ("pocket", "mixture") or Path(path).suffix or looks_local(path) or Path(path).exists()
-    if not local and not COMMIT.fullmatch(dataset.revision or ""):
-        yield f"{path} follows {dataset.revision or 'main'}: pin dataset.revision=<commit> to have the same rows"
+    local = path in ("pocket", "mixture") or Path(path).suffix or looks_local(path) or exists(path)
+    if local or COMMIT.fullmatch(dataset.revision or ""):
+        return None
+    return f"{path} follows {dataset.revision or 'main'}"
 
 
 def looks_local(name: str) -> bool:

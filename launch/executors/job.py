@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from launch.config.checks import refuse_useless
 from launch.config.errors import explain
 from launch.config.idle import refuse_unused
+from launch.config.judging import with_one_judge
 from launch.config.parallelism import check_installed
 from launch.config.schema import Config, resolve
 from launch.config.splits import with_folds, with_split
@@ -91,7 +92,10 @@ def run_job(
     """
     outcome = Outcome([word for word in overrides if not word.startswith("seed=")], seed=composed.seed)
     with kept(outcome, directory):
-        config = with_split(without_named(resolve(composed), overrides), names)
+        split = with_split(without_named(resolve(composed), overrides), names)
+        config = with_one_judge(split, names)
+        if config is not split:
+            say("settings are ranked by preference accuracy: each would train another judge; name one: judge=reward:…")
         outcome.describe(config)
         outcome.setting = setting(composed, overrides, names)
         refuse_useless(config)

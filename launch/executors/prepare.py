@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.config.schema import Config
-from launch.config.trust import unpinned
+from launch.config.trust import follows, unpinned
 from launch.forecast.fit import check_memory
 from launch.forecast.tokens import Tokens, counted
 from launch.stages.base_model import find_base
@@ -57,16 +57,18 @@ def prepare(config: Config) -> Prepared:
     check_memory(config)
     check_cache(config)
     reward = asked_reward_model(config)
-    demonstrations_of(config)  # a wrong name is reported before anything is prepared
+    shown = demonstrations_of(config)  # a wrong name is reported before anything is prepared
     if not prepared(config):  # else the stages are rehearsed when they are known, if any is left to train
         rehearse(config, outline(config, reward))
     for line in unpinned(config):
         say(line)
+    if shown and (line := follows(shown)):
+        say(f"{line}: pin its revision in a profile of conf/demonstrations to have the same rows")
     start = find_base(config)
     check_room(config, start, len(config.stages))
     pairs = prepare_pairs(config, start, say)
     console.print(f"       {config.dataset.name}: {describe_rows(pairs)}", soft_wrap=True)
-    shown = prepare_demonstrations(config, start, pairs, say)
-    if shown:
-        console.print(f"       for SFT: {describe_rows(shown.directory)}", soft_wrap=True)
-    return Prepared(start, reward, pairs, read_json(pairs / "manifest.json"), shown)
+    demonstrations = prepare_demonstrations(config, start, pairs, say)
+    if demonstrations:
+        console.print(f"       for SFT: {describe_rows(demonstrations.directory)}", soft_wrap=True)
+    return Prepared(start, reward, pairs, read_json(pairs / "manifest.json"), demonstrations)

@@ -17,6 +17,7 @@ from typing import Any
 from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string  # a dry run prints what its executor would write
 
+from launch.config.judging import trained_stages
 from launch.config.schema import Config, Launcher
 from launch.executors.job import Outcome, keep
 from launch.executors.queue import Queue
@@ -35,7 +36,7 @@ FIRST_LOOK, LONGEST = 1.0, 30.0  # seconds between two checks of the queue, shor
 
 def name_of(config: Config) -> str:
     """Return a job's name in Slurm's queue: the model, and the pipelines that it trains."""
-    return f"{config.model.name}-{'-'.join(config.pipelines)}"
+    return f"{config.model.name}-{'-'.join(config.pipelines) or 'judge'}"
 
 
 def demands(launcher: Launcher, hardware: Hardware, name: str) -> dict[str, Any]:
@@ -126,10 +127,11 @@ def lines(configs: list[Config]) -> list[str]:
     """Return comments for a dry run: what the jobs of an array do, and their stages' commands on several devices."""
     config = configs[0]
     hardware, trains = config.hardware, "; ".join(" → ".join(stages) for stages in config.pipelines.values())
+    trains = trains or "the judge"
     then = ", then evaluates" if config.evaluate else ""
     found = ["# submitit calls launch.executors.worker.work with a job's directory, whose config.yaml says what to do:"]
     found += [f"# {len(configs)} job{'s' * (len(configs) > 1)}; each trains {trains} of {config.model.name}{then}"]
-    for stage in config.stages if hardware.processes > 1 else ():
+    for stage in trained_stages(config) if hardware.processes > 1 else ():
         meet, directory = "<first node>:<port>", Path(f"<{stage}'s directory>")
         command = training(stage, directory, hardware.processes, hardware.nodes, meet)
         found.append("# " + " ".join(on_every_node(command, hardware.nodes)))

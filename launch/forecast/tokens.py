@@ -7,7 +7,7 @@ from launch.config.schema import Config
 from launch.named.lengths import counter_of, guess, lengths, means, pairs_of
 from launch.named.sample import sample
 from launch.stages.base_model import known_identity
-from launch.stages.demonstrations import demonstrations_of
+from launch.stages.demonstrations import demonstrations_directory, demonstrations_of
 from launch.stages.inputs import with_chat_template
 from launch.stages.pairs import pairs_directory
 from recipes.config import UserError, read_json
@@ -68,15 +68,23 @@ def of_demonstrations(config: Config) -> Tokens | None:
     """Return the number and mean lengths of `sft.dataset`'s rows; None where SFT trains on the pairs.
 
     Raises:
-        UserError: they are not files, and their profile has no estimate.
+        UserError: they were not prepared, are not files, and their profile has no estimate.
     """
     dataset = demonstrations_of(config)
     if dataset is None:
         return None
+    identity = known_identity(config.model)
+    if identity is not None:
+        own = with_chat_template(config)
+        path = demonstrations_directory(own, dataset, identity, pairs_directory(own, identity)) / "manifest.json"
+        if path.exists():
+            return counted(read_json(path))
     if dataset.estimate.rows:
         return estimated(dataset.estimate, dataset.estimate.rows)
     if not is_local(dataset.path):
-        raise UserError(f"sft.dataset={dataset.name}: it is not on this machine: give it a profile with an estimate")
+        raise UserError(
+            f"sft.dataset={dataset.name}: its lengths are not known yet: make check-run with the same words prepares it"
+        )
     rows, total = sample(dataset.path)
     found = pairs_of(rows, read_demonstration)
     if not found:

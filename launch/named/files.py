@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from recipes.config import UserError
+from recipes.system.paths import expanded
 
 LOCAL = "or name the directory of a local copy in its place"
 
@@ -32,7 +33,7 @@ def read_files(name: str, revision: str) -> ModelFiles:
     Raises:
         UserError: there is no such model, or a file is damaged.
     """
-    directory = Path(name).expanduser()
+    directory = expanded(name)
     if directory.is_dir():
         refuse_no_model(directory)
         commit = None
@@ -95,7 +96,7 @@ def converted(name: str, commit: str | None) -> dict[str, Any]:
     from recipes.system.hub import NO_CODE, reason
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(Path(name).expanduser()), revision=commit, **NO_CODE)
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(expanded(name)), revision=commit, **NO_CODE)
         return json.loads(tokenizer.backend_tokenizer.to_str())
     except Exception as error:  # a missing or damaged file raises whatever its reader raises
         raise UserError(

@@ -8,6 +8,7 @@ from typing import Any
 from launch.named.profile import profile_of
 from recipes.data.messages import Malformed, Message
 from recipes.data.schemas import Pair, Unusable, read_pair
+from recipes.system.paths import expanded
 
 Counter = Callable[[str], float]
 PARTS = ("prompt", "chosen", "rejected")
@@ -27,7 +28,7 @@ def counter_of(model: str) -> Counter | None:
 
     values = (profile_of("model", model) or {}).get("model", {})
     name, revision = values.get("model_name_or_path", model), values.get("model_revision")
-    path = Path(name).expanduser() / "tokenizer.json"
+    path = expanded(name) / "tokenizer.json"
     if not path.is_file() and name.count("/") == 1:
         cached = try_to_load_from_cache(name, "tokenizer.json", revision=revision)
         path = Path(cached) if isinstance(cached, str) else path

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 from launch.config.shape import FAMILIES, linears, parameters, shape_from
@@ -12,7 +11,7 @@ from launch.named.profile import Profile, plain_name
 from launch.named.tokens import added_tokens, render, text_of, tokens_of
 from recipes.config import UserError
 from recipes.profiles import Shape
-from recipes.system.paths import ROOT
+from recipes.system.paths import ROOT, expanded
 
 HALF = ("float16", "bfloat16")
 INSTRUCT = re.compile(r"instruct|chat|[-_.]it\b|dpo|sft|rlhf", re.IGNORECASE)
@@ -84,7 +83,7 @@ def own_name(files: ModelFiles) -> str:
     """Return a profile's name: the repository's, or that of the directory or of the first above it that says more."""
     if files.revision:
         return plain_name(files.name.rpartition("/")[2])
-    path = Path(files.name).expanduser().resolve()
+    path = expanded(files.name).resolve()
     told = (part.name for part in (path, *path.parents) if part.name and not STANDARD.fullmatch(part.name))
     return plain_name(next(told, "model").rpartition("--")[2])
 

@@ -11,7 +11,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 
 from recipes.config import write_text
-from recipes.system.paths import ROOT, exists
+from recipes.system.paths import ROOT, exists, expanded
 
 CONF = ROOT / "conf"
 
@@ -55,7 +55,7 @@ def same(one: Any, other: Any) -> bool:
     """Whether two values are equal, or two spellings of one path."""
     if one == other or not (isinstance(one, str) and isinstance(other, str)):
         return bool(one == other)
-    return exists(one) and exists(other) and Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+    return exists(one) and exists(other) and expanded(one).resolve() == expanded(other).resolve()
 
 
 def named_apart(group: str, profile: Profile, made: Sequence[tuple[str, Profile]]) -> Profile:

@@ -20,6 +20,7 @@ from recipes.config import UserError
 from recipes.data.files import is_local
 from recipes.profiles import Dataset
 from recipes.system.commands import console
+from recipes.system.paths import expanded
 
 SWEEP = re.compile(r"(choice|glob|shuffle|sort)\(")  # Hydra's own ways to write several values
 
@@ -50,7 +51,7 @@ class Door:
         Raises:
             UserError: it is none of these, or cannot be read.
         """
-        path = Path(name).expanduser()
+        path = expanded(name)
         if profile_of("model", name) and (path / "config.json").is_file():
             console.print(f"model={name} is the profile of that name; the directory is MODEL=./{name}", soft_wrap=True)
         if profile_of("model", name) or (not path.exists() and not looks_local(name) and not HUB_ID.fullmatch(name)):
@@ -179,7 +180,7 @@ def pieces(value: str, known: Callable[[str], bool]) -> list[str]:
 
 def is_model(name: str) -> bool:
     """Whether a name is a model's as it stands."""
-    return bool(profile_of("model", name)) or Path(name).expanduser().exists()
+    return bool(profile_of("model", name)) or expanded(name).exists()
 
 
 def is_data(name: str) -> bool:

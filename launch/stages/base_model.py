@@ -16,8 +16,9 @@ from launch.stages.processes import call
 from launch.stages.run import claim, discard_damaged_record, run, say
 from recipes.config import FORMAT, UserError, done, read_config, read_json, write_config, write_json
 from recipes.profiles import Model
-from recipes.system.files import contents, flaw, seal
+from recipes.system.files import SEAL, flaw, seal
 from recipes.system.fingerprint import fingerprint
+from recipes.system.paths import expanded
 from recipes.system.versions import versions
 
 # The default model comes with the repository, so that everyone starts from the same weights; `pocket.base` made it.
@@ -50,7 +51,7 @@ def find_shipped(directory: Path) -> Start:
     damage = flaw(directory)
     if damage:
         raise UserError(f"{directory}: {damage}; restore it: git checkout {directory}")
-    return Start(os.path.relpath(directory), None, f"pocket-{digest(contents(directory))}")
+    return Start(os.path.relpath(directory), None, f"pocket-{digest(read_json(directory / SEAL))}")
 
 
 def pretrain(config: Config, size: str) -> Start:
@@ -93,7 +94,7 @@ def known_identity(model: Model) -> str | None:
     size = embedded(model)
     if size:
         return find_shipped(SHIPPED[size]).identity if size in SHIPPED else f"pocket-{size}-{pocket_identity(size)}"
-    if Path(name).expanduser().is_dir() or looks_local(name):
+    if expanded(name).is_dir() or looks_local(name):
         return find_model(name, model.model_revision).identity
     cached = try_to_load_from_cache(name, "config.json", revision=model.model_revision)
     return f"{name}@{Path(cached).parent.name}" if isinstance(cached, str) else None

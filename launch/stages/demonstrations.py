@@ -1,6 +1,6 @@
 """What SFT trains on where it is not the pairs' chosen responses: the option `sft.dataset`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,11 +13,11 @@ from launch.stages.digest import Demonstrations, Start, digest
 from launch.stages.pairs import code_identity, identity, once, source
 from recipes.config import UserError, read_json
 from recipes.data.columns import check_demonstrations
-from recipes.data.files import HEAD, files_of, is_local, read_files
+from recipes.data.files import HEAD, files_of, folder_splits, is_local, read_files
 from recipes.data.formats import Broken
 from recipes.profiles import Dataset, Model
 
-SPLITS = ("train_sft", "train")  # of Hub data sets, where demonstrations are
+SPLITS = ("train_sft", "train")  # of published data sets, where demonstrations are
 
 
 def demonstrations_of(config: Config) -> Dataset | None:
@@ -38,6 +38,7 @@ def demonstrations_of(config: Config) -> Dataset | None:
     found = source(name, config.dataset, "sft.dataset", ("demonstrations", "dataset"))
     found = replace(found, max_length=config.dataset.max_length, train_rows=None, streaming=False, cluster=None)
     if is_local(found.path):
+        found = replace(found, train_split=chosen(folder_splits(found.path)))
         check_columns(found)
     elif name.partition(":")[0] == found.path:  # a Hub id without a profile
         found = pinned(found)
@@ -62,9 +63,13 @@ def check_columns(dataset: Dataset) -> None:
 def pinned(dataset: Dataset) -> Dataset:
     """Return a data set of the Hub at its present commit, with the split that its demonstrations are in."""
     commit = commit_of(dataset.path)
-    splits = splits_of(dataset.path, dataset.config, commit)
-    chosen = next((split for split in SPLITS if split in splits), next(iter(splits), "train"))
-    return replace(dataset, revision=commit, train_split=chosen)
+    return replace(dataset, revision=commit, train_split=chosen(splits_of(dataset.path, dataset.config, commit)))
+
+
+def chosen(splits: Iterable[str]) -> str:
+    """Return the split that demonstrations are in: one of `SPLITS`, else the first."""
+    known = list(splits)
+    return next((split for split in SPLITS if split in known), next(iter(known), SPLITS[-1]))
 
 
 def prepare_demonstrations(

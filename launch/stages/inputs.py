@@ -15,7 +15,7 @@ from launch.named.tokens import added_tokens, find_stops
 from launch.stages.digest import Start, digest
 from recipes.config import UserError
 from recipes.system.commands import console
-from recipes.system.paths import ROOT
+from recipes.system.paths import ROOT, expanded
 
 SMALL = 2**26  # bytes; larger files are identified by name, size and time
 # Bytes per parameter: of two checkpoints and a third being written, and of a trained model, which stays.
@@ -30,7 +30,7 @@ def find_model(name: str, revision: str) -> Start:
     Raises:
         UserError: it is neither a local directory nor on the Hub or in its cache.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise UserError(
@@ -130,7 +130,7 @@ def chat_template(name: str | None) -> str | None:
     if name is None:
         return None
     known = ROOT / "conf" / "chat_template"
-    for path in (known / f"{name}.jinja", Path(name).expanduser()):
+    for path in (known / f"{name}.jinja", expanded(name)):
         if path.is_file():
             return path.read_text()
     names = ", ".join(sorted(path.stem for path in known.glob("*.jinja")))

@@ -1,7 +1,6 @@
 """The inputs of `make doctor` and `make show`: a configuration's pairs and tokenizer, without weights."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -18,6 +17,7 @@ from launch.stages.pairs import sources
 from recipes.config import UserError
 from recipes.data.files import check_source
 from recipes.profiles import Dataset, Model
+from recipes.system.paths import expanded
 from recipes.system.processes import take_children_along
 
 
@@ -45,6 +45,8 @@ def find_subject(words: list[str]) -> Subject:
             config = resolve(compose("config", overrides))
         except ValueError as error:  # raised by Hydra itself, for example for `policy=null`
             raise UserError(f"{' '.join(words)}: {' '.join(str(error).split())}") from None
+    if config.options["sft"]["dataset"] is not None:
+        raise UserError("sft.dataset: only the pairs are looked at here; remove it (a launch examines it: --check)")
     check_source(config.dataset)
     home(config)  # rejects names that cannot name a file
     config = with_folds(with_chat_template(config))
@@ -60,7 +62,7 @@ def find_tokenizer(model: Model) -> tuple[Any, str]:
 
     if embedded(model):
         return load_tokenizer(model, str(SHIPPED["medium"])), "pocket"
-    path = Path(model.model_name_or_path).expanduser()
+    path = expanded(model.model_name_or_path)
     if (path / "tokenizer_config.json").is_file():  # a tokenizer without its model is enough here
         return load_tokenizer(model, str(path)), fingerprint(path)
     start = find_model(model.model_name_or_path, model.model_revision)

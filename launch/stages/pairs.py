@@ -17,7 +17,7 @@ from recipes.data.files import is_local, named
 from recipes.profiles import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Estimate, Model, Policies
 from recipes.system.files import flaw, remove_leftovers
 from recipes.system.fingerprint import fingerprint
-from recipes.system.paths import ROOT
+from recipes.system.paths import ROOT, expanded
 
 
 def prepare_pairs(config: Config, start: Start, say: Callable[[str], None]) -> Path:
@@ -36,7 +36,7 @@ def once(directory: Path, say: Callable[[str], None], prepare: Callable[..., Non
         wrong = flaw(directory)
         if wrong is None:
             return directory
-        say(f"{directory} is damaged ({wrong}): preparing the pairs again")
+        say(f"{directory} is damaged ({wrong}): preparing it again")
         shutil.rmtree(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(directory.parent)
@@ -100,10 +100,12 @@ def sources(dataset: Dataset) -> list[Dataset]:
 def source(name: str, mixture: Dataset, option: str = "dataset=[…]", folders: Sequence[str] = ("dataset",)) -> Dataset:
     """Return what an option names: a profile of conf/, a file, a folder or glob of files, or a Hub id.
 
+    Of two profiles with one name it is the one in the first of `folders`.
+
     Raises:
         UserError: it is none of these.
     """
-    files = [path for folder in folders for path in sorted(Path(ROOT, "conf", folder).glob("*.yaml"))]
+    files = [path for folder in reversed(folders) for path in sorted(Path(ROOT, "conf", folder).glob("*.yaml"))]
     profiles = {path.stem: path for path in files if path.stem not in ("file", "mixture")}
     if name in profiles:
         values = yaml.safe_load(profiles[name].read_text())
@@ -127,7 +129,7 @@ def identity(dataset: Dataset) -> list[str]:
     """Return the identity of a data set: it changes with its files; a Hub set is identified by id and revision."""
     paths = [path for path in (dataset.path, dataset.test_path) if path and path != "pocket" and is_local(path)]
     files = [file for path in paths for file in named(path)]
-    files += [Path(path).expanduser() for path in dataset.evaluation_prompts]
+    files += [expanded(path) for path in dataset.evaluation_prompts]
     return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
 
 

@@ -36,4 +36,5 @@ def prepare_demonstrations(
     rows = rulings["train"].kept.rows
     if len(rows) < 2:
         raise UserError(f"sft.dataset: {len(rows)} demonstrations left of {dataset.path}, 2 needed; {reasons(rulings)}")
-    store({"train": rows.select_columns([*KEPT]).flatten_indices()}, rulings, directory)
+    whole = {"train": rows.select_columns([*KEPT]).flatten_indices()}
+    store(whole, rulings, directory, path=dataset.path, revision=dataset.revision)

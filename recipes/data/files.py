@@ -13,7 +13,7 @@ from recipes.data.columns import check_columns
 from recipes.data.formats import READERS, Broken, Row, file_ending, read_file
 from recipes.profiles import TEST, Dataset
 from recipes.system.errors import UserError
-from recipes.system.paths import exists
+from recipes.system.paths import exists, expanded
 
 SPLIT = re.compile(r"(train|test|validation|valid|val|dev|eval)([-_]\w+)?")
 SHARD = re.compile(r"[-_.]?\d+([-_]of[-_]\d+([-_][0-9a-f]+)?)?$")
@@ -43,7 +43,7 @@ def check_source(dataset: Dataset) -> None:
     Raises:
         UserError: see `files_of`, `read_file` and `check_columns`.
     """
-    paths = [(name, "train", None) for name in dataset.sources if Path(name).expanduser().is_file()]  # others: profiles
+    paths = [(name, "train", None) for name in dataset.sources if expanded(name).is_file()]  # others: profiles
     if dataset.path not in ("pocket", "mixture"):
         paths = [(path, split, dataset.cluster) for path, split in splits_of(dataset).values()]
     for path, split, cluster in paths:
@@ -60,7 +60,7 @@ def files_of(path: str, split: str = "train") -> list[Path]:
     Raises:
         UserError: there are none, one has an unknown format or is empty, or a folder has no shards of this split.
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     files = shards(place, split) if place.is_dir() else named(path)
     if not files:
         raise UserError(f"{path} matches no file: check dataset.path (relative to {Path.cwd()})")
@@ -75,7 +75,7 @@ def named(path: str) -> list[Path]:
     Raises:
         UserError: it is a pattern that cannot be read.
     """
-    place = Path(path).expanduser() if exists(path) or not path.startswith("~") else Path(path)
+    place = expanded(path)
     if exists(path) and place.is_dir():
         return folder_files(place)
     if exists(path) or not PATTERN.search(path):
@@ -98,7 +98,7 @@ def check_file(path: Path) -> None:
     if file_ending(path) not in READERS:
         raise UserError(f"{path} has no supported format: use {', '.join(READERS)} (JSON and CSV also with .gz)")
     if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty: give a file with one preference pair per row")
+        raise UserError(f"{path} is empty: give a file with one row per line")
 
 
 def shards(folder: Path, split: str) -> list[Path]:
@@ -140,7 +140,7 @@ def split_of(path: Path) -> str:
 
 def folder_splits(path: str) -> list[str]:
     """Return the splits that the shards of a folder name; none of what is no folder."""
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     files = folder_files(folder) if folder.is_dir() else []
     return sorted({split_of(file.relative_to(folder)) for file in files} - {""})
 
@@ -154,6 +154,6 @@ def read_files(files: list[Path], length: int | None = None) -> Iterator[Row | B
     rows = (row for path in files for row in read_file(path))
     first = next(rows, None)
     if first is None:
-        raise UserError(f"{files[0]} has no rows: give a file with one preference pair per row")
+        raise UserError(f"{files[0]} has no rows: give a file with one row per line")
     yield first
     yield from islice(rows, length and length - 1)

@@ -10,18 +10,19 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from recipes.config import UserError, read_json_rows
 from recipes.profiles import KEEP, Policies
+from recipes.system.paths import expanded
 
 REASONS = {
-    "malformed": "no preference pair",
+    "malformed": "a column is missing or holds something else",
     "unrendered": "the chat template cannot render the dialogue",
     "diverging": "the answers belong to different prompts",
     "empty": "the prompt or an answer is empty or missing",
     "identical": "the answers are identical",
+    "undecided": "its judgement is a tie, so that no answer is preferred",
     "tied": "both answers have the same score",
     "overlong": "longer than dataset.max_length",
     "unfit": "longer than dataset.max_length even when truncated",
@@ -160,7 +161,7 @@ def evaluation_prompts(paths: list[str]) -> list[str]:
     found = []
     for path in paths:
         try:
-            rows = read_json_rows(Path(path).expanduser())
+            rows = read_json_rows(expanded(path))
         except UserError as error:
             raise UserError(f"dataset.evaluation_prompts: {error}") from None
         for row in rows:

@@ -106,7 +106,7 @@ def read_csv(path: Path) -> Iterator[Row | Broken]:
     with text_of(path, newline="") as file:
         rows = csv.reader(file, delimiter=separator(file), strict=True)
         names, begun = next(rows, []), rows.line_num
-        if twice := {name for name in names if names.count(name) > 1}:
+        if twice := {name for name in names if name.strip() and names.count(name) > 1}:
             raise ValueError(f"the header names {', '.join(sorted(twice))} twice")
         try:
             for values in rows:

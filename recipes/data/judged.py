@@ -1,7 +1,7 @@
 """Rows whose responses come with a judgement (a label, a winner, ranks, scores), put in order as pairs.
 
-Of more than two responses the best and the worst make the pair. Equal judgements show as equal scores, which the
-finding `tied` reads.
+Of more than two responses the best and the worst make the pair. Equal judgements prefer nothing: the finding
+`undecided`.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from recipes.data.messages import Malformed, describe, parsed_json
+from recipes.data.messages import Malformed, Unusable, describe, parsed_json
 
 Row = dict[str, Any]
 TEXTS = ("answer", "response", "text", "content")  # of a response in a list
@@ -77,8 +77,14 @@ def pair(prompt: Any, chosen: Any, rejected: Any) -> Row:
 
 
 def ordered(prompt: Any, one: Any, other: Any, advantage: float) -> Row:
-    """Return two responses in the order of their judgement; `advantage` is by how much `one` is better."""
-    chosen, rejected = (one, other) if advantage >= 0 else (other, one)
+    """Return two responses in the order of their judgement; `advantage` is by how much `one` is better.
+
+    Raises:
+        Unusable: neither is better.
+    """
+    if advantage == 0:
+        raise Unusable("undecided")
+    chosen, rejected = (one, other) if advantage > 0 else (other, one)
     return pair(prompt, chosen, rejected) | {"score_chosen": abs(advantage), "score_rejected": 0}
 
 
@@ -87,12 +93,15 @@ def best_and_worst(value: Any, column: str) -> Row:
 
     Raises:
         Malformed: it is no list of at least two responses with ranks or scores.
+        Unusable: all are equally good.
     """
     value = (parsed_json(value) or value) if isinstance(value, str) else value
     judged = [merit(entry, column) for entry in value] if isinstance(value, list) else []
     if len(judged) < 2:
         raise Malformed(f"column {column!r} holds {describe(value)}: give at least two responses with rank or score")
     (best, most), *_, (worst, least) = sorted(judged, key=lambda found: found[1], reverse=True)
+    if most == least:
+        raise Unusable("undecided")
     return pair(None, best, worst) | {"score_chosen": most, "score_rejected": least}
 
 

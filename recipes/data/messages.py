@@ -19,6 +19,10 @@ class Malformed(ValueError):
     """A row that is no preference pair; the message says why."""
 
 
+class Unusable(ValueError):
+    """A well-formed row that cannot be trained on; the message is its finding, see recipes.data.findings."""
+
+
 def as_messages(row: dict[str, Any], column: str, role: str) -> list[Message]:
     """Return a column as messages; plain text becomes one message of `role`.
 

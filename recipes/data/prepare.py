@@ -184,8 +184,11 @@ def share_of(key: str, split: str) -> float:
     return int(digest[:16], 16) / 2**64
 
 
-def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path) -> None:
-    """Write rows and manifest to a temporary name, then rename, so that concurrent writers do no harm."""
+def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path, **source: str | None) -> None:
+    """Write rows and manifest to a temporary name, then rename, so that concurrent writers do no harm.
+
+    The manifest says their `source`, too.
+    """
     unfinished = temporary(directory)
     shutil.rmtree(unfinished, ignore_errors=True)
     DatasetDict(rows).save_to_disk(str(unfinished))  # type: ignore[arg-type]
@@ -198,6 +201,7 @@ def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path) ->
         "dropped": {split: ruling.dropped for split, ruling in rulings.items()},
         "truncated": {split: ruling.truncated for split, ruling in rulings.items()},
         "noted": {split: ruling.noted for split, ruling in rulings.items()},
+        **source,
     }
     write_json(unfinished / "manifest.json", manifest)
     seal(unfinished)

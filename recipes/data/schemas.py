@@ -6,7 +6,7 @@ from typing import Any
 
 from recipes.data.columns import DEMONSTRATED, PROMPTS, SCORES, SIDES, SYSTEMS, judged
 from recipes.data.judged import READERS
-from recipes.data.messages import Malformed, Message, as_messages, as_text, out_of_order, parsed_json
+from recipes.data.messages import Malformed, Message, Unusable, as_messages, as_text, out_of_order, parsed_json
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,6 @@ class Pair:
     ignored: tuple[str, ...] = ()  # what the row holds and the pair does not
 
 
-class Unusable(ValueError):
-    """A well-formed row that cannot be trained on; the message is its finding, see recipes.data.findings."""
-
-
 def read_pair(row: dict[str, Any]) -> Pair:
     """Read a row with `chosen`, `rejected` and, unless both are whole dialogues, a prompt.
 
@@ -39,7 +35,8 @@ def read_pair(row: dict[str, Any]) -> Pair:
 
     Raises:
         Malformed: a column is missing or contains something else.
-        Unusable: the two responses belong to different prompts, are identical, or one, or the prompt, is empty.
+        Unusable: the two responses belong to different prompts, are identical, are judged equally good, or one, or
+            the prompt, is empty.
     """
     kind = judged(row)
     if kind:

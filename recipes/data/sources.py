@@ -101,7 +101,7 @@ def load_files(path: str, split: str = "train", length: int | None = None, colum
     found = [row for row in rows if not isinstance(row, Broken)]
     names = dict.fromkeys(name for row in found for name in row)
     if isinstance(rows[0], Broken) and not names:
-        raise UserError(f"{path} row 1 {rows[0].reason}: give a file with one preference pair per row")
+        raise UserError(f"{path} row 1 {rows[0].reason}: give a file of rows")
     unused = {name for row in found for name in row.keys() - read_of(row, columns) if telling(row[name])}
     kept = [row if isinstance(row, Broken) else trimmed(row, columns) for row in rows]
     return Source(kept, list(names), [name for name in names if name in unused])
@@ -142,8 +142,7 @@ def load_hub(path: str, split: str, dataset: Dataset, length: int | None) -> Any
     except Exception as error:  # datasets, the Hub's client and fsspec raise different errors
         raise UserError(
             f"dataset {path} is not in the local cache and could not be downloaded ({first_line(error)}): run "
-            f"`hf download --repo-type dataset {path}` on a machine with a network, or use dataset=file "
-            "dataset.path=<local file>"
+            f"`hf download --repo-type dataset {path}` on a machine with a network, or name a local file"
         ) from None
 
 

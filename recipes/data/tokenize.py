@@ -183,7 +183,7 @@ def answered(columns: dict[str, list[Any]], index: int, name: str) -> list[dict[
 def find(rows: Rows, dataset: Dataset, thorough: bool, sides: Sequence[str] = SIDES) -> Findings:
     """Return the findings in one split; the `sides` are compared where there are two."""
     found = Findings()
-    for finding in ("malformed", "unrendered", "diverging", "empty", "identical"):
+    for finding in ("malformed", "unrendered", "diverging", "empty", "identical", "undecided"):
         found.add(finding, where(problem == finding for problem in rows["problem"]))
     fine = where(not problem for problem in rows["problem"])
     usable = rows.select(fine)
@@ -201,7 +201,7 @@ def find(rows: Rows, dataset: Dataset, thorough: bool, sides: Sequence[str] = SI
             "identical",
             where(one == other for one, other in zip(usable["chosen_ids"], usable["rejected_ids"], strict=True)),
         )
-    add("tied", where(usable["tied"]))
+        add("tied", where(usable["tied"]))
     add("system_lost", where(usable["lost"]))
     add("ignored", where(usable["ignored"]))
     add("role_order", where(map(out_of_order, prompts)))

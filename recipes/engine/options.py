@@ -1,5 +1,6 @@
 """Which of a trainer's options an engine supports; others are rejected before anything is loaded."""
 
+from collections.abc import Collection
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -35,11 +36,11 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}: use {' or '.join(allowed)}")
 
 
-def check_engine(config: Any) -> None:
+def check_engine(config: Any, heeded: Collection[str] = ()) -> None:
     """Reject an unknown engine, and TRL's options that packed SFT and DPO would ignore.
 
-    The defaults of a recipe's options are what its packed loss computes. All options of Transformers' own trainer are
-    supported.
+    The defaults of a recipe's options are what its packed loss computes, but for those `heeded`. All options of
+    Transformers' own trainer are supported.
 
     Raises:
         ValueError: such an option has another value than its default.
@@ -49,5 +50,5 @@ def check_engine(config: Any) -> None:
     for option in fields(config):
         default = option.default_factory() if option.default_factory is not MISSING else option.default
         value = getattr(config, option.name)
-        if config.engine == "packed" and option.name not in common | HEEDED and value != default:
+        if config.engine == "packed" and option.name not in {*common, *HEEDED, *heeded} and value != default:
             raise ValueError(f"{option.name}={value} needs engine=stock: packed rows are trained with {default}")

@@ -1,13 +1,21 @@
-"""The path of this checkout, and whether a text is a path."""
+"""The path of this checkout, what a text means as a path, and whether it is one."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
 
-def exists(text: str) -> bool:
-    """Whether a text names something that is there; what cannot be a path does not (too long, a `~` of nobody)."""
+def expanded(text: str | Path) -> Path:
+    """Return a text as a path, `~` as the home directory; a `~` of nobody stays as it is."""
     try:
-        return Path(text).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def exists(text: str) -> bool:
+    """Whether a text names something that is there; what cannot be a path (too long, for example) does not."""
+    try:
+        return expanded(text).exists()
+    except (OSError, ValueError):
         return False

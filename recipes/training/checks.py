@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from recipes.config import Stage, UserError
+from recipes.engine.dpo_losses import first_loss
 from recipes.training.model import check_loadable
 
 SHARDING = {"fsdp2": DistributedType.FSDP, "zero2": DistributedType.DEEPSPEED, "zero3": DistributedType.DEEPSPEED}
@@ -79,14 +80,18 @@ class Alarms(TrainerCallback):
 
 
 def check_first_loss(args: Any, loss: float, exact: bool) -> None:
-    """Reject a DPO training whose policy differs from its reference before the first step; if equal, the loss is ln 2.
+    """Reject a DPO training whose policy differs from its reference before the first step; if equal, the loss is known.
+
+    DPO's is ln 2.
 
     Raises:
         UserError: the loss differs.
     """
-    if args.loss_type == ["sigmoid"] and args.disable_dropout and not abs(loss - math.log(2)) < CLOSE[exact]:
+    options = {name: getattr(args, name) for name in ("beta", "label_smoothing", "discopop_tau")}
+    known = first_loss(args.loss_type, args.loss_weights or [1.0] * len(args.loss_type), **options)
+    if known is not None and args.disable_dropout and not abs(loss - known) < CLOSE[exact] * max(1.0, abs(known)):
         raise UserError(
-            f"DPO's first loss is {loss:.4f}, not ln 2 = {math.log(2):.4f}: the reference model is not the initial "
+            f"DPO's first loss is {loss:.4f}, not {known:.4f}: the reference model is not the initial "
             "checkpoint; remove the directories of this stage and of the one before it, and run again"
         )
 

@@ -53,10 +53,18 @@ def record(trainer: Trainer, stage: Stage, cost: Cost, memory: dict[str, int]) -
         "metrics": finite_or_text(next((entry for entry in reversed(log) if "loss" in entry), {})),
         "data_fingerprint": (shown or manifest)["fingerprint"],
         "data": {key: manifest[key] for key in COUNTS},
-        **({"demonstrations": {key: shown[key] for key in COUNTS}} if shown else {}),
+        **(of_demonstrations(shown, manifest) if shown else {}),
         "versions": versions(),
         "code": begun_by(stage.directory),
         **provenance(),
+    }
+
+
+def of_demonstrations(shown: dict[str, Any], pairs: dict[str, Any]) -> dict[str, Any]:
+    """Return what SFT trained on instead of the pairs, which it was still evaluated on."""
+    return {
+        "demonstrations": {key: shown[key] for key in (*COUNTS, "path", "revision")},
+        "pairs_fingerprint": pairs["fingerprint"],
     }
 
 

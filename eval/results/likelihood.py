@@ -1,0 +1,99 @@
+"""Measure a stage's log-probs of every pair: of its held-out ones, or of a file's."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset as Rows
+from datasets import disable_caching, disable_progress_bars
+
+from eval.answers.load import context, load, load_renderer, load_weights
+from eval.answers.log_probs import mean_log_probs
+from eval.results.result import measured
+from eval.results.session import read_measured
+from recipes.config import UserError, read_config, write_json
+from recipes.data.chat import Renderer
+from recipes.data.columns import check_columns
+from recipes.data.prepare import open_pairs
+from recipes.data.rows import as_pairs
+from recipes.data.sources import load_files
+from recipes.data.tokenize import Tokenise
+from recipes.profiles import Dataset
+from recipes.system.commands import output
+
+SIDES = ("chosen", "rejected")
+CATEGORIES = ("category", "subset")  # columns that name a pair's kind: the first that there is
+
+
+def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
+    """Return a model's log-probs of every pair, measuring those not yet measured.
+
+    The result, also a file beside the model, has lists with a value per pair: `chosen` and `rejected` (means per
+    token), `tokens` of each, `category`, and with a reference model `reward`, the margin of chosen over rejected.
+
+    Raises:
+        UserError: the pairs cannot be read, or none of them can be scored.
+    """
+    config = read_config(directory)
+    judged = reference and config["stage"] == "dpo"
+    content = (pairs if pairs.is_file() else pairs / "manifest.json").read_bytes() if pairs.exists() else b""
+    record = (directory / "record.json").read_bytes()
+    digest = hashlib.sha256(content + record).hexdigest()
+    result = measured(directory, {"pairs": str(pairs), "content": digest, "reference": judged}, "likelihood")
+    if result.exists():
+        return read_measured(result, SIDES)
+    rows = scorable(directory, pairs)
+    model, _, stops = load(directory)
+    values: dict[str, Any] = {"pairs": str(pairs), "category": list(rows["category"])}
+    values["tokens"] = {side: [len(ids) for ids in rows[f"{side}_ids"]] for side in SIDES}
+    values |= {side: mean_log_probs(model, rows, f"{side}_ids", stops[0]) for side in SIDES}
+    if judged:
+        values["beta"] = float(config["options"]["beta"])
+        values["reward"] = reward_margins(values, load_weights(config["start"], config["start_revision"]), rows, stops)
+    result.parent.mkdir(exist_ok=True)
+    write_json(result, values)
+    return values
+
+
+def reward_margins(values: dict[str, Any], reference: Any, rows: Rows, stops: list[int]) -> list[float]:
+    """Return DPO's implicit reward margin of each pair."""
+    rewards = {}
+    for side in SIDES:
+        ratio = np.array(values[side]) - np.array(mean_log_probs(reference, rows, f"{side}_ids", stops[0]))
+        rewards[side] = values["beta"] * np.array(values["tokens"][side]) * ratio
+    return (rewards["chosen"] - rewards["rejected"]).tolist()
+
+
+def scorable(directory: Path, pairs: Path) -> Rows:
+    """Return pairs as ids with their `category`: the prepared test split, or a file's, tokenized for this model.
+
+    Raises:
+        UserError: they cannot be read, or none is left.
+    """
+    if pairs.is_dir():
+        rows: Any = open_pairs(pairs)["test"]
+        return rows.add_column("category", rows["source"])
+    disable_progress_bars()
+    disable_caching()
+    rows = tokenised(pairs, load_renderer(directory))
+    limit = context(load(directory)[0])
+    problems = [row["problem"] or ("overlong" if row["long"] > limit else "") for row in rows]  # type: ignore[index]
+    fine = rows.select([place for place, problem in enumerate(problems) if not problem])
+    if len(fine) < len(rows):
+        why = ", ".join(sorted(set(filter(None, problems))))
+        output.print(f"{directory.name}: {len(rows) - len(fine)} of {len(rows)} pairs left out ({why})")
+    if not len(fine):
+        raise UserError(f"{pairs} has no pair that {directory.name} can score: `make doctor` shows why")
+    return fine
+
+
+def tokenised(file: Path, render: Renderer) -> Rows:
+    """Return a file's rows as pairs with ids, `category`, and `problem` if there is one."""
+    source = load_files(str(file), columns=CATEGORIES)
+    check_columns(str(file), source.columns)
+    column = next((name for name in CATEGORIES if name in source.columns), None)
+    rows = [row if isinstance(row, dict) else {} for row in source.rows]
+    categories = [str(row.get(column)) if column else "all" for row in rows]
+    pairs = as_pairs(source.rows, None, {"source": "file"}).add_column("category", categories)
+    return pairs.map(Tokenise(render, Dataset("file", "file")), batched=True)

@@ -1,0 +1,147 @@
+"""DPO's relatives (`dpo.loss_type`): their papers' equations, and stock TRL's training."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from families import assert_same, rows_of
+from trainers import Make, gradients, maker
+
+from recipes.dpo import DPOConfig
+from recipes.engine.dpo_losses import LIKELIHOOD, LOSSES, SORTED, Ratios, first_loss
+
+BETA, WRONG, TAU = 0.3, 0.1, 0.05
+Pair = tuple[float, float, int, int]  # log-ratios of the chosen and the rejected response, and their tokens
+
+
+def log_sigmoid(value: float) -> float:
+    return -math.log1p(math.exp(-value))
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def exo(margin: float) -> float:
+    """KL((q, 1 - q) || (1 - e, e)) of the policy's preference q."""
+    q = sigmoid(margin)
+    return q * math.log(q / (1 - WRONG)) + (1 - q) * math.log((1 - q) / WRONG)
+
+
+def robust(margin: float) -> float:
+    return (-(1 - WRONG) * log_sigmoid(margin) + WRONG * log_sigmoid(-margin)) / (1 - 2 * WRONG)
+
+
+def discopop(margin: float) -> float:
+    share = sigmoid(margin / TAU)
+    return -log_sigmoid(margin) * (1 - share) + math.exp(-margin) * share
+
+
+# From the papers; w and r are log-ratios, m and n the numbers of tokens.
+EQUATIONS: dict[str, Callable[[float, float, int, int], float]] = {
+    "sigmoid": lambda w, r, m, n: -log_sigmoid(BETA * (w - r)),
+    "sigmoid_norm": lambda w, r, m, n: -log_sigmoid(BETA * (w / m - r / n)),
+    "hinge": lambda w, r, m, n: max(0.0, 1 - BETA * (w - r)),
+    "ipo": lambda w, r, m, n: (w / m - r / n - 1 / (2 * BETA)) ** 2,
+    "robust": lambda w, r, m, n: robust(BETA * (w - r)),
+    "exo_pair": lambda w, r, m, n: exo(BETA * (w - r)),
+    "nca_pair": lambda w, r, m, n: -log_sigmoid(BETA * w) - (log_sigmoid(-BETA * w) + log_sigmoid(-BETA * r)) / 2,
+    "bco_pair": lambda w, r, m, n: -log_sigmoid(BETA * w) - log_sigmoid(-BETA * r),
+    "sppo_hard": lambda w, r, m, n: (w - 1 / (2 * BETA)) ** 2 + (r + 1 / (2 * BETA)) ** 2,
+    "apo_zero": lambda w, r, m, n: 1 - sigmoid(BETA * w) + sigmoid(BETA * r),
+    "apo_down": lambda w, r, m, n: sigmoid(BETA * w) + 1 - sigmoid(BETA * (w - r)),
+    "discopop": lambda w, r, m, n: discopop(BETA * (w - r)),
+}
+# Every loss, and three mixtures that people use: Llama 3's, MPO's, and unequal weights.
+TYPES: dict[str, dict[str, object]] = {
+    **{name: {"loss_type": [name]} for name in LOSSES},
+    "llama 3": {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2]},
+    "mpo": {"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]},
+    "likelihood": {"loss_type": ["sft"]},
+}
+SMOOTHED = {"robust": WRONG, "exo_pair": WRONG}
+
+
+@pytest.fixture
+def make(tiny_model: Path, tmp_path: Path) -> Make:
+    """Build a trainer."""
+    return maker(tiny_model, tmp_path)
+
+
+def options(kind: str) -> dict[str, object]:
+    return {**TYPES[kind], "beta": BETA, "label_smoothing": SMOOTHED.get(kind, 0.0), "discopop_tau": TAU}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_is_its_papers_equation(name: str) -> None:
+    random = np.random.default_rng(0)
+    pairs: list[Pair] = [(*random.normal(0, 4, 2), *random.integers(1, 30, 2)) for _ in range(50)]
+    columns = [torch.tensor(column, dtype=torch.float64) for column in zip(*pairs, strict=True)]
+    found = LOSSES[name](Ratios(*columns, beta=BETA, label_smoothing=WRONG, discopop_tau=TAU))
+    assert found.tolist() == pytest.approx([EQUATIONS[name](*pair) for pair in pairs], rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_loss_and_gradients_are_stock_trls(make: Make, kind: str) -> None:
+    """Of a policy that has moved away from its reference, so that every pair weighs differently."""
+    results = []
+    for engine in ("packed", "stock"):
+        trainer = make("dpo", engine, rows_of(6), precompute_ref_log_probs=False, **options(kind))
+        torch.manual_seed(2)
+        for weight in trainer.model.parameters():
+            weight.data += 0.02 * torch.randn_like(weight)
+        results.append(gradients(trainer))
+    (loss, found), (truth, expected) = results
+    assert loss == pytest.approx(truth, rel=1e-5)
+    assert_same(found, expected, 1e-4)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_five_steps_give_stock_trls_weights_and_loss(make: Make, kind: str) -> None:
+    steps = {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 1e-3, **options(kind)}
+    stock, packed = (
+        make("dpo", engine, rows_of(20), precompute_ref_log_probs=False, **steps) for engine in ("stock", "packed")
+    )
+    for trainer in (stock, packed):
+        trainer.train()
+    theirs = dict(stock.model.named_parameters())
+    for name, weight in packed.model.named_parameters():
+        assert (weight - theirs[name]).abs().max() < 1e-5, name
+    losses = [[entry["loss"] for entry in trainer.state.log_history[:5]] for trainer in (packed, stock)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    known = first_loss(packed.loss_types, packed.loss_weights, beta=BETA, label_smoothing=SMOOTHED.get(kind, 0.0))
+    assert known is None if LIKELIHOOD in packed.loss_types else losses[0][0] == pytest.approx(known, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["ipo", "mpo"])
+def test_an_updates_gradient_does_not_depend_on_its_split(make: Make, kind: str) -> None:
+    common = {"max_steps": -1, "num_train_epochs": 2, "learning_rate": 1e-2, "optim": "sgd", **options(kind)}
+    found = []
+    for size in (8, 1):
+        parts = {"per_device_train_batch_size": size, "gradient_accumulation_steps": 8 // size}
+        trainer = make("dpo", "packed", rows_of(11), **common, **parts)
+        trainer.train()
+        found.append(dict(trainer.model.named_parameters()))
+    for name, weight in found[0].items():
+        assert torch.allclose(weight, found[1][name], rtol=0, atol=1e-9), name
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"loss_type": ["kto"]}, "loss_type is 'kto': use sigmoid or sigmoid_norm"),
+        ({"loss_type": [SORTED[0]]}, "loss_type=aot needs engine=stock: it sorts"),
+        ({"loss_type": ["ipo", "ipo"]}, "name each once"),
+        ({"loss_type": ["robust"], "label_smoothing": 0.5}, "label_smoothing=0.5: robust needs"),
+        ({"loss_type": ["exo_pair"]}, "label_smoothing=0.0: exo_pair needs more than 0"),
+        ({"loss_type": ["hinge"], "f_divergence_type": "js_divergence"}, "f_divergence_type=js_divergence needs"),
+        ({"loss_weights": [1.0, 2.0]}, "must have the same length"),
+    ],
+)
+def test_a_loss_that_cannot_be_trained_is_refused(tmp_path: Path, given: dict[str, object], said: str) -> None:
+    fixed: dict[str, object] = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False}
+    with pytest.raises(ValueError, match=said):
+        DPOConfig(**fixed, **given)  # type: ignore[arg-type]

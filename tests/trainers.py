@@ -1,0 +1,59 @@
+"""SFT's and DPO's trainers on a tiny model, on either engine, and the gradients of one update."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from families import model_of
+from peft import LoraConfig
+from transformers import PreTrainedTokenizerFast
+
+from recipes.dpo import TRAINERS as DPO_ENGINES
+from recipes.dpo import DPOConfig
+from recipes.sft import TRAINERS as SFT_ENGINES
+from recipes.sft import SFTConfig
+
+Make = Callable[..., Any]
+METHODS: dict[str, tuple[Any, Any]] = {"sft": (SFTConfig, SFT_ENGINES), "dpo": (DPOConfig, DPO_ENGINES)}
+
+
+def maker(tiny_model: Path, tmp_path: Path) -> Make:
+    """Build a trainer; DPO starts from a saved model, from which stock TRL loads its reference."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny_model)
+
+    count = itertools.count()
+
+    def build(
+        method: str, engine: str, rows: Any, family: str = "Llama", adapters: bool = False, **options: Any
+    ) -> Any:
+        config, engines = METHODS[method]
+        quiet: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "disable_tqdm": True}
+        fixed: dict[str, Any] = {"save_strategy": "no", "remove_unused_columns": False, "logging_steps": 1}
+        shape = {name: options.pop(name) for name in ("attention_dropout",) if name in options}
+        given: dict[str, Any] = {
+            "output_dir": str(tmp_path / f"{next(count)}"),
+            "max_steps": 1,
+            "engine": engine,
+            "max_length": None,
+        }
+        args = config(**{**quiet, **fixed, **given, "engine": engine, "activation_checkpointing": False, **options})
+        model = model_of(family, **shape)
+        model.save_pretrained(tmp_path / family)
+        model.config._name_or_path = str(tmp_path / family)
+        peft = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False) if adapters else None
+        torch.manual_seed(1)
+        return engines[engine](model, args=args, train_dataset=rows, processing_class=tokenizer, peft_config=peft)
+
+    return build
+
+
+def gradients(trainer: Any) -> tuple[float, dict[str, torch.Tensor]]:
+    """The loss of all rows as one micro-batch, through the trainer's own loop over an update, and its gradients."""
+    batch = [trainer.data_collator(list(trainer.train_dataset))]
+    inputs, items = trainer.get_batch_samples(iter(batch), 1, trainer.args.device)
+    trainer.model.train()
+    loss = trainer.compute_loss(trainer.model, inputs[0], num_items_in_batch=items)
+    named = {name: weight for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+    return loss.item(), dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
