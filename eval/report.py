@@ -19,6 +19,7 @@ from eval.results.best import best_settings, budgets, is_sweep, outcome
 from eval.results.carried import carried_over
 from eval.results.cells import cells
 from eval.results.deciding import outcomes
+from eval.results.effects import stage_or_loss, told
 from eval.results.headline import MOST, headline
 from eval.results.history import Training, trainings
 from eval.results.matrix import explain, matrices, tests
@@ -70,11 +71,12 @@ def page(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list
         "title": f"{', '.join(pipelines)}: {subjects(jobs)}",
         "session": session.name,
         "answer": answer,
-        "further": further,
+        "further": [*further, *told(rows)],
         "trade_off": trade_offs(rows),
         "scope": scope(rows, jobs),
         "table": cells(rows),
         "matrices": [lines for _, lines in matrices(rows)],
+        "effects": [lines for _, lines in stage_or_loss(rows)],
         "carried": [lines for _, lines in carried_over(rows)],
         "tests": tests(rows),
         "notes": [*notes(rows), *explain(rows)],

@@ -25,7 +25,7 @@ Votes = dict[str, list[Vote]]  # by the pairs that they are on
 Job = dict[str, Any]  # as read by `eval.results.session.jobs_of`
 # Names of pipelines; one named after a method has the method's label, unless other stages precede it.
 NAMES = {"base": "base model"} | {name: method.label for name, method in METHODS.items()}
-NAMES |= {"dpo": "SFT → DPO", "rlhf": "SFT → RM → RLOO"}
+NAMES |= {"dpo": "SFT → DPO", "rlhf": "SFT → RM → RLOO", "dpo_alone": "DPO alone", "sft_orpo": "SFT → ORPO"}
 
 
 def build_rows(jobs: list[Job], votes: Votes | None = None) -> list[Row]:

@@ -9,6 +9,7 @@ from eval.results.best import best_settings, budgets, is_sweep
 from eval.results.carried import carried_over
 from eval.results.cells import LOWER, cells, markdown, title
 from eval.results.deciding import scored_by
+from eval.results.effects import stage_or_loss, told
 from eval.results.headline import headline
 from eval.results.matrix import explain, matrices, tests
 from eval.results.metrics import STOPPED
@@ -29,7 +30,7 @@ def write_table(session: Path) -> None:
     """
     rows, jobs = rows_of(session), jobs_of(session)
     plain = [as_json(row) for row in rows]
-    first, limits, gaps = headline(plain), scope(rows, jobs), missing(jobs)
+    first, limits, gaps = [*headline(plain), *told(rows)], scope(rows, jobs), missing(jobs)
     said = [*notes(rows), *explain(rows)]
     parts = [(subjects(jobs), cells(rows)), *matrices(rows)]
     if is_sweep(rows):
@@ -39,7 +40,8 @@ def write_table(session: Path) -> None:
     if not all([show(name, lines) for name, lines in parts]):
         say([f"{LEGEND}."])
     top = [f"**{first[0]}**", *first[1:], " ".join(limits), *gaps]
-    text = [line for name, lines in [*parts, *carried_over(rows)] for line in [f"**{name}**", "", *markdown(lines), ""]]
+    tables = [*parts, *stage_or_loss(rows), *carried_over(rows)]
+    text = [line for name, lines in tables for line in [f"**{name}**", "", *markdown(lines), ""]]
     pairs = ["", *markdown(tests(rows))] if len(parts) > 1 else []
     write_text(session / "table.md", "\n".join(["\n\n".join(top), "", *text, *said, *pairs, ""]))
     write_json(session / "table.json", {"format": FORMAT, "rows": plain, "scope": limits, "missing": gaps})

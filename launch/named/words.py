@@ -14,6 +14,7 @@ from launch.named.files import read_files
 from launch.named.grammar import literal, refuse_unreadable
 from launch.named.lengths import Counter, counter_of, guess, total
 from launch.named.model import model_profile
+from launch.named.pipelines import spelled
 from launch.named.profile import Profile, named_apart, profile_of, register, written
 from launch.named.sample import HUB_ID, matches
 from recipes.config import UserError
@@ -125,6 +126,7 @@ def with_profiles(words: Iterable[str]) -> list[str]:
     """
     words = list(words)
     refuse_borrowed(words)
+    words = [part for word in words for part in spelled(word)]
     door = open_door(words)
     tell(door.made)
     refuse_unreadable(door.words)
