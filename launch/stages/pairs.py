@@ -105,8 +105,10 @@ def source(name: str, mixture: Dataset, option: str = "dataset=[…]", folders: 
     Raises:
         UserError: it is none of these.
     """
-    files = [path for folder in reversed(folders) for path in sorted(Path(ROOT, "conf", folder).glob("*.yaml"))]
-    profiles = {path.stem: path for path in files if path.stem not in ("file", "mixture")}
+    profiles: dict[str, Path] = {}
+    for path in [path for folder in folders for path in sorted(Path(ROOT, "conf", folder).glob("*.yaml"))]:
+        if path.stem not in ("file", "mixture"):
+            profiles.setdefault(path.stem, path)
     if name in profiles:
         values = yaml.safe_load(profiles[name].read_text())
         known = {option.name for option in fields(Dataset)}
