@@ -22,7 +22,8 @@ def scope(rows: list[Row], jobs: list[dict[str, Any]]) -> list[str]:
 
 def subjects(jobs: list[dict[str, Any]]) -> str:
     """Return every base model with the data that it was trained on."""
-    return ", ".join(dict.fromkeys(f"{job['model']} on {job['dataset']}" for job in jobs if job["pipelines"]))
+    trained = (f"base model {job['model']}, data {job['dataset']}" for job in jobs if job["pipelines"])
+    return "; ".join(dict.fromkeys(trained))
 
 
 def covered(rows: list[Row], jobs: list[dict[str, Any]]) -> str:
@@ -30,10 +31,9 @@ def covered(rows: list[Row], jobs: list[dict[str, Any]]) -> str:
     seeds = sorted({seed for row in rows for seed in row.seeds})
     counted = f"{prompts_of(rows[0])} held-out prompts, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     world = "the embedded world, " if rows[0].embedded else ""
-    trained = dict.fromkeys(f"base model {job['model']}, data {job['dataset']}" for job in jobs if job["pipelines"])
     chooses = any(job["evaluation"].get("split") == VALIDATION for job in jobs)
     split = " Of the validation split: settings are chosen here, and the winner is yet to be tested." if chooses else ""
-    return f"Scope: {world}{'; '.join(trained)}, {counted}.{split}"
+    return f"Scope: {world}{subjects(jobs)}, {counted}.{split}"
 
 
 def whose(rows: list[Row]) -> str:
