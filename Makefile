@@ -25,6 +25,10 @@ ifneq ($(UNKNOWN),)
 $(error $(UNKNOWN) is no variable of this Makefile ($(KNOWN)); options go into ARGS: ARGS="$(UNKNOWN)=$($(UNKNOWN))")
 endif
 
+# A variable that the shell happens to have must neither publish nor choose an evaluation.
+SUITE   := $(if $(findstring environment,$(origin SUITE)),,$(SUITE))
+PUBLIC  := $(if $(findstring environment,$(origin PUBLIC)),,$(PUBLIC))
+
 .DEFAULT_GOAL := help
 .PHONY: help everything profile doctor show plan check-run compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed

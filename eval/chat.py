@@ -9,13 +9,12 @@ A stage speaks through its profile's chat template and stop tokens, a directory 
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from eval.commands import gguf
 from eval.commands.cli import run
-from eval.commands.converse import Message, converse
+from eval.commands.converse import Message, Reply, converse
 from recipes.config import UserError
 from recipes.system.commands import console
 
@@ -46,7 +45,7 @@ def main(names: list[str], options: Options) -> None:
     converse(speaker(Path(names[0]), options), options.system)
 
 
-def speaker(directory: Path, options: Options) -> Callable[[list[Message]], str]:
+def speaker(directory: Path, options: Options) -> Reply:
     """Return what replies to a dialogue with the model of a directory.
 
     Raises:
@@ -58,10 +57,10 @@ def speaker(directory: Path, options: Options) -> Callable[[list[Message]], str]
 
     model = Speaker.load(directory)
 
-    def reply(dialogue: list[Message]) -> str:
+    def reply(dialogue: list[Message]) -> tuple[str, bool]:
         sampling = Sampling(options.max_new_tokens, options.temperature, seed=options.seed)
         (said,) = model.answer([dialogue], sampling, lambda count: None)
-        return said.text if said.stopped else f"{said.text} … (cut off at max_new_tokens={options.max_new_tokens})"
+        return said.text, said.stopped
 
     return reply
 

@@ -22,6 +22,7 @@ from recipes.config import UserError, done, read_config
 from recipes.methods import METHODS
 from recipes.system.commands import console, output
 from recipes.system.hub import WEIGHTS
+from recipes.system.paths import exists, expanded
 
 KINDS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}  # safetensors' names, and llama.cpp's
 FORMATS = ("hf", "gguf")
@@ -106,9 +107,9 @@ def place(directory: Path, options: Options) -> Path:
             raise UserError(f"{directory} is not in runs/<model>/<dataset>/: name the target, TO=<path>")
         target = stage.parents[2] / "_exported" / stage.relative_to(stage.parents[2])
         return target.with_name(f"{target.name}.gguf") if options.format == "gguf" else target
-    if Path(options.to).exists():
+    if exists(options.to):
         raise UserError(f"{options.to} exists: name another target, or remove it")
-    return Path(options.to)
+    return expanded(options.to)
 
 
 def questions(directory: Path, options: Options) -> list[Question]:

@@ -76,7 +76,7 @@ def page(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list
         "scope": scope(rows, jobs),
         "table": cells(rows),
         "matrices": [lines for _, lines in matrices(rows)],
-        "effects": [lines for _, lines in stage_or_loss(rows)],
+        "effects": stage_or_loss(rows),
         "carried": [lines for _, lines in carried_over(rows)],
         "tests": tests(rows),
         "notes": [*notes(rows), *explain(rows)],

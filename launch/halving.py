@@ -26,7 +26,7 @@ from launch.config.errors import CONF, explained
 from launch.config.help import helped
 from launch.config.schema import Config, register, resolve
 from launch.config.session import Session
-from launch.config.sweep import swept
+from launch.config.sweep import refuse_split, swept
 from launch.config.trust import refuse_words
 from launch.config.tuned import without_named
 from launch.executors.job import run_job
@@ -71,6 +71,7 @@ class Search:
     swept: list[str]  # the options in which they differ
     session: Path
     jobs: int = 0
+    by: str = ""  # what chooses
 
     def train(self, settings: list[Words], share: float) -> list[float]:
         """Train and evaluate settings for a share of the full length; return their scores, NaN for a failed one.
@@ -83,7 +84,9 @@ class Search:
         directories = [self.prepare(setting, share, queue) for setting in settings]
         if queue:
             run_queue(self.session, queue)
-        return [score(directory) for directory in directories]
+        scores, names = zip(*map(score, directories), strict=True)
+        self.by = next(filter(None, names), self.by)
+        return list(scores)
 
     def prepare(self, setting: Words, share: float, queue: Queue) -> Path:
         """Add a setting's job to `queue`, and return its directory; its job.json says so if the setting is rejected."""
@@ -152,6 +155,7 @@ def own_words(words: list[str]) -> tuple[int, int, list[str]]:
     factor, rungs = given.get("factor", "2"), given.get("rungs", "3")
     if not (factor.isdecimal() and int(factor) >= 2 and rungs.isdecimal() and int(rungs) >= 1):
         raise UserError(f"factor={factor} rungs={rungs}: give whole numbers, factor at least 2 and rungs at least 1")
+    refuse_split(words, "halving")
     left = with_profiles(word for word in words if word.partition("=")[0] not in given)
     launcher = [] if any(word.startswith("launcher=") for word in words) else ["launcher=local"]
     return int(factor), int(rungs), [*launcher, "evaluate=true", *left]
@@ -178,7 +182,8 @@ def main(words: list[str]) -> int:
         console.print(f"all {len(settings)} settings failed", style="red")
         return max(status, CRASH)
     setting, worth = best
-    console.print(f"best of {len(settings)} settings: {' '.join(setting)} ({worth:.4g})", soft_wrap=True)
+    chosen = f"best of {len(settings)} settings by {search.by}: {' '.join(setting)} ({worth:.4g})"
+    console.print(chosen, soft_wrap=True)
     return status
 
 

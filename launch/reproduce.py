@@ -60,13 +60,14 @@ def original(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     record = read_json(directory / "record.json")
     if not {"data_fingerprint", "versions", "device", "metrics"} <= record.keys():
         raise UserError(f"{directory}/record.json is damaged: remove it, and train the stage again")
-    rows = {config["pairs"]: record.get("pairs_fingerprint", record["data_fingerprint"])}
-    rows |= {config["demonstrations"]: record["data_fingerprint"]} if "demonstrations" in config else {}
+    rows = {config["pairs"]: record["data_fingerprint"]}
+    if "demonstrations" in config:  # in records of before without `pairs_fingerprint`
+        rows = {config["pairs"]: record.get("pairs_fingerprint"), config["demonstrations"]: record["data_fingerprint"]}
     for place, known in rows.items():
         manifest = Path(place, "manifest.json")
         if not manifest.is_file():
             raise UserError(f"{place}, its pairs, are missing: run the comparison again to prepare them")
-        if read_json(manifest)["fingerprint"] != known:
+        if known is not None and read_json(manifest)["fingerprint"] != known:
             raise UserError(f"{place} holds other pairs than it was trained on: restore them, or name another stage")
     for start in filter(None, (config["start"], config.get("reward_model"))):
         if looks_local(start) and not Path(start).is_dir():

@@ -29,7 +29,7 @@ from launch.config.judging import ELSEWHERE, NONE, judge_of
 from launch.config.schema import Config, register, resolve
 from launch.config.session import Session
 from launch.config.splits import with_folds
-from launch.config.sweep import overrides, swept
+from launch.config.sweep import overrides, refuse_split, swept
 from launch.config.trust import refuse_words
 from launch.config.tuned import without_named
 from launch.executors.elsewhere import run_elsewhere
@@ -89,16 +89,16 @@ def tune(words: list[str]) -> int:
     with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
         config = command.config()
         session = Path(Session().place(config.runs, config.session, dry_run=False))
-        searches = searches_of(config, command)
+        searches, by = searches_of(config, command), ""
         for first in range(0, command.trials, size := math.ceil(command.trials / ROUNDS)):
             numbers = range(first, min(first + size, command.trials))
             console.print(f"tune: trials {numbers[0] + 1} to {numbers[-1] + 1} of {command.trials}, each pipeline")
-            try_out(searches, numbers, command, session / FOLDER)
+            by = try_out(searches, numbers, command, session / FOLDER) or by
         found = {search.pipeline: search.found() for search in searches}
-        train_winners(found, config, command, session)
+        train_winners(found, by, config, command, session)
     status = report(session, print_table)
     write_page(session / FOLDER)
-    tell(found, command.trials, session)
+    tell(found, by, command.trials, session)
     return status
 
 
@@ -111,10 +111,7 @@ def read(words: list[str]) -> Command:
     given = [word.partition("=")[2] for word in words if word.startswith("tune=")]
     if len(given) != 1 or not given[0].isdecimal() or int(given[0]) < LEAST:
         raise UserError(f"tune={','.join(given)}: give one number of trials for each pipeline, {LEAST} or more")
-    if any(word.startswith("eval_split=") for word in words):
-        raise UserError(
-            f"tune={given[0]} chooses on the validation split and reports on the test split: remove eval_split="
-        )
+    refuse_split(words, f"tune={given[0]}")
     left = with_profiles(word for word in words if not word.startswith(("tune=", "-")))
     if several := swept(left):
         raise UserError(f"tune={given[0]} tries values by itself: give {', '.join(several)} one value, or none")
@@ -140,8 +137,8 @@ def searches_of(config: Config, command: Command) -> list[Search]:
     return found
 
 
-def try_out(searches: list[Search], numbers: range, command: Command, session: Path) -> None:
-    """Train and evaluate the next trials of every pipeline, and tell the searches how good they are."""
+def try_out(searches: list[Search], numbers: range, command: Command, session: Path) -> str:
+    """Train and evaluate the next trials of every pipeline, and tell the searches how good they are; return by what."""
     queue, jobs = Queue(), []
     for place, search in enumerate(searches):
         for number in numbers:
@@ -153,8 +150,12 @@ def try_out(searches: list[Search], numbers: range, command: Command, session: P
             jobs.append((search, number, directory))
     if queue:
         run_elsewhere(session, queue)
+    by = ""
     for search, number, directory in jobs:
-        search.tell(number, score(directory))
+        value, name = score(directory)
+        search.tell(number, value)
+        by = name or by
+    return by
 
 
 def leave(
@@ -175,12 +176,12 @@ def only(pipeline: str, config: Config, outcome: Outcome) -> Config:
     return config
 
 
-def train_winners(found: dict[str, Any], config: Config, command: Command, session: Path) -> None:
+def train_winners(found: dict[str, Any], by: str, config: Config, command: Command, session: Path) -> None:
     """Train every pipeline with the options that were found for it, with every seed, on the pairs of the trials."""
     fraction, judge = with_folds(config).dataset.validation_fraction, judge_of(config)
 
     def winner(config: Config, outcome: Outcome) -> Config:
-        outcome.tuned = {"trials": command.trials, "split": VALIDATION, "pipelines": found}
+        outcome.tuned = {"trials": command.trials, "split": VALIDATION, "by": by, "pipelines": found}
         dataset = replace(config.dataset, validation_fraction=fraction)
         tuned = {name: result["chosen"] for name, result in found.items()}
         return replace(config, tuned=tuned, dataset=dataset, eval_split=TEST, judge=judge)
@@ -193,12 +194,12 @@ def train_winners(found: dict[str, Any], config: Config, command: Command, sessi
         run_elsewhere(session, queue)
 
 
-def tell(found: dict[str, Any], trials: int, session: Path) -> None:
+def tell(found: dict[str, Any], by: str, trials: int, session: Path) -> None:
     """Print what was chosen, and write it as the `tuned` of a model's profile."""
     for pipeline, result in found.items():
         chosen = " ".join(f"{option}={value:g}" for option, value in result["chosen"].items())
         edge = f"; at the edge of what was tried: {', '.join(result['at_edge'])}" if result["at_edge"] else ""
-        console.print(f"{pipeline}, best of {trials}: {chosen} ({result['score']:.4g}){edge}", soft_wrap=True)
+        console.print(f"{pipeline}, best of {trials} by {by}: {chosen} ({result['score']:.4g}){edge}", soft_wrap=True)
     tuned = {pipeline: result["chosen"] for pipeline, result in found.items()}
     write_text(session / "tuned.yaml", yaml.safe_dump({"tuned": tuned}, sort_keys=False))
     console.print(f"chosen settings: {session}/tuned.yaml; all trials: {session / FOLDER}/report.html", soft_wrap=True)

@@ -80,8 +80,12 @@ class DPOConfig(trl.DPOConfig):
                 raise ValueError(f"loss_type={name} needs engine=stock: it sorts the pairs of each micro-batch")
         if len({*self.loss_type}) < len(self.loss_type):
             raise ValueError(f"loss_type={self.loss_type}: name each once, and give its weight in loss_weights")
-        if "robust" in self.loss_type and not 0 <= self.label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing={self.label_smoothing}: robust needs at least 0 and less than 0.5")
+        if self.label_smoothing and not {"robust", "exo_pair", *SORTED} & {*self.loss_type}:
+            raise ValueError(f"label_smoothing={self.label_smoothing}: only robust, exo_pair and aot have it")
+        if self.discopop_tau != trl.DPOConfig.discopop_tau and "discopop" not in self.loss_type:
+            raise ValueError(f"discopop_tau={self.discopop_tau}: only loss_type=[discopop] has it")
+        if "robust" in self.loss_type and not 0 < self.label_smoothing < 0.5:
+            raise ValueError(f"label_smoothing={self.label_smoothing}: robust needs more than 0 and less than 0.5")
         if "exo_pair" in self.loss_type and not 0 < self.label_smoothing < 1:
             raise ValueError(f"label_smoothing={self.label_smoothing}: exo_pair needs more than 0, such as 0.001")
 

@@ -58,6 +58,8 @@ BAD = {
     "+pipelines.mine=[sft,ppo]": "give a list of one or more of sft, dpo, orpo",
     "pipelines.orpo=[]": "give a list of one or more of sft, dpo, orpo",
     "eval_prompts=1": "eval_prompts must be at least 2",
+    "policy=null": "name a profile, or leave this option out",
+    "dataset.policies.undecided=keep": "dataset.policies.undecided=keep: use drop, refuse",
     "seed=-1": "seed must be between 0",
     "dataset.path=/no/such.jsonl": "/no/such.jsonl does not exist",
     "model.model_name_or_path=./no/such/model": "does not exist: check model.model_name_or_path",

@@ -13,6 +13,7 @@ from launch.config.schema import Config
 from paper.published import Experiment, experiments
 from recipes.dpo import DPOConfig
 from recipes.orpo import ORPOConfig
+from recipes.profiles import Policies
 from recipes.reward import RewardConfig
 from recipes.rloo import RLOOConfig
 from recipes.sft import SFTConfig
@@ -22,6 +23,7 @@ CONFIGS: dict[str, Any] = {
     **{"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig},
     **{"reward": RewardConfig, "rloo": RLOOConfig},
 }
+LAST = {"rlhf": "rloo", "dpo_alone": "dpo", "sft_orpo": "orpo"}  # pipelines that have not their last stage's name
 # This machine's part of the arguments: no GPU, no other process.
 HERE = {"use_cpu": True, "bf16": False, "fsdp": None, "deepspeed": None, "ddp_backend": None}
 Compose = Callable[..., Config]
@@ -66,7 +68,7 @@ def test_models_tunings_and_machines_compose(compose: Compose, model: str, hardw
 def test_data_sets_and_pipelines_compose(compose: Compose, dataset: str, pipeline: str) -> None:
     config = compose(f"dataset={dataset}", f"pipeline={pipeline}", *GIVEN.get(dataset, []))
     assert {config.options[stage]["max_length"] for stage in set(CONFIGS) - {"rloo"}} == {config.dataset.max_length}
-    assert all(stages[-1] == {"rlhf": "rloo"}.get(name, name) for name, stages in config.pipelines.items())
+    assert all(stages[-1] == LAST.get(name, name) for name, stages in config.pipelines.items())
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if not name.startswith("pocket")])
@@ -138,3 +140,8 @@ def test_sweeps_compose(compose: Compose, sweep: str) -> None:
     for name, choices in params.items():
         for choice in str(choices).split(","):
             compose(f"{name}={choice.strip()}")
+
+
+def test_the_strict_policy_refuses_whatever_is_dropped_by_default() -> None:
+    strict = yaml.safe_load((CONF / "policy" / "refuse.yaml").read_text())
+    assert {name for name, policy in vars(Policies()).items() if policy == "drop"} <= strict.keys()

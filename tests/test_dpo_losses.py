@@ -136,6 +136,8 @@ def test_an_updates_gradient_does_not_depend_on_its_split(make: Make, kind: str)
         ({"loss_type": [SORTED[0]]}, "loss_type=aot needs engine=stock: it sorts"),
         ({"loss_type": ["ipo", "ipo"]}, "name each once"),
         ({"loss_type": ["robust"], "label_smoothing": 0.5}, "label_smoothing=0.5: robust needs"),
+        ({"label_smoothing": 0.1}, "label_smoothing=0.1: only robust"),
+        ({"discopop_tau": 0.1}, "discopop_tau=0.1: only loss_type"),
         ({"loss_type": ["exo_pair"]}, "label_smoothing=0.0: exo_pair needs more than 0"),
         ({"loss_type": ["hinge"], "f_divergence_type": "js_divergence"}, "f_divergence_type=js_divergence needs"),
         ({"loss_weights": [1.0, 2.0]}, "must have the same length"),

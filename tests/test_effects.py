@@ -85,6 +85,7 @@ def test_pipelines_are_spelled_by_their_stages(compose: Compose) -> None:
     }
     config = compose(*with_profiles(["pipeline=sft+orpo,orpo,sft+dpo,dpo"]))
     assert config.pipelines == {name: stages for name, stages in design.items() if name != "sft"} and config.evaluate
+    assert not compose(*with_profiles(["pipeline=sft+orpo", "evaluate=false"])).evaluate
     assert spelled("pipeline=orpo,dpo") == ["pipeline=orpo,dpo"], "a sweep over two profiles"
 
 

@@ -141,6 +141,10 @@ def test_what_cannot_decide_chooses_no_setting(tmp_path: Path, monkeypatch: pyte
     assert deciding(weak * 2) is ACCURACY and "the judge is too weak to choose" in chosen_by(weak * 2)
     results = [result | {"judge": result["judge"] | {"name": "reward-y"}} for result in strong[0].results]
     both = [*strong, replace(strong[0], results=results)]
+    fewer = replace(strong[0], seeds=strong[0].seeds[:1], results=strong[0].results[:1])
+    assert deciding([strong[0], fewer]) is REWARD, "a seed that is missing makes no other judge"
+    gold = [row for row in build_rows(jobs_of(make_session(tmp_path / "gold"))) if row.pipeline == "orpo"]
+    assert deciding([*gold, *strong]) is deciding([*strong, *gold]) is ACCURACY
     assert deciding(both) is ACCURACY and "each setting has a judge of its own" in chosen_by(both)
 
 

@@ -90,6 +90,15 @@ def test_make_hands_on_any_path_as_it_is(tmp_path: Path) -> None:
     assert printed.splitlines() == [f"model={tmp_path / ODD}", f"dataset={ODD}"]
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("seed=0,", "commas without blanks"), ("1", "give options as name=value"), ("lora", "give options as name=value")],
+)
+def test_blanks_after_commas_are_told(word: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        with_profiles([word])
+
+
 @pytest.mark.parametrize("word", ["judge=none", "DATSET=pairs.jsonl"])
 def test_make_refuses_what_it_would_not_hand_on(word: str) -> None:
     found = subprocess.run(["make", "-n", "compare", word], cwd=ROOT, capture_output=True, text=True, check=False)

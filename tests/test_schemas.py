@@ -8,8 +8,9 @@ import pytest
 from published import ASKED, BETTER, PUBLISHED, WORSE, expected, read, write
 
 from recipes.config import UserError
+from recipes.data.findings import prompt_key
 from recipes.data.messages import Malformed
-from recipes.data.schemas import read_pair
+from recipes.data.schemas import Pair, read_pair
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "json", "parquet"])
@@ -61,3 +62,27 @@ def test_other_columns_are_named_in_the_refusal(tmp_path: Path) -> None:
     path = write([{"history": ASKED, "human_ref_A": BETTER, "human_ref_B": WORSE}], tmp_path / "rows.jsonl")
     with pytest.raises(UserError, match="no column 'chosen' and no column 'rejected'; its columns are history"):
         read(path)
+
+
+@pytest.mark.parametrize("column", ["prompt", "conversations", "messages"])
+def test_a_system_turn_that_only_the_prompts_column_has_is_used(column: str) -> None:
+    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": ASKED}]
+    row = PUBLISHED["mlabonne/orpo-dpo-mix-40k"] | {"prompt": None, "question": None, column: asked}
+    assert read_pair(row).prompt == asked
+    assert read_pair(row | {"system": "Be brief.", "system_prompt": "Be long."}).ignored == (
+        "column 'system_prompt', which differs from the system turn",
+    )
+
+
+def test_a_turns_id_makes_no_other_prompt() -> None:
+    """Prompts are held out by what is said, not by when."""
+
+    def pair(number: int) -> Pair:
+        turns = [{"role": "user", "content": ASKED, "id": f"{number}"}]
+        answers = {"chosen": BETTER, "rejected": WORSE}
+        return read_pair(
+            {side: [*turns, {"role": "assistant", "content": text}] for side, text in answers.items()}
+            | {"rejected": [turns[0] | {"id": "x"}, {"role": "assistant", "content": WORSE}]}
+        )
+
+    assert prompt_key(pair(1).prompt) == prompt_key(pair(2).prompt)

@@ -1,10 +1,14 @@
 """CSV files as they are: separators, a broken header, rows of another length; kind B of the trials."""
 
+import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from trials import STOP, Trained, refused, trainer
+from trials import STOP, Trained, refused, trainer, turn
+
+SIDES = {"chosen": "It's here.", "rejected": "No."}
 
 
 @pytest.fixture
@@ -46,3 +50,19 @@ def test_a_spreadsheets_empty_columns_are_left_out(train: Callable[..., Trained]
     lines = ["prompt,chosen,rejected,,", *(f"Question {number}?,Yes {number}.,No.,," for number in range(8))]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
     assert train(tmp_path / "a.csv").chosen == f"Yes 0.{STOP}"
+
+
+@pytest.mark.parametrize("spell", [json.dumps, repr], ids=["JSON", "Python"])
+def test_a_column_of_messages_may_be_text(
+    train: Callable[..., Trained], tmp_path: Path, spell: Callable[[object], str]
+) -> None:
+    """As pandas writes a column of lists to a CSV file."""
+    said = {side: [turn("Where's it?"), {"role": "assistant", "content": text}] for side, text in SIDES.items()}
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*said])
+        writer.writeheader()
+        for number in range(8):
+            asked = [turn(f"Where's {number}?")]
+            writer.writerow({side: spell([*asked, *messages[1:]]) for side, messages in said.items()})
+    trained = train(tmp_path / "a.csv")
+    assert trained.chosen == f"It's here.{STOP}" and "role" not in trained.prompt and "Where's 0?" in trained.prompt

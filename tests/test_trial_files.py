@@ -164,6 +164,13 @@ def test_folders_and_patterns_are_all_their_files(train: Callable[..., Trained],
         train(f"{folder}/*.csvs")
 
 
+def test_what_names_no_split_is_trained_on_beside_a_test_file_and_caches_are_not(tmp_path: Path) -> None:
+    for name in ("pairs.jsonl", "test.jsonl", "cache-0.arrow"):
+        (tmp_path / name).write_text("{}\n")
+    assert files_of(str(tmp_path)) == [tmp_path / "pairs.jsonl"]
+    assert files_of(str(tmp_path), "test") == [tmp_path / "test.jsonl"]
+
+
 def test_a_pattern_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "pairs.jsonl").write_text("{}\n")

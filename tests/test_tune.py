@@ -163,7 +163,8 @@ def test_a_command_line_names_trials_and_seeds() -> None:
         (["tune=many"], "tune=many: give one number"),
         (["tune=2", "tune=3"], "tune=2,3: give one number"),
         (["tune=4", "dpo.beta=0.1,0.2"], "give dpo.beta one value"),
-        (["tune=4", "eval_split=test"], "chooses on the validation split and reports on the test split"),
+        (["tune=4", "eval_split=test"], "chooses on the validation split, the test split is for reports"),
+        (["tune=4", "evaluate=false"], "chooses by what is evaluated: remove evaluate=false"),
     ],
 )
 def test_a_command_line_that_cannot_be_tuned_is_refused(words: list[str], said: str) -> None:

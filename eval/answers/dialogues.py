@@ -1,7 +1,7 @@
 """Chat with a model: a stage's, with its profile's chat template and stop tokens, or that of any directory."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,10 @@ class Speaker:
         if is_stage(directory):
             return cls(directory, *load(directory), load_renderer(directory))
         profile = Model(directory.name, str(directory))
-        tokenizer = load_tokenizer(str(directory), None, profile)
+        tokenizer, model = load_tokenizer(str(directory), None, profile), load_weights(str(directory), None)
+        profile = replace(profile, stop_tokens=own_stops(model, tokenizer))
         renderer = Renderer(tokenizer, profile)
-        return cls(directory, load_weights(str(directory), None), tokenizer, renderer.stops, renderer)
+        return cls(directory, model, tokenizer, renderer.stops, renderer)
 
     def prompt_ids(self, dialogues: list[list[Message]]) -> list[list[int]]:
         """Return each dialogue's ids up to where the response begins."""
@@ -54,6 +55,13 @@ class Speaker:
             found[place] = said
             advance(1)
         yield from (found[place] for place in range(len(dialogues)))
+
+
+def own_stops(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return the tokens that end a model's response by its own generation settings; none if they name none."""
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    ids = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    return [str(tokenizer.convert_ids_to_tokens(number)) for number in ids]
 
 
 def answer_once(

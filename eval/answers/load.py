@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from recipes.config import UserError, read_config
+from recipes.config import UserError, done, read_config
 from recipes.data.chat import Message, Refused, Renderer, stop_ids
 from recipes.profiles import Model
 from recipes.system.hub import NO_CODE, WEIGHTS, reason
@@ -88,8 +88,13 @@ def source(directory: Path) -> tuple[str, str | None, Model]:
         UserError: the model was removed.
     """
     config = read_config(directory)
+    if "stage" not in config or config["stage"] == "reward":
+        what = "a reward model, which says nothing" if "stage" in config else "no trained stage"
+        raise UserError(f"{directory} is {what}: name runs/<model>/<dataset>/<stage>-<digest>")
     if config["stage"] == "base":
         return config["start"], config["start_revision"], Model(**config["model"])
+    if not (directory / "model").is_dir() and not done(directory):
+        raise UserError(f"{directory} is not trained to its end: the command that began it goes on with it")
     if not (directory / "model").is_dir():
         raise UserError(f"{directory}/model was removed: remove {directory} too, and train it again")
     return str(directory / "model"), None, Model(**config["model"])

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from recipes.config import read_config
-from recipes.data.chat import Renderer
+from jinja2 import TemplateError
+
+from recipes.config import UserError, read_config
+from recipes.data.chat import Refused, Renderer
 from recipes.profiles import Model
 from recipes.training.reward_model import load_classifier
 from recipes.training.tokenizer import load_tokenizer
@@ -35,6 +37,13 @@ class Judge:
             [*prompt, {"role": "assistant", "content": answer["text"]}]
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
+        try:
+            return self.of_dialogues(prompts, answers, dialogues)
+        except (Refused, TemplateError) as error:  # its template has no system turns or tools, for example
+            raise UserError(f"the judge {self.name} cannot read a held-out dialogue ({error}): name another") from None
+
+    def of_dialogues(self, prompts: list[Any], answers: list[dict[str, Any]], dialogues: list[Any]) -> list[float]:
+        """Return the rewards of whole dialogues; `answers` say which were cut off."""
         if self.renderer is None:
             return self.reward.of_texts(dialogues).tolist()
         asked = self.renderer.texts(prompts)

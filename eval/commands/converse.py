@@ -6,10 +6,12 @@ from importlib import import_module
 
 Message = dict[str, str]
 NEW = "/new"
+Reply = Callable[[list[Message]], tuple[str, bool]]  # a dialogue -> what is said to it, and whether it was ended
+CUT = "… (cut off: raise max_new_tokens)"
 HELP = f"Ctrl-D ends, {NEW} begins again"
 
 
-def converse(reply: Callable[[list[Message]], str], system: str | None) -> None:
+def converse(reply: Reply, system: str | None) -> None:
     """Print a reply to every line that is typed, which knows all before it, until Ctrl-D."""
     with contextlib.suppress(ImportError):
         import_module("readline")  # arrow keys and a history, where Python has them
@@ -26,5 +28,6 @@ def converse(reply: Callable[[list[Message]], str], system: str | None) -> None:
             dialogue = [*start]
         elif said:
             dialogue.append({"role": "user", "content": said})
-            dialogue.append({"role": "assistant", "content": reply(dialogue)})
-            print(dialogue[-1]["content"])
+            text, ended = reply(dialogue)
+            dialogue.append({"role": "assistant", "content": text})
+            print(text if ended else f"{text} {CUT}")

@@ -135,10 +135,9 @@ def chat(file: str, options: str) -> None:
     sampling = {"temperature": how["temperature"], "max_tokens": how["max_new_tokens"], "seed": how["seed"]}
     sampling |= {"top_k": 0, "top_p": 1.0, "min_p": 0.0}  # the whole distribution, as a run's own responses
 
-    def reply(dialogue: list[dict[str, str]]) -> str:
+    def reply(dialogue: list[dict[str, str]]) -> tuple[str, bool]:
         (said,) = server.handle_chat_completions({"messages": dialogue, **sampling})["choices"]
-        cut = f" … (cut off at max_new_tokens={how['max_new_tokens']})" if said["finish_reason"] == "length" else ""
-        return (said["message"]["content"] or "") + cut
+        return said["message"]["content"] or "", said["finish_reason"] != "length"
 
     converse(reply, how["system"])
 

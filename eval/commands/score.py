@@ -1,8 +1,9 @@
-"""The score of a job's last pipeline, one number, for a search over settings.
+"""The score of a job's last pipeline and what it is, as JSON, for a search over settings.
 
 python -m eval.commands.score JOB
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def main(names: list[str], _: NoOptions) -> None:
     model = models_of(job)[-1]
     result = read_result(model, job["evaluation"])
     row = Row("", Setting(), [job["seed"]], [[model]], [result], [])
-    print(float(np.mean(deciding([row]).numbers(result))))
+    metric = deciding([row])
+    print(json.dumps({"score": float(np.mean(metric.numbers(result))), "by": metric.label}))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def budgets(rows: list[Row]) -> str:
 def chosen_by(rows: list[Row]) -> str:
     """Say why a judge's reward does not choose, if it does not."""
     trained = [row for row in rows if row.stages]
-    if not trained[0].judged or outcome(rows) is not ACCURACY:
+    if not any(row.judged for row in trained) or outcome(rows) is not ACCURACY:
         return ""
     why = "each setting has a judge of its own" if several_judges(trained) else "the judge is too weak to choose"
     return f", by {ACCURACY.label}, as {why}"

@@ -11,14 +11,18 @@ def deciding(rows: list[Row]) -> Measured:
 
     A judge that is too weak for a verdict is too weak to choose. Rewards of several judges have no common scale.
     """
-    if rows[0].judged:
-        return ACCURACY if weak(rows[0]) or several_judges(rows) else REWARD
-    return GOLD if rows[0].embedded else ACCURACY
+    if all(row.judged for row in rows):
+        return ACCURACY if any(map(weak, rows)) or several_judges(rows) else REWARD
+    return GOLD if all(row.embedded and not row.judged for row in rows) else ACCURACY
 
 
 def several_judges(rows: list[Row]) -> bool:
-    """Whether settings were judged by different reward models, though with the same seed."""
-    return len({tuple(result["judge"]["name"] for result in row.results) for row in rows}) > 1
+    """Whether settings of one seed were judged by different reward models, or only some of them."""
+    judges: dict[int, set[str | None]] = {}
+    for row in rows:
+        for seed, result in zip(row.seeds, row.results, strict=True):
+            judges.setdefault(seed, set()).add(result.get("judge", {}).get("name"))
+    return any(len(names) > 1 for names in judges.values())
 
 
 def outcomes(row: Row) -> dict[str, Measured]:

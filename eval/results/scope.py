@@ -62,7 +62,8 @@ def tuned(rows: list[Row], jobs: list[dict[str, Any]]) -> Iterable[str]:
     """Say what was tuned, how, and which best setting is at the edge of what was tried."""
     found = next((job["tuned"] for job in jobs if job.get("tuned")), None)
     if found:
-        yield f"Tuned: {found['trials']} trials of each pipeline, chosen by the judge on the validation split."
+        by = found.get("by") or "the judge"  # of older sessions
+        yield f"Tuned: {found['trials']} trials of each pipeline, chosen by {by} on the validation split."
         for name, search in found["pipelines"].items():
             if search["at_edge"]:
                 edges = listed(search["at_edge"])

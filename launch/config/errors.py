@@ -33,6 +33,10 @@ def explained() -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from None
+    except ValueError as error:
+        if "config group override" not in str(error).lower():  # of Hydra, for a profile that is null or a number
+            raise
+        raise UserError(f"{' '.join(str(error).split())}: name a profile, or leave this option out") from None
 
 
 def explain(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from launch.config.errors import CONF
+from recipes.config import UserError
 
 
 def overrides(words: Iterable[str]) -> list[Override]:
@@ -25,6 +26,20 @@ def swept(words: Iterable[str]) -> list[str]:
     """Return the options with several values, each once; seeds are repetitions, not settings."""
     names = [word.key_or_group for word in overrides(words) if word.is_sweep_override()]
     return [name for name in dict.fromkeys(names) if name != "seed"]
+
+
+def refuse_split(words: Iterable[str], search: str) -> None:
+    """Reject words that would leave a search without figures, or with figures of the test split.
+
+    Raises:
+        UserError: there is one.
+    """
+    for word in words:
+        name, _, value = word.partition("=")
+        if name == "eval_split" and value != "validation":
+            raise UserError(f"{search} chooses on the validation split, the test split is for reports: remove {word}")
+        if name == "evaluate" and value.lower() != "true":
+            raise UserError(f"{search} chooses by what is evaluated: remove {word}")
 
 
 def setting(config: DictConfig, words: Iterable[str], names: list[str]) -> dict[str, Any]:

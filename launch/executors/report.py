@@ -1,5 +1,6 @@
 """Report a session's jobs: a summary at the end, and a table as they finish."""
 
+import json
 import math
 import subprocess
 from collections.abc import Callable
@@ -34,12 +35,15 @@ def report(directory: Path, evaluate: Callable[[Path], int]) -> int:
     return status
 
 
-def score(directory: Path) -> float:
-    """Return the mean reward of a finished job's pipeline on its held-out prompts; NaN if the job failed."""
+def score(directory: Path) -> tuple[float, str]:
+    """Return the mean reward of a finished job's pipeline on its held-out prompts, and what it is; NaN if it failed."""
     if read_json(directory / "job.json")["status"]:
-        return math.nan
+        return math.nan, ""
     answer = subprocess.run(module("eval.commands.score", directory), capture_output=True, text=True, check=False)
-    return math.nan if answer.returncode else float(answer.stdout)
+    if answer.returncode:
+        return math.nan, ""
+    found = json.loads(answer.stdout)
+    return found["score"], found["by"]
 
 
 def fill_table(session: Path) -> None:

@@ -85,7 +85,7 @@ def of_demonstrations(config: Config) -> Tokens | None:
         raise UserError(
             f"sft.dataset={dataset.name}: its lengths are not known yet: make check-run with the same words prepares it"
         )
-    rows, total = sample(dataset.path)
+    rows, total = sample(dataset.path, dataset.train_split)
     found = pairs_of(rows, read_demonstration)
     if not found:
         raise UserError(f"sft.dataset: no demonstration was found in the first rows of {dataset.path}")

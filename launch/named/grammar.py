@@ -23,8 +23,12 @@ def refuse_unreadable(words: list[str]) -> None:
     parser = OverridesParser.create()
     for word in words:
         name, equals, value = word.partition("=")
-        if not equals or name.startswith("-"):
+        if name.startswith(("-", "~")):
             continue
+        if not equals:
+            raise UserError(f"{word}: give options as name=value, without blanks around = and commas")
+        if value.startswith(",") or (value.endswith(",") and not exists(value)):
+            raise UserError(f"{word}: several values are separated by commas without blanks, as in seed=0,1,2")
         try:
             several = parser.parse_override(word).is_sweep_override()
         except HydraException:

@@ -26,4 +26,4 @@ def spelled(word: str) -> list[str]:
     if len(named) < len(lists):
         raise UserError(f"{word}: name each pipeline once")
     defined = [f"+pipelines.{name}=[{','.join(stages)}]" for name, stages in named.items() if name != "sft"]
-    return ["pipeline=sft", *([] if "sft" in named else ["~pipelines.sft"]), *defined, "evaluate=true"]
+    return ["pipeline=sft", *([] if "sft" in named else ["~pipelines.sft"]), *defined]

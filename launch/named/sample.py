@@ -20,13 +20,13 @@ def matches(name: str) -> list[Path]:
     return [path for path in named(name) if path.exists()]
 
 
-def sample(name: str) -> tuple[list[dict[str, Any]], int]:
+def sample(name: str, split: str = "train") -> tuple[list[dict[str, Any]], int]:
     """Return the first rows of what a name means and about how many there are, those that cannot be read left out.
 
     Raises:
         UserError: a file is missing, empty, of an unknown format or cannot be parsed.
     """
-    files = files_of(name)
+    files = files_of(name, split)
     rows = read_files(files)
     first = [row for row in islice(rows, ROWS) if isinstance(row, dict)]
     size = sum(path.stat().st_size * (COMPRESSED if path.suffix == ".gz" else 1) for path in files)

@@ -23,6 +23,7 @@ from recipes.profiles import Dataset
 from recipes.system.commands import console
 from recipes.system.paths import expanded
 
+EVALUATED = "evaluate=true"
 SWEEP = re.compile(r"(choice|glob|shuffle|sort)\(")  # Hydra's own ways to write several values
 
 
@@ -126,7 +127,8 @@ def with_profiles(words: Iterable[str]) -> list[str]:
     """
     words = list(words)
     refuse_borrowed(words)
-    words = [part for word in words for part in spelled(word)]
+    parts = [part for word in words for part in spelled(word)]
+    words = parts if parts == words else [EVALUATED, *parts]  # pipelines that are spelled are compared
     door = open_door(words)
     tell(door.made)
     refuse_unreadable(door.words)

@@ -1,6 +1,6 @@
 """What SFT trains on where it is not the pairs' chosen responses: the option `sft.dataset`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -38,7 +38,8 @@ def demonstrations_of(config: Config) -> Dataset | None:
     found = source(name, config.dataset, "sft.dataset", ("demonstrations", "dataset"))
     found = replace(found, max_length=config.dataset.max_length, train_rows=None, streaming=False, cluster=None)
     if is_local(found.path):
-        found = replace(found, train_split=chosen(folder_splits(found.path)))
+        if found.path == name:  # no profile, which would name its split
+            found = replace(found, train_split=of_folder(folder_splits(name)))
         check_columns(found)
     elif name.partition(":")[0] == found.path:  # a Hub id without a profile
         found = pinned(found)
@@ -63,13 +64,16 @@ def check_columns(dataset: Dataset) -> None:
 def pinned(dataset: Dataset) -> Dataset:
     """Return a data set of the Hub at its present commit, with the split that its demonstrations are in."""
     commit = commit_of(dataset.path)
-    return replace(dataset, revision=commit, train_split=chosen(splits_of(dataset.path, dataset.config, commit)))
+    splits = splits_of(dataset.path, dataset.config, commit)
+    chosen = next((split for split in SPLITS if split in splits), next(iter(splits), SPLITS[-1]))
+    return replace(dataset, revision=commit, train_split=chosen)
 
 
-def chosen(splits: Iterable[str]) -> str:
-    """Return the split that demonstrations are in: one of `SPLITS`, else the first."""
-    known = list(splits)
-    return next((split for split in SPLITS if split in known), next(iter(known), SPLITS[-1]))
+def of_folder(splits: list[str]) -> str:
+    """Return the split of a folder's shards that demonstrations are in: one of `SPLITS`, or the only training split."""
+    training = [split for split in splits if split.startswith("train")]
+    known = next((split for split in SPLITS if split in splits), None)
+    return known or (training[0] if len(training) == 1 else SPLITS[-1])
 
 
 def prepare_demonstrations(

@@ -15,7 +15,7 @@ from launch.named.tokens import added_tokens, find_stops
 from launch.stages.digest import Start, digest
 from recipes.config import UserError
 from recipes.system.commands import console
-from recipes.system.paths import ROOT, expanded
+from recipes.system.paths import ROOT, exists, expanded
 
 SMALL = 2**26  # bytes; larger files are identified by name, size and time
 # Bytes per parameter: of two checkpoints and a third being written, and of a trained model, which stays.
@@ -54,7 +54,10 @@ def asked_reward_model(config: Config) -> Start | None:
         UserError: it is neither a local directory nor on the Hub or in its cache.
     """
     name = config.options["rloo"]["reward_model"]
-    return None if name is None or "rloo" not in config.stages else find_reward_model(name, "rloo.reward_model")
+    if name is None or "rloo" not in config.stages:
+        return None
+    trained = expanded(name) / "model"  # of a stage's directory
+    return find_reward_model(str(trained) if trained.is_dir() else name, "rloo.reward_model")
 
 
 def find_reward_model(name: str, option: str) -> Start:
@@ -65,9 +68,10 @@ def find_reward_model(name: str, option: str) -> Start:
     Raises:
         UserError: it is neither a local directory nor to be had from the hub or its cache.
     """
-    if (Path(name) / "config.yaml").is_file():
-        return Start(name, None, name)
-    path, _, revision = (name, "", "") if Path(name).exists() else name.partition("@")
+    place = expanded(name)
+    if (place / "config.yaml").is_file():
+        return Start(str(place), None, str(place))
+    path, _, revision = (name, "", "") if exists(name) else name.partition("@")
     try:
         return find_model(path, revision or "main")
     except UserError as error:

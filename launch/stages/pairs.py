@@ -63,6 +63,9 @@ def pairs_directory(config: Config, start: str) -> Path:
     return Path(config.runs, "_pairs", digest(inputs))
 
 
+UNUSABLE = ("malformed", "unrendered", "diverging", "empty", "identical", "undecided", "unfit")
+
+
 def check(policies: Policies) -> None:
     """Check the policies' values before any row is read.
 
@@ -73,7 +76,7 @@ def check(policies: Policies) -> None:
         known = (KEEP, DROP, REFUSE)
         if finding == "overlong":  # not `keep`: one trainer would truncate such a pair, another would drop it
             known = (DROP, REFUSE, *TRUNCATE)
-        elif finding in ("malformed", "unrendered", "empty", "unfit"):  # not `keep`: such a row cannot be trained on
+        elif finding in UNUSABLE:  # not `keep`: such a row cannot be trained on
             known = (DROP, REFUSE)
         if policy not in known:
             raise UserError(f"dataset.policies.{finding}={policy}: use {', '.join(known)}")

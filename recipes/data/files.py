@@ -109,13 +109,15 @@ def shards(folder: Path, split: str) -> list[Path]:
     """
     files = folder_files(folder)
     splits = folder_splits(str(folder))
-    found = [file for file in files if not splits or split_of(file.relative_to(folder)) == split]
+    named = {file: split_of(file.relative_to(folder)) for file in files}
+    others = "train" if "train" not in splits else None  # beside test.jsonl, pairs.jsonl is what there is to train on
+    found = [file for file in files if not splits or (named[file] or others) == split]
     if not files:
         raise UserError(f"{folder} has no file of a supported format: use {', '.join(READERS)}")
     if not found:
         raise UserError(
-            f"{folder} has no files of the split {split!r}, but of {', '.join(splits)}: "
-            "set dataset.train_split and dataset.test_split"
+            f"{folder} has no files of the split {split!r}, but of {', '.join(splits)}: set dataset.train_split and "
+            f"dataset.test_split, or name the files: {folder}/*.jsonl"
         )
     return found
 
@@ -124,6 +126,7 @@ def folder_files(folder: Path) -> list[Path]:
     """Return the files of a folder that may hold rows, in order."""
     hidden = (".", "_")
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and file_ending(path) in READERS]
+    files = [path for path in files if not (path.suffix == ".arrow" and path.name.startswith("cache-"))]  # of `map`
     names = [path.relative_to(folder).parts for path in files]
     return [
         path

@@ -36,6 +36,14 @@ REASONS = {
     "ignored": "it holds something that training does not use",
     "unfinished": "an answer ends in the middle of a sentence",
 }
+SAID = (
+    "name",
+    "tool_calls",
+    "tool_call_id",
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+)  # a message's fields that are part of the dialogue
 NGRAM = 8  # words, as in Tülu 3's decontamination
 OVERLAP = 0.5  # share of an evaluation prompt's n-grams that makes a training prompt count as its copy
 WORD = re.compile(r"\w+")
@@ -70,7 +78,7 @@ def prompt_key(prompt: list[dict[str, Any]], tools: Any = None) -> str:
     """Return a digest of a prompt, independent of the model's template."""
     turns: list[Any] = []
     for message in prompt:
-        fields = {name: value for name, value in message.items() if name not in ("role", "content")}
+        fields = {name: message[name] for name in SAID if name in message}  # not an id, a time or a model's name
         turns.append([message["role"], message["content"].strip(), *([fields] if fields else [])])
     turns += [{"tools": tools}] if tools else []
     return hashlib.sha256(json.dumps(turns, default=str).encode()).hexdigest()

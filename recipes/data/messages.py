@@ -1,12 +1,15 @@
 """One column's value as messages: text, a raw dialogue, or a list of messages in any of the forms that people have."""
 
+import ast
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 Message = dict[str, Any]  # `role`, `content` (text) and, where the source has them, other fields such as `tool_calls`
 ROLES = ("system", "user", "assistant", "tool")
 TURN = re.compile(r"\n\n(Human|Assistant):")  # the format of dialogues in Anthropic's HH-RLHF
+WRITTEN = re.compile(r"\s*\[\s*\{\s*['\"](role|content|from|value)['\"]\s*:")  # a list of messages, as text
 TURN_ROLES = {"Human": "user", "Assistant": "assistant"}
 # ShareGPT's messages are {from, value}; its roles.
 SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant"}
@@ -37,7 +40,21 @@ def as_messages(row: dict[str, Any], column: str, role: str) -> list[Message]:
     if isinstance(value, list) and value:
         return [as_message(message, column) for message in value]
     text = as_text(value, column)
+    if written := written_messages(text):
+        return [as_message(message, column) for message in written]
     return split_dialogue(text) if TURN.match(text) else [{"role": role, "content": text}]
+
+
+def written_messages(text: str) -> list[Any] | None:
+    """Return the list of messages that a text spells as JSON or, as pandas writes a column of lists, as Python does."""
+    if not WRITTEN.match(text):
+        return None
+    found = parsed_json(text)
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        found = found or ast.literal_eval(text.strip())
+    messages = [renamed(one) for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    whole = messages and len(messages) == len(found) and all({"role", "content"} <= one.keys() for one in messages)
+    return messages if whole else None
 
 
 def as_text(value: Any, column: str) -> str:

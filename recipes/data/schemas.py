@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recipes.data.columns import DEMONSTRATED, PROMPTS, SCORES, SIDES, SYSTEMS, judged
+from recipes.data.findings import prompt_key
 from recipes.data.judged import READERS
 from recipes.data.messages import Malformed, Message, Unusable, as_messages, as_text, out_of_order, parsed_json
 
@@ -71,7 +72,7 @@ def assemble(row: dict[str, Any], dialogues: list[list[Message]]) -> Pair:
     if any(answer["role"] != "assistant" for answer in answers):
         raise Unusable("empty")
     prompts = [as_prompt(row, messages[:-1]) for messages in dialogues]
-    if prompts[0] != prompts[-1]:
+    if prompt_key(prompts[0][0]) != prompt_key(prompts[-1][0]):  # ids and times of their turns may differ
         raise Unusable("diverging")
     check_answers(answers)
     (prompt, ignored), (tools, wrong) = prompts[0], as_tools(row.get("tools"))
@@ -127,12 +128,13 @@ def as_prompt(row: dict[str, Any], earlier: list[Message]) -> tuple[list[Message
         if column is None and not earlier:
             raise Malformed("has answers but no prompt: add a column 'prompt', or give whole dialogues")
         return [*(read_prompt(row, column) if column else []), *earlier], []
-    if row.get("prompt") is None:
+    column = next((name for name in PROMPTS if row.get(name) is not None), None)
+    if column is None:
         return earlier, []
     try:
-        return joined(read_prompt(row, "prompt", whole=False), earlier)
+        return joined(read_prompt(row, column, whole=False), earlier, column)
     except Malformed:
-        return earlier, ["column 'prompt'"]
+        return earlier, [f"column {column!r}"]
 
 
 def read_prompt(row: dict[str, Any], column: str, whole: bool = True) -> list[Message]:
@@ -151,8 +153,8 @@ def read_prompt(row: dict[str, Any], column: str, whole: bool = True) -> list[Me
     return messages
 
 
-def joined(prompt: list[Message], dialogue: list[Message]) -> tuple[list[Message], list[str]]:
-    """Return a whole dialogue's prompt with what only the prompt column has, and what fits nowhere.
+def joined(prompt: list[Message], dialogue: list[Message], column: str) -> tuple[list[Message], list[str]]:
+    """Return a whole dialogue's prompt with what only the prompt's column has, and what fits nowhere.
 
     The prompt column repeats the dialogue, or part of it; or it has the system turn; or the dialogue goes on from it.
     """
@@ -164,7 +166,7 @@ def joined(prompt: list[Message], dialogue: list[Message]) -> tuple[list[Message
         return [*missing, *dialogue], []
     if prompt[-1]["role"] == "assistant" and not out_of_order([*prompt, *dialogue]):
         return [*prompt, *dialogue], []
-    return dialogue, ["column 'prompt', which differs from the dialogues"]
+    return dialogue, [f"column {column!r}, which differs from the dialogues"]
 
 
 def squeezed(*texts: str) -> str:
@@ -174,14 +176,15 @@ def squeezed(*texts: str) -> str:
 
 def with_system(prompt: list[Message], row: dict[str, Any]) -> tuple[list[Message], list[str]]:
     """Return a prompt with the system turn that a column of its own holds, and that column if it fits nowhere."""
-    column = next((name for name in SYSTEMS if row.get(name)), None)
-    text = as_text(row[column], column).strip() if column else ""
-    there = [turn["content"].strip() for turn in prompt if turn["role"] == "system"]
-    if not text or text in there:
-        return prompt, []
-    if there:
-        return prompt, [f"column {column!r}, which differs from the system turn"]
-    return [{"role": "system", "content": text}, *prompt], []
+    given = {name: text for name in SYSTEMS if row.get(name) and (text := as_text(row[name], name).strip())}
+    ignored = []
+    for column, text in given.items():
+        there = [turn["content"].strip() for turn in prompt if turn["role"] == "system"]
+        if not there:
+            prompt = [{"role": "system", "content": text}, *prompt]
+        elif text not in there:
+            ignored.append(f"column {column!r}, which differs from the system turn")
+    return prompt, ignored
 
 
 def as_tools(value: Any) -> tuple[list[Any], list[str]]:

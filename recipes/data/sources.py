@@ -140,6 +140,11 @@ def load_hub(path: str, split: str, dataset: Dataset, length: int | None) -> Any
         rows: Any = load_dataset(path, **options)
         return rows if length is None else Rows.from_list(list(rows.take(length)))
     except Exception as error:  # datasets, the Hub's client and fsspec raise different errors
+        said = " ".join(str(error).split())
+        if "Config name is missing" in said or "BuilderConfig" in said:
+            raise UserError(f"{path}: {said}: name a configuration, DATASET={path}:<configuration>") from None
+        if "Unknown split" in said:
+            raise UserError(f"{path}: {said}: set dataset.train_split and dataset.test_split") from None
         raise UserError(
             f"dataset {path} is not in the local cache and could not be downloaded ({first_line(error)}): run "
             f"`hf download --repo-type dataset {path}` on a machine with a network, or name a local file"

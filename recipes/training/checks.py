@@ -89,7 +89,8 @@ def check_first_loss(args: Any, loss: float, exact: bool) -> None:
     """
     options = {name: getattr(args, name) for name in ("beta", "label_smoothing", "discopop_tau")}
     known = first_loss(args.loss_type, args.loss_weights or [1.0] * len(args.loss_type), **options)
-    if known is not None and args.disable_dropout and not abs(loss - known) < CLOSE[exact] * max(1.0, abs(known)):
+    plain = args.disable_dropout and not args.use_weighting  # which multiplies each pair's loss
+    if known is not None and plain and not abs(loss - known) < CLOSE[exact] * max(1.0, abs(known)):
         raise UserError(
             f"DPO's first loss is {loss:.4f}, not {known:.4f}: the reference model is not the initial "
             "checkpoint; remove the directories of this stage and of the one before it, and run again"
