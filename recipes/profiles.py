@@ -68,6 +68,7 @@ class Policies:
     role_order: str = KEEP  # two turns of one role in a row, or a system turn that is not the first
     system_lost: str = KEEP  # the chat template leaves the system turn out
     ignored: str = KEEP  # the row holds something that training does not use: a message's other field, for example
+    rendered: str = KEEP  # text with a chat template's marks: they are read as text, not as turns
     unfinished: str = KEEP  # a response that ends in the middle of a sentence
 
 

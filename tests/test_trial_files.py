@@ -164,6 +164,12 @@ def test_folders_and_patterns_are_all_their_files(train: Callable[..., Trained],
         train(f"{folder}/*.csvs")
 
 
+def test_a_rendered_text_is_told(train: Callable[..., Trained]) -> None:
+    """It is trained as the text that it is."""
+    rendered = row("<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n", "So.<|im_end|>", "No.<|im_end|>")
+    assert "a chat template's marks, as if it had been rendered before (rows 1)" in train([rendered]).line
+
+
 def test_what_names_no_split_is_trained_on_beside_a_test_file_and_caches_are_not(tmp_path: Path) -> None:
     for name in ("pairs.jsonl", "test.jsonl", "cache-0.arrow"):
         (tmp_path / name).write_text("{}\n")

@@ -130,10 +130,18 @@ def numbered(names: list[str]) -> list[int]:
     return [numbers[name] for name in names]
 
 
+def as_read(prompt: list[dict[str, str]]) -> str:
+    """Return a prompt as judges read it: one question as it is, several turns each after its role."""
+    if len(prompt) == 1:
+        return prompt[0]["content"]
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in prompt)
+
+
 def describe(row: Any, response: Answer, gold: bool) -> dict[str, Any]:
     """Return one response with its prompt and, in the embedded world, its gold reward."""
     prompt = row["prompt"][-1]["content"]
-    values = {"prompt": prompt, "text": response.text, "tokens": response.tokens, "stopped": response.stopped}
+    values = {"prompt": as_read(row["prompt"]), "text": response.text}
+    values |= {"tokens": response.tokens, "stopped": response.stopped}
     if gold:
         worth = score(prompt, response.text)
         values |= {"gold": worth.reward, "right": worth.right, "courtesies": worth.courtesies}

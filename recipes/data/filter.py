@@ -12,7 +12,7 @@ from recipes.profiles import DROP, REFUSE, TRUNCATE, Dataset
 NAMED = 10  # rows that an error names per kind of finding
 KINDS = 8  # kinds of one finding that are told apart
 WHY = {"malformed": "detail", "unrendered": "detail", "ignored": "ignored"}  # the columns that say what is wrong
-NOTED = ("system_lost", "ignored")  # findings that are named even where their rows are kept
+NOTED = ("system_lost", "ignored", "rendered")  # findings that are named even where their rows are kept
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ REASONS = {
     "role_order": "two turns of one role in a row, or a late system turn",
     "system_lost": "the chat template leaves the system turn out",
     "ignored": "it holds something that training does not use",
+    "rendered": "its text holds a chat template's marks, as if it had been rendered before",
     "unfinished": "an answer ends in the middle of a sentence",
 }
 SAID = (
@@ -44,6 +45,8 @@ SAID = (
     "reasoning",
     "thinking",
 )  # a message's fields that are part of the dialogue
+# What chat templates write between turns, in text that no template has written yet.
+MARKS = re.compile(r"<\|(im_start|im_end|start_header_id|eot_id|user|assistant)\|>|\[/?INST\]|<(start|end)_of_turn>")
 NGRAM = 8  # words, as in Tülu 3's decontamination
 OVERLAP = 0.5  # share of an evaluation prompt's n-grams that makes a training prompt count as its copy
 WORD = re.compile(r"\w+")

@@ -14,6 +14,7 @@ from recipes.data.chat import Refused, Renderer
 from recipes.data.columns import SIDES
 from recipes.data.fields import Dialogue, render_fields, unwritten
 from recipes.data.findings import (
+    MARKS,
     Evaluated,
     Findings,
     evaluation_prompts,
@@ -204,6 +205,8 @@ def find(rows: Rows, dataset: Dataset, thorough: bool, sides: Sequence[str] = SI
         add("tied", where(usable["tied"]))
     add("system_lost", where(usable["lost"]))
     add("ignored", where(usable["ignored"]))
+    texts = zip(prompts, chosen, rejected, strict=True)
+    add("rendered", where(MARKS.search(" ".join([said(turns), *answers])) for turns, *answers in texts))
     add("role_order", where(map(out_of_order, prompts)))
     add("unfinished", where(unfinished(one) or unfinished(other) for one, other in zip(chosen, rejected, strict=True)))
     for finding, indices in repeated(usable["key"], chosen, rejected).items():
