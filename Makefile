@@ -105,7 +105,7 @@ sweep: $(VENV) ## Train and evaluate every combination of ARGS="pipeline=orpo or
 halving: $(VENV) ## Sweep one pipeline by successive halving: all settings on a small budget, the best half on twice as much, ...
 	@$(PYTHON) -m launch.halving $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
 
-paper: $(VENV) ## Measure the ORPO paper's tables and figures in the embedded world (an hour or two); SCALE=full: its own models
+paper: $(VENV) ## Measure the ORPO paper's tables and figures in the embedded world (about two hours); SCALE=full: its own models
 	@$(if $(filter command%,$(origin MODEL) $(origin DATASET)),$(error make paper uses the paper's models and data; MODEL and DATASET are for make compare))
 	@$(PYTHON) -m paper $(if $(SCALE),scale=$(SCALE)) $(if $(HARDWARE),hardware=$(HARDWARE)) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
 

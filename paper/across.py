@@ -64,7 +64,7 @@ def sizes(settings: list[Rows]) -> Finding | None:
         return None
     change = estimate(points(most, seeds) - points(least, seeds))
     by = scored_by(rows[0])
-    measured = f"win rate by {by}, {large:,} - {small:,} parameters: {100 * change.mean:+.1f} points"
+    measured = f"win rate {by}, {large:,} - {small:,} parameters: {100 * change.mean:+.1f} points"
     spread = interval(100 * change.low, 100 * change.high, "{:+.1f}")
     return Finding(measured, spread, judge(change.low, change.high, 1))
 
