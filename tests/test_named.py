@@ -97,6 +97,7 @@ def test_make_hands_on_any_path_as_it_is(tmp_path: Path) -> None:
 def test_blanks_after_commas_are_told(word: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         with_profiles([word])
+    assert with_profiles(["--cfg", "job"]) == ["--cfg", "job"]
 
 
 @pytest.mark.parametrize("word", ["judge=none", "DATSET=pairs.jsonl"])

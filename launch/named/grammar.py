@@ -6,6 +6,7 @@ from hydra.errors import HydraException
 from recipes.config import UserError
 from recipes.system.paths import exists
 
+TAKING = ("--cfg", "-c", "--package", "-p")  # flags that the next word belongs to
 NAMED = {"dataset.path": "DATASET", "model.model_name_or_path": "MODEL"}  # options whose value needs no quotes there
 
 
@@ -21,9 +22,9 @@ def refuse_unreadable(words: list[str]) -> None:
         UserError: the message has the word as it must be typed.
     """
     parser = OverridesParser.create()
-    for word in words:
+    for before, word in zip(["", *words], words, strict=False):
         name, equals, value = word.partition("=")
-        if name.startswith(("-", "~")):
+        if name.startswith(("-", "~")) or before in TAKING:
             continue
         if not equals:
             raise UserError(f"{word}: give options as name=value, without blanks around = and commas")
