@@ -40,7 +40,7 @@ def test_per_input_and_across_inputs_compare_what_they_say(tiny_model: Path) -> 
 
 def test_an_embedding_depends_on_no_other_text(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["No idea. Ask somebody else.", "", "It is old and quiet.", "by the river"]
-    monkeypatch.setattr(diversity, "TOKENS", 30)
+    monkeypatch.setattr("eval.answers.embed.TOKENS", 30)
     alone = np.concatenate([embed([text], str(tiny_model), None) for text in texts])
     assert embed(texts, str(tiny_model), None) == pytest.approx(alone, abs=1e-5)
     assert np.linalg.norm(alone, axis=1).min() > 0
