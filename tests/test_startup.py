@@ -74,7 +74,7 @@ def test_a_killed_preparation_is_no_success(words: Words, tmp_path: Path, pairs_
 
 
 def test_a_misspelt_option_of_a_suite_is_told_before_a_model_library_is_imported() -> None:
-    suites = [path.stem for path in sorted((ROOT / "eval").glob("*.py")) if "Options, main" in path.read_text()]
+    suites = [path.stem for path in sorted((ROOT / "eval").glob("*.py")) if ", Options, main" in path.read_text()]
     assert len(suites) > 5
     told = (
         "import sys\nfrom importlib import import_module\n"
