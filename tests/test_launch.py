@@ -124,14 +124,14 @@ def test_orpos_update_is_the_same_in_micro_batches_of_any_size(words: Words, tmp
 def test_two_processes_give_the_weights_of_one_and_count_pairs_that_do_not_divide_once(
     words: Words, tmp_path: Path
 ) -> None:
-    """Accelerate fills the last batches up with pairs from the beginning; evaluation too. ORPO's: test_faults.py."""
+    """Accelerate fills the last batches up with pairs from the beginning; evaluation too."""
     found, count = [], 11
     for split in (["hardware.per_device_batch=8"], ["hardware.processes=2"]):
         runs = tmp_path / str(len(found))
-        options = ["pipeline=dpo", "evaluate=false", "batch_size=8"]
+        options = ["pipeline=compare", "evaluate=false", "batch_size=8"]
         options += ["dpo.precompute_ref_log_probs=true"]  # each process scores its share
         options += [f"dataset.train_rows={count}", "dataset.test_rows=5"]
-        for stage in ("sft", "dpo"):
+        for stage in ("sft", "dpo", "orpo"):
             options += [*plain(stage), f"{stage}.num_train_epochs=2", f"{stage}.eval_strategy=epoch"]
         launch(*words(runs, *options, *split))
         found.append({path.name.split("-")[0]: path for path in stages(runs)})
