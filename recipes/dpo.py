@@ -49,11 +49,11 @@ def weighted_loss(policy: LogProbs, pair: Ratios, weights: dict[str, float]) -> 
 
     `sft` adds the chosen response's negative log-likelihood per token, as in MPO and in Llama 3's DPO.
     """
-    likelihood = weights.get(LIKELIHOOD)
     terms = [weight * LOSSES[name](pair) for name, weight in weights.items() if name != LIKELIHOOD]
     return Loss(
         preference=torch.stack(terms).sum(0) if terms else None,
-        nll=None if likelihood is None else likelihood * policy.nll,
+        nll=policy.nll if LIKELIHOOD in weights else None,
+        nll_weight=weights.get(LIKELIHOOD, 1.0),
         rewards=pair.rewards,
     )
 

@@ -22,7 +22,9 @@ class Method:
     # ORPO paper); None: the trainer's options decide.
     policy_passes: int | None
     reference_passes: int = 0
+    probe_passes: int = 0  # through the policy too, without learning from them: KTO's reference point
     packs: bool = True  # whether it has `engine=packed`
+    fused: bool = True  # whether TRL's own trainer computes log-probs without the logits of a whole row
     pairs: bool = True  # whether its forward pass reads both responses
     answers: bool = True  # whether it trains a language model; a reward model generates nothing
     # Options -> what its NLL term covers: "full", chosen dialogue; "completion", chosen response; None: there is none.
@@ -74,6 +76,7 @@ METHODS = {
         config="recipes.orpo:ORPOConfig",
         about="ORPO ([Hong, Lee & Thorne 2024](https://arxiv.org/abs/2403.07691)) on preference pairs, in one stage",
         policy_passes=2,
+        fused=False,
         nll=lambda options: options["nll_span"],
         logged_log_probs="mean",
         loss="likelihood\n+ λ · odds ratio",
@@ -81,6 +84,48 @@ METHODS = {
         colour="#129573",
         line="-.",
         hatch="\\\\",
+    ),
+    "cpo": Method(
+        label="CPO",
+        config="recipes.cpo:CPOConfig",
+        about="CPO ([Xu et al. 2024](https://arxiv.org/abs/2401.08417)) on preference pairs",
+        policy_passes=2,
+        fused=False,
+        nll=lambda options: "completion" if options["cpo_alpha"] else None,
+        logged_log_probs="sum",
+        loss="loss\nper pair",
+        rival="dpo",
+        colour="#8d6fd0",
+        line=(0, (3, 1, 1, 1)),
+        hatch="++",
+    ),
+    "simpo": Method(
+        label="SimPO",
+        config="recipes.simpo:SimPOConfig",
+        about="SimPO ([Meng, Xia & Chen 2024](https://arxiv.org/abs/2405.14734)) on preference pairs",
+        policy_passes=2,
+        fused=False,
+        nll=lambda options: "completion" if options["cpo_alpha"] else None,
+        logged_log_probs="mean",
+        loss="loss\nper pair",
+        rival="dpo",
+        colour="#8a7d1f",
+        line=(0, (1, 1)),
+        hatch="oo",
+    ),
+    "kto": Method(
+        label="KTO",
+        config="recipes.kto:KTOConfig",
+        about="KTO ([Ethayarajh et al. 2024](https://arxiv.org/abs/2402.01306)) on both responses of preference pairs",
+        policy_passes=2,
+        reference_passes=4,
+        probe_passes=2,
+        logged_log_probs="sum",
+        loss="loss\nper response",
+        rival="dpo",
+        colour="#cf5050",
+        line=(0, (4, 2)),
+        hatch="--",
     ),
     "reward": Method(
         label="RM",

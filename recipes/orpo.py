@@ -1,24 +1,16 @@
 """ORPO (Hong, Lee & Thorne 2024, arXiv:2403.07691): one stage from the base model, without a reference."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import Dataset
 from torch.nn.functional import cross_entropy, logsigmoid
 
-with warnings.catch_warnings():
-    # TRL keeps ORPO in `experimental` and warns on every import; we pin TRL in requirements.txt.
-    warnings.filterwarnings("ignore", message="You are importing from 'trl.experimental'")
-    from trl.experimental import orpo as trl_orpo
-
 from recipes.config import Stage
-from recipes.data.prepare import dialogues, load_rows
+from recipes.data.prepare import load_rows
 from recipes.engine.loss import LogProbs, Loss, log_odds
 from recipes.engine.options import check_choice
-from recipes.engine.packing import PackedBatch, collate
-from recipes.engine.trainer import PackedTrainer
-from recipes.engine.trl import rename_metrics
+from recipes.engine.packing import PackedBatch
+from recipes.engine.reference_free import OnOurIds, PackedReferenceFree, trl_orpo
 from recipes.methods import ENGINES, METHODS
 from recipes.training.arguments import arguments
 from recipes.training.loop import fit, main
@@ -79,15 +71,11 @@ class ORPOConfig(trl_orpo.ORPOConfig):
             raise ValueError("generate_during_eval needs engine=stock: packed rows hold no padded prompts")
 
 
-class StockORPOTrainer(trl_orpo.ORPOTrainer):
-    """TRL's forward pass and loss, on our token ids."""
+class StockORPOTrainer(OnOurIds, trl_orpo.ORPOTrainer):
+    """TRL's forward pass and loss, and our options for its loss."""
 
     method = METHODS["orpo"]
     args: ORPOConfig
-
-    def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
-        """Return the columns that TRL's own tokenization would create."""
-        return dialogues(feature)
 
     def odds_ratio_loss(self, policy_chosen_logps: Any, policy_rejected_logps: Any) -> tuple[Any, ...]:
         """Return TRL's term and metrics, the term for the ratio that `ratio` names; TRL subtracts it."""
@@ -105,29 +93,13 @@ class StockORPOTrainer(trl_orpo.ORPOTrainer):
         logits = outputs[2][:, : labels.shape[1]]
         return (*outputs[:4], cross_entropy(logits.flatten(0, 1), labels.flatten()), *outputs[5:])
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log under names that say what is logged."""
-        rename_metrics(logs, self, self.method)
-        super().log(logs, start_time)
 
-
-class PackedORPOTrainer(PackedTrainer, StockORPOTrainer):
+class PackedORPOTrainer(PackedReferenceFree, StockORPOTrainer):
     """`orpo_loss` on packed rows."""
 
-    def __init__(
-        self, model: Any, args: Any, train_dataset: Dataset, eval_dataset: Dataset | None = None, **options: Any
-    ) -> None:
+    def __init__(self, model: Any, args: Any, **options: Any) -> None:
         self.nll_span, self.splits_alike = args.nll_span, args.nll_mean == "update"
-        # TRL maps three functions over all rows, and none would change a row: it gets a single row of each split.
-        first = {"train_dataset": train_dataset.select([0])}
-        if eval_dataset is not None:
-            first["eval_dataset"] = eval_dataset.select([0])
-        super().__init__(model, args, data_collator=collate, **first, **options)
-        self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
-
-    def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
-        """Return a row unchanged."""
-        return feature
+        super().__init__(model, args, **options)
 
     def loss(self, policy: LogProbs, batch: PackedBatch) -> Loss:
         """Return `orpo_loss` of a batch."""

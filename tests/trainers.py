@@ -1,4 +1,4 @@
-"""SFT's and DPO's trainers on a tiny model, on either engine, and the gradients of one update."""
+"""The trainers of methods on a tiny model, on either engine, and the gradients of one update."""
 
 import itertools
 from collections.abc import Callable
@@ -10,17 +10,28 @@ from families import model_of
 from peft import LoraConfig
 from transformers import PreTrainedTokenizerFast
 
+from recipes.cpo import TRAINERS as CPO_ENGINES
+from recipes.cpo import CPOConfig
 from recipes.dpo import TRAINERS as DPO_ENGINES
 from recipes.dpo import DPOConfig
+from recipes.kto import TRAINERS as KTO_ENGINES
+from recipes.kto import KTOConfig
 from recipes.sft import TRAINERS as SFT_ENGINES
 from recipes.sft import SFTConfig
+from recipes.simpo import TRAINERS as SIMPO_ENGINES
+from recipes.simpo import SimPOConfig
 
 Make = Callable[..., Any]
 METHODS: dict[str, tuple[Any, Any]] = {"sft": (SFTConfig, SFT_ENGINES), "dpo": (DPOConfig, DPO_ENGINES)}
+OTHERS: dict[str, tuple[Any, Any]] = {
+    "cpo": (CPOConfig, CPO_ENGINES),
+    "simpo": (SimPOConfig, SIMPO_ENGINES),
+    "kto": (KTOConfig, KTO_ENGINES),
+}
 
 
 def maker(tiny_model: Path, tmp_path: Path) -> Make:
-    """Build a trainer; DPO starts from a saved model, from which stock TRL loads its reference."""
+    """Build a trainer; all start from a saved model, from which stock TRL loads its reference."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny_model)
 
     count = itertools.count()
@@ -28,7 +39,7 @@ def maker(tiny_model: Path, tmp_path: Path) -> Make:
     def build(
         method: str, engine: str, rows: Any, family: str = "Llama", adapters: bool = False, **options: Any
     ) -> Any:
-        config, engines = METHODS[method]
+        config, engines = (METHODS | OTHERS)[method]
         quiet: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "disable_tqdm": True}
         fixed: dict[str, Any] = {"save_strategy": "no", "remove_unused_columns": False, "logging_steps": 1}
         shape = {name: options.pop(name) for name in ("attention_dropout",) if name in options}

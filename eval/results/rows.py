@@ -25,7 +25,8 @@ Votes = dict[str, list[Vote]]  # by the pairs that they are on
 Job = dict[str, Any]  # as read by `eval.results.session.jobs_of`
 # Names of pipelines; one named after a method has the method's label, unless other stages precede it.
 NAMES = {"base": "base model"} | {name: method.label for name, method in METHODS.items()}
-NAMES |= {"dpo": "SFT → DPO", "rlhf": "SFT → RM → RLOO", "dpo_alone": "DPO alone", "sft_orpo": "SFT → ORPO"}
+NAMES |= {f"sft_{name}": f"SFT → {method.label}" for name, method in METHODS.items()}
+NAMES |= {"dpo": "SFT → DPO", "rlhf": "SFT → RM → RLOO", "dpo_alone": "DPO alone"}
 
 
 def build_rows(jobs: list[Job], votes: Votes | None = None) -> list[Row]:
@@ -178,7 +179,8 @@ def place(pipeline: str, stages: list[str]) -> tuple[int, int]:
 
 def rival_of(pipeline: str) -> str | None:
     """Return the pipeline that a table compares another with, besides SFT."""
-    return METHODS[pipeline].rival if pipeline in METHODS else None
+    method = METHODS.get(pipeline.removeprefix("sft_"))
+    return method.rival if method else None
 
 
 def build_row(name: str, setting: Setting, jobs: list[Job]) -> Row:

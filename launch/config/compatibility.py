@@ -16,6 +16,7 @@ from recipes.config import UserError
 from recipes.methods import METHODS
 
 ZERO = ("zero2", "zero3")
+LIKE_OTHERS = ("cpo", "simpo", "kto")  # their forward passes are ORPO's, and DPO's
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "precision": ("bf16", "fp32"),
     "engine": ("packed", "stock"),
 }
+
+
+def from_logits(cell: Cell) -> bool:
+    """Whether the loss is computed from the logits that the model returns."""
+    return cell.engine == "stock" and not METHODS[cell.method].fused
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,8 @@ RULES = (
         {"strategy": "fsdp2"},
     ),
     Rule(
-        lambda cell: (cell.method, cell.engine, cell.precision) == ("orpo", "stock", "bf16") and cell.strategy in ZERO,
-        "DeepSpeed computes the whole model in bf16, and TRL's ORPO would compute its loss from bf16 logits",
+        lambda cell: from_logits(cell) and cell.precision == "bf16" and cell.strategy in ZERO,
+        "DeepSpeed computes the whole model in bf16, and TRL's trainer would compute its loss from bf16 logits",
         {"engine": "packed"},
     ),
 )
@@ -101,10 +107,12 @@ def refusal(cell: Cell) -> Rule | None:
 def tested(cell: Cell) -> bool:
     """Whether tests/test_compatibility.py trains the cell: it trains all that a CPU can run, in float32.
 
-    FSDP2 offloads only from a GPU.
+    FSDP2 offloads only from a GPU. Methods whose forward passes are another's train full and packed.
     """
+    usual = (cell.tuning, cell.engine, cell.offload) == ("full", "packed", False)
     return (
-        possible(cell)
+        (usual or cell.method not in LIKE_OTHERS)
+        and possible(cell)
         and refusal(cell) is None
         and cell.precision == "fp32"
         and not (cell.strategy == "fsdp2" and cell.offload)

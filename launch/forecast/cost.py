@@ -81,8 +81,9 @@ def work(config: Config, stage: str, tokens: Tokens) -> Work:
     epochs, more = divmod(updates, updates_per_epoch(stage, options, tokens.pairs, batch))
     pairs = updates * batch if stage == "rloo" else epochs * tokens.pairs + more * batch
     shared = tokens.prompt if options.get("engine") == "packed" and METHODS[stage].pairs else 0.0  # by both responses
-    mean = mean_tokens(config, stage, tokens)
-    return Work(updates, pairs, pairs * (mean + shared), pairs / iterations * mean)
+    mean, method = mean_tokens(config, stage, tokens), METHODS[stage]
+    probes = method.probe_passes / (method.policy_passes or 1) if options.get("engine") == "packed" else 0.0
+    return Work(updates, pairs, pairs * (mean + shared), pairs / iterations * mean * (1 + probes))
 
 
 def flops(config: Config, stage: str, shape: Shape, tokens: Tokens) -> float:
@@ -93,9 +94,12 @@ def flops(config: Config, stage: str, shape: Shape, tokens: Tokens) -> float:
     if stage == "rloo":
         return rloo_flops(options, model, once.times(done.pairs / options["num_iterations"]))
     found = training(model, once.times(done.pairs))
-    if METHODS[stage].reference_passes:
+    method = METHODS[stage]
+    if method.reference_passes and method.policy_passes:
         read = tokens.pairs if precomputed(config, stage, tokens.pairs) else done.pairs
-        found += forward(model, once.times(read))
+        found += forward(
+            model, once.times(read * (method.reference_passes + method.probe_passes) / method.policy_passes)
+        )
     return found
 
 
@@ -152,7 +156,7 @@ def setting_of(config: Config, stage: str, pairs: int) -> Setting:
     frozen = reference and not model["use_peft"] and not precomputed(config, stage, pairs)
     return Setting(
         tuning=config.tuning,
-        head="packed" if packed else ("stock" if stage == "orpo" else "fused"),
+        head="packed" if packed else ("fused" if METHODS[stage].fused else "stock"),
         weight_bytes=BYTES.get(model["dtype"], 4),
         half=options["bf16"],
         checkpointing=options["activation_checkpointing"],

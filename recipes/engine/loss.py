@@ -46,13 +46,14 @@ class LogProbs:
 
 @dataclass(frozen=True)
 class Loss:
-    """A method's loss: the mean of `preference` over pairs plus the mean of `nll` over tokens, as far as present.
+    """A method's loss: the mean of `preference` over pairs plus `nll_weight` times the mean of `nll` over tokens.
 
-    Every tensor has the shape (pairs,).
+    What is absent counts as zero. Every tensor has the shape (pairs,).
     """
 
     preference: Tensor | None = None
     nll: Tensor | None = None  # summed over the pair's tokens; the trainer divides by the optimizer step's tokens
+    nll_weight: float = 1.0
     rewards: tuple[Tensor, Tensor] | None = None  # implicit, of chosen and rejected response, for the log
     metrics: dict[str, Tensor] = field(default_factory=dict)  # other logged values: name -> values
 

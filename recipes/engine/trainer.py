@@ -33,6 +33,7 @@ class PackedTrainer(Trainer):
 
     method: Method
     nll_span = "full"  # "full" scores the prompts' tokens too, "completion" the responses' only
+    nll_weight = 1.0  # of the NLL in the loss, as `loss` last returned it
     splits_alike = True  # False: the NLL is averaged over each micro-batch separately, as in TRL's ORPO
 
     def __init__(self, model: Any, args: Any, **options: Any) -> None:
@@ -65,9 +66,13 @@ class PackedTrainer(Trainer):
             batches[-1] = self.without_repeats(batches[-1], self.args.per_device_train_batch_size)
             if forget := getattr(self.data_collator, "forget", None):
                 forget([pair for pair in batches[-1] if not pair.counted])
+            self.begin_step(batches)
         packed = [pack(pairs, self.nll_span) for pairs in balance(batches)]
         items = torch.stack([batch.items for batch in packed]).sum(0)
         return [as_inputs(batch) for batch in packed], self.summed(items.to(device))
+
+    def begin_step(self, batches: list[list[Pair]]) -> None:
+        """Do what a method needs of an optimizer step's pairs before they are trained on, in the order of the data."""
 
     def without_repeats(self, pairs: list[Pair], size: int) -> list[Pair]:
         """Give zero weight to pairs that pad the last batch of the data; each process takes `size`."""
@@ -92,8 +97,9 @@ class PackedTrainer(Trainer):
             (tokens, pairs), processes = batch.items, 1
         else:
             (tokens, pairs), processes = num_items_in_batch, self.accelerator.num_processes
-        terms = ((found.preference, pairs), (found.nll, tokens))
-        loss: Any = sum((term * batch.weights).sum() / count for term, count in terms if term is not None)
+        terms = ((found.preference, pairs, 1.0), (found.nll, tokens, found.nll_weight))
+        parts = (weight * (term * batch.weights).sum() / count for term, count, weight in terms if term is not None)
+        loss: Any = sum(parts)
         return (processes * loss, {}) if return_outputs else processes * loss
 
     def log_probs(self, model: nn.Module, batch: PackedBatch) -> LogProbs:
@@ -113,6 +119,7 @@ class PackedTrainer(Trainer):
         weights, (tokens, pairs) = batch.weights.double(), batch.items
         means.add({name: (value.detach().double() * weights).sum() for name, value in metrics.items()}, pairs)
         if found.nll is not None:
+            self.nll_weight = found.nll_weight
             means.add({"nll_loss": (found.nll.detach().double() * weights).sum()}, tokens)
         return found
 
@@ -141,7 +148,7 @@ class PackedTrainer(Trainer):
         assert output.metrics is not None
         means = self.means["eval"].take(self.summed)
         if means:
-            means["loss"] = means.get("loss", 0.0) + means.get("nll_loss", 0.0)
+            means["loss"] = means.get("loss", 0.0) + self.nll_weight * means.get("nll_loss", 0.0)
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in means.items()})
         return output
 

@@ -4,15 +4,16 @@ Methods stay in their classes and are listed here. Each entry says where, what a
 upstream changes. `tests/test_private.py` compares the list with the code.
 
 TRL's trainers
-- recipes/orpo.py imports `trl.experimental.orpo`, the only place that has ORPO
+- recipes/engine/reference_free.py imports `trl.experimental`, the only place that has ORPO, CPO and SimPO
   [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
-- recipes/orpo.py overrides `tokenize_row`: our ids instead of TRL's tokenization
+- recipes/engine/reference_free.py overrides `tokenize_row`: our ids instead of TRL's tokenization
   [tests/test_trainers.py::test_all_three_train_on_the_prepared_ids]
 - recipes/orpo.py overrides `odds_ratio_loss` (a tuple by position): `ratio=probability`
   [tests/test_trainers.py::test_orpos_loss_and_gradient_are_the_papers]
 - recipes/orpo.py overrides `concatenated_forward` (a tuple by position): `nll_span=completion`
   [tests/test_trainers.py::test_without_lambda_orpo_is_sft]
-- recipes/orpo.py gives the constructor one row and sets `train_dataset` afterwards: TRL would map all rows thrice
+- recipes/engine/reference_free.py gives the constructor one row and sets `train_dataset` afterwards: TRL would map all
+rows thrice
   [tests/test_packed.py::test_five_steps_give_stock_trls_weights_and_metrics]
 - recipes/dpo.py overrides `_prepare_dataset`: TRL's DPO accepts no tokenized data set
   [tests/test_trainers.py::test_all_three_train_on_the_prepared_ids]
@@ -22,6 +23,11 @@ resuming;
   [tests/test_engines.py::test_the_reference_is_scored_once_before_the_training_where_all_pairs_are_read]
 - recipes/dpo.py lets `precompute_ref_log_probs` be null: the trainer decides
   [tests/test_engines.py::test_the_reference_is_scored_once_before_the_training_where_all_pairs_are_read]
+- recipes/kto.py overrides `_prepare_dataset`, and sets `train_sampling_strategy` and `loss_type` around TRL's
+constructor, which demands a fixed order and micro-batches of two: our mismatched responses are made in each step
+  [tests/test_kto.py::test_loss_and_gradients_are_stock_trls]
+- recipes/kto.py uses `DataCollatorForUnpairedPreference`: the batches of TRL's own trainer
+  [tests/test_kto.py::test_loss_and_gradients_are_stock_trls]
 - `rename_metrics` reads `_metrics` and `_stored_metrics`: one name per logged quantity
   [tests/test_equal.py::test_metrics_of_one_name_mean_one_thing]
 - `cast_by_trl` reads `_peft_has_been_casted_to_bf16`: ORPO under QLoRA computes under autocast

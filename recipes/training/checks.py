@@ -14,6 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from recipes.config import Stage, UserError
 from recipes.engine.dpo_losses import first_loss
+from recipes.methods import METHODS
 from recipes.training.model import check_loadable
 
 SHARDING = {"fsdp2": DistributedType.FSDP, "zero2": DistributedType.DEEPSPEED, "zero3": DistributedType.DEEPSPEED}
@@ -75,26 +76,34 @@ class Alarms(TrainerCallback):
             raise UserError(
                 f"the gradient is not finite at optimizer step {state.global_step}: lower the learning rate"
             )
-        if state.global_step == 1 and logs and "loss" in logs and self.stage.stage == "dpo":
-            check_first_loss(args, logs["loss"], exact=not args.bf16 and self.stage.model_options["dtype"] == "float32")
+        stage = self.stage
+        if state.global_step == 1 and logs and "loss" in logs and METHODS[stage.stage].reference_passes:
+            exact = not args.bf16 and stage.model_options["dtype"] == "float32"
+            check_first_loss(stage.stage, args, logs["loss"], exact)
 
 
-def check_first_loss(args: Any, loss: float, exact: bool) -> None:
-    """Reject a DPO training whose policy differs from its reference before the first step; if equal, the loss is known.
+def check_first_loss(method: str, args: Any, loss: float, exact: bool) -> None:
+    """Reject a training whose policy differs from its reference before the first step; if equal, the loss is known.
 
-    DPO's is ln 2.
+    DPO's is ln 2, KTO's half of its weights' mean.
 
     Raises:
         UserError: the loss differs.
     """
-    options = {name: getattr(args, name) for name in ("beta", "label_smoothing", "discopop_tau")}
-    known = first_loss(args.loss_type, args.loss_weights or [1.0] * len(args.loss_type), **options)
-    plain = args.disable_dropout and not args.use_weighting  # which multiplies each pair's loss
-    if known is not None and plain and not abs(loss - known) < CLOSE[exact] * max(1.0, abs(known)):
+    known = known_first_loss(args) if method == "dpo" else (args.desirable_weight + args.undesirable_weight) / 4
+    if known is not None and args.disable_dropout and not abs(loss - known) < CLOSE[exact] * max(1.0, abs(known)):
         raise UserError(
-            f"DPO's first loss is {loss:.4f}, not {known:.4f}: the reference model is not the initial "
-            "checkpoint; remove the directories of this stage and of the one before it, and run again"
+            f"{METHODS[method].label}'s first loss is {loss:.4f}, not {known:.4f}: the reference model is not the "
+            "initial checkpoint; remove the directories of this stage and of the one before it, and run again"
         )
+
+
+def known_first_loss(args: Any) -> float | None:
+    """Return the loss of DPO, or of its relatives, before the first step; None if it depends on the data."""
+    if args.use_weighting:  # which multiplies each pair's loss
+        return None
+    options = {name: getattr(args, name) for name in ("beta", "label_smoothing", "discopop_tau")}
+    return first_loss(args.loss_type, args.loss_weights or [1.0] * len(args.loss_type), **options)
 
 
 def check_resumed(optimizer: Any, scheduler: Any, step: int) -> None:

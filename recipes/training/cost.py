@@ -30,7 +30,7 @@ class Cost:
     computed_tokens: int = 0  # tokens through the model: with padding, a shared prompt once
     seconds: float = 0.0
     generated_tokens: int = 0  # sampled by RLOO from the policy
-    inference_tokens: int = 0  # those of `computed_tokens` without a backward pass: RLOO's sampling and old log-probs
+    inference_tokens: int = 0  # of `computed_tokens`, without a backward pass: RLOO's sampling, KTO's reference point
     frozen_flops: int = 0  # by RLOO's reference and reward model
     inference_flops: int = 0  # by RLOO's policy without a backward pass
     scored_tokens: int = 0  # positions of the passes that train whose logits are computed

@@ -69,15 +69,16 @@ def of_demonstrations(shown: dict[str, Any], pairs: dict[str, Any]) -> dict[str,
 
 
 def forward_passes(trainer: Trainer, stage: Stage) -> tuple[int, int]:
-    """Return how many responses pass forward per pair and epoch: through the policy, and through frozen models.
+    """Return how many responses pass forward per pair and epoch: to be learned from, and through frozen models.
 
     Savings from shared prompts show in the computed tokens, and so in the FLOPs. A prompt of RLOO counts as a pair.
     Each of its responses passes through the policy for sampling (token by token), for the old log-probs, and in each
-    iteration; through the reward model once, and through the reference model once if there is a KL penalty.
+    iteration; through the reward model once, and through the reference model once if there is a KL penalty. Where the
+    policy reads without learning, as for KTO's reference point, it counts among the frozen ones.
     """
     method = METHODS[stage.stage]
     if method.policy_passes is not None:
-        return method.policy_passes, method.reference_passes
+        return method.policy_passes, method.reference_passes + method.probe_passes
     args: Any = trainer.args
     return args.num_generations * (2 + args.num_iterations), args.num_generations * (2 if args.beta else 1)
 

@@ -1,0 +1,36 @@
+"""Prompts with the responses of another prompt, from which KTO estimates how far the policy has moved."""
+
+from dataclasses import replace
+
+from accelerate.utils import gather_object
+
+from recipes.engine.packing import Pair
+
+
+def mismatched(batches: list[list[Pair]], process: int) -> list[list[Pair]]:
+    """Give each pair the responses of the one before it in the optimizer step, the first those of the last.
+
+    The order is that of the data over all processes, which must all call this, so the result does not depend on how
+    the step is split. Pairs that do not count keep their responses.
+
+    Args:
+        batches: the micro-batches of this process, in order.
+        process: its index.
+    """
+    shares: list[list[list[Pair]]] = gather_object([batches])
+    order = [
+        (place, pair)
+        for micro_batches in zip(*shares, strict=True)
+        for place, pairs in enumerate(micro_batches)
+        for pair in pairs
+    ]
+    counted = [pair for _, pair in order if pair.counted]
+    others = iter([*counted[-1:], *counted[:-1]])
+    found = [(place, given(pair, next(others)) if pair.counted else pair) for place, pair in order]
+    own = iter([pair for place, pair in found if place == process])
+    return [[next(own) for _ in pairs] for pairs in batches]
+
+
+def given(pair: Pair, other: Pair) -> Pair:
+    """Return a pair's prompt with another's responses."""
+    return replace(pair, chosen=other.chosen, rejected=other.rejected, reference=None)

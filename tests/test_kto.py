@@ -1,0 +1,156 @@
+"""KTO: its paper's equations in float64, and stock TRL's loss, gradients, steps and metrics."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from families import FAMILIES, assert_same, model_of, rows_of
+from trainers import Make, gradients, maker
+
+from recipes.engine.loss import LogProbs
+from recipes.engine.mismatched import mismatched
+from recipes.engine.packing import Pair, pair_of
+from recipes.kto import KTOConfig, kto_loss
+
+BETA, GOOD, BAD = 0.3, 1.5, 0.7
+OPTIONS: dict[str, object] = {"beta": BETA, "desirable_weight": GOOD, "undesirable_weight": BAD}
+SCORES = ("entropy", "num_tokens", "logits/")  # they need every logit, or are the meter's
+
+
+@pytest.fixture
+def make(tiny_model: Path, tmp_path: Path) -> Make:
+    """Build a trainer."""
+    return maker(tiny_model, tmp_path)
+
+
+def moved(trainer: Any) -> Any:
+    """A policy that is no longer its reference, and is farther from it on mismatched responses than z = 0 allows."""
+    torch.manual_seed(2)
+    for weight in trainer.model.parameters():
+        if weight.requires_grad:
+            weight.data += 0.02 * torch.randn_like(weight)
+    return trainer
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def test_the_loss_is_the_papers_equation() -> None:
+    sums = torch.randn(2, 3, 40, dtype=torch.float64) * 5
+    policy, reference = (LogProbs.of(part, torch.ones(3, 40, dtype=torch.int64)) for part in sums)
+    point = torch.tensor(0.8, dtype=torch.float64)
+    found = kto_loss(policy, reference, point, BETA, GOOD, BAD).preference
+    ratios = (sums[0] - sums[1])[1:].T.tolist()
+    expected = [
+        (GOOD * (1 - sigmoid(BETA * (good - 0.8))) + BAD * (1 - sigmoid(BETA * (0.8 - bad)))) / 2
+        for good, bad in ratios
+    ]
+    assert found is not None and found.tolist() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("family, adapters", [*((family, False) for family in FAMILIES), ("Llama", True)])
+def test_loss_and_gradients_are_stock_trls(make: Make, family: str, adapters: bool) -> None:
+    found, expected = (
+        moved(make("kto", engine, rows_of(6), family, adapters, per_device_train_batch_size=6, **OPTIONS))
+        for engine in ("packed", "stock")
+    )
+    (loss, ours), (truth, theirs) = gradients(found), gradients(expected)
+    assert loss == pytest.approx(truth, rel=1e-5) and abs(truth - (GOOD + BAD) / 4) > 1e-3
+    assert found.point.item() == pytest.approx(expected._metrics["train"]["kl"][-1], rel=1e-5, abs=1e-6)
+    assert_same(ours, theirs, 1e-4)
+
+
+def test_the_reference_point_is_the_mean_over_mismatched_responses(make: Make) -> None:
+    """By plain forward passes, one response at a time; with policy and reference exchanged it has the other sign."""
+    trainer = moved(make("kto", "packed", rows_of(5), **OPTIONS))
+    pairs = [pair_of(row) for row in trainer.train_dataset]
+    policy, reference = (
+        {name: weight.clone() for name, weight in model.named_parameters()}
+        for model in (trainer.model, trainer.ref_model)
+    )
+
+    def log_prob(weights: dict[str, torch.Tensor], prompt: list[int], response: list[int]) -> float:
+        plain = model_of("Llama")
+        plain.load_state_dict(weights, strict=False)
+        with torch.no_grad():
+            scores = plain(torch.tensor([prompt + response])).logits.log_softmax(-1)[0, len(prompt) - 1 : -1]
+        return scores.gather(-1, torch.tensor(response)[:, None]).sum().item()
+
+    differences = [
+        log_prob(policy, pair.prompt, response) - log_prob(reference, pair.prompt, response)
+        for pair, other in zip(pairs, [pairs[-1], *pairs[:-1]], strict=True)
+        for response in (other.chosen, other.rejected)
+    ]
+    found = sum(differences) / len(differences)
+    assert abs(found) > 1e-3
+    for ours, theirs, expected in ((policy, reference, found), (reference, policy, -found)):
+        trainer.model.load_state_dict(ours, strict=False)
+        trainer.ref_model.load_state_dict(theirs, strict=False)
+        trainer.begin_step([pairs[:3], pairs[3:]])
+        assert trainer.point.item() == pytest.approx(max(0.0, expected), rel=1e-5, abs=1e-9)
+
+
+def test_responses_go_to_the_next_prompt_that_counts() -> None:
+    pairs = [Pair([place], [10 + place], [20 + place], counted=place < 3) for place in range(4)]
+    found = mismatched([pairs[:2], pairs[2:]], 0)
+    assert [[pair.prompt[0] for pair in batch] for batch in found] == [[0, 1], [2, 3]]
+    assert [[pair.chosen[0] - 10 for pair in batch] for batch in found] == [[2, 0], [1, 3]]
+    assert all(pair.rejected[0] - 20 == pair.chosen[0] - 10 for batch in found for pair in batch)
+
+
+def test_five_steps_give_stock_trls_weights_and_metrics(make: Make) -> None:
+    steps = {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 1e-3, **OPTIONS}
+    stock, packed = (make("kto", engine, rows_of(20), **steps) for engine in ("stock", "packed"))
+    for trainer in (stock, packed):
+        trainer.train()
+    theirs = dict(stock.model.named_parameters())
+    for name, weight in packed.model.named_parameters():
+        assert (weight - theirs[name]).abs().max() < 1e-5, name
+    for found, expected in zip(packed.state.log_history[:5], stock.state.log_history[:5], strict=True):
+        known = {name: value for name, value in expected.items() if not name.startswith(SCORES)}
+        assert found.keys() - known.keys() == {"rewards_reference/accuracies"}  # of a pair, which TRL's rows are not
+        assert {name: found[name] for name in known} == {
+            name: pytest.approx(value, rel=1e-4, abs=1e-5) for name, value in known.items()
+        }
+    assert packed.state.log_history[0]["loss"] == pytest.approx((GOOD + BAD) / 4, abs=1e-5)
+
+
+def test_an_updates_gradient_does_not_depend_on_its_split(make: Make) -> None:
+    """Nor does its reference point: it is one of the whole update. Eleven pairs are updates of eight and of three."""
+    common = {"max_steps": -1, "num_train_epochs": 2, "learning_rate": 1e-2, "optim": "sgd", **OPTIONS}
+    found = []
+    for size in (8, 1):
+        parts = {"per_device_train_batch_size": size, "gradient_accumulation_steps": 8 // size}
+        trainer = make("kto", "packed", rows_of(11), **common, **parts)
+        trainer.train()
+        found.append((dict(trainer.model.named_parameters()), [log.get("kl") for log in trainer.state.log_history]))
+    for name, weight in found[0][0].items():
+        assert torch.allclose(weight, found[1][0][name], rtol=0, atol=1e-9), name
+    assert found[0][1][:-1] == pytest.approx(found[1][1][:-1], rel=1e-5, abs=1e-7)
+
+
+def test_held_out_pairs_are_seen_from_the_last_steps_point(make: Make) -> None:
+    rows, found = rows_of(7, seed=1), []
+    for size in (1, 7):
+        trainer = moved(make("kto", "packed", rows_of(4), per_device_eval_batch_size=size, **OPTIONS))
+        trainer.point = torch.tensor(0.25)
+        found.append({name: value for name, value in trainer.evaluate(rows).items() if "/" in name or "loss" in name})
+        assert found[-1]["eval_loss"] == pytest.approx(found[0]["eval_loss"])
+    assert found[0] == pytest.approx(found[1])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"loss_type": "apo_zero_unpaired"}, "DPO's dpo.loss_type=.apo_zero."),
+        ({"precompute_ref_log_probs": True}, "also scores each step's mismatched responses"),
+        ({"engine": "stock", "per_device_train_batch_size": 1}, "hardware.per_device_batch=1"),
+        ({"sync_ref_model": True}, "sync_ref_model=True needs engine=stock"),
+    ],
+)
+def test_what_it_does_not_do_is_refused(tmp_path: Path, given: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        KTOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **given)  # type: ignore[arg-type]
