@@ -132,7 +132,7 @@ def say(config: Config) -> None:
 
 def detectable(config: Config, asked: int) -> Iterable[str]:
     """Say which win rates the table will tell from one half, with one seed and with several."""
-    pairs = math.comb(len(config.pipelines), 2)
+    pairs = len(config.pipelines) - 1 if config.compare_with else math.comb(len(config.pipelines), 2)
     if not pairs:
         return
     found = []

@@ -106,7 +106,9 @@ class Contest:
         others = [row for row in self.candidates if row is not self.best]
         sft = [row for row in self.rows if row["pipeline"] == "sft"]
         beaten = others and all(self.verdict(self.best, row) == BETTER for row in sft)
-        return [row for row in [*others, *([] if beaten else sft)] if self.against(self.best, row)]
+        compared = [row for row in [*others, *([] if beaten else sft)] if self.against(self.best, row)]
+        asked = [row for row in compared if self.verdict(self.best, row) != NONE]  # with compare_with= not all are
+        return asked or compared
 
     def sentence(self) -> str:
         """Return the answer in a sentence: verdicts, costs, and what was lost."""
@@ -139,7 +141,7 @@ class Contest:
         """Say how the candidates do against SFT, and what to do where nothing is sure."""
         best, opponents = self.best, self.opponents()
         over_sft = [(row, self.against(row, sft)) for sft in self.rows if sft["pipeline"] == "sft" for row in self.rows]
-        told = [f"{row['label']} {odds(found)} ({found['verdict']})" for row, found in over_sft if found]
+        told = [f"{row['label']} {odds(found)}{said(found)}" for row, found in over_sft if found]
         if len(self.candidates) > 1 and told:
             yield f"Against SFT alone: {', '.join(told)}."
         unsure = [found for row in opponents if (found := self.against(best, row)) and found["verdict"] == UNSURE]
@@ -154,6 +156,11 @@ class Contest:
         for row in opponents:
             if self.verdict(best, row) == SAME and (cheaper := cheapest(best, row)):
                 yield f"Of {best['label']} and {row['label']} take the cheaper: {cheaper}."
+
+
+def said(found: dict[str, Any]) -> str:
+    """Return a comparison's verdict in brackets; nothing where none was asked for."""
+    return "" if found["verdict"] == NONE else f" ({found['verdict']})"
 
 
 def verdicts(row: Row, outcome: str) -> list[str]:

@@ -30,7 +30,9 @@ def matrices(rows: list[Row]) -> list[tuple[str, list[list[str]]]]:
 
 
 def cell(found: Comparison | None) -> str:
-    """Return a win rate with its verdict and the p behind it."""
+    """Return a win rate, with its verdict and the p behind it if there was to be one."""
+    if found is not None and not found.asked:
+        return percent(found.rate.mean)
     return ABSENT if found is None else f"{percent(found.rate.mean)} {found.verdict}, {probability(found.adjusted)}"
 
 
@@ -41,7 +43,8 @@ def tests(rows: list[Row]) -> list[list[str]]:
         for place, row in enumerate(rows):
             rivals = row.against.get(outcome, {})
             later = [other for other in rows[place + 1 :] if other.setting == row.setting and other.pipeline in rivals]
-            lines += [line(row, other, outcome, rivals[other.pipeline]) for other in later]
+            asked = [(other, rivals[other.pipeline]) for other in later if rivals[other.pipeline].asked]
+            lines += [line(row, other, outcome, found) for other, found in asked]
     return lines
 
 
@@ -69,10 +72,11 @@ def probability(value: float) -> str:
 
 def explain(rows: list[Row]) -> list[str]:
     """Return notes on what was tested, over how many pairs p was adjusted, and which difference is detectable."""
-    compared = [row.against for row in rows if row.against.get(WIN)]
-    if not compared:
+    compared = [one for row in rows for one in row.against.get(WIN, {}).values()]
+    found = [one for one in compared if one.asked]
+    if not found:
         return []
-    found = [one for against in compared for one in against[WIN].values()]
+    chosen = "Only they were asked for (compare_with=): other win rates have no verdict."
     sizes = [one.detectable for one in found]
     margin = 100 * found[0].margin
     return [
@@ -80,6 +84,7 @@ def explain(rows: list[Row]) -> list[str]:
         f"{' or '.join(said for test, said in TESTS.items() if test in {one.test for one in found})}. "
         f"Practically the same: surely between {50 - margin:.0f}% and {50 + margin:.0f}% (two one-sided tests).",
         f"Smallest win rate found with probability 80%, after Holm: {smallest(sizes)}.",
+        *([chosen] if len(found) < len(compared) else []),
     ]
 
 

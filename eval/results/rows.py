@@ -39,9 +39,10 @@ def build_rows(jobs: list[Job], votes: Votes | None = None) -> list[Row]:
                 rows.append(build_row("base", *bases.pop(base)))
         names = dict.fromkeys(name for job in group for name in job["pipelines"])
         found = {name: build_row(name, setting, [job for job in group if name in job["pipelines"]]) for name in names}
-        compare_rows(list(found.values()))
+        asked = next((job["compare_with"] for job in group if job.get("compare_with")), None)
+        compare_rows(list(found.values()), asked)
         control_lengths(list(found.values()))
-        add_votes(list(found.values()), votes or {})
+        add_votes(list(found.values()), votes or {}, asked)
         rows += found.values()
     for row in rows:
         row.values = {metric.key: metric.value(row) for metric in METRICS}
@@ -51,8 +52,11 @@ def build_rows(jobs: list[Job], votes: Votes | None = None) -> list[Row]:
     return rows
 
 
-def compare_rows(rows: list[Row]) -> None:
-    """Compare all pairs of a setting's pipelines over common seeds, with p adjusted over all pairs of an outcome."""
+def compare_rows(rows: list[Row], asked: str | None = None) -> None:
+    """Compare all pairs of a setting's pipelines over common seeds, with p adjusted over all pairs of an outcome.
+
+    `asked` names the pipeline that each other one is tested against: then only those pairs have a verdict.
+    """
     for outcome, metric in outcomes(rows[0]).items() if rows else ():
         found = []
         for one, other in combinations(rows, 2):
@@ -60,7 +64,7 @@ def compare_rows(rows: list[Row]) -> None:
             if seeds:
                 result = compare(metric.of_seeds(one, seeds), metric.of_seeds(other, seeds), metric.clusters(one))
                 found.append((one, other, replace(result, silent=outcome == WIN and weak(one))))
-        keep(outcome, found)
+        keep(outcome, found, asked)
 
 
 def control_lengths(rows: list[Row]) -> None:
@@ -75,7 +79,7 @@ def control_lengths(rows: list[Row]) -> None:
             one.controlled[other.pipeline], other.controlled[one.pipeline] = found, found.reversed()
 
 
-def add_votes(rows: list[Row], votes: Votes) -> None:
+def add_votes(rows: list[Row], votes: Votes, asked: str | None = None) -> None:
     """Compare every pair of a setting's pipelines that people voted on."""
     found = []
     for one, other in combinations(rows, 2) if votes else ():
@@ -83,7 +87,7 @@ def add_votes(rows: list[Row], votes: Votes) -> None:
         one.votes += judged
         if (result := compare_by_votes(judged)) is not None:
             found.append((one, other, result))
-    keep(PEOPLE, found)
+    keep(PEOPLE, found, asked)
 
 
 def add_differences(one: Row, other: Row) -> None:
@@ -103,10 +107,12 @@ def add_differences(one: Row, other: Row) -> None:
         other.differences.setdefault(key, {})[one.pipeline] = difference.reversed()
 
 
-def keep(outcome: str, found: list[tuple[Row, Row, Comparison]]) -> None:
-    """Keep comparisons in both of their rows, p adjusted over all of them."""
-    results = holm([result for *_, result in found])
-    for (one, other, _), result in zip(found, results, strict=True):
+def keep(outcome: str, found: list[tuple[Row, Row, Comparison]], asked: str | None) -> None:
+    """Keep comparisons in both of their rows, p adjusted over all that were asked for."""
+    family = [asked is None or asked in (one.pipeline, other.pipeline) for one, other, _ in found]
+    adjusted = iter(holm([result for (*_, result), of in zip(found, family, strict=True) if of]))
+    for (one, other, plain), of in zip(found, family, strict=True):
+        result = next(adjusted) if of else replace(plain, asked=False)
         one.against.setdefault(outcome, {})[other.pipeline] = result
         other.against.setdefault(outcome, {})[one.pipeline] = result.reversed()
 
@@ -224,7 +230,7 @@ def comparison_as_json(found: Comparison) -> dict[str, Any]:
         "samples": found.from_samples,
         "clusters": found.variance.clusters,
     }
-    values = {name: value for name, value in asdict(found).items() if name not in ("from_samples", "silent")}
+    values = {name: value for name, value in asdict(found).items() if name not in ("from_samples", "silent", "asked")}
     return values | {"variance": variance, "detectable": found.detectable, "verdict": found.verdict}
 
 

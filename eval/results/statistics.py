@@ -56,6 +56,7 @@ class Comparison:
     from_samples: float | None  # the part of it that more responses a prompt would make smaller; None with one
     family: int = 1  # pairs over which p was adjusted
     silent: bool = False  # whether it gives no verdict: its judge is too weak
+    asked: bool = True  # False: another pipeline is what all are tested against, so it gives no verdict either
 
     @property
     def detectable(self) -> float | None:
@@ -65,7 +66,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """What the adjusted p allow to say; a sure difference inside the margin is none in practice."""
-        if self.silent:
+        if self.silent or not self.asked:
             return NONE
         if self.adjusted_same < ERROR:
             return SAME

@@ -40,6 +40,8 @@ def refuse_useless(config: Config) -> None:
         raise UserError("pipelines is empty: choose pipeline=sft, dpo, orpo, rlhf, compare or all")
     if config.batch_size < 2 and "kto" in config.stages:
         raise UserError("batch_size=1: KTO's reference point needs the responses of another pair; use batch_size=2")
+    if config.compare_with is not None and config.compare_with not in config.pipelines:
+        raise UserError(f"compare_with={config.compare_with}: use one of the pipelines, {', '.join(config.pipelines)}")
     if config.eval_prompts < 2:
         raise UserError(f"eval_prompts must be at least 2, or it has no interval (got {config.eval_prompts})")
     if config.eval_samples < 1:

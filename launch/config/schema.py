@@ -61,6 +61,7 @@ class Root:
     eval_samples: int = 1  # responses to each of them at temperature 1
     eval_text: str | None = None  # plain text on which forgetting shows; null: ours, or the embedded world's
     judge: str = "auto"  # who decides a comparison: gold, trained, reward:<model>, llm, people, none
+    compare_with: str | None = None  # the pipeline that each other one is tested against; null: all against all
     budget: str | None = None  # what is matched between pipelines: pairs, tokens or flops; see launch.forecast.budget
     budget_of: str | None = None  # the pipeline that spends it as configured; null: the one with the most stages
     tracker: str = "none"  # wandb, tensorboard, mlflow or trackio; of one stage, or several trackers: report_to

@@ -50,6 +50,7 @@ class Outcome:
     evaluate: bool = False
     evaluation: dict[str, Any] = field(default_factory=dict)
     base: str = ""
+    compare_with: str | None = None  # the pipeline that each other one is tested against
     budget: Budget | None = None  # the budget that the pipelines share
     tuned: dict[str, Any] | None = None  # how their options were found, see launch.tune
     wanted: list[str] = field(default_factory=list)  # names of pipelines
@@ -67,6 +68,7 @@ class Outcome:
             UserError: `eval_text` names no text that can be used.
         """
         self.evaluate, self.wanted = config.evaluate, list(config.pipelines)
+        self.compare_with = config.compare_with
         self.model, self.dataset = config.model.name, config.dataset.name
         self.evaluation = evaluation_of(config)
 

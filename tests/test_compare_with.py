@@ -1,0 +1,71 @@
+"""compare_with=dpo: each pipeline is tested against one, p is adjusted over those pairs, and others have no verdict."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from comparison import make_session
+
+from eval.results import matrix
+from eval.results.headline import headline
+from eval.results.metrics import WIN
+from eval.results.row import Row
+from eval.results.rows import as_json, build_rows
+from eval.results.session import jobs_of
+from eval.results.statistics import NONE
+from launch.config.checks import refuse_useless
+from launch.config.schema import Config
+from launch.plan import detectable
+from recipes.config import UserError, read_json, write_json
+
+Compose = Callable[..., Config]
+
+
+def rows_of(session: Path, asked: str | None) -> dict[str, Row]:
+    for path in session.glob("*/job.json"):
+        write_json(path, read_json(path) | {"compare_with": asked})
+    return {row.pipeline: row for row in build_rows(jobs_of(session)) if row.stages}
+
+
+def test_only_pairs_with_the_named_pipeline_have_a_verdict(tmp_path: Path) -> None:
+    session = make_session(tmp_path)
+    all_pairs, asked = rows_of(session, None), rows_of(session, "dpo")
+    assert {found.family for row in all_pairs.values() for found in row.against[WIN].values()} == {3}
+    for name, row in asked.items():
+        for other, found in row.against[WIN].items():
+            plain = all_pairs[name].against[WIN][other]
+            assert (found.p, found.rate) == (plain.p, plain.rate), "what is asked changes no measurement"
+            if "dpo" in (name, other):
+                assert found.family == 2 and found.verdict != NONE
+            else:
+                assert found.verdict == NONE
+    levels = sorted(asked[name].against[WIN]["dpo"].p for name in ("sft", "orpo"))
+    adjusted = sorted(asked[name].against[WIN]["dpo"].adjusted for name in ("sft", "orpo"))
+    assert adjusted == pytest.approx(np.maximum.accumulate([min(1, 2 * levels[0]), levels[1]]))  # Holm's two steps
+
+
+def test_the_page_says_what_was_asked(tmp_path: Path) -> None:
+    rows = rows_of(make_session(tmp_path), "dpo")
+    ((_, table),) = matrix.matrices(list(rows.values()))
+    places = {name: place for place, name in enumerate(table[0])}
+    cells = {(line[0], name): line[place] for line in table[1:] for name, place in places.items() if place}
+    assert cells["ORPO", "SFT"].endswith("%") and "p = " not in cells["ORPO", "SFT"]
+    assert "p = " in cells["ORPO", "SFT → DPO"] or "p < " in cells["ORPO", "SFT → DPO"]
+    pairs = [line[0] for line in matrix.tests(list(rows.values())) if "gold" in line[1]]
+    assert pairs and all("SFT → DPO" in pair for pair in pairs)
+    assert "over the 2 pairs" in matrix.explain(list(rows.values()))[0]
+    assert matrix.explain(list(rows.values()))[-1].startswith("Only they were asked for (compare_with=)")
+    said = headline([as_json(row) for row in rows.values()])
+    assert "no verdict" not in " ".join(said)
+
+
+def test_it_must_name_a_pipeline_and_makes_the_plans_differences_smaller(compose: Compose) -> None:
+    config = compose("pipeline=methods")
+    assert config.compare_with == "dpo"
+    with pytest.raises(UserError, match="compare_with=kto: use one of the pipelines, sft, dpo, sft_orpo"):
+        refuse_useless(compose("pipeline=methods", "compare_with=kto"))
+    asked, everything = (
+        next(iter(detectable(one, 400))) for one in (config, compose("pipeline=methods", "compare_with=null"))
+    )
+    assert asked != everything
