@@ -30,7 +30,7 @@ SUITE   := $(if $(findstring environment,$(origin SUITE)),,$(SUITE))
 PUBLIC  := $(if $(findstring environment,$(origin PUBLIC)),,$(PUBLIC))
 
 .DEFAULT_GOAL := help
-.PHONY: help everything profile doctor show plan check-run compare orpo dpo sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
+.PHONY: help everything profile doctor show plan check-run compare orpo dpo simpo cpo kto sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
@@ -92,6 +92,15 @@ orpo: $(VENV) ## Train ORPO: one stage
 
 dpo: $(VENV) ## Train SFT, then DPO: two stages
 	@$(LAUNCH) pipeline=dpo $(ARGS)
+
+simpo: $(VENV) ## Train SFT, then SimPO; all methods beside each other: make compare ARGS="pipeline=methods"
+	@$(LAUNCH) pipeline=simpo $(ARGS)
+
+cpo: $(VENV) ## Train SFT, then CPO
+	@$(LAUNCH) pipeline=cpo $(ARGS)
+
+kto: $(VENV) ## Train SFT, then KTO
+	@$(LAUNCH) pipeline=kto $(ARGS)
 
 sft: $(VENV) ## Train SFT alone
 	@$(LAUNCH) pipeline=sft $(ARGS)
@@ -165,10 +174,10 @@ format: $(VENV) ## Format the code
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-docs: $(VENV) ## Write the generated documents: docs/options.md, docs/compatibility.md, and with RUNS=... the README's table
+docs: $(VENV) ## Write the generated documents: docs/options.md, docs/compatibility.md, and with RUNS=... the README's table (ARGS="page=methods": that of docs/methods.md)
 	@$(PYTHON) -m launch.options > docs/options.md.new && mv docs/options.md.new docs/options.md
 	@$(PYTHON) -m launch.config.compatibility > docs/compatibility.md.new && mv docs/compatibility.md.new docs/compatibility.md
-	@$(if $(RUNS),$(PYTHON) -m eval.readme $(RUNS))
+	@$(if $(RUNS),$(PYTHON) -m eval.readme $(RUNS) $(ARGS))
 
 audit: $(VENV) ## Look up known vulnerabilities of the pinned packages (skipped if the database cannot be reached)
 	@test -d .venv/audit || $(PYTHON) -m pip install --quiet --target .venv/audit pip-audit==$(AUDIT) > .venv.log 2>&1 || { tail -n 5 .venv.log; exit 1; }

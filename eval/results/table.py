@@ -44,7 +44,9 @@ def write_table(session: Path) -> None:
     text = [line for name, lines in tables for line in [f"**{name}**", "", *markdown(lines), ""]]
     pairs = ["", *markdown(tests(rows))] if len(parts) > 1 else []
     write_text(session / "table.md", "\n".join(["\n\n".join(top), "", *text, *said, *pairs, ""]))
-    write_json(session / "table.json", {"format": FORMAT, "rows": plain, "scope": limits, "missing": gaps})
+    effects = [{"title": name, "lines": lines} for name, lines in stage_or_loss(rows)]
+    kept = {"format": FORMAT, "rows": plain, "scope": limits, "missing": gaps, "effects": effects}
+    write_json(session / "table.json", kept)
     output.print(f"all figures, with intervals, tests and how to read them: {session}/table.md", soft_wrap=True)
 
 

@@ -30,6 +30,8 @@ TABLE = (
     Rates(6e9, 2e-5, 5e-7, 8e-6, 0.25, f"{ZEPHYR}; {PAPER}, lambda as for Phi-2 (section 6.1)"),
     Rates(float("inf"), 2e-5, 5e-7, 8e-6, 0.1, f"{ZEPHYR}; {PAPER}, lambda as for Mistral-7B (section 6.1)"),
 )
+# Methods after SFT, at DPO's rate, with their papers' beta: SimPO's authors searched the same range for all of them.
+AFTER_SFT = {"dpo": 0.1, "cpo": 0.1, "simpo": 2.0, "kto": 0.1}
 MIDDLE = 3e9  # taken for the size of a model whose parameters cannot be counted
 
 
@@ -42,6 +44,6 @@ def options(row: Rates) -> dict[str, dict[str, Any]]:
     """Return them as a profile has them; one epoch each, as in those recipes and the paper's SFT."""
     return {
         "sft": {"learning_rate": row.sft, "num_train_epochs": 1},
-        "dpo": {"learning_rate": row.dpo, "num_train_epochs": 1, "beta": 0.1},
+        **{name: {"learning_rate": row.dpo, "num_train_epochs": 1, "beta": beta} for name, beta in AFTER_SFT.items()},
         "orpo": {"learning_rate": row.orpo, "num_train_epochs": 1, "beta": row.weight},
     }
