@@ -30,7 +30,7 @@ SUITE   := $(if $(findstring environment,$(origin SUITE)),,$(SUITE))
 PUBLIC  := $(if $(findstring environment,$(origin PUBLIC)),,$(PUBLIC))
 
 .DEFAULT_GOAL := help
-.PHONY: help everything profile doctor show plan check-run compare orpo dpo simpo cpo kto sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed faults gpu wheels oldest test audit check format docs lock clean environment
+.PHONY: help everything profile doctor show plan check-run compare orpo dpo simpo cpo kto sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed parity faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
@@ -154,6 +154,11 @@ wheels: ## Download into WHEELS=folder what `make gpu` needs on a machine with P
 
 oldest: $(OLDEST) ## Run the engine's tests with the oldest supported PyTorch (requirements-oldest.txt, 5 GB)
 	@PYTHONPATH=.venv/oldest $(PYTHON) -m pytest $(ENGINE_TESTS) $(ARGS)
+
+parity: $(VENV) $(DEEPSPEED) ## Measure each packed method beside TRL's trainer and beside itself, into docs/parity.md
+	@rm -f .cache/parity.jsonl
+	@PARITY=.cache/parity.jsonl $(PYTHON) -m pytest tests/test_parity.py tests/test_compatibility.py -k "test_parity or ddp" $(ARGS)
+	@$(PYTHON) -m dev.parity .cache/parity.jsonl
 
 deepspeed: $(DEEPSPEED) ## Install DeepSpeed for hardware.strategy=zero2 and zero3
 

@@ -16,6 +16,8 @@ from recipes.dpo import TRAINERS as DPO_ENGINES
 from recipes.dpo import DPOConfig
 from recipes.kto import TRAINERS as KTO_ENGINES
 from recipes.kto import KTOConfig
+from recipes.orpo import TRAINERS as ORPO_ENGINES
+from recipes.orpo import ORPOConfig
 from recipes.sft import TRAINERS as SFT_ENGINES
 from recipes.sft import SFTConfig
 from recipes.simpo import TRAINERS as SIMPO_ENGINES
@@ -24,6 +26,7 @@ from recipes.simpo import SimPOConfig
 Make = Callable[..., Any]
 METHODS: dict[str, tuple[Any, Any]] = {"sft": (SFTConfig, SFT_ENGINES), "dpo": (DPOConfig, DPO_ENGINES)}
 OTHERS: dict[str, tuple[Any, Any]] = {
+    "orpo": (ORPOConfig, ORPO_ENGINES),
     "cpo": (CPOConfig, CPO_ENGINES),
     "simpo": (SimPOConfig, SIMPO_ENGINES),
     "kto": (KTOConfig, KTO_ENGINES),
