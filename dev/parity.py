@@ -1,11 +1,15 @@
 """Write docs/parity.md from the figures that the tests kept: `make parity` runs both.
 
 python -m dev.parity FIGURES
+
+Speeds are those of docs/methods-speed.json, from `python -m dev.bench.methods`.
 """
 
 import json
 import sys
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 from eval.results.cells import markdown
 from recipes.methods import METHODS, PACKED
@@ -41,6 +45,23 @@ def page(figures: list[tuple[str, str, float]]) -> str:
     return HEAD + "\n".join([*markdown([["", *COLUMNS], *lines]), "", *notes, ""])
 
 
+def speed(results: dict[str, Any]) -> str:
+    """Return the section on speed: each method's pairs per second, medians of repetitions in turns."""
+    lines = [["", "TRL, pairs/s", "packed, pairs/s", "ratio"]]
+    for method, found in results["methods"].items():
+        stock, packed = median(found["stock"]), median(found["packed"])
+        lines.append([METHODS[method].label, f"{stock:.1f}", f"{packed:.1f}", f"{packed / stock:.2f}"])
+    options = results["options"]
+    said = (
+        f"Medians of {options['repeats']} optimizer steps of {options['batch_size']} pairs, both engines in turns on"
+        f" the same pairs: lengths like {results['lengths']}'s, a random model of {results['model']} parameters in "
+        f"float32, {results['machine']['device']} (`python -m dev.bench.methods`). KTO's reference point makes it read "
+        "more."
+    )
+    return "\n".join(["## Speed", "", *markdown(lines), "", said, ""])
+
+
 if __name__ == "__main__":
     kept = [tuple(json.loads(line)) for line in Path(sys.argv[1]).read_text().splitlines()]
-    (ROOT / "docs" / "parity.md").write_text(page(kept))
+    measured = json.loads((ROOT / "docs" / "methods-speed.json").read_text())
+    (ROOT / "docs" / "parity.md").write_text(page(kept) + "\n" + speed(measured))

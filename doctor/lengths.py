@@ -87,10 +87,11 @@ def bias(lengths: np.ndarray) -> Bias:
 
 
 def epoch(lengths: np.ndarray) -> dict[str, int]:
-    """Return method -> tokens that the policy reads in one epoch, without padding; DPO's reference reads as many."""
+    """Return method -> tokens that the policy reads in one epoch, without padding; a reference model reads as many."""
     prompt, chosen, rejected = (int(column) for column in lengths.sum(axis=0))
     read = {True: 2 * prompt + chosen + rejected, False: prompt + chosen}
-    return {method.label: read[method.pairs] for method in METHODS.values() if method.packs}
+    times = {name: 1 + method.probe_passes // (method.policy_passes or 1) for name, method in METHODS.items()}
+    return {method.label: times[name] * read[method.pairs] for name, method in METHODS.items() if method.packs}
 
 
 def padding(lengths: np.ndarray, pairs: int) -> Padding:

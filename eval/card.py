@@ -25,6 +25,7 @@ from recipes.system.commands import output
 
 MAIN = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm", "beta"),
+    *("cpo_alpha", "simpo_gamma", "alpha", "desirable_weight", "undesirable_weight"),
     *("loss_type", "label_smoothing", "ratio", "nll_span", "nll_mean", "max_length", "disable_dropout", "bf16"),
     *("dtype", "use_peft", "load_in_4bit", "load_in_8bit"),
 )

@@ -192,7 +192,10 @@ def pairs_of(jobs: list[dict[str, Any]], base: bool) -> list[Pair]:
     for setting, group in by_setting([job for job in jobs if job["pipelines"]]):
         lasts = [dict(zip(("base", *job["pipelines"]), models_of(job), strict=True)) for job in group]
         known = dict.fromkeys(name for models in lasts for name in models if base or name != "base")
+        asked = next((job["compare_with"] for job in group if job.get("compare_with") in known), None)
         for ours, theirs in combinations(known, 2):
+            if asked and asked not in (ours, theirs):
+                continue
             places = [place for place, models in enumerate(lasts) if {ours, theirs} <= models.keys()]
             if places:
                 found = [(lasts[place][ours], lasts[place][theirs]) for place in places]

@@ -127,7 +127,7 @@ def summary(rows: list[Row]) -> list[list[str]]:
     lines = [HEAD]
     for place, row in enumerate(rows):
         for other in (other for other in rows[place + 1 :] if other.setting == row.setting):
-            if found := row.against.get(PEOPLE, {}).get(other.pipeline):
+            if (found := row.against.get(PEOPLE, {}).get(other.pipeline)) and found.asked:
                 pair = " : ".join(NAMES.get(name, name) for name in (row.pipeline, other.pipeline))
                 cast = [vote for two, vote in row.votes if two.names[1] == other.pipeline and vote.choice != SKIP]
                 said = [interval(found.rate), probability(found.adjusted), found.verdict]

@@ -30,7 +30,7 @@ SEEDS = "seed=0,1,2"
 SIZES = {"small": "pocket-small", "middle": "pocket", "large": "pocket-large"}  # OPT-125M, 350M and 1.3B in the paper
 # Options that define an exhibit: the user's would come later on the command line, and win.
 FIXED = ("model", "dataset", "pipeline", "pipelines", "runs", "session", "evaluate", "orpo.beta", "orpo.ratio")
-FIXED += ("eval_split", "rloo.reward_model")
+FIXED += ("eval_split", "compare_with", "rloo.reward_model")
 FIXED += ("sft.save_total_limit", "dpo.save_total_limit", "orpo.save_total_limit")
 KEPT = ("sft.save_total_limit=null", "dpo.save_total_limit=null", "orpo.save_total_limit=null")  # for figures 3 and 7
 

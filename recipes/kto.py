@@ -79,6 +79,12 @@ class KTOConfig(trl.KTOConfig):
             raise ValueError(
                 "precompute_ref_log_probs: the reference model also scores each step's mismatched responses"
             )
+        alone = self.eval_strategy != "no" and self.per_device_eval_batch_size < 2
+        if self.engine == "stock" and alone:
+            raise ValueError(
+                f"per_device_eval_batch_size={self.per_device_eval_batch_size}: TRL's reference point needs another "
+                "pair of the same micro-batch; use at least 2, or engine=packed"
+            )
         if self.engine == "stock" and self.per_device_train_batch_size < 2:
             raise ValueError(
                 "hardware.per_device_batch=1: TRL's reference point needs another pair of the same micro-batch; use at "
@@ -92,8 +98,10 @@ class Unpaired:
     A mismatched response is the one before it, as in TRL's own tokenization.
     """
 
-    def __init__(self, pad_token_id: int) -> None:
-        self.pad: Callable[[list[dict[str, Any]]], dict[str, Any]] = DataCollatorForUnpairedPreference(pad_token_id)
+    def __init__(self, pad_token_id: int, max_length: int | None, multiple: int | None) -> None:
+        pad: Callable[[list[dict[str, Any]]], dict[str, Any]]
+        pad = DataCollatorForUnpairedPreference(pad_token_id, max_length, multiple)
+        self.pad = pad
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Collate `rows`."""
@@ -118,7 +126,9 @@ class StockKTOTrainer(trl.KTOTrainer):
     method = METHODS["kto"]
 
     def __init__(self, model: Any, args: Any, processing_class: Any, **options: Any) -> None:
-        collator = options.pop("data_collator", None) or Unpaired(processing_class.pad_token_id)
+        collator = options.pop("data_collator", None) or Unpaired(
+            processing_class.pad_token_id, args.max_length, args.pad_to_multiple_of
+        )
         asked, args.train_sampling_strategy = args.train_sampling_strategy, "sequential"
         super().__init__(model, args=args, processing_class=processing_class, data_collator=collator, **options)
         args.train_sampling_strategy = asked
@@ -155,11 +165,12 @@ class PackedKTOTrainer(ReferenceTrainer, StockKTOTrainer):
     def begin_step(self, batches: list[list[Pair]]) -> None:
         """Set the reference point: the mean of log p - log p_ref of mismatched responses, zero at least.
 
-        The paper's section 4.1: each prompt gets the responses of the pair before it in the optimizer step.
+        Each prompt gets the responses of the pair before it in the optimizer step (the paper's section 4). A last step
+        of a single pair has no other's, and keeps the point of the step before.
         """
         model: Any = self.model
         sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
-        for pairs in balance(mismatched(batches, self.accelerator.process_index)):
+        for pairs in balance(mismatched(batches, self.accelerator.process_index, self.args.max_length)):
             batch = pack(pairs, self.nll_span).to(self.args.device)
             self.count(batch.input_ids.numel())
             with self.accelerator.autocast(), evaluating(model):
@@ -168,7 +179,8 @@ class PackedKTOTrainer(ReferenceTrainer, StockKTOTrainer):
             moved = policy.chosen - reference.chosen + policy.rejected - reference.rejected
             sums += torch.stack([(moved * batch.weights).sum(), 2 * batch.weights.sum()]).double()
         total, responses = self.summed(sums)
-        self.point = (total / responses).clamp(min=0)
+        if responses > 2:
+            self.point = (total / responses).clamp(min=0)
 
     def count(self, tokens: int) -> None:
         """Count tokens that the policy reads without learning from them."""
@@ -182,6 +194,7 @@ TRAINERS = {"packed": PackedKTOTrainer, "stock": StockKTOTrainer}
 def train(stage: Stage) -> None:
     """Train one KTO stage."""
     args = arguments(KTOConfig, stage)
+    args.model_init_kwargs = {"revision": stage.start_revision}  # for the reference model, which TRL loads by name
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
     rows = load_rows(stage)
     trainer = TRAINERS[args.engine](

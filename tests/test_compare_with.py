@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from comparison import make_session
 
@@ -40,9 +39,39 @@ def test_only_pairs_with_the_named_pipeline_have_a_verdict(tmp_path: Path) -> No
                 assert found.family == 2 and found.verdict != NONE
             else:
                 assert found.verdict == NONE
-    levels = sorted(asked[name].against[WIN]["dpo"].p for name in ("sft", "orpo"))
-    adjusted = sorted(asked[name].against[WIN]["dpo"].adjusted for name in ("sft", "orpo"))
-    assert adjusted == pytest.approx(np.maximum.accumulate([min(1, 2 * levels[0]), levels[1]]))  # Holm's two steps
+                assert as_json(row)["against"][WIN][other]["adjusted"] is None
+
+
+def test_holm_corrects_over_the_pairs_that_were_asked_for(tmp_path: Path) -> None:
+    """Of two unequal p the smaller counts twice, the larger once."""
+    session = make_session(tmp_path)
+    for file in tmp_path.glob("seed-*/orpo/eval/*.json"):  # ORPO wins on two prompts of three against SFT → DPO
+        result = read_json(file)
+        for place, response in enumerate(result["sampled"]):
+            response["gold"] = 9.0 if place % 3 else -9.0
+        write_json(file, result)
+    asked = rows_of(session, "dpo")
+    found = {name: asked[name].against[WIN]["dpo"] for name in ("sft", "orpo")}
+    small, large = sorted(found.values(), key=lambda one: one.p)
+    assert small.p < large.p
+    assert (small.adjusted, large.adjusted) == pytest.approx((min(1, 2 * small.p), max(2 * small.p, large.p)))
+
+
+@pytest.mark.parametrize("asked", ["sft", "orpo"])
+def test_the_answer_is_about_the_named_pipeline(tmp_path: Path, asked: str) -> None:
+    first, *_ = headline([as_json(row) for row in rows_of(make_session(tmp_path), asked).values()])
+    label = {"sft": "SFT", "orpo": "ORPO"}[asked]
+    assert f"SFT → DPO gives better responses than {label} (" in first and "no verdict" not in first
+
+
+def test_without_the_named_pipeline_all_pairs_are_compared(tmp_path: Path) -> None:
+    session = make_session(tmp_path)
+    for path in session.glob("*/job.json"):  # it failed
+        job = read_json(path)
+        write_json(path, job | {"pipelines": {name: job["pipelines"][name] for name in ("sft", "orpo")}})
+    rows = rows_of(session, "dpo")
+    assert rows["orpo"].against[WIN]["sft"].asked
+    assert "ORPO" in headline([as_json(row) for row in rows.values()])[0]
 
 
 def test_the_page_says_what_was_asked(tmp_path: Path) -> None:

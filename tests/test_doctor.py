@@ -209,7 +209,9 @@ def test_a_bias_is_what_its_interval_shows() -> None:
 def test_tokens_and_padding_are_counted_as_they_are_computed() -> None:
     lengths = np.random.default_rng(1).integers(1, 50, (37, 3))
     prompt, chosen, rejected = lengths.sum(axis=0)
-    assert epoch(lengths) == {"SFT": prompt + chosen, **dict.fromkeys(("DPO", "ORPO"), 2 * prompt + chosen + rejected)}
+    both = 2 * prompt + chosen + rejected
+    kto = {"KTO": 2 * both}  # its policy reads mismatched responses too
+    assert epoch(lengths) == {"SFT": prompt + chosen, **dict.fromkeys(("DPO", "ORPO", "CPO", "SimPO"), both), **kto}
     longest = (lengths[:, 0] + lengths[:, 1:].max(axis=1)).tolist()
     assert padding(lengths, 1).padded == 2 * sum(longest)
     assert padding(lengths, 37).padded == padding(lengths, 1000).padded == 2 * 37 * max(longest)

@@ -1,6 +1,7 @@
 """KTO: its paper's equations in float64, and stock TRL's loss, gradients, steps and metrics."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from recipes.engine.loss import LogProbs
 from recipes.engine.mismatched import mismatched
 from recipes.engine.packing import Pair, pair_of
 from recipes.kto import KTOConfig, kto_loss
+from recipes.training.checks import of_kto
 
 BETA, GOOD, BAD = 0.3, 1.5, 0.7
 OPTIONS: dict[str, object] = {"beta": BETA, "desirable_weight": GOOD, "undesirable_weight": BAD}
@@ -25,13 +27,26 @@ def make(tiny_model: Path, tmp_path: Path) -> Make:
     return maker(tiny_model, tmp_path)
 
 
-def moved(trainer: Any) -> Any:
-    """A policy that is no longer its reference, and is farther from it on mismatched responses than z = 0 allows."""
+def move(trainer: Any, sign: int) -> None:
+    """Move the policy away from its reference."""
     torch.manual_seed(2)
     for weight in trainer.model.parameters():
         if weight.requires_grad:
-            weight.data += 0.02 * torch.randn_like(weight)
-    return trainer
+            weight.data += sign * 0.02 * torch.randn_like(weight)
+
+
+def moved(packed: Any, *others: Any) -> None:
+    """Move policies the same way, in which mismatched responses become likelier: a negative mean would be cut to 0."""
+    pairs = [pair_of(row) for row in packed.train_dataset]
+    for sign in (1, -1):
+        move(packed, sign)
+        packed.begin_step([pairs])
+        if packed.point > 1e-3:
+            break
+        move(packed, -sign)
+    assert packed.point > 1e-3
+    for other in others:
+        move(other, sign)
 
 
 def sigmoid(value: float) -> float:
@@ -54,9 +69,10 @@ def test_the_loss_is_the_papers_equation() -> None:
 @pytest.mark.parametrize("family, adapters", [*((family, False) for family in FAMILIES), ("Llama", True)])
 def test_loss_and_gradients_are_stock_trls(make: Make, family: str, adapters: bool) -> None:
     found, expected = (
-        moved(make("kto", engine, rows_of(6), family, adapters, per_device_train_batch_size=6, **OPTIONS))
+        make("kto", engine, rows_of(6), family, adapters, per_device_train_batch_size=6, **OPTIONS)
         for engine in ("packed", "stock")
     )
+    moved(found, expected)
     (loss, ours), (truth, theirs) = gradients(found), gradients(expected)
     assert loss == pytest.approx(truth, rel=1e-5) and abs(truth - (GOOD + BAD) / 4) > 1e-3
     assert found.point.item() == pytest.approx(expected._metrics["train"]["kl"][-1], rel=1e-5, abs=1e-6)
@@ -65,7 +81,8 @@ def test_loss_and_gradients_are_stock_trls(make: Make, family: str, adapters: bo
 
 def test_the_reference_point_is_the_mean_over_mismatched_responses(make: Make) -> None:
     """By plain forward passes, one response at a time; with policy and reference exchanged it has the other sign."""
-    trainer = moved(make("kto", "packed", rows_of(5), **OPTIONS))
+    trainer = make("kto", "packed", rows_of(5), **OPTIONS)
+    move(trainer, 1)
     pairs = [pair_of(row) for row in trainer.train_dataset]
     policy, reference = (
         {name: weight.clone() for name, weight in model.named_parameters()}
@@ -95,15 +112,43 @@ def test_the_reference_point_is_the_mean_over_mismatched_responses(make: Make) -
 
 def test_responses_go_to_the_next_prompt_that_counts() -> None:
     pairs = [Pair([place], [10 + place], [20 + place], counted=place < 3) for place in range(4)]
-    found = mismatched([pairs[:2], pairs[2:]], 0)
+    found = mismatched([pairs[:2], pairs[2:]], 0, None)
     assert [[pair.prompt[0] for pair in batch] for batch in found] == [[0, 1], [2, 3]]
     assert [[pair.chosen[0] - 10 for pair in batch] for batch in found] == [[2, 0], [1, 3]]
     assert all(pair.rejected[0] - 20 == pair.chosen[0] - 10 for batch in found for pair in batch)
 
 
+def test_the_result_does_not_depend_on_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes with two micro-batches each, in the order in which Accelerate deals a step's pairs out."""
+    pairs = [Pair([place], [10 + place], [20 + place], counted=place < 7) for place in range(8)]
+    (whole,) = mismatched([pairs], 0, None)
+    shares = [[pairs[0:2], pairs[4:6]], [pairs[2:4], pairs[6:8]]]
+    monkeypatch.setattr("recipes.engine.mismatched.gather_object", lambda own: shares)
+    for process, share in enumerate(shares):
+        found = [pair for batch in mismatched(share, process, None) for pair in batch]
+        assert found == [whole[pair.prompt[0]] for batch in share for pair in batch]
+
+
+def test_a_long_prompt_gets_no_more_of_a_response_than_fits() -> None:
+    pairs = [Pair([1] * 6, [2], [3]), Pair([1], [4] * 7, [5] * 5)]
+    ((first, second),) = mismatched([pairs], 0, 8)
+    assert (first.prompt, first.chosen, first.rejected) == ([1] * 6, [4] * 2, [5] * 2)
+    assert (second.prompt, second.chosen, second.rejected) == ([1], [2], [3])
+
+
+def test_a_last_step_of_one_pair_keeps_the_point(make: Make) -> None:
+    trainer = make("kto", "packed", rows_of(4), **OPTIONS)
+    move(trainer, 1)
+    trainer.point = torch.tensor(0.25)
+    one, other = (pair_of(row) for row in trainer.train_dataset.select([0, 1]))
+    trainer.begin_step([[one], [replace(other, counted=False)]])
+    assert trainer.point == 0.25, "a pair's own responses say nothing of others"
+
+
 def test_five_steps_give_stock_trls_weights_and_metrics(make: Make) -> None:
     steps = {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 1e-3, **OPTIONS}
     stock, packed = (make("kto", engine, rows_of(20), **steps) for engine in ("stock", "packed"))
+    moved(packed, stock)
     for trainer in (stock, packed):
         trainer.train()
     theirs = dict(stock.model.named_parameters())
@@ -115,7 +160,13 @@ def test_five_steps_give_stock_trls_weights_and_metrics(make: Make) -> None:
         assert {name: found[name] for name in known} == {
             name: pytest.approx(value, rel=1e-4, abs=1e-5) for name, value in known.items()
         }
-    assert packed.state.log_history[0]["loss"] == pytest.approx((GOOD + BAD) / 4, abs=1e-5)
+    assert any(entry["kl"] > 1e-3 for entry in packed.state.log_history[:5])
+
+
+def test_the_first_loss_is_known(make: Make) -> None:
+    trainer = make("kto", "packed", rows_of(4), **OPTIONS)
+    trainer.train()
+    assert trainer.state.log_history[0]["loss"] == pytest.approx((GOOD + BAD) / 4, abs=1e-5) == of_kto(trainer.args)
 
 
 def test_an_updates_gradient_does_not_depend_on_its_split(make: Make) -> None:
@@ -125,17 +176,20 @@ def test_an_updates_gradient_does_not_depend_on_its_split(make: Make) -> None:
     for size in (8, 1):
         parts = {"per_device_train_batch_size": size, "gradient_accumulation_steps": 8 // size}
         trainer = make("kto", "packed", rows_of(11), **common, **parts)
+        moved(trainer)
         trainer.train()
         found.append((dict(trainer.model.named_parameters()), [log.get("kl") for log in trainer.state.log_history]))
     for name, weight in found[0][0].items():
         assert torch.allclose(weight, found[1][0][name], rtol=0, atol=1e-9), name
-    assert found[0][1][:-1] == pytest.approx(found[1][1][:-1], rel=1e-5, abs=1e-7)
+    points = found[0][1][:-1]
+    assert points == pytest.approx(found[1][1][:-1], rel=1e-5, abs=1e-7) and any(point > 1e-3 for point in points)
 
 
 def test_held_out_pairs_are_seen_from_the_last_steps_point(make: Make) -> None:
     rows, found = rows_of(7, seed=1), []
     for size in (1, 7):
-        trainer = moved(make("kto", "packed", rows_of(4), per_device_eval_batch_size=size, **OPTIONS))
+        trainer = make("kto", "packed", rows_of(4), per_device_eval_batch_size=size, **OPTIONS)
+        move(trainer, 1)
         trainer.point = torch.tensor(0.25)
         found.append({name: value for name, value in trainer.evaluate(rows).items() if "/" in name or "loss" in name})
         assert found[-1]["eval_loss"] == pytest.approx(found[0]["eval_loss"])
@@ -148,6 +202,10 @@ def test_held_out_pairs_are_seen_from_the_last_steps_point(make: Make) -> None:
         ({"loss_type": "apo_zero_unpaired"}, "DPO's dpo.loss_type=.apo_zero."),
         ({"precompute_ref_log_probs": True}, "also scores each step's mismatched responses"),
         ({"engine": "stock", "per_device_train_batch_size": 1}, "hardware.per_device_batch=1"),
+        (
+            {"engine": "stock", "eval_strategy": "steps", "per_device_eval_batch_size": 1},
+            "per_device_eval_batch_size=1: TRL's reference point",
+        ),
         ({"sync_ref_model": True}, "sync_ref_model=True needs engine=stock"),
     ],
 )

@@ -11,6 +11,7 @@ from families import FAMILIES, assert_same, rows_of
 from trainers import Make, gradients, maker
 
 from recipes.cpo import CPOConfig, cpo_loss
+from recipes.dpo import dpo_loss
 from recipes.engine.loss import LogProbs, Loss
 from recipes.simpo import SimPOConfig, simpo_loss
 
@@ -149,6 +150,10 @@ def test_the_held_out_loss_is_the_trained_one_whatever_the_batch_size(make: Make
 def test_cpo_is_dpo_with_a_uniform_reference() -> None:
     """And SimPO without a margin is CPO of log-probs per token."""
     policy = LogProbs.of(-torch.rand(3, 5) * 20, torch.randint(1, 9, (3, 5)))
+    uniform = LogProbs.of(torch.full((3, 5), -7.0), torch.ones(3, 5, dtype=torch.int64))
+    dpo, without = dpo_loss(policy, uniform, BETA), cpo_loss(policy, BETA, 0.0)
+    assert dpo.preference is not None and without.preference is not None
+    assert torch.allclose(dpo.preference, without.preference)
     means = LogProbs.of(
         torch.stack([policy.prompt, policy.mean_chosen, policy.mean_rejected]), torch.ones(3, 5, dtype=torch.int64)
     )

@@ -4,6 +4,7 @@ import tempfile
 import time
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ from dev.bench.workload import adapters, build_model
 from recipes.data.tokenize import IDS
 from recipes.engine.packing import Pair, pack
 from recipes.engine.trainer import as_inputs
-from recipes.orpo import TRAINERS as ORPO_ENGINES
-from recipes.orpo import ORPOConfig
+from recipes.methods import METHODS
 from recipes.training.cost import count_tokens
 from recipes.training.loop import NO_MEMORY
 
@@ -39,6 +39,7 @@ class Case:
     warmup: int = 0  # uncounted optimizer steps before these, besides the first
     half: bool = False  # weights in bf16 and autocast
     checkpointing: bool = False
+    method: str = "orpo"  # of recipes.methods
 
 
 class Memory:
@@ -103,12 +104,17 @@ def rows_of(pairs: list[Pair]) -> Rows:
 
 
 def build_trainer(case: Case, model: Any, pairs: list[Pair], peft: Any, directory: str) -> Any:
-    """Return the engine's trainer for one pass over the pairs, with the options of the recipes."""
+    """Return the method's trainer on the engine for one pass over the pairs, with the options of the recipes."""
     disable_progress_bars()
     logging.set_verbosity_error()
     warnings.simplefilter("ignore", FutureWarning)  # TRL's own, about a name that Transformers changed
     pad: Any = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"<pad>": 0}, "<pad>")), pad_token="<pad>")
-    args = ORPOConfig(
+    method = METHODS[case.method]
+    reads = {"precompute_ref_log_probs": False} if method.reference_passes else {}  # in the steps, which are timed
+    if method.reference_passes and peft is None:  # TRL loads the reference model from where the policy came from
+        model.save_pretrained(f"{directory}/start")
+        model.config._name_or_path = f"{directory}/start"
+    args = method.config_class()(
         output_dir=directory,
         engine=case.engine,
         per_device_train_batch_size=case.batch_size,
@@ -125,8 +131,9 @@ def build_trainer(case: Case, model: Any, pairs: list[Pair], peft: Any, director
         remove_unused_columns=False,
         logging_strategy="no",
         save_strategy="no",
+        **reads,
     )
-    trainer = ORPO_ENGINES[args.engine](
+    trainer = import_module(method.module).TRAINERS[args.engine](
         model, args=args, train_dataset=rows_of(pairs), processing_class=pad, peft_config=peft
     )
     trainer.remove_callback(PrinterCallback)

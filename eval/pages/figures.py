@@ -17,6 +17,7 @@ from recipes.methods import METHODS
 
 PAIRS = "pairs read since the base model"
 COLOURS = {"base": GREY, **{name: method.colour for name, method in METHODS.items()}}
+COLOURS |= {f"sft_{name}": method.colour for name, method in METHODS.items()}  # its line is whole: see LINES
 COLOURS["rlhf"] = COLOURS["rloo"]  # the pipeline that ends with it
 LINES = {"base": ":", "rlhf": METHODS["rloo"].line, **{name: method.line for name, method in METHODS.items()}}
 LOG_PROBS = {name: method for name, method in METHODS.items() if method.logged_log_probs}

@@ -1,6 +1,7 @@
 """The figure that answers the question: what each pipeline's responses are worth, against what its training cost."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -36,7 +37,7 @@ def trade_off(rows: list[Row]) -> str:
     first = min(trained, key=lambda row: (row.pipeline != "sft", costs[row.pipeline]))
 
     def draw(panels: Sequence[Axes]) -> None:
-        for (row, worth), marker in zip(worths, MARKERS, strict=False):
+        for (row, worth), marker in zip(worths, cycle(MARKERS), strict=False):
             bar = [[worth.mean - worth.low], [worth.high - worth.mean]]
             style = {"fmt": marker, "color": COLOURS.get(row.pipeline, GREY), "capsize": 4, "markersize": 8}
             at = costs[row.pipeline] / costs[first.pipeline]

@@ -41,7 +41,7 @@ def text(metric: Metric, row: Row) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Comparison):
-        return f"{interval(metric, value.rate)} {value.verdict}"
+        return f"{interval(metric, value.rate)} {value.verdict if value.asked else ''}".rstrip()
     if isinstance(value, Estimate):
         return f"{interval(metric, value)} {beaten(metric, row)}".rstrip()
     return metric.text(value)

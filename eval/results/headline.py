@@ -103,12 +103,12 @@ class Contest:
 
     def opponents(self) -> list[Row]:
         """Return the pipelines that the answer compares the best with: other candidates, and SFT unless it loses."""
-        others = [row for row in self.candidates if row is not self.best]
-        sft = [row for row in self.rows if row["pipeline"] == "sft"]
-        beaten = others and all(self.verdict(self.best, row) == BETTER for row in sft)
-        compared = [row for row in [*others, *([] if beaten else sft)] if self.against(self.best, row)]
+        compared = [row for row in self.rows if row is not self.best and self.against(self.best, row)]
         asked = [row for row in compared if self.verdict(self.best, row) != NONE]  # with compare_with= not all are
-        return asked or compared
+        others = [row for row in asked or compared if row["pipeline"] != "sft"]
+        sft = [row for row in asked or compared if row["pipeline"] == "sft"]
+        beaten = others and all(self.verdict(self.best, row) == BETTER for row in sft)
+        return [*others, *([] if beaten else sft)]
 
     def sentence(self) -> str:
         """Return the answer in a sentence: verdicts, costs, and what was lost."""

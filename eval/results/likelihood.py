@@ -19,6 +19,7 @@ from recipes.data.prepare import open_pairs
 from recipes.data.rows import as_pairs
 from recipes.data.sources import load_files
 from recipes.data.tokenize import Tokenise
+from recipes.methods import METHODS
 from recipes.profiles import Dataset
 from recipes.system.commands import output
 
@@ -36,7 +37,7 @@ def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
         UserError: the pairs cannot be read, or none of them can be scored.
     """
     config = read_config(directory)
-    judged = reference and config["stage"] == "dpo"
+    judged = reference and bool(METHODS[config["stage"]].reference_passes)
     content = (pairs if pairs.is_file() else pairs / "manifest.json").read_bytes() if pairs.exists() else b""
     record = (directory / "record.json").read_bytes()
     digest = hashlib.sha256(content + record).hexdigest()
@@ -57,7 +58,7 @@ def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
 
 
 def reward_margins(values: dict[str, Any], reference: Any, rows: Rows, stops: list[int]) -> list[float]:
-    """Return DPO's implicit reward margin of each pair."""
+    """Return the implicit reward margin of each pair, DPO's and KTO's."""
     rewards = {}
     for side in SIDES:
         ratio = np.array(values[side]) - np.array(mean_log_probs(reference, rows, f"{side}_ids", stops[0]))

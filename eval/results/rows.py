@@ -39,7 +39,7 @@ def build_rows(jobs: list[Job], votes: Votes | None = None) -> list[Row]:
                 rows.append(build_row("base", *bases.pop(base)))
         names = dict.fromkeys(name for job in group for name in job["pipelines"])
         found = {name: build_row(name, setting, [job for job in group if name in job["pipelines"]]) for name in names}
-        asked = next((job["compare_with"] for job in group if job.get("compare_with")), None)
+        asked = next((job["compare_with"] for job in group if job.get("compare_with") in found), None)
         compare_rows(list(found.values()), asked)
         control_lengths(list(found.values()))
         add_votes(list(found.values()), votes or {}, asked)
@@ -224,18 +224,20 @@ def as_json(row: Row) -> dict[str, Any]:
 
 def comparison_as_json(found: Comparison) -> dict[str, Any]:
     """Return a comparison as plain values; variances are of the win rate."""
+    tested = asdict(found) if found.asked else asdict(found) | dict.fromkeys(("adjusted", "adjusted_same", "family"))
     variance = {
         "seeds": float(found.variance.from_seeds) if found.variance.seeds > 1 else None,
         "prompts": float(found.variance.from_prompts),
         "samples": found.from_samples,
         "clusters": found.variance.clusters,
     }
-    values = {name: value for name, value in asdict(found).items() if name not in ("from_samples", "silent", "asked")}
-    return values | {"variance": variance, "detectable": found.detectable, "verdict": found.verdict}
+    values = {name: value for name, value in tested.items() if name not in ("from_samples", "silent", "asked")}
+    detectable = found.detectable if found.asked else None
+    return values | {"variance": variance, "detectable": detectable, "verdict": found.verdict}
 
 
 def plain(value: Value) -> Any:
-    """Return a metric's value for JSON: an estimate as its parts, a win rate with its verdict."""
+    """Return a metric's value for JSON: an estimate as its parts, a win rate with its verdict if it was to have one."""
     if isinstance(value, Comparison):
-        return asdict(value.rate) | {"verdict": value.verdict}
+        return asdict(value.rate) | ({"verdict": value.verdict} if value.asked else {})
     return asdict(value) if isinstance(value, Estimate) else value

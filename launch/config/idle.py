@@ -78,6 +78,8 @@ def refuse_unused(config: Config, overrides: list[str]) -> None:
             raise UserError(
                 f"{word} would do nothing: jobs run here; add launcher=local or launcher=slurm, or remove it"
             )
+        elif name == "compare_with" and (len(config.pipelines) < 2 or not config.evaluate):
+            raise UserError(f"{word} would do nothing: nothing is compared; add evaluate=true and a second pipeline")
         elif name == "dataset.judge_fraction" and judge_of(config) != TRAINED:
             raise UserError(f"{word} would do nothing: judge={judge_of(config)} is not trained on pairs; remove it")
 

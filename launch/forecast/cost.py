@@ -82,7 +82,7 @@ def work(config: Config, stage: str, tokens: Tokens) -> Work:
     pairs = updates * batch if stage == "rloo" else epochs * tokens.pairs + more * batch
     shared = tokens.prompt if options.get("engine") == "packed" and METHODS[stage].pairs else 0.0  # by both responses
     mean, method = mean_tokens(config, stage, tokens), METHODS[stage]
-    probes = method.probe_passes / (method.policy_passes or 1) if options.get("engine") == "packed" else 0.0
+    probes = method.probe_passes / (method.policy_passes or 1)
     return Work(updates, pairs, pairs * (mean + shared), pairs / iterations * mean * (1 + probes))
 
 

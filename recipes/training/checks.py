@@ -1,6 +1,7 @@
 """Checks that turn silent failures into errors, each as early as it can be detected."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Alarms(TrainerCallback):
                 f"the gradient is not finite at optimizer step {state.global_step}: lower the learning rate"
             )
         stage = self.stage
-        if state.global_step == 1 and logs and "loss" in logs and METHODS[stage.stage].reference_passes:
+        if state.global_step == 1 and logs and "loss" in logs and stage.stage in FIRST_LOSS:
             exact = not args.bf16 and stage.model_options["dtype"] == "float32"
             check_first_loss(stage.stage, args, logs["loss"], exact)
 
@@ -85,12 +86,10 @@ class Alarms(TrainerCallback):
 def check_first_loss(method: str, args: Any, loss: float, exact: bool) -> None:
     """Reject a training whose policy differs from its reference before the first step; if equal, the loss is known.
 
-    DPO's is ln 2, KTO's half of its weights' mean.
-
     Raises:
         UserError: the loss differs.
     """
-    known = known_first_loss(args) if method == "dpo" else (args.desirable_weight + args.undesirable_weight) / 4
+    known = FIRST_LOSS[method](args)
     if known is not None and args.disable_dropout and not abs(loss - known) < CLOSE[exact] * max(1.0, abs(known)):
         raise UserError(
             f"{METHODS[method].label}'s first loss is {loss:.4f}, not {known:.4f}: the reference model is not the "
@@ -98,12 +97,20 @@ def check_first_loss(method: str, args: Any, loss: float, exact: bool) -> None:
         )
 
 
-def known_first_loss(args: Any) -> float | None:
+def of_dpo(args: Any) -> float | None:
     """Return the loss of DPO, or of its relatives, before the first step; None if it depends on the data."""
     if args.use_weighting:  # which multiplies each pair's loss
         return None
     options = {name: getattr(args, name) for name in ("beta", "label_smoothing", "discopop_tau")}
     return first_loss(args.loss_type, args.loss_weights or [1.0] * len(args.loss_type), **options)
+
+
+def of_kto(args: Any) -> float:
+    """Return KTO's loss before the first step, where all log-ratios and the reference point are zero."""
+    return (args.desirable_weight + args.undesirable_weight) / 4
+
+
+FIRST_LOSS: dict[str, Callable[[Any], float | None]] = {"dpo": of_dpo, "kto": of_kto}
 
 
 def check_resumed(optimizer: Any, scheduler: Any, step: int) -> None:

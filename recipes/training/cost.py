@@ -76,8 +76,12 @@ class Meter:
 
     def cost_of(self, rows: int, batch: dict[str, Any]) -> Cost:
         """Return the cost of training on a batch."""
-        read = reading(batch, self.nll_span)
-        return Cost(rows, *count_tokens(batch), scored_tokens=int(read.scored), attended=int(read.attended))
+        read, probes = reading(batch, self.nll_span), 0
+        if "KL_input_ids" in batch:  # stock KTO's mismatched responses, which the policy reads too
+            probes = batch["KL_input_ids"].numel()
+        tokens, computed = count_tokens(batch)
+        seen = {"scored_tokens": int(read.scored), "attended": int(read.attended)}
+        return Cost(rows, tokens, computed + probes, inference_tokens=probes, **seen)
 
     def trained(self) -> None:
         """Count the oldest waiting batch."""
