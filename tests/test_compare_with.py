@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from comparison import make_session
 
+from eval.readme import every_method, publish
 from eval.results import matrix
 from eval.results.headline import headline
 from eval.results.metrics import WIN
@@ -13,6 +14,7 @@ from eval.results.row import Row
 from eval.results.rows import as_json, build_rows
 from eval.results.session import jobs_of
 from eval.results.statistics import NONE
+from eval.results.table import write_table
 from launch.config.checks import refuse_useless
 from launch.config.schema import Config
 from launch.plan import detectable
@@ -98,3 +100,21 @@ def test_it_must_name_a_pipeline_and_makes_the_plans_differences_smaller(compose
         next(iter(detectable(one, 400))) for one in (config, compose("pipeline=methods", "compare_with=null"))
     )
     assert asked != everything
+
+
+def test_the_page_of_all_methods_has_a_line_for_each_pipeline(tmp_path: Path) -> None:
+    session = make_session(tmp_path)
+    rows_of(session, "dpo")
+    write_table(session)
+    text = every_method(read_json(session / "table.json"))
+    assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")][2:] == [
+        "| ORPO",
+        "| SFT → DPO",
+        "| SFT",
+    ]
+    orpo = next(line for line in text.splitlines() if line.startswith("| ORPO")).split(" | ")
+    assert "p = " in orpo[1] or "p < " in orpo[1]
+    assert orpo[2].endswith("%"), "it was not asked for: no verdict"
+    assert orpo[-1] == "1.00 |", "both are one stage of equal cost here"
+    with pytest.raises(UserError, match="page=all: use readme or methods"):
+        publish(session, "all")

@@ -12,7 +12,7 @@ from trainers import Make, gradients, maker
 
 from recipes.engine.loss import LogProbs
 from recipes.engine.mismatched import mismatched
-from recipes.engine.packing import Pair, pair_of
+from recipes.engine.packing import Pair, pack, pair_of
 from recipes.kto import KTOConfig, kto_loss
 from recipes.training.checks import of_kto
 
@@ -36,17 +36,19 @@ def move(trainer: Any, sign: int) -> None:
 
 
 def moved(packed: Any, *others: Any) -> None:
-    """Move policies the same way, in which mismatched responses become likelier: a negative mean would be cut to 0."""
+    """Move policies towards mismatched responses, so that the reference point is positive: it is cut at 0."""
     pairs = [pair_of(row) for row in packed.train_dataset]
-    for sign in (1, -1):
-        move(packed, sign)
-        packed.begin_step([pairs])
-        if packed.point > 1e-3:
-            break
-        move(packed, -sign)
+    (wrong,) = mismatched([pairs], 0, None)
+    policy = packed.log_probs(packed.model, pack(wrong, "completion"))
+    weights = {name: weight for name, weight in packed.model.named_parameters() if weight.requires_grad}
+    uphill = torch.autograd.grad((policy.chosen + policy.rejected).sum(), list(weights.values()))
+    length = torch.stack([step.norm() for step in uphill]).norm()
+    for trainer in (packed, *others):
+        own = dict(trainer.model.named_parameters())
+        for name, step in zip(weights, uphill, strict=True):
+            own[name].data += 0.1 * step / length
+    packed.begin_step([pairs])
     assert packed.point > 1e-3
-    for other in others:
-        move(other, sign)
 
 
 def sigmoid(value: float) -> float:
