@@ -100,3 +100,38 @@ def test_a_judgement_beside_a_pair_is_not_read() -> None:
 def test_shp_without_scores_is_no_tie(tmp_path: Path) -> None:
     bare = {key: SHP[key] for key in ("history", "human_ref_A", "human_ref_B", "labels")}
     assert read(write([bare], tmp_path / "rows.jsonl")) == [Pair([{"role": "user", "content": ASKED}], BETTER, WORSE)]
+
+
+def single(completion: str, label: Any, prompt: str = ASKED) -> dict[str, Any]:
+    return {"prompt": prompt, "completion": completion, "label": label}
+
+
+def test_labelled_single_responses_are_put_together_by_their_prompts(tmp_path: Path) -> None:
+    """In the order of the file: the first good with the first bad one, the second with the second."""
+    rows = [
+        *(single(BETTER, True), single("Other.", True, "Another?"), single("Good again.", True)),
+        *(single(WORSE, False), single("Bad again.", False), single("Nothing.", False, "A third?")),
+    ]
+    for name in ("rows.jsonl", "rows.csv", "rows.parquet"):
+        found = as_pairs(load_source(Dataset("file", str(write(rows, tmp_path / name))))["train"].rows, None, {})
+        assert [(row["chosen"], row["rejected"]) for row in found.select([0, 1])] == [
+            (BETTER, WORSE),
+            ("Good again.", "Bad again."),
+        ]
+        assert found["row"] == [3, 4, 1, 5] and found["problem"] == ["", "", "alone", "alone"]
+
+
+def test_two_conversations_differ_by_any_turn() -> None:
+    turns = [{"role": "user", "content": ASKED}]
+    rows = [
+        {"prompt": turns, "completion": [{"role": "assistant", "content": BETTER}], "label": 1},
+        {"prompt": turns, "completion": [{"role": "assistant", "content": WORSE}], "label": 0},
+        {"prompt": turns, "system": "Be brief.", "completion": [{"role": "assistant", "content": WORSE}], "label": 0},
+    ]
+    found = as_pairs(rows, None, {})
+    assert [(row["chosen"], row["problem"]) for row in found] == [(BETTER, ""), ("", "alone")]
+
+
+def test_a_label_that_says_neither_is_told() -> None:
+    (row,) = as_pairs([single(BETTER, "so-so")], None, {})
+    assert row["detail"] == "column 'label' holds str 'so-so': true is a good response, false a bad one"

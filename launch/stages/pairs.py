@@ -63,7 +63,7 @@ def pairs_directory(config: Config, start: str) -> Path:
     return Path(config.runs, "_pairs", digest(inputs))
 
 
-UNUSABLE = ("malformed", "unrendered", "diverging", "empty", "identical", "undecided", "unfit")
+UNUSABLE = ("malformed", "unrendered", "diverging", "empty", "identical", "undecided", "alone", "unfit")
 
 
 def check(policies: Policies) -> None:

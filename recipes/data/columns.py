@@ -22,6 +22,7 @@ JUDGED = {
     "winner": {"conversation_a", "conversation_b", "winner"},  # as in Chatbot Arena
     "scores": {"prompt", "response_a", "response_b", "score_a", "score_b"},
     "ranked": {"prompt", "answers"},  # as in Nectar
+    "single": {"completion", "label"},  # as TRL's KTO takes them: one response a row, good or bad
     "rated": {"instruction", "completions"},  # as in UltraFeedback before it was made into pairs
 }
 # Names of a pair's scores in UltraFeedback (binarized), Argilla's cleaned version and capybara-dpo-7k.

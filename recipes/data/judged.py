@@ -1,14 +1,18 @@
 """Rows whose responses come with a judgement (a label, a winner, ranks, scores), put in order as pairs.
 
 Of more than two responses the best and the worst make the pair. Equal judgements prefer nothing: the finding
-`undecided`.
+`undecided`. Rows with one labelled response are put together by their prompts; what has no partner is `alone`.
 """
 
+import json
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from recipes.data.columns import PROMPTS, SYSTEMS, judged
+from recipes.data.formats import Broken
 from recipes.data.messages import Malformed, Unusable, describe, parsed_json
 
 Row = dict[str, Any]
@@ -60,7 +64,19 @@ def of_completions(row: Row) -> Row:
     return row | best_and_worst(row["completions"], "completions")
 
 
+def of_one(row: Row) -> Row:
+    """Refuse a response that `partnered` left alone.
+
+    Raises:
+        Malformed: its label says neither good nor bad.
+        Unusable: no response to its prompt has the other label.
+    """
+    one_of(row, "label", {1: "true is a good response", 0: "false a bad one"})
+    raise Unusable("alone")
+
+
 READERS: dict[str, Callable[[Row], Row]] = {
+    "single": of_one,
     "label": by_label,
     "preference": by_preference,
     "better": by_better,
@@ -69,6 +85,39 @@ READERS: dict[str, Callable[[Row], Row]] = {
     "ranked": of_answers,
     "rated": of_completions,
 }
+
+
+def partnered(rows: Iterable[Row | Broken]) -> Iterator[tuple[int, Row | Broken]]:
+    """Yield rows with their numbers; of labelled single responses the first good and the first bad one as a pair, …
+
+    The pair has the number of the later row, where it is complete. Other rows are as they were.
+    """
+    waiting: dict[tuple[str, bool], list[tuple[int, Row]]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        good = None if isinstance(row, Broken) or judged(row) != "single" else label_of(row)
+        if isinstance(row, Broken) or good is None:
+            yield number, row
+        elif waiting[prompt_of(row), not good]:
+            _, other = waiting[prompt_of(row), not good].pop(0)
+            better, worse = (row, other) if good else (other, row)
+            rest = {name: value for name, value in row.items() if name not in ("completion", "label")}
+            yield number, rest | {"chosen": better["completion"], "rejected": worse["completion"]}
+        else:
+            waiting[prompt_of(row), good].append((number, row))
+    yield from sorted((one for left in waiting.values() for one in left), key=lambda found: found[0])
+
+
+def label_of(row: Row) -> bool | None:
+    """Return whether a single response is good; None if its label does not say it."""
+    try:
+        return bool(one_of(row, "label", {1: "", 0: ""}))
+    except Malformed:
+        return None
+
+
+def prompt_of(row: Row) -> str:
+    """Return what the responses to one prompt have in common."""
+    return json.dumps([row.get(name) for name in (*PROMPTS, *SYSTEMS, "input", "tools")], default=str, sort_keys=True)
 
 
 def pair(prompt: Any, chosen: Any, rejected: Any) -> Row:

@@ -9,6 +9,7 @@ from datasets import Features, List, Value, concatenate_datasets
 
 from recipes.data.findings import prompt_key
 from recipes.data.formats import Broken, Row
+from recipes.data.judged import partnered
 from recipes.data.messages import Malformed, Message
 from recipes.data.schemas import Pair, Unusable, others, read_demonstration, read_pair
 from recipes.data.sources import load_source
@@ -46,7 +47,8 @@ def read_rows(parts: Sequence[Dataset], demonstrations: bool = False) -> dict[st
 
 def as_pairs(rows: Iterable[Row | Broken], cluster: str | None, more: dict[str, Any], read: Read = read_pair) -> Rows:
     """Return a source's rows as pairs; `more` are columns that have one value."""
-    found = (as_columns(row, cluster, read) | {"row": number} | more for number, row in enumerate(rows))
+    numbered = partnered(rows) if read is read_pair else enumerate(rows)
+    found = (as_columns(row, cluster, read) | {"row": number} | more for number, row in numbered)
     return Rows.from_list(list(found), features=FEATURES)
 
 

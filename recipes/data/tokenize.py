@@ -184,7 +184,7 @@ def answered(columns: dict[str, list[Any]], index: int, name: str) -> list[dict[
 def find(rows: Rows, dataset: Dataset, thorough: bool, sides: Sequence[str] = SIDES) -> Findings:
     """Return the findings in one split; the `sides` are compared where there are two."""
     found = Findings()
-    for finding in ("malformed", "unrendered", "diverging", "empty", "identical", "undecided"):
+    for finding in ("malformed", "unrendered", "diverging", "empty", "identical", "undecided", "alone"):
         found.add(finding, where(problem == finding for problem in rows["problem"]))
     fine = where(not problem for problem in rows["problem"])
     usable = rows.select(fine)
