@@ -20,6 +20,7 @@ TEMPLATES = {
     "{% if add_generation_prompt %}assistant: {% endif %}",
     "drops-system": "{% for m in messages %}{% if m['role'] != 'system' %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>"
     "{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}",
+    "ignores-the-question": "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}\n",
 }
 # As of Phi-3-mini: a system turn is lost, and the question itself asks for the answer.
 PHI_TEMPLATE = (
@@ -34,6 +35,7 @@ STOPS = {
     "llama-3": "<|eot_id|>",
     "pocket": "<|end|>",
     "drops-system": "<|end|>",
+    "ignores-the-question": "<|end|>",
 }
 CONTROL = [
     *("<unk>", "<s>", "</s>", "<pad>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"),

@@ -12,8 +12,9 @@ import yaml
 from door import launch, record, stages
 from huggingface_hub import constants
 from models import BASES, FAMILIES, tokenizer_of, write_files, write_model
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from eval.answers import load
 from launch import profile
 from launch.config.schema import Config
 from launch.named import profile as profiles
@@ -21,6 +22,7 @@ from launch.named.words import with_profiles
 from launch.stages.inputs import with_chat_template
 from recipes.config import UserError
 from recipes.system.hub import reachable
+from recipes.training.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parent.parent
 Compose = Callable[..., Config]
@@ -165,6 +167,24 @@ def test_a_template_that_marks_what_the_model_writes_is_rendered(compose: Compos
     (directory / "chat_template.jinja").write_text(text)
     (directory / "generation_config.json").write_text("{}")
     assert composed(compose, f"model={directory}", "dataset=pocket").model.stop_tokens == ["<|im_end|>"]
+
+
+def test_a_template_that_ignores_the_question_is_told_and_asks_everywhere(
+    compose: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tokenizers of training and of evaluation write the header, and so does what training saves."""
+    directory = write_files(FAMILIES["qwen3"], tmp_path / "model")
+    text = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    (directory / "chat_template.jinja").write_text(text)
+    model = composed(compose, f"model={directory}", "dataset=pocket").model
+    said = " ".join(capsys.readouterr().err.split())
+    assert r"ignores add_generation_prompt: prompts here end with its '<|im_start|>assistant\n'" in said
+    trained, evaluated = load_tokenizer(model, str(directory)), load.load_tokenizer(str(directory), None, model)
+    trained.save_pretrained(tmp_path / "saved")
+    question = [{"role": "user", "content": "Why?"}]
+    for tokenizer in (trained, evaluated, AutoTokenizer.from_pretrained(tmp_path / "saved")):
+        asked = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+        assert asked == "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_a_template_and_settings_that_disagree_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from kinds import CONTROL, KINDS, PHI, STOPS, TEMPLATES, build, phi_3
 from samples import real
 
 from recipes.config import UserError
-from recipes.data.chat import Refused, Renderer
+from recipes.data.chat import Refused, Renderer, ask_for_header
 from recipes.data.tokenize import Tokenise
 from recipes.profiles import Dataset, Model
 
@@ -36,6 +36,7 @@ def renderer(kind: str, name: str) -> Renderer:
     stops = ["<|end|>", "<|endoftext|>"] if own else [STOPS.get(name, str(tokenizer.eos_token))]
     if kind in KINDS:
         tokenizer.chat_template = TEMPLATES[name]
+        ask_for_header(tokenizer)
     return Renderer(tokenizer, Model(name, "x", stop_tokens=stops))
 
 
@@ -126,6 +127,43 @@ def test_a_border_inside_a_token_leaves_the_prompt_whole(kind: str) -> None:
     if kind != "unigram":
         text = spelled(render, kind, row["prompt_ids"] + row["chosen_ids"])
         assert text == "user: What is the river?</s>assistant: It is Cress.</s>"
+
+
+@pytest.mark.parametrize("name", sorted({*TEMPLATES} - {"ignores-the-question"}))
+def test_a_template_that_asks_for_its_header_is_left_as_it_is(name: str) -> None:
+    tokenizer = build("byte-level")
+    tokenizer.chat_template = TEMPLATES[name]
+    ask_for_header(tokenizer)
+    assert tokenizer.chat_template == TEMPLATES[name]
+
+
+@pytest.mark.parametrize(
+    "written, begun, response",
+    [
+        ("<|assistant|>\n", "<|assistant|>\n", "It is Cress.</s>"),  # a header on a line of its own
+        ('ASSISTANT\'s \\n "reply": ', 'ASSISTANT\'s \\n "reply":', " It is Cress.</s>"),  # its blank is not
+        (" ", "", " It is Cress.</s>"),  # no header, as Mistral's
+    ],
+)
+def test_a_header_that_only_a_response_has_ends_the_prompt(written: str, begun: str, response: str) -> None:
+    """The template ignores `add_generation_prompt`; whoever reads the saved one asks with the header, too."""
+    tokenizer = build("byte-level")
+    template = "{% for m in messages %}{% if m.role == 'assistant' %}HEADER{% else %}<|user|>{% endif %}"
+    template = f"{template}{{{{ m.content }}}}</s>{{% endfor %}}\n"
+    several = {"default": template.replace("HEADER", written), "other": TEMPLATES["zephyr"]}
+    for templates in (several["default"], several):
+        tokenizer.chat_template = templates
+        ask_for_header(tokenizer)
+        ask_for_header(tokenizer)  # of a stage's model: it changes nothing more
+        render = Renderer(tokenizer, Model("x", "x"))
+        turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Ah."}]
+        turns.append({"role": "user", "content": "What is the river?"})
+        row = tokenise(render, {"prompt": turns, "chosen": "It is Cress.", "rejected": "No."})
+        asked = f"<|user|>Why?</s>{written}Ah.</s><|user|>What is the river?</s>"
+        assert tokenizer.apply_chat_template(turns, tokenize=False) == asked
+        assert tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True) == asked + begun
+        assert spelled(render, "byte-level", row["prompt_ids"]) == asked + begun
+        assert spelled(render, "byte-level", row["chosen_ids"]) == response
 
 
 @pytest.mark.parametrize("side", ["truncate_prompt", "truncate_answer"])

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.utils.logging import disable_progress_bar
 
 from recipes.config import UserError, done, read_config
-from recipes.data.chat import Message, Refused, Renderer, stop_ids
+from recipes.data.chat import Message, Refused, Renderer, ask_for_header, stop_ids
 from recipes.profiles import Model
 from recipes.system.hub import NO_CODE, WEIGHTS, reason
 
@@ -40,6 +40,8 @@ def load_tokenizer(path: str, revision: str | None, profile: Model) -> PreTraine
     tokenizer = pretrained(AutoTokenizer, path, revision)
     tokenizer.pad_token = profile.pad_token or tokenizer.pad_token
     tokenizer.chat_template = profile.chat_template or tokenizer.chat_template
+    if tokenizer.chat_template:
+        ask_for_header(tokenizer)
     return tokenizer
 
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from jinja2 import TemplateError
@@ -10,6 +11,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from launch.named.files import ModelFiles
+from recipes.data.header import header
 
 ANSWER = "\ufdd0answer\ufdd1"  # in no template
 PADS = (r"\bpad\b", r"reserved|unused|dummy|extra", r"\bunk\b")  # names of tokens to pad with, the best first
@@ -37,7 +39,7 @@ def tokens_of(files: ModelFiles, shipped: dict[str, str]) -> Tokens:
     text = shipped[template] if template else files.template or ""
     stops, more = find_stops(files, text, added)
     pad, last = find_pad(files, stops, added)
-    return Tokens(template, stops, pad, [*doubts, *more, *last])
+    return Tokens(template, stops, pad, [*doubts, *more, *last, *find_header(files, text)])
 
 
 def added_tokens(files: ModelFiles) -> dict[int, str]:
@@ -111,6 +113,12 @@ def find_stops(files: ModelFiles, template: str, added: dict[int, str]) -> tuple
     if not (end or own):
         doubts.append("it says nowhere at which token it stops: add model.stop_tokens=['<token>']")
     return list(dict.fromkeys([*([end] if end else []), *own])), doubts
+
+
+def find_header(files: ModelFiles, template: str) -> list[str]:
+    """Return the doubt about a template that ignores `add_generation_prompt`."""
+    found = header(partial(render, template, files))
+    return [f"its chat template ignores add_generation_prompt: prompts here end with its {found!r}"] if found else []
 
 
 def own_stops(files: ModelFiles, added: dict[int, str]) -> list[str]:

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from recipes.config import UserError
+from recipes.data.header import header, with_header
 from recipes.data.messages import Message as Message
 from recipes.profiles import Model
 
@@ -131,6 +132,21 @@ class Renderer:
             if token in self.stops:
                 return ids[: place + 1]
         return ids + self.stops[:1]
+
+
+def ask_for_header(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Have a tokenizer's chat templates write the assistant's header at a prompt's end, if they ignore the question."""
+
+    def completed(template: str) -> str:
+        def render(messages: list[Message], ask: bool) -> str:
+            options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": ask, "chat_template": template}
+            return str(tokenizer.apply_chat_template(messages, **options))
+
+        return with_header(template, header(render))
+
+    own: Any = tokenizer.chat_template  # some models have several, by name
+    named = isinstance(own, dict)
+    tokenizer.chat_template = {name: completed(text) for name, text in own.items()} if named else completed(own)
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase, model: Model) -> list[int]:

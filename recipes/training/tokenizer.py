@@ -7,12 +7,13 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from recipes.config import UserError
+from recipes.data.chat import ask_for_header
 from recipes.profiles import Model
 from recipes.system.hub import NO_CODE, reason
 
 
 def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """Return the tokenizer at `path` with the profile's pad token and chat template.
+    """Return the tokenizer at `path` with the profile's pad token and chat template, which asks for a response.
 
     Raises:
         UserError: no tokenizer can be loaded, or it has no chat template.
@@ -33,6 +34,7 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
         raise UserError(
             f"{path} has no chat template: set model.chat_template to a name in conf/chat_template or a file"
         )
+    ask_for_header(tokenizer)
     if tokenizer.pad_token_id is None:
         raise UserError(f"{path} has no pad token: set model.pad_token to a token that is not its EOS")
     return tokenizer
