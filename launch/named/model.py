@@ -58,7 +58,7 @@ def said(files: ModelFiles, values: dict[str, Any], bos: str) -> list[str]:
     return [
         f"{files.name}{at}: {files.config.get('model_type')}, {size}, {values['dtype']}, "
         f"context of {values.get('context_length', '?')} tokens",
-        f"{template}; {bos}; a turn ends with {end}{also}; padded with {values['pad_token']}",
+        f"{template}; {bos}; a turn ends with {end}{also}; padded with {values.get('pad_token', '?')}",
         f"LoRA would adapt {', '.join(values['lora_target_modules'])}",
     ]
 

@@ -14,7 +14,8 @@ from launch.named.files import ModelFiles
 from recipes.data.header import header
 
 ANSWER = "\ufdd0answer\ufdd1"  # in no template
-PADS = (r"\bpad\b", r"reserved|unused|dummy|extra", r"\bunk\b")  # names of tokens to pad with, the best first
+PADS = (r"\bpad(ding)?\b", r"reserved|unused|dummy|extra", r"\bunk\b")  # names of tokens to pad with, the best first
+NO_TEXT = "ÿ"  # how a vocabulary of bytes, as GPT-2's, spells byte 255, which UTF-8 never has
 GENERATION = re.compile(r"(\{%-?\s*)(end)?generation(\s*-?%\})")  # Transformers' tag around what a model writes
 CHATML = ("<|im_start|>", "<|im_end|>")
 LLAMA_3 = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
@@ -28,7 +29,7 @@ class Tokens:
 
     template: str | None  # a name in conf/chat_template; None: the model's own
     stops: list[str]  # the first one ends a turn
-    pad: str
+    pad: str | None  # None: the user must name one
     doubts: list[str] = field(default_factory=list)
 
 
@@ -130,8 +131,8 @@ def own_stops(files: ModelFiles, added: dict[int, str]) -> list[str]:
     return list(dict.fromkeys(filter(None, found)))
 
 
-def find_pad(files: ModelFiles, stops: list[str], added: dict[int, str]) -> tuple[str, list[str]]:
-    """Return a token to pad with that stops nothing, and doubts."""
+def find_pad(files: ModelFiles, stops: list[str], added: dict[int, str]) -> tuple[str | None, list[str]]:
+    """Return a token to pad with that stops nothing, and doubts; no token is added, since no embedding grows."""
     bos, own = (text_of(files.special.get(name)) for name in ("bos_token", "pad_token"))
     known = {*added.values()}
     if own and own not in stops and own in known:
@@ -144,4 +145,6 @@ def find_pad(files: ModelFiles, stops: list[str], added: dict[int, str]) -> tupl
         return pad, [f"{why}: padded with {pad}"]
     if bos and bos not in stops and bos in known:
         return bos, [f"{why} and no spare one: padded with {bos}"]
-    return "<|pad|>", [f"{why} and no spare one: <|pad|> is added to its vocabulary"]
+    if "ByteLevel" in str(files.tokenizer.get("decoder")) and NO_TEXT in files.tokenizer["model"]["vocab"]:
+        return NO_TEXT, [f"{why} and no spare one: padded with {NO_TEXT}, its byte 255, which no text has"]
+    return None, [f"{why} and no spare one: add model.pad_token='<token>', one that neither stops nor is in your data"]

@@ -16,7 +16,7 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
     """Return the tokenizer at `path` with the profile's pad token and chat template, which asks for a response.
 
     Raises:
-        UserError: no tokenizer can be loaded, or it has no chat template.
+        UserError: no tokenizer can be loaded, or it has no chat template, or no token to pad with.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, **NO_CODE)
@@ -35,8 +35,10 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
             f"{path} has no chat template: set model.chat_template to a name in conf/chat_template or a file"
         )
     ask_for_header(tokenizer)
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"{path} has no pad token: set model.pad_token to a token that is not its EOS")
+    if tokenizer.pad_token_id is None or (not model.pad_token and tokenizer.pad_token in model.stop_tokens):
+        raise UserError(
+            f"{path} has no pad token that stops nothing: set model.pad_token to a token that is not its EOS"
+        )
     return tokenizer
 
 
