@@ -1,6 +1,7 @@
 """Who decides a comparison: `judge=`, from the option to the table."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,8 @@ from launch.config.judging import GOLD, NONE, TRAINED, judge_of, with_judge_fold
 from launch.config.schema import Config
 from launch.config.splits import with_split
 from launch.stages.inputs import find_model
-from launch.stages.judge import plan_judge
-from recipes.config import UserError, read_config, read_json, write_json
+from launch.stages.judge import plan_judge, read_held_out
+from recipes.config import FORMAT, UserError, read_config, read_json, write_config, write_json
 from recipes.data.prepare import open_pairs
 
 POCKET, FILE = ["model=pocket"], ["model=qwen2.5-0.5b", "dataset=file", "dataset.path=x.jsonl"]
@@ -180,6 +181,40 @@ def test_a_judge_of_the_hub_is_read_at_one_commit(
     assert Judge(str(settings["judge"])).rewards(asked, said) == old != new
     with pytest.raises(UserError, match="someone/judge is not in the local cache"):
         plan_judge(replace(config, judge="reward:someone/judge@v3"), find_model(str(tiny_model), "main"), tmp_path, "")
+
+
+NO_SYSTEM = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system turns, please') }}{% endif %}"
+)
+NO_SYSTEM += "{{ m.content }}<|im_end|>{% endfor %}"
+
+
+def test_a_judge_that_cannot_read_a_held_out_pair_is_refused_before_anything_trains(
+    words: Callable[..., list[str]], pairs_file: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """A foreign one, and one that a stage trained; the last held-out row alone has what its template rejects."""
+    rows = [json.loads(line) for line in pairs_file.read_text().splitlines()[:4]]
+    rows[-1]["prompt"].insert(0, {"role": "system", "content": "Be brief."})
+    held = tmp_path / "held-out.jsonl"
+    held.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judge = tmp_path / "judge"
+    save_classifier(tiny_model, judge, seed=0)
+    (judge / "chat_template.jinja").write_text(NO_SYSTEM)
+    options = ["pipeline=orpo", "evaluate=true", f"dataset.test_path={held}", f"judge=reward:{judge}"]
+    printed = launch(*words(tmp_path / "runs", *options), "--check", status=2)
+    said = f"the judge {judge} cannot read a held-out dialogue (no system turns, please): name another"
+    assert said in " ".join(printed.split()) and not list(tmp_path.glob("**/log.txt"))
+    (pairs,) = (tmp_path / "runs" / "_pairs").glob("*/manifest.json")
+    given = {"pairs": str(pairs.parent), "split": "test"}
+    stage = tmp_path / "reward-1"
+    shutil.copytree(judge, stage / "model")
+    profile = {"name": "tiny", "model_name_or_path": "tiny", "pad_token": "<|pad|>"}
+    write_config(stage, {"format": FORMAT, "stage": "reward", "model": profile})
+    with pytest.raises(UserError, match="reward-1 cannot read a held-out dialogue"):
+        read_held_out(str(stage), given)
+    for reader in (judge, stage / "model"):
+        (reader / "chat_template.jinja").write_text(NO_SYSTEM.replace("'system'", "'tool'"))
+        read_held_out(str(reader), given)
 
 
 def save_classifier(start: Path, place: Path, seed: int) -> None:
