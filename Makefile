@@ -25,9 +25,9 @@ ifneq ($(UNKNOWN),)
 $(error $(UNKNOWN) is no variable of this Makefile ($(KNOWN)); options go into ARGS: ARGS="$(UNKNOWN)=$($(UNKNOWN))")
 endif
 
-# A variable that the shell happens to have must neither publish nor choose an evaluation.
-SUITE   := $(if $(findstring environment,$(origin SUITE)),,$(SUITE))
-PUBLIC  := $(if $(findstring environment,$(origin PUBLIC)),,$(PUBLIC))
+# What is run, on what, and where to, is typed: a variable that the shell happens to have must not change a command.
+TYPED   := MODEL DATASET ARGS RUNS SUITE PAIRS WHEELS TOKENIZER RUN TO PUBLIC
+$(foreach name,$(TYPED),$(if $(findstring environment,$(origin $(name))),$(eval override $(name) :=)))
 
 .DEFAULT_GOAL := help
 .PHONY: help everything profile doctor show plan check-run compare orpo dpo simpo cpo kto sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed parity faults gpu wheels oldest test audit check format docs lock clean environment
@@ -41,10 +41,15 @@ AUDIT  := 2.10.1
 # If two commands start on a fresh clone, one installs and the other waits.
 CLAIM  := $(if $(shell command -v flock),flock .venv.claim)
 # Read by the shell as variables, so that a path may have any character.
-export MODEL DATASET
+export MODEL DATASET RUNS PAIRS WHEELS TOKENIZER RUN TO
 NAMED   = $(if $(MODEL),"model=$$MODEL") $(if $(DATASET),"dataset=$$DATASET")
 WORDS   = $(NAMED) $(if $(HARDWARE),hardware=$(HARDWARE))
 INSTALL = $(PYTHON) -m launch.install
+REAL    = $(if $(PAIRS),--pairs "$$PAIRS") $(if $(TOKENIZER),--tokenizer "$$TOKENIZER")
+STAGE   = $(if $(RUN),"$$RUN")
+TARGET  = $(if $(TO),"to=$$TO")
+# RUNS is a path, or several, or patterns: then "$$@" has one word for each.
+SESSIONS = if test -e "$$RUNS"; then set -- "$$RUNS"; else set -- $$RUNS; fi;
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
 # The values of SUITE=name; paper/page.py, the page of all exhibits, is SUITE=paper.
 FILES  := $(filter-out %/__main__.py $(patsubst %,eval/%.py,table readme export chat push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
@@ -122,35 +127,35 @@ plan: $(VENV) ## Predict each stage's memory, tokens, FLOPs and hours, and wheth
 	@$(PYTHON) -m launch.plan $(WORDS) pipeline=compare $(ARGS)
 
 eval: $(VENV) ## Evaluate the newest session, or RUNS=runs/_sessions/...; SUITE=name for another evaluation, its options in ARGS
-	@$(PYTHON) -m $(if $(SUITE),$(MODULE),eval) $(RUNS) $(ARGS)
+	@$(SESSIONS) $(PYTHON) -m $(if $(SUITE),$(MODULE),eval) "$$@" $(ARGS)
 
 judge: $(VENV) ## Judge the newest session's responses (or RUNS=...) yourself: a page, two side by side, blind; ARGS="name=ada prompts=50"
-	@$(PYTHON) -m eval.people $(RUNS) $(ARGS)
+	@$(SESSIONS) $(PYTHON) -m eval.people "$$@" $(ARGS)
 
 table: $(VENV) ## Print the table of the newest session, or of RUNS=...
-	@$(PYTHON) -m eval.table $(RUNS)
+	@$(SESSIONS) $(PYTHON) -m eval.table "$$@"
 
 reproduce: $(VENV) ## Train the finished stage RUN=runs/<model>/<dataset>/<stage>-<digest> again; compare weights and metrics
-	@$(PYTHON) -m launch.reproduce $(RUN) $(ARGS)
+	@$(PYTHON) -m launch.reproduce $(STAGE) $(ARGS)
 
 export: $(VENV) $(if $(filter gguf,$(FORMAT)),$(GGUF)) ## Export the model of RUN=... to TO=... as FORMAT=hf (a directory) or gguf (llama.cpp); checks its responses
-	@$(PYTHON) -m eval.export $(RUN) format=$(FORMAT) $(if $(TO),to=$(TO)) $(ARGS)
+	@$(PYTHON) -m eval.export $(STAGE) format=$(FORMAT) $(TARGET) $(ARGS)
 
 chat: $(VENV) $(if $(filter %.gguf,$(RUN)),$(GGUF)) ## Talk to the model of RUN=..., to a model directory or a GGUF file; ARGS="temperature=0"
-	@$(PYTHON) -m eval.chat $(RUN) $(ARGS)
+	@$(PYTHON) -m eval.chat $(STAGE) $(ARGS)
 
 push: $(VENV) ## Upload the model of RUN=... to the Hub as TO=organization/name, private unless PUBLIC=1; DRY_RUN=1 only prints
-	@$(PYTHON) -m eval.push $(RUN) $(if $(TO),to=$(TO)) $(if $(DRY_RUN),dry_run=$(DRY_RUN)) $(if $(PUBLIC),public=$(PUBLIC)) $(ARGS)
+	@$(PYTHON) -m eval.push $(STAGE) $(TARGET) $(if $(DRY_RUN),dry_run=$(DRY_RUN)) $(if $(PUBLIC),public=$(PUBLIC)) $(ARGS)
 
 bench: $(VENV) ## Measure our ORPO against stock TRL's, and ORPO against SFT -> DPO; real lengths: PAIRS=file TOKENIZER=directory
-	@$(PYTHON) -m dev.bench $(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(ARGS)
+	@$(PYTHON) -m dev.bench $(REAL) $(ARGS)
 
 gpu: $(if $(WHEELS),,$(VENV)) ## Measure what only a GPU can tell, in MINUTES=15, into docs/gpu.md; PAIRS=, TOKENIZER=; without a network WHEELS=folder
-	@$(if $(WHEELS),sh dev/gpu/offline.sh $(WHEELS),$(PYTHON)) -m dev.gpu $(if $(MINUTES),--minutes $(MINUTES)) \
-		$(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(ARGS)
+	@$(if $(WHEELS),sh dev/gpu/offline.sh "$$WHEELS",$(PYTHON)) -m dev.gpu $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(REAL) $(ARGS)
 
 wheels: ## Download into WHEELS=folder what `make gpu` needs on a machine with PyTorch and Python 3.12 but no network
-	@sh dev/gpu/wheels.sh $(if $(WHEELS),$(WHEELS),$(error WHEELS=folder is missing))
+	@sh dev/gpu/wheels.sh $(if $(WHEELS),"$$WHEELS",$(error WHEELS=folder is missing))
 
 oldest: $(OLDEST) ## Run the engine's tests with the oldest supported PyTorch (requirements-oldest.txt, 5 GB)
 	@PYTHONPATH=.venv/oldest $(PYTHON) -m pytest $(ENGINE_TESTS) $(ARGS)
@@ -182,7 +187,7 @@ format: $(VENV) ## Format the code
 docs: $(VENV) ## Write the generated documents: docs/options.md, docs/compatibility.md, and with RUNS=... the README's table (ARGS="page=methods": that of docs/methods.md)
 	@$(PYTHON) -m launch.options > docs/options.md.new && mv docs/options.md.new docs/options.md
 	@$(PYTHON) -m launch.config.compatibility > docs/compatibility.md.new && mv docs/compatibility.md.new docs/compatibility.md
-	@$(if $(RUNS),$(PYTHON) -m eval.readme $(RUNS) $(ARGS))
+	@$(if $(RUNS),$(SESSIONS) $(PYTHON) -m eval.readme "$$@" $(ARGS))
 
 audit: $(VENV) ## Look up known vulnerabilities of the pinned packages (skipped if the database cannot be reached)
 	@test -d .venv/audit || $(PYTHON) -m pip install --quiet --target .venv/audit pip-audit==$(AUDIT) > .venv.log 2>&1 || { tail -n 5 .venv.log; exit 1; }

@@ -17,6 +17,7 @@ from launch.stages.digest import Planned
 from launch.stages.run import run_stage
 from recipes.config import UserError, done, read_config, read_json, write_json
 from recipes.system.commands import GOES_ON, console, run_command
+from recipes.system.paths import expanded
 from recipes.system.versions import provenance, versions
 
 TOLERANCE = 1e-5  # of a weight; zero on a CPU with the same number of threads and the same versions
@@ -147,7 +148,7 @@ def main(words: list[str]) -> int:
         raise UserError(f"{odd[0]}: no such option; the only one is tolerance=")
     if len(names) != 1 or Path(names[0]).is_file():
         raise UserError("give one finished stage: make reproduce RUN=runs/<model>/<dataset>/<stage>-<digest>")
-    return 0 if reproduce(Path(names[0]), number(given[-1]) if given else TOLERANCE) else DIFFERS
+    return 0 if reproduce(expanded(names[0]), number(given[-1]) if given else TOLERANCE) else DIFFERS
 
 
 def number(text: str) -> float:

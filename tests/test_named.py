@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from recipes.config import UserError
 from recipes.system.hub import reachable
 from recipes.training.tokenizer import load_tokenizer
 
-ROOT = Path(__file__).parent.parent
 Compose = Callable[..., Config]
 ODD = "a=b, [1] #2 (it's)"  # a name that neither make, the shell nor Hydra may read as anything else
 
@@ -84,14 +82,6 @@ def test_a_hub_id_that_has_a_profile_is_that_profile() -> None:
     assert with_profiles(["dataset=Anthropic/hh-rlhf"]) == ["dataset=hh-rlhf"]
 
 
-def test_make_hands_on_any_path_as_it_is(tmp_path: Path) -> None:
-    """By a target that only prints: one of the Makefile's own could install an environment."""
-    printing = "include Makefile\nwords:\n\t@printf '%s\\n' $(WORDS)\n"
-    command = ["make", "--no-print-directory", "-f", "-", "words", f"MODEL={tmp_path / ODD}", f"DATASET={ODD}"]
-    printed = subprocess.run(command, cwd=ROOT, input=printing, capture_output=True, text=True, check=True).stdout
-    assert printed.splitlines() == [f"model={tmp_path / ODD}", f"dataset={ODD}"]
-
-
 @pytest.mark.parametrize(
     ("word", "said"),
     [("seed=0,", "commas without blanks"), ("1", "give options as name=value"), ("lora", "give options as name=value")],
@@ -100,12 +90,6 @@ def test_blanks_after_commas_are_told(word: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         with_profiles([word])
     assert with_profiles(["--cfg", "job"]) == ["--cfg", "job"]
-
-
-@pytest.mark.parametrize("word", ["judge=none", "DATSET=pairs.jsonl"])
-def test_make_refuses_what_it_would_not_hand_on(word: str) -> None:
-    found = subprocess.run(["make", "-n", "compare", word], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert found.returncode == 2 and f'options go into ARGS: ARGS="{word}"' in found.stderr
 
 
 def test_a_model_without_profile_trains_on_a_file_without_one(pairs_file: Path, tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def recipe_of(command: str) -> list[str]:
     ).stdout
     lines = [line for line in printed.replace("\\\n", "").splitlines() if ".venv/bin/python -m" in line]
     given = dict(word.split("=", 1) for word in split(command)[1:] if "=" in word)  # what the shell would put in
-    return [re.sub(r"\$(MODEL|DATASET)", lambda found: given[found[1]], line) for line in lines]
+    typed = [re.sub(r"\$(MODEL|DATASET)", lambda found: given[found[1]], line) for line in lines]
+    return [line[line.index(".venv/bin/python -m") :] for line in typed]
 
 
 def split(command: str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from dev.bench.limits import refuse
 from dev.bench.shapes import MADE
 from recipes.system.commands import output, run_command
+from recipes.system.paths import at_home
 
 PARTS = ("engines", "agreement", "pipelines", "tokenise")
 
@@ -29,8 +30,8 @@ def options(words: list[str]) -> argparse.Namespace:
     add("--tunings", nargs="+", choices=["full", "lora"], default=["full", "lora"])
     add("--models", nargs="+", help="of dev.bench.shapes.SHAPES (default: 21m, on a GPU phi-3-mini as well)")
     add("--max-length", type=int, help="tokens of a dialogue (default: 1024, on a GPU 2048)")
-    add("--pairs", help="a file of preference pairs, for hh-rlhf (default: made lengths)")
-    add("--tokenizer", help="a directory or Hub id whose ids the model has")
+    add("--pairs", type=at_home, help="a file of preference pairs, for hh-rlhf (default: made lengths)")
+    add("--tokenizer", type=at_home, help="a directory or Hub id whose ids the model has")
     add("--output", type=Path, default=Path("docs"), help="where bench.json, bench.md and the plots go")
     return parser.parse_args(words)
 

@@ -18,6 +18,7 @@ from typing import Any
 from dev.gpu.job import SHARES
 from recipes.config import UserError
 from recipes.system.commands import output, run_command
+from recipes.system.paths import at_home
 
 KEPT = "interrupted; what was measured is kept: run the same command again"
 
@@ -29,8 +30,8 @@ def options(words: list[str]) -> argparse.Namespace:
     add("--minutes", type=float, default=15.0, help="for everything; anything not reached is listed (default: 15)")
     add("--parts", nargs="+", choices=list(SHARES), default=list(SHARES))
     add("--repeats", type=int, default=1, help="of each speed, each on its own pairs")
-    add("--pairs", help="a file of preference pairs, for hh-rlhf's lengths (default: synthetic lengths)")
-    add("--tokenizer", help="a directory whose ids the model has")
+    add("--pairs", type=at_home, help="a file of preference pairs, for hh-rlhf's lengths (default: synthetic lengths)")
+    add("--tokenizer", type=at_home, help="a directory whose ids the model has")
     add("--output", type=Path, default=Path("docs"), help="where gpu.json, gpu.md, the plot and gpu.log go")
     return parser.parse_args(words)
 

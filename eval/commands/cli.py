@@ -19,6 +19,7 @@ from eval.results.session import jobs_of, models_of, sessions
 from eval.results.statistics import Estimate, text
 from recipes.config import UserError, done, read_config
 from recipes.system.commands import GOES_ON, output, run_command
+from recipes.system.paths import at_home
 
 Options = TypeVar("Options")
 
@@ -56,7 +57,7 @@ def options_of(kind: type[Any]) -> list[str]:
 
 
 def read_words(words: list[str], kind: type[Options]) -> tuple[list[str], Options]:
-    """Return the words that are names, and the words `option=value` as the dataclass `kind`.
+    """Return the words that are names, `~` as the home directory, and the words `option=value` as the dataclass `kind`.
 
     Raises:
         UserError: an option does not exist, has a wrong type, or is required and missing.
@@ -76,7 +77,7 @@ def read_words(words: list[str], kind: type[Options]) -> tuple[list[str], Option
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
     assert isinstance(options, kind)
-    return names, options
+    return [*map(at_home, names)], options
 
 
 def models(words: list[str]) -> dict[Path, dict[str, Any]]:

@@ -13,6 +13,11 @@ def expanded(text: str | Path) -> Path:
         return Path(text)
 
 
+def at_home(text: str) -> str:
+    """Return a text with a `~` at its beginning as the home directory; any other as it is."""
+    return str(expanded(text)) if text.startswith("~") else text
+
+
 def exists(text: str) -> bool:
     """Whether a text names something that is there; what cannot be a path (too long, for example) does not."""
     try:
