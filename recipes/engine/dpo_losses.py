@@ -1,4 +1,7 @@
-"""DPO and its relatives by TRL's names (`dpo.loss_type`): the loss of a pair, from two log-ratios."""
+"""DPO's relatives by TRL's names (`dpo.loss_type`): the loss of a pair, from two log-ratios.
+
+DPO's own loss is the first function of recipes/dpo.py.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, relu
 
-from recipes.engine.loss import LogProbs
+from recipes.engine.loss import LN2, LogProbs
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,6 @@ class Ratios:
     def mean_margin(self) -> Tensor:
         """The ratio per token of the chosen response minus that of the rejected one, without beta."""
         return self.chosen / self.chosen_tokens - self.rejected / self.rejected_tokens
-
-
-def sigmoid(pair: Ratios) -> Tensor:
-    """DPO: -log sigmoid(f(w) - f(l)); arXiv:2305.18290, equation 7."""
-    return -logsigmoid(pair.margin)
 
 
 def sigmoid_norm(pair: Ratios) -> Tensor:
@@ -117,21 +115,23 @@ def discopop(pair: Ratios) -> Tensor:
     return (1 - share) * -logsigmoid(pair.margin) + share * torch.exp(-pair.margin)
 
 
-LOSSES: dict[str, Callable[[Ratios], Tensor]] = {
+RELATIVES: dict[str, Callable[[Ratios], Tensor]] = {
     loss.__name__: loss
     for loss in (
-        *(sigmoid, sigmoid_norm, hinge, ipo, robust, exo_pair),
+        *(sigmoid_norm, hinge, ipo, robust, exo_pair),
         *(nca_pair, bco_pair, sppo_hard, apo_zero, apo_down, discopop),
     )
 }
+DPO = "sigmoid"  # TRL's name of DPO's own loss
 LIKELIHOOD = "sft"  # the chosen response's NLL, a part of a weighted sum
 SORTED = ("aot", "aot_unpaired")  # these compare a micro-batch's sorted ratios, so they depend on how it is split
 
 
 def first_loss(names: list[str], weights: list[float], **options: float) -> float | None:
     """Return the loss where policy and reference are the same model; None if it depends on the data."""
-    if not {*names} <= LOSSES.keys():
+    if not {*names} <= {DPO, *RELATIVES}:
         return None
     zero, one = torch.zeros(1), torch.ones(1)
     equal = Ratios(zero, zero, one, one, **options)
-    return sum(weight * LOSSES[name](equal).item() for name, weight in zip(names, weights, strict=True))
+    known = {name: LN2 if name == DPO else RELATIVES[name](equal).item() for name in names}
+    return sum(weight * known[name] for name, weight in zip(names, weights, strict=True))
