@@ -57,7 +57,7 @@ def sigmoid_norm(pair: Ratios) -> Tensor:
 
 
 def hinge(pair: Ratios) -> Tensor:
-    """SLiC: max(0, 1 - (f(w) - f(l))); arXiv:2309.06657, section 3."""
+    """SLiC's hinge on log-ratios: max(0, 1 - (f(w) - f(l))); "hinge-norm" of RSO, arXiv:2309.06657."""
     return relu(1 - pair.margin)
 
 
@@ -67,7 +67,7 @@ def ipo(pair: Ratios) -> Tensor:
 
 
 def robust(pair: Ratios) -> Tensor:
-    """Robust DPO: the loss without label noise, in expectation; arXiv:2403.00409, equation 12."""
+    """Robust DPO: the loss without label noise, in expectation; arXiv:2403.00409."""
     wrong = pair.label_smoothing
     return ((wrong - 1) * logsigmoid(pair.margin) + wrong * logsigmoid(-pair.margin)) / (1 - 2 * wrong)
 
@@ -80,13 +80,13 @@ def exo_pair(pair: Ratios) -> Tensor:
 
 
 def nca_pair(pair: Ratios) -> Tensor:
-    """NCA: raises f(w) by itself, and lowers both; arXiv:2402.05369, section 4."""
+    """NCA: raises f(w) by itself, and lowers both; arXiv:2402.05369."""
     chosen, rejected = pair.rewards
     return -logsigmoid(chosen) - 0.5 * (logsigmoid(-chosen) + logsigmoid(-rejected))
 
 
 def bco_pair(pair: Ratios) -> Tensor:
-    """BCO without its reference point: chosen above, rejected below the reference; arXiv:2404.04656, equation 11."""
+    """BCO without its reference point: chosen above, rejected below the reference; arXiv:2404.04656."""
     chosen, rejected = pair.rewards
     return -logsigmoid(chosen) - logsigmoid(-rejected)
 
