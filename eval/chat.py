@@ -52,7 +52,7 @@ def speaker(directory: Path, options: Options) -> Reply:
         UserError: it has no model, or its template rejects a dialogue.
     """
     console.print(f"loading {directory}", soft_wrap=True)
-    from eval.answers.dialogues import Speaker  # takes seconds, which a wrong word need not wait for
+    from eval.answers.dialogues import Speaker
     from eval.answers.store import Sampling
 
     model = Speaker.load(directory)

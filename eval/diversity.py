@@ -61,7 +61,7 @@ def main(names: list[str], options: Options) -> None:
     if options.samples < 2 or options.prompts < 2 or options.temperature <= 0:
         raise UserError("samples and prompts must be at least 2 and temperature above 0, to compare pairs of responses")
     endpoint, found = options.elsewhere(), {}
-    from eval.answers.generate import answer  # these take seconds, which a misspelt option does not need
+    from eval.answers.generate import answer
     from eval.answers.load import untuned
 
     for directory, settings in stages(names).items():

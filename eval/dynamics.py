@@ -13,7 +13,6 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -157,30 +156,12 @@ def scored(directory: Path, point: Point, pairs: int) -> dict[str, Any]:
     made = hashlib.sha256((where / "manifest.json").read_bytes() + (directory / "record.json").read_bytes())
     result = measured(directory, {"step": point.step, "pairs": pairs, "content": made.hexdigest()}, "dynamics")
     if not result.exists():
+        from eval.results.likelihood import of_weights
+
         result.parent.mkdir(exist_ok=True)
-        write_json(
-            result, {"step": point.step, **log_probs(point.weights, point.revision, point.adapter, where, pairs)}
-        )
+        found = of_weights(point.weights, point.revision, point.adapter, where, pairs)
+        write_json(result, {"step": point.step, **found})
     return read_measured(result, SIDES)
-
-
-@cache  # several stages start from one model
-def log_probs(
-    weights: str, revision: str | None, adapter: str | None, where: Path, pairs: int
-) -> dict[str, list[float]]:
-    """Return a model's log-probs of the first held-out pairs."""
-    from eval.answers.load import load_weights  # these take seconds, which a misspelt option does not need
-    from eval.answers.log_probs import mean_log_probs
-    from recipes.data.prepare import open_pairs
-
-    rows = open_pairs(where)["test"]
-    rows = rows.select(range(min(len(rows), pairs or len(rows))))
-    model = load_weights(weights, revision)
-    if adapter:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
-    return {side: mean_log_probs(model, rows, f"{side}_ids", pad=0) for side in SIDES}
 
 
 if __name__ == "__main__":

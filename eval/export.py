@@ -118,7 +118,7 @@ def questions(directory: Path, options: Options) -> list[Question]:
     Raises:
         UserError: the pairs were removed.
     """
-    from eval.answers.generate import answer  # imports that take seconds, too long to report a wrong word: so below
+    from eval.answers.generate import answer
     from eval.answers.load import load_renderer, prompt_ids
     from eval.answers.store import Sampling
     from recipes.data.prepare import open_pairs

@@ -10,7 +10,6 @@ of its data set, if the Hub cannot be reached; `tasks_dir=` has your own tasks a
 """
 
 import hashlib
-import json
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -57,9 +56,7 @@ def evaluate(path: Path, options: Options) -> Path:
     file = home / f"lm-eval-{VERSION}-{name}-{digest(asdict(options), content)}.json"
     if file.exists():
         return file
-    from lm_eval.utils import handle_non_serializable  # these take seconds, which a misspelt option does not need
-
-    from eval.answers.benchmarks import find_tasks, load, measure
+    from eval.answers.benchmarks import find_tasks, load, measure, text_of
 
     asked = {"limit": options.limit, "num_fewshot": options.num_fewshot, "gen_kwargs": options.gen_kwargs}
     try:
@@ -76,7 +73,7 @@ def evaluate(path: Path, options: Options) -> Path:
     except AssertionError as error:  # lm-eval's own check that a prompt and its response fit the context
         raise UserError(f"{path}: {error} For shorter responses use gen_kwargs=max_gen_toks=…") from None
     home.mkdir(exist_ok=True)
-    write_text(file, json.dumps(found, indent=1, ensure_ascii=False, default=handle_non_serializable) + "\n")
+    write_text(file, text_of(found))
     return file
 
 

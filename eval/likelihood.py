@@ -37,32 +37,28 @@ def main(names: list[str], options: Options) -> None:
         UserError: the user can fix it.
     """
     chosen = stages(names)
-    from eval.results.likelihood import measure  # takes seconds, which a misspelt option does not need
+    from eval.results.likelihood import log_odds_ratios, measure
 
     table = {}
     for directory, settings in chosen.items():
         pairs = options.pairs or settings.get("pairs")
         if not pairs:
             raise UserError(f"{directory} has no held-out pairs: give pairs=<file>, or name a session")
-        table[directory.name] = figures(measure(directory, Path(pairs), options.reference))
+        values = measure(directory, Path(pairs), options.reference)
+        table[directory.name] = figures(values, log_odds_ratios(values))
     show(f"{options.pairs or 'held-out pairs'}, ranked by mean log-prob; log-probs in nats per token", table)
     output.print("Brackets: 95% interval, bootstrap over pairs. Files: eval/likelihood-*.json in each stage directory.")
 
 
-def figures(values: dict[str, Any]) -> dict[str, Estimate | float | str | None]:
-    """Return the rows of a model's column."""
-    import torch
-
-    from recipes.engine.loss import log_odds
-
+def figures(values: dict[str, Any], ratios: np.ndarray) -> dict[str, Estimate | float | str | None]:
+    """Return the rows of a model's column, from its log-probs of pairs and their log-odds ratios."""
     chosen, rejected = (np.array(values[side]) for side in ("chosen", "rejected"))
-    ratio = log_odds(torch.from_numpy(chosen)) - log_odds(torch.from_numpy(rejected))
     ranked = (chosen > rejected).astype(float)
     found: dict[str, Any] = {
         "log-prob of chosen": mean(chosen),
         "log-prob of rejected": mean(rejected),
         "margin, chosen - rejected": mean(chosen - rejected),
-        "log-odds ratio": mean(ratio.numpy()),
+        "log-odds ratio": mean(ratios),
         "preference accuracy": mean(ranked),
     }
     categories = np.array(values["category"])

@@ -18,7 +18,7 @@ from recipes.training.tokenizer import load_tokenizer
 
 
 def cpo_loss(policy: LogProbs, beta: float, alpha: float, label_smoothing: float = 0.0, hinge: bool = False) -> Loss:
-    """Return CPO's loss of each pair, the sum of the paper's L_prefer and L_NLL:
+    """Return CPO's loss of each pair, the paper's preference loss (equation 3) and its likelihood term:
 
         L = -log sigmoid(beta * log p(y_w | x) - beta * log p(y_l | x)) + alpha * NLL(y_w | x)
 

@@ -1,7 +1,7 @@
 """DPO (Rafailov et al. 2023, arXiv:2305.18290): the second of two stages, with the SFT model as its reference."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 
 from recipes.config import Stage, reads_every_pair
 from recipes.data.prepare import load_rows
-from recipes.engine.dpo_losses import LIKELIHOOD, LOSSES, SORTED, Ratios
+from recipes.engine.dpo_losses import DPO, LIKELIHOOD, RELATIVES, SORTED, Ratios
 from recipes.engine.loss import LogProbs, Loss
 from recipes.engine.options import check_choice, check_engine
 from recipes.engine.packing import PackedBatch
@@ -44,17 +44,28 @@ def dpo_loss(policy: LogProbs, reference: LogProbs, beta: float) -> Loss:
     return Loss(preference=-logsigmoid(chosen - rejected), rewards=(chosen, rejected))
 
 
-def weighted_loss(policy: LogProbs, pair: Ratios, weights: dict[str, float]) -> Loss:
-    """Return a weighted sum of DPO's relatives, `loss_type` by `loss_type` (recipes/engine/dpo_losses.py).
+def weighted_loss(policy: LogProbs, reference: LogProbs, weights: dict[str, float], **options: float) -> Loss:
+    """Return the weighted sum of `dpo_loss` and its relatives (recipes/engine/dpo_losses.py), by TRL's names.
 
     `sft` adds the chosen response's negative log-likelihood per token, as in MPO and in Llama 3's DPO.
+
+    Args:
+        policy: log-probs under the trained model.
+        reference: log-probs of the same pairs under the frozen SFT model.
+        weights: `loss_type` -> its weight.
+        options: `beta`, and what the relatives have besides.
     """
-    terms = [weight * LOSSES[name](pair) for name, weight in weights.items() if name != LIKELIHOOD]
-    return Loss(
+    own, pair = dpo_loss(policy, reference, options["beta"]), Ratios.of(policy, reference, **options)
+    terms = [
+        weight * (own.preference if name == DPO else RELATIVES[name](pair))  # type: ignore[operator]
+        for name, weight in weights.items()
+        if name != LIKELIHOOD
+    ]
+    return replace(
+        own,
         preference=torch.stack(terms).sum(0) if terms else None,
         nll=policy.nll if LIKELIHOOD in weights else None,
         nll_weight=weights.get(LIKELIHOOD, 1.0),
-        rewards=pair.rewards,
     )
 
 
@@ -75,7 +86,7 @@ class DPOConfig(trl.DPOConfig):
         super().__post_init__()
         check_engine(self, heeded=("loss_type", "loss_weights", "label_smoothing", "discopop_tau"))
         for name in self.loss_type:
-            check_choice("loss_type", name, (*LOSSES, LIKELIHOOD, *SORTED))
+            check_choice("loss_type", name, (DPO, *RELATIVES, LIKELIHOOD, *SORTED))
             if self.engine == "packed" and name in SORTED:
                 raise ValueError(f"loss_type={name} needs engine=stock: it sorts the pairs of each micro-batch")
         if len({*self.loss_type}) < len(self.loss_type):
@@ -119,16 +130,13 @@ class StockDPOTrainer(trl.DPOTrainer):
 
 
 class PackedDPOTrainer(ReferenceTrainer, StockDPOTrainer):
-    """`dpo_loss`, or the losses that `loss_type` names, on packed rows."""
+    """`dpo_loss`, or whatever losses `loss_type` names, on packed rows."""
 
     def loss(self, policy: LogProbs, batch: PackedBatch) -> Loss:
         """Return the loss of a batch."""
-        reference = self.reference(batch)
-        if self.loss_types == ["sigmoid"] and self.loss_weights == [1.0]:
-            return dpo_loss(policy, reference, self.beta)
         options = {name: getattr(self.args, name) for name in ("beta", "label_smoothing", "discopop_tau")}
         weights = dict(zip(self.loss_types, self.loss_weights, strict=True))
-        return weighted_loss(policy, Ratios.of(policy, reference, **options), weights)
+        return weighted_loss(policy, self.reference(batch), weights, **options)
 
 
 TRAINERS = {"packed": PackedDPOTrainer, "stock": StockDPOTrainer}

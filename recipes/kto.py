@@ -29,7 +29,7 @@ from recipes.training.tokenizer import load_tokenizer
 def kto_loss(
     policy: LogProbs, reference: LogProbs, point: Tensor, beta: float, desirable: float = 1.0, undesirable: float = 1.0
 ) -> Loss:
-    """Return KTO's loss of each pair, equation 7 of the paper for its two responses, and their mean:
+    """Return KTO's loss of each pair, the mean over its two responses of the paper's equation 8 (7 in version 1):
 
         L(y_w) = desirable * (1 - sigmoid(beta * (r(y_w) - z))),    r(y) = log p(y | x) - log p_ref(y | x)
         L(y_l) = undesirable * (1 - sigmoid(beta * (z - r(y_l))))

@@ -38,7 +38,7 @@ def simpo_loss(
     Args:
         policy: log-probs under the trained model, the only one.
         beta: the scale of the rewards.
-        gamma: the margin that a pair should reach, TRL's `simpo_gamma`; the paper recommends about beta / 2.
+        gamma: the margin that a pair should reach, TRL's `simpo_gamma`; its authors start from beta / 2.
         alpha: the shape of the reward, AlphaPO's (`shaped`); 0 for log p itself.
         label_smoothing: how likely a label is wrong.
         nll_weight: of the chosen response's negative log-likelihood per token, TRL's `cpo_alpha`: CPO-SimPO.

@@ -1,7 +1,10 @@
 """Talking to a model; and whether a converted model is the run's, by its log-probs."""
 
 import copy
+import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval import chat
+from eval.answers.dialogues import Speaker, own_stops
 from eval.answers.generate import answer
 from eval.answers.store import Sampling
 from eval.commands.cli import run as suite
@@ -41,6 +45,32 @@ def generated(model: Any, prompt: list[int]) -> dict[str, Any]:
         found = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
     said = ids[0, len(prompt) :]
     return {"ids": said.tolist(), "log_probs": found.gather(1, said[:, None])[:, 0].tolist()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "stops"),
+    [
+        (SimpleNamespace(eos_token_id=2), ["<|im_end|>"]),
+        (SimpleNamespace(eos_token_id=[2, 0]), ["<|im_end|>", "<|pad|>"]),
+        (SimpleNamespace(eos_token_id=0), ["<|pad|>"]),  # the first of all tokens is one, too
+        (SimpleNamespace(eos_token_id=None), []),
+        (None, []),
+    ],
+)
+def test_a_models_own_settings_say_at_which_tokens_it_stops(tiny_model: Path, settings: Any, stops: list[str]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    assert own_stops(SimpleNamespace(generation_config=settings), tokenizer) == stops
+
+
+@pytest.mark.parametrize(("ends", "stops"), [([2, 1], [2, 1]), (1, [1]), (None, [2])])
+def test_a_directory_is_spoken_to_until_its_own_stop_tokens(
+    tiny_model: Path, tmp_path: Path, ends: Any, stops: list[int]
+) -> None:
+    """One that names none stops at its tokenizer's EOS."""
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    for name in ("config.json", "generation_config.json"):
+        (model / name).write_text(json.dumps(json.loads((model / name).read_text()) | {"eos_token_id": ends}))
+    assert Speaker.load(model).stops == stops
 
 
 def test_one_talks_to_a_model(

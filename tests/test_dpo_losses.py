@@ -10,8 +10,9 @@ import torch
 from families import assert_same, rows_of
 from trainers import Make, gradients, maker
 
-from recipes.dpo import DPOConfig
-from recipes.engine.dpo_losses import LIKELIHOOD, LOSSES, SORTED, Ratios, first_loss
+from recipes.dpo import DPOConfig, dpo_loss, weighted_loss
+from recipes.engine.dpo_losses import DPO, LIKELIHOOD, RELATIVES, SORTED, first_loss
+from recipes.engine.loss import LogProbs
 
 BETA, WRONG, TAU = 0.3, 0.1, 0.05
 Pair = tuple[float, float, int, int]  # log-ratios of the chosen and the rejected response, and their tokens
@@ -57,7 +58,7 @@ EQUATIONS: dict[str, Callable[[float, float, int, int], float]] = {
 }
 # Every loss, and three mixtures that people use: Llama 3's, MPO's, and unequal weights.
 TYPES: dict[str, dict[str, object]] = {
-    **{name: {"loss_type": [name]} for name in LOSSES},
+    **{name: {"loss_type": [name]} for name in (DPO, *RELATIVES)},
     "llama 3": {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2]},
     "mpo": {"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]},
     "likelihood": {"loss_type": ["sft"]},
@@ -75,13 +76,36 @@ def options(kind: str) -> dict[str, object]:
     return {**TYPES[kind], "beta": BETA, "label_smoothing": SMOOTHED.get(kind, 0.0), "discopop_tau": TAU}
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_a_loss_is_its_papers_equation(name: str) -> None:
+def log_probs(pairs: list[Pair], dtype: torch.dtype) -> tuple[LogProbs, LogProbs]:
+    """Of a policy and a reference whose log-ratios are those of `pairs`; the policy's are leaves of autograd."""
+    chosen, rejected, m, n = (torch.tensor(column, dtype=dtype) for column in zip(*pairs, strict=True))
+    none = torch.zeros_like(m)
+    reference = LogProbs(none, -3 * m, -2 * n, none, m, n)
+    policy = (chosen + reference.chosen).requires_grad_(), (rejected + reference.rejected).requires_grad_()
+    return LogProbs(none, *policy, none, m, n), reference
+
+
+def drawn() -> list[Pair]:
     random = np.random.default_rng(0)
-    pairs: list[Pair] = [(*random.normal(0, 4, 2), *random.integers(1, 30, 2)) for _ in range(50)]
-    columns = [torch.tensor(column, dtype=torch.float64) for column in zip(*pairs, strict=True)]
-    found = LOSSES[name](Ratios(*columns, beta=BETA, label_smoothing=WRONG, discopop_tau=TAU))
-    assert found.tolist() == pytest.approx([EQUATIONS[name](*pair) for pair in pairs], rel=1e-9)
+    return [(*random.normal(0, 4, 2), *random.integers(1, 30, 2)) for _ in range(50)]
+
+
+@pytest.mark.parametrize("name", [DPO, *RELATIVES])
+def test_a_loss_is_its_papers_equation(name: str) -> None:
+    options = {"beta": BETA, "label_smoothing": WRONG, "discopop_tau": TAU}
+    found = weighted_loss(*log_probs(drawn(), torch.float64), {name: 1.0}, **options)
+    assert found.preference is not None and found.nll is None
+    assert found.preference.tolist() == pytest.approx([EQUATIONS[name](*pair) for pair in drawn()], rel=1e-9)
+
+
+def test_a_sum_of_dpos_loss_alone_is_that_loss_to_the_last_bit() -> None:
+    """So `loss_type=[sigmoid]` trains what recipes/dpo.py opens with: a product with 1.0 and a sum of one are exact."""
+    (policy, reference), found = log_probs(drawn(), torch.float32), []
+    for loss in (dpo_loss(policy, reference, BETA), weighted_loss(policy, reference, {DPO: 1.0}, beta=BETA)):
+        assert loss.preference is not None and loss.rewards and (loss.nll, loss.nll_weight) == (None, 1.0)
+        slopes = torch.autograd.grad(loss.preference.mean(), [policy.chosen, policy.rejected])
+        found.append([loss.preference, *loss.rewards, *slopes])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -3,14 +3,13 @@
 import json
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from door import launch, run, stages
-from hub_server import Hub
+from hub_server import Hub, listening
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
@@ -157,16 +156,11 @@ def test_a_pre_tokenizer_that_llama_cpp_lacks_is_refused(tiny_model: Path) -> No
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub that listens, and the one that the client knows."""
-    server = Hub()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-    monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", server.url)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with listening() as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        yield server
 
 
 def test_a_push_sends_the_model_alone_and_in_private(

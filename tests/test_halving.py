@@ -9,7 +9,7 @@ import pytest
 from door import record, run, stages
 
 from launch.config.schema import Config
-from launch.halving import halve, settings_of, shortened
+from launch.halving import halve, own_words, settings_of, shortened
 from launch.stages.command import module
 from recipes.config import UserError
 
@@ -64,6 +64,30 @@ def test_settings_are_all_combinations_of_the_swept_options() -> None:
     for words in (["pipeline=orpo"], ["orpo.beta=1,2", "seed=0,1"]):
         with pytest.raises(UserError, match="halving needs an option"):
             settings_of(words)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (
+            "eval_split=test",
+            "halving chooses on the validation split, the test split is for reports: remove eval_split",
+        ),
+        ("evaluate=false", "halving chooses by what is evaluated: remove evaluate=false"),
+        ("factor=1", "factor=1 rungs=3: give whole numbers, factor at least 2"),
+        ("factor=1.5", "factor=1.5 rungs=3: give whole numbers"),
+        ("rungs=0", "factor=2 rungs=0: give whole numbers, factor at least 2 and rungs at least 1"),
+    ],
+)
+def test_words_that_would_leave_nothing_to_choose_by_are_refused(word: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        own_words(["pipeline=orpo", "orpo.beta=0.1,0.2", word])
+
+
+def test_its_own_words_are_not_the_configurations() -> None:
+    given = ["orpo.beta=0.1,0.2", "rungs=4", "eval_split=validation", "factor=3"]
+    assert own_words(given) == (3, 4, ["launcher=local", "evaluate=true", "orpo.beta=0.1,0.2", "eval_split=validation"])
+    assert own_words(["launcher=slurm"]) == (2, 3, ["evaluate=true", "launcher=slurm"])
 
 
 def test_a_budget_shortens_the_stages_that_are_swept(compose: Compose) -> None:

@@ -21,7 +21,7 @@ from eval.answers.endpoint import Reply
 from eval.answers.judging import MALFORMED
 from eval.answers.pairwise import read
 from eval.commands.cli import read_words
-from eval.judge import Options, Pair, compare, main
+from eval.judge import Options, Pair, compare, main, pages
 from eval.results import statistics
 from recipes.config import UserError
 
@@ -139,8 +139,8 @@ def by_quality(messages: Messages) -> str:
     return "[[A]]" if int(one[1]) > int(other[1]) else "[[B]]" if int(one[1]) < int(other[1]) else "[[C]]"
 
 
-def session(directory: Path) -> Path:
-    """Three seeds of two pipelines from one base model, all evaluated."""
+def session(directory: Path, *pipelines: str) -> Path:
+    """Three seeds of two pipelines, or of the named ones, from one base model, all evaluated."""
     for place, seed in enumerate(SEEDS):
         stages = {name: directory / (name if name == "base" else f"{name}-{seed}") for name in NAMES}
         for number, (name, stage) in enumerate(stages.items()):
@@ -162,7 +162,7 @@ def session(directory: Path) -> Path:
             "seed": seed,
             "errors": [],
         }
-        job["pipelines"] = {name: [str(stages[name])] for name in ("sft", "orpo")}
+        job["pipelines"] = {name: [str(stages[name])] for name in pipelines or ("sft", "orpo")}
         (directory / "session" / str(place)).mkdir(parents=True)
         (directory / "session" / str(place) / "job.json").write_text(json.dumps(job))
     return directory / "session"
@@ -234,6 +234,11 @@ def test_what_a_user_can_get_wrong_is_said(sides: tuple[Path, Path], tmp_path: P
         read_words(["judge=x", "timeout=soon"], Options)
     with pytest.raises(UserError, match=r"^\$NO_KEY is not set"):
         compare([pair(*sides)], Options(judge="x", url="https://judge.example.com/v1", key="NO_KEY"))
+    alone = session(tmp_path / "alone", "sft")
+    with pytest.raises(UserError, match=f"{alone} has one pipeline and nothing to compare it with: add base=true"):
+        main([str(alone)], Options(judge="x"))
+    ((_, (found,)),) = pages([str(alone)], base=True)
+    assert (found.ours, found.theirs) == ("base model", "SFT")
     (tmp_path / "other.jsonl").write_text('{"prompt": "unheard of", "response": "x"}\n')
     with pytest.raises(UserError, match="share no prompt"):
         compare([pair(sides[0], tmp_path / "other.jsonl")], Options(judge="x"))

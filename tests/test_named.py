@@ -17,6 +17,8 @@ from eval.answers import load
 from launch import profile
 from launch.config.schema import Config
 from launch.named import profile as profiles
+from launch.named.files import ModelFiles
+from launch.named.tokens import own_stops
 from launch.named.words import with_profiles
 from launch.stages.inputs import with_chat_template
 from recipes.config import UserError
@@ -45,6 +47,25 @@ def test_a_model_is_trained_with_what_it_says_of_itself(compose: Compose, name: 
     assert model.context_length == 2048
     assert config.options["orpo"]["beta"] == 1.0, "as for the smallest models, and not pocket's by chance"
     assert [config.options[stage]["learning_rate"] for stage in ("sft", "dpo", "orpo")] == [3e-4, 1e-6, 2e-5]
+
+
+@pytest.mark.parametrize(
+    ("generation", "config", "eos", "stops"),
+    [
+        ({"eos_token_id": [5, 7]}, {"eos_token_id": 6}, "<c>", ["<a>", "<c>"]),  # its EOS is one of them
+        ({"eos_token_id": 6}, {"eos_token_id": 5}, {"content": "<c>"}, ["<b>", "<c>"]),
+        ({}, {"eos_token_id": 5}, None, ["<a>"]),
+        ({"eos_token_id": None}, {"eos_token_id": 5}, "<b>", ["<b>"]),  # says itself that it names none
+        ({"eos_token_id": [99, 5]}, {}, "word", ["<a>"]),  # no added tokens: any text may hold them
+        ({}, {}, None, []),
+    ],
+)
+def test_a_model_stops_where_its_settings_and_its_tokenizer_say(
+    generation: dict[str, Any], config: dict[str, Any], eos: Any, stops: list[str]
+) -> None:
+    """generation_config.json goes before config.json; a token that both name is named once."""
+    files = ModelFiles("own", None, config, generation, {"eos_token": eos}, {}, None)
+    assert own_stops(files, {5: "<a>", 6: "<b>", 7: "<c>"}) == stops
 
 
 @pytest.mark.parametrize("template", BASES)

@@ -40,7 +40,7 @@ def test_a_new_method_is_trained_evaluated_tabled_and_forecast(
     (directory,) = stages(tmp_path, "rrhf-*")
     assert record(directory)["forward_passes_per_pair"] == pytest.approx(2 * record(directory)["epochs"])
     log = [json.loads(line) for line in (directory / "log_history.jsonl").read_text().splitlines()]
-    for entry, loss in zip(log, losses(directory), strict=False):  # an update is one pair: its loss is equation 4
+    for entry, loss in zip(log, losses(directory), strict=False):  # an update is one pair
         margin = entry["logps_mean/chosen"] - entry["logps_mean/rejected"]
         assert entry["rewards_scaled/margins"] == pytest.approx(margin, rel=1e-5)
         assert entry["nll_loss"] == pytest.approx(-entry["logps_mean/chosen"], rel=1e-5)

@@ -1,6 +1,7 @@
 """The third pipeline through the user's door: a reward model on the pairs, RLOO against it, and its judgement."""
 
 import json
+import shutil
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from eval.answers.reward_judge import Judge
 from launch.config.checks import refuse_useless
+from launch.stages.inputs import asked_reward_model
 from recipes.config import Stage, UserError
 from recipes.data.prepare import load_pairs, load_prompts, open_pairs
 from recipes.training.flops import Reading, forward, training
@@ -140,6 +142,24 @@ def test_adapters_of_a_reward_model_are_merged_into_a_classifier(words: Words, t
     assert found["score.weight"].abs().sum() > 0 and not any("lora" in name for name in found)
     assert record(stage(tmp_path, "reward"))["first_loss"] == pytest.approx(LN2, abs=1e-6)
     AutoModelForCausalLM.from_pretrained(stage(tmp_path, "rloo") / "model")
+
+
+def test_the_directory_of_a_stage_names_the_reward_model_in_it(
+    words: Words, compose: Callable[..., Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    """As its `model` does; RLOO asks it without a reward stage of its own."""
+    directory, model = tmp_path / "reward-1", tmp_path / "reward-1" / "model"
+    shutil.copytree(tiny_model, model)
+    AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1).save_pretrained(model)
+    (directory / "config.yaml").write_text("stage: reward\n")
+    options = ["pipeline=rlhf", "pipelines.rlhf=[rloo]"]
+    whole, inner = (asked_reward_model(compose(*options, f"rloo.reward_model={place}")) for place in (directory, model))
+    assert whole == inner and whole and whole.path == str(model)
+    assert asked_reward_model(compose("pipeline=dpo", f"rloo.reward_model={directory}")) is None, "nobody asks it"
+    with pytest.raises(UserError, match=r"/nowhere does not exist: check rloo\.reward_model"):
+        asked_reward_model(compose(*options, f"rloo.reward_model={tmp_path}/nowhere"))
+    launch(*words(tmp_path / "runs", *options, "rloo.max_steps=1", f"rloo.reward_model={directory}"))
+    assert record(stage(tmp_path / "runs", "rloo"))["reward_model"] == str(model)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """lm-evaluation-harness behind one door: its tasks, what it evaluates, its results. Importing it takes seconds."""
 
+import json
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ from lm_eval.api.model import LM
 from lm_eval.models import huggingface
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
+from lm_eval.utils import handle_non_serializable
 from transformers import GenerationConfig
 
 from eval.answers.dialogues import Speaker
@@ -89,3 +91,8 @@ def measure(
         return ask(limit=limit)
     except LeftOut as some:
         return ask(samples=some.answered) | {"left_out": some.account}
+
+
+def text_of(found: dict[str, Any]) -> str:
+    """Return lm-eval's results as JSON, as lm-eval writes them."""
+    return json.dumps(found, indent=1, ensure_ascii=False, default=handle_non_serializable) + "\n"

@@ -1,12 +1,15 @@
-"""Measure a stage's log-probs of every pair: of its held-out ones, or of a file's."""
+"""Measure a stage's log-probs of every pair: of its held-out ones, or of a file's; and those of any weights."""
 
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset as Rows
 from datasets import disable_caching, disable_progress_bars
+from peft import PeftModel
 
 from eval.answers.load import context, load, load_renderer, load_weights
 from eval.answers.log_probs import mean_log_probs
@@ -19,6 +22,7 @@ from recipes.data.prepare import open_pairs
 from recipes.data.rows import as_pairs
 from recipes.data.sources import load_files
 from recipes.data.tokenize import Tokenise
+from recipes.engine.loss import log_odds
 from recipes.methods import METHODS
 from recipes.profiles import Dataset
 from recipes.system.commands import output
@@ -55,6 +59,25 @@ def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
     result.parent.mkdir(exist_ok=True)
     write_json(result, values)
     return values
+
+
+def log_odds_ratios(values: dict[str, Any]) -> np.ndarray:
+    """Return what `measure` returned as the log-odds ratio of each pair's responses, of probabilities per token."""
+    chosen, rejected = (log_odds(torch.tensor(values[side], dtype=torch.float64)) for side in SIDES)
+    return (chosen - rejected).numpy()
+
+
+@cache  # several stages start from one model
+def of_weights(
+    weights: str, revision: str | None, adapter: str | None, pairs: Path, most: int
+) -> dict[str, list[float]]:
+    """Return the log-probs of the first `most` held-out pairs, 0 for all, under any weights, or an adapter of them."""
+    rows = open_pairs(pairs)["test"]
+    rows = rows.select(range(min(len(rows), most or len(rows))))
+    model = load_weights(weights, revision)
+    if adapter:
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
+    return {side: mean_log_probs(model, rows, f"{side}_ids", pad=0) for side in SIDES}
 
 
 def reward_margins(values: dict[str, Any], reference: Any, rows: Rows, stops: list[int]) -> list[float]:

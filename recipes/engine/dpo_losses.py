@@ -1,4 +1,7 @@
-"""DPO and its relatives by TRL's names (`dpo.loss_type`): the loss of a pair, from two log-ratios."""
+"""DPO's relatives by TRL's names (`dpo.loss_type`): the loss of a pair, from two log-ratios.
+
+DPO's own loss is the first function of recipes/dpo.py.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, relu
 
-from recipes.engine.loss import LogProbs
+from recipes.engine.loss import LN2, LogProbs
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,13 @@ class Ratios:
         return self.chosen / self.chosen_tokens - self.rejected / self.rejected_tokens
 
 
-def sigmoid(pair: Ratios) -> Tensor:
-    """DPO: -log sigmoid(f(w) - f(l)); arXiv:2305.18290, equation 7."""
-    return -logsigmoid(pair.margin)
-
-
 def sigmoid_norm(pair: Ratios) -> Tensor:
     """DPO on ratios per token, so that length does not matter; Tülu 3, arXiv:2411.15124, equation 6."""
     return -logsigmoid(pair.beta * pair.mean_margin)
 
 
 def hinge(pair: Ratios) -> Tensor:
-    """SLiC: max(0, 1 - (f(w) - f(l))); arXiv:2309.06657, section 3."""
+    """SLiC's hinge on log-ratios: max(0, 1 - (f(w) - f(l))); "hinge-norm" of RSO, arXiv:2309.06657."""
     return relu(1 - pair.margin)
 
 
@@ -69,7 +67,7 @@ def ipo(pair: Ratios) -> Tensor:
 
 
 def robust(pair: Ratios) -> Tensor:
-    """Robust DPO: the loss without label noise, in expectation; arXiv:2403.00409, equation 12."""
+    """Robust DPO: the loss without label noise, in expectation; arXiv:2403.00409."""
     wrong = pair.label_smoothing
     return ((wrong - 1) * logsigmoid(pair.margin) + wrong * logsigmoid(-pair.margin)) / (1 - 2 * wrong)
 
@@ -82,13 +80,13 @@ def exo_pair(pair: Ratios) -> Tensor:
 
 
 def nca_pair(pair: Ratios) -> Tensor:
-    """NCA: raises f(w) by itself, and lowers both; arXiv:2402.05369, section 4."""
+    """NCA: raises f(w) by itself, and lowers both; arXiv:2402.05369."""
     chosen, rejected = pair.rewards
     return -logsigmoid(chosen) - 0.5 * (logsigmoid(-chosen) + logsigmoid(-rejected))
 
 
 def bco_pair(pair: Ratios) -> Tensor:
-    """BCO without its reference point: chosen above, rejected below the reference; arXiv:2404.04656, equation 11."""
+    """BCO without its reference point: chosen above, rejected below the reference; arXiv:2404.04656."""
     chosen, rejected = pair.rewards
     return -logsigmoid(chosen) - logsigmoid(-rejected)
 
@@ -117,21 +115,23 @@ def discopop(pair: Ratios) -> Tensor:
     return (1 - share) * -logsigmoid(pair.margin) + share * torch.exp(-pair.margin)
 
 
-LOSSES: dict[str, Callable[[Ratios], Tensor]] = {
+RELATIVES: dict[str, Callable[[Ratios], Tensor]] = {
     loss.__name__: loss
     for loss in (
-        *(sigmoid, sigmoid_norm, hinge, ipo, robust, exo_pair),
+        *(sigmoid_norm, hinge, ipo, robust, exo_pair),
         *(nca_pair, bco_pair, sppo_hard, apo_zero, apo_down, discopop),
     )
 }
+DPO = "sigmoid"  # TRL's name of DPO's own loss
 LIKELIHOOD = "sft"  # the chosen response's NLL, a part of a weighted sum
 SORTED = ("aot", "aot_unpaired")  # these compare a micro-batch's sorted ratios, so they depend on how it is split
 
 
 def first_loss(names: list[str], weights: list[float], **options: float) -> float | None:
     """Return the loss where policy and reference are the same model; None if it depends on the data."""
-    if not {*names} <= LOSSES.keys():
+    if not {*names} <= {DPO, *RELATIVES}:
         return None
     zero, one = torch.zeros(1), torch.ones(1)
     equal = Ratios(zero, zero, one, one, **options)
-    return sum(weight * LOSSES[name](equal).item() for name, weight in zip(names, weights, strict=True))
+    known = {name: LN2 if name == DPO else RELATIVES[name](equal).item() for name in names}
+    return sum(weight * known[name] for name, weight in zip(names, weights, strict=True))

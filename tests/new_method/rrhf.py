@@ -17,7 +17,7 @@ from recipes.training.tokenizer import load_tokenizer
 
 
 def rrhf_loss(policy: LogProbs, gap: float) -> Loss:
-    """Return RRHF's loss of each pair, equations 2 to 4 of the paper, with `gap` between the two mean log-probs."""
+    """Return RRHF's loss of each pair, the paper's ranking and fine-tuning losses; the paper has no `gap`."""
     chosen, rejected = policy.mean_chosen, policy.mean_rejected
     return Loss(preference=relu(rejected - chosen + gap), nll=policy.nll, rewards=(chosen, rejected))
 
