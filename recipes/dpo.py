@@ -145,7 +145,6 @@ TRAINERS = {"packed": PackedDPOTrainer, "stock": StockDPOTrainer}
 def train(stage: Stage) -> None:
     """Train one DPO stage."""
     args = arguments(DPOConfig, stage)
-    args.model_init_kwargs = {"revision": stage.start_revision}  # for the reference model, which TRL loads by name
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
     rows = load_rows(stage)
     trainer = TRAINERS[args.engine](

@@ -194,7 +194,6 @@ TRAINERS = {"packed": PackedKTOTrainer, "stock": StockKTOTrainer}
 def train(stage: Stage) -> None:
     """Train one KTO stage."""
     args = arguments(KTOConfig, stage)
-    args.model_init_kwargs = {"revision": stage.start_revision}  # for the reference model, which TRL loads by name
     tokenizer = load_tokenizer(stage.model, stage.start, stage.start_revision)
     rows = load_rows(stage)
     trainer = TRAINERS[args.engine](

@@ -113,7 +113,7 @@ def test_labelled_single_responses_are_put_together_by_their_prompts(tmp_path: P
         *(single(WORSE, False), single("Bad again.", False), single("Nothing.", False, "A third?")),
     ]
     for name in ("rows.jsonl", "rows.csv", "rows.parquet"):
-        found = as_pairs(load_source(Dataset("file", str(write(rows, tmp_path / name))))["train"].rows, None, {})
+        found: Any = as_pairs(load_source(Dataset("file", str(write(rows, tmp_path / name))))["train"].rows, None, {})
         assert [(row["chosen"], row["rejected"]) for row in found.select([0, 1])] == [
             (BETTER, WORSE),
             ("Good again.", "Bad again."),
@@ -128,10 +128,10 @@ def test_two_conversations_differ_by_any_turn() -> None:
         {"prompt": turns, "completion": [{"role": "assistant", "content": WORSE}], "label": 0},
         {"prompt": turns, "system": "Be brief.", "completion": [{"role": "assistant", "content": WORSE}], "label": 0},
     ]
-    found = as_pairs(rows, None, {})
+    found: Any = as_pairs(rows, None, {})
     assert [(row["chosen"], row["problem"]) for row in found] == [(BETTER, ""), ("", "alone")]
 
 
 def test_a_label_that_says_neither_is_told() -> None:
-    (row,) = as_pairs([single(BETTER, "so-so")], None, {})
-    assert row["detail"] == "column 'label' holds str 'so-so': true is a good response, false a bad one"
+    found: Any = as_pairs([single(BETTER, "so-so")], None, {})
+    assert found["detail"][0] == "column 'label' holds str 'so-so': true is a good response, false a bad one"

@@ -18,6 +18,7 @@ from eval.results.metrics import METRIC, METRICS
 from launch.config.schema import register, resolve
 from launch.named.words import with_profiles
 from launch.options import reference
+from recipes.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -139,10 +140,11 @@ def test_the_lesson_is_in_the_diff() -> None:
     assert "policy.mean_chosen" in ours and "nll=policy.nll" in ours and "reference.chosen" not in ours
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo", "orpo"])
+@pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "cpo", "simpo", "kto"])
 def test_a_recipe_opens_with_its_loss_and_ends_like_the_others(method: str) -> None:
     """`diff recipes/dpo.py recipes/orpo.py` shows the methods: of what follows the trainers only names differ."""
     text = (ROOT / "recipes" / f"{method}.py").read_text()
     assert re.findall(r"^(?:def|class) (\w+)", text, re.M)[0] == f"{method}_loss"
     ends = [(ROOT / "recipes" / f"{name}.py").read_text().split("\nTRAINERS = ")[1] for name in (method, "orpo")]
-    assert ends[0].replace(method.upper(), "ORPO").replace(method, "orpo") == ends[1]
+    label = METHODS[method].label
+    assert ends[0].replace(label, "ORPO").replace(method, "orpo") == ends[1]

@@ -61,7 +61,7 @@ def own_stops(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return the tokens that end a model's response by its own generation settings; none if they name none."""
     ends = getattr(model.generation_config, "eos_token_id", None)
     ids = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    return [str(tokenizer.convert_ids_to_tokens(number)) for number in ids]
+    return [str(token) for number in ids if (token := tokenizer.convert_ids_to_tokens(number)) is not None]
 
 
 def answer_once(

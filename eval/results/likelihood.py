@@ -41,7 +41,8 @@ def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
         UserError: the pairs cannot be read, or none of them can be scored.
     """
     config = read_config(directory)
-    judged = reference and bool(METHODS[config["stage"]].reference_passes)
+    method = METHODS.get(config["stage"])
+    judged = reference and method is not None and method.reference_passes > 0
     content = (pairs if pairs.is_file() else pairs / "manifest.json").read_bytes() if pairs.exists() else b""
     record = (directory / "record.json").read_bytes()
     digest = hashlib.sha256(content + record).hexdigest()

@@ -7,6 +7,7 @@ from transformers import set_seed
 
 from recipes.config import Stage, UserError
 from recipes.engine.trl import keep_outputs_in_float32
+from recipes.methods import METHODS
 
 Options = TypeVar("Options")
 
@@ -29,6 +30,8 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
         args = config(**stage.options | {"output_dir": str(stage.directory)})  # even if runs/ has been moved
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"an option under `{stage.stage}.` is invalid: {' '.join(str(error).split())}") from None
+    if METHODS[stage.stage].reference_passes:  # TRL loads the reference model by name
+        args.model_init_kwargs = {"revision": stage.start_revision}  # type: ignore[attr-defined]
     keep_outputs_in_float32(args)
     set_seed(stage.seed)  # adapters are created before the trainer would do so
     return args
