@@ -110,7 +110,7 @@ kto: $(VENV) ## Train SFT, then KTO
 sft: $(VENV) ## Train SFT alone
 	@$(LAUNCH) pipeline=sft $(ARGS)
 
-rlhf: $(VENV) ## Train SFT, a reward model and RLOO: three stages (all four pipelines: make sweep ARGS="pipeline=all")
+rlhf: $(VENV) ## Train SFT, a reward model and RLOO: three stages (beside those of make compare: make sweep ARGS="pipeline=all")
 	@$(LAUNCH) pipeline=rlhf $(ARGS)
 
 sweep: $(VENV) ## Train and evaluate every combination of ARGS="pipeline=orpo orpo.beta=0.05,0.1" or ARGS="sweep=pocket-orpo"

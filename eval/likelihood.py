@@ -3,9 +3,9 @@
     python -m eval.likelihood [SESSION or stage directory …] [pairs=FILE] [reference=true]
 
 The pairs are the session's held-out ones, or any file that training accepts. Pairs are ranked by the mean log-prob per
-token, ORPO's implicit reward, whatever the method; overall and by `category` or `subset` if the file has such a column,
-as RewardBench's does (else by the source of a mixture). With `reference=true` a DPO stage is also ranked by its own
-implicit reward, beta * (log P(y|x) - log P_ref(y|x)) summed over the response's tokens, against its initial checkpoint.
+token, which ORPO and SimPO train, whatever the method; overall and by `category` or `subset` if the file has such a
+column, as RewardBench's does (else by the source of a mixture). With `reference=true` a DPO or KTO stage is also ranked
+by its own implicit reward, beta * (log P(y|x) - log P_ref(y|x)) summed over the response's tokens, against its initial checkpoint.
 Methods without a reference model have no such figure.
 """
 
@@ -67,8 +67,8 @@ def figures(values: dict[str, Any], ratios: np.ndarray) -> dict[str, Estimate | 
     if "reward" in values:
         margins = np.array(values["reward"])
         found |= {
-            "preference accuracy of DPO's own reward": mean((margins > 0).astype(float)),
-            "DPO's own margin": mean(margins),
+            "preference accuracy of its own reward": mean((margins > 0).astype(float)),
+            "its own margin": mean(margins),
         }
     return found
 

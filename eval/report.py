@@ -135,11 +135,11 @@ def training_figures(found: list[Training]) -> list[tuple[Markup, str]]:
     """Return what the trainings logged, each figure with a caption that explains it."""
     of_losses = (
         "The loss that each method minimizes, one line per training. The losses are not comparable: each has its "
-        "own axis; compare only their course. DPO starts where the SFT before it ended."
+        "own axis; compare only their course. A method after SFT starts where SFT ended."
     )
     of_pairs = (
         "Log-probs of the pairs in training, solid for chosen and dashed for rejected responses, one line per "
-        "training. DPO logs sums over a response's tokens and ORPO means, so they are in separate panels."
+        "training. Some methods log sums over a response's tokens and others means, so each has its own panel."
     )
     return ours([(figures.losses(found), of_losses), (figures.log_probs(found), of_pairs)])
 

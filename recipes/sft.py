@@ -31,7 +31,7 @@ def sft_loss(policy: LogProbs) -> Loss:
 
 @dataclass
 class SFTConfig(trl.SFTConfig):
-    """TRL's options for SFT, the engine, the data, and `disable_dropout`, which TRL has only for DPO and ORPO."""
+    """TRL's options for SFT, the engine, the data, and `disable_dropout`, which TRL's SFT lacks."""
 
     disable_dropout: bool = True
     engine: str = "packed"  # or "stock": TRL's own forward pass

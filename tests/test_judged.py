@@ -8,7 +8,7 @@ from published import ASKED, BETTER, PUBLISHED, SHP, WORSE, expected, read, writ
 
 from recipes.data.messages import Malformed, Unusable
 from recipes.data.rows import as_pairs
-from recipes.data.schemas import Pair, read_pair
+from recipes.data.schemas import Pair, read_demonstration, read_pair
 from recipes.data.sources import load_source
 from recipes.profiles import Dataset
 
@@ -135,3 +135,9 @@ def test_two_conversations_differ_by_any_turn() -> None:
 def test_a_label_that_says_neither_is_told() -> None:
     found: Any = as_pairs([single(BETTER, "so-so")], None, {})
     assert found["detail"][0] == "column 'label' holds str 'so-so': true is a good response, false a bad one"
+
+
+def test_a_bad_response_is_no_demonstration() -> None:
+    assert read_demonstration(single(BETTER, True)).chosen == BETTER
+    with pytest.raises(Malformed, match="its label calls the response bad"):
+        read_demonstration(single(WORSE, False))

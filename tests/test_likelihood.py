@@ -125,7 +125,7 @@ def test_any_file_by_category_and_dpos_own_reward(
         assert float(re.split(r"[│|]", line)[-2]) == pytest.approx(sum(ranked) / len(ranked), abs=5e-4)
     capsys.readouterr()
     likelihood.main(*read_words(words[3:], likelihood.Options))
-    assert capsys.readouterr().out.count("DPO's own margin") == 1, "from the files"
+    assert capsys.readouterr().out.count("its own margin") == 1, "from the files"
 
 
 def test_what_the_suite_cannot_read_is_said(untuned: Path) -> None:

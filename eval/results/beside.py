@@ -1,4 +1,4 @@
-"""What is measured of a model beside another: how far it moved from its base, what it forgot, DPO's own reward."""
+"""What is measured of a model beside another: how far it moved from its base, what it forgot, its implicit reward."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -29,7 +29,7 @@ def outcomes(row: Row) -> dict[str, Measured]:
     """Return what pipelines are compared by.
 
     A win is decided by responses alone: the judge's reward, or without a judge the gold reward. Preference accuracy is
-    never a win. It asks which of two given responses is likelier, which is what ORPO trains.
+    never a win. It asks which of two given responses is likelier, which is what ORPO and SimPO train.
     """
     unjudged = row.results[0].get("settings", {}).get("judge", "gold") is None
     decides = REWARD if row.judged else GOLD if row.embedded and not unjudged else None

@@ -51,7 +51,7 @@ def by_sums(result: Result) -> list[float]:
 
 
 def by_implicit_reward(result: Result) -> list[float]:
-    """Return 1 where DPO's own reward, beta (log p - log p_ref) of the whole answer, is higher for the chosen one."""
+    """Return 1 where beta (log p - log p_ref) of the whole response is higher for the chosen one."""
     own, reference = summed(result, result), summed(result["reference"], result)
     chosen, rejected = (np.subtract(*both) for both in zip(own, reference, strict=True))
     return (result["reference"]["beta"] * (chosen - rejected) > 0).astype(float).tolist()

@@ -37,7 +37,9 @@ def refuse_useless(config: Config) -> None:
         if stages[-1] == "reward" and config.evaluate:
             raise UserError(f"pipelines.{name}={stages} ends in a reward model, which cannot respond: evaluate=false")
     if not config.pipelines:
-        raise UserError("pipelines is empty: choose pipeline=sft, dpo, orpo, rlhf, compare or all")
+        raise UserError(
+            "pipelines is empty: choose pipeline=sft, dpo, orpo, simpo, cpo, kto, rlhf, compare, design, methods or all"
+        )
     if config.batch_size < 2 and "kto" in config.stages:
         raise UserError("batch_size=1: KTO's reference point needs the responses of another pair; use batch_size=2")
     if config.compare_with is not None and config.compare_with not in config.pipelines:

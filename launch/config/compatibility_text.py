@@ -44,8 +44,8 @@ Each check reports one line instead of a wrong result (`recipes/training/checks.
 
 - The number of processes or the strategy differs from the profile: stops before the first optimizer step.
 - An optimizer or a schedule would start over after a resume: stops.
-- DPO's first loss is not ln 2, because its reference is not its initial checkpoint: stops after the first optimizer
-  step.
+- The first loss of DPO or KTO is not what it is where policy and reference are equal (DPO: ln 2), because the reference
+  is not the initial checkpoint: stops after the first optimizer step.
 - FSDP2 would pass bf16 logits or log-probs to the loss, as Accelerate sets it up: converted to float32, and checked.
 - A saved model does not load, or contains another adapter than the trained one: no record; the last checkpoint stays.
 - The base is not the one that the adapters were trained on, or the merged model's outputs differ: nothing is merged.

@@ -12,7 +12,7 @@ FLAGS = f"""
 GROUPS = {
     "What is compared": {
         "pipeline=compare": "sft, dpo (SFT, then DPO), orpo, rlhf; compare (the first three), all,",
-        "": "simpo, cpo, kto (SFT first), methods (all of these); any: sft+simpo,simpo",
+        "": "simpo, cpo, kto (SFT first), design, methods (docs/methods.md); any: sft+simpo,simpo",
         "seed=0,1,2": "several seeds: a verdict about the methods, not about one model of each",
         "tune=8": "trials of each pipeline on a validation split; the winners are compared",
         "budget=flops": "what pipelines have in common: pairs, tokens or flops; null: nothing",
@@ -31,7 +31,7 @@ GROUPS = {
         "dataset.train_rows=2000": "the first rows only",
         "dataset.policies.malformed=drop": "keep, drop or refuse rows with a finding",
     },
-    "Training, for each of sft, dpo, orpo": {
+    "Training, for each method: sft, dpo, orpo, cpo, simpo, kto, reward, rloo": {
         "orpo.beta=0.1": "ORPO's weight of the odds ratio (the paper's lambda), DPO's beta",
         "dpo.learning_rate=5e-7": "the peak of the schedule",
         "sft.num_train_epochs=1": "or sft.max_steps=100",

@@ -29,7 +29,7 @@ class Setting:
     """How a model trains on one device."""
 
     tuning: str  # full, lora or qlora
-    head: str  # packed, stock, or fused: TRL's SFT and DPO
+    head: str  # packed, stock, or fused: TRL's SFT, DPO and KTO
     weight_bytes: int = 4  # of a stored weight (of the frozen base model)
     half: bool = False  # autocast to bf16
     checkpointing: bool = False  # of activations

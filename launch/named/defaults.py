@@ -17,7 +17,7 @@ class Rates:
 
     def __str__(self) -> str:
         sft, dpo, orpo = (f"{rate:.0e}".replace("e-0", "e-") for rate in (self.sft, self.dpo, self.orpo))
-        return f"SFT {sft}, DPO {dpo}, ORPO {orpo} with lambda {self.weight:g}"
+        return f"SFT {sft}, DPO, CPO, SimPO and KTO {dpo}, ORPO {orpo} with lambda {self.weight:g}"
 
 
 AUTHORS = "ORPO: its authors' advice for small models (xfactlab/orpo issue 5: lambda 0.5 to 1.0, 5e-6 to 2e-5)"

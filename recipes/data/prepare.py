@@ -1,4 +1,4 @@
-"""One tokenization: pairs are rendered and tokenized once; SFT, DPO and ORPO train on views of the same ids.
+"""One tokenization: pairs are rendered and tokenized once; all methods train on views of the same ids.
 
 `prepare` writes a directory of rows with `prompt_ids`, `chosen_ids` and `rejected_ids` (int lists), named after all its
 inputs, so that a sweep tokenizes only once. Rows that a method could not train on are found here, dropped or refused by
@@ -88,7 +88,7 @@ def comparison(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def dialogues(row: dict[str, Any]) -> dict[str, Any]:
-    """Return stock ORPO's view of a pair: both whole dialogues under TRL's names; labels cover the responses."""
+    """Return stock ORPO's, CPO's and SimPO's view of a pair: both whole dialogues under TRL's names; labels cover the responses."""
     prompt = row["prompt_ids"]
     columns = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
     for answer in ("chosen", "rejected"):

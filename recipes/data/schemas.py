@@ -6,7 +6,7 @@ from typing import Any
 
 from recipes.data.columns import DEMONSTRATED, PROMPTS, SCORES, SIDES, SYSTEMS, judged
 from recipes.data.findings import prompt_key
-from recipes.data.judged import READERS
+from recipes.data.judged import READERS, label_of
 from recipes.data.messages import Malformed, Message, Unusable, as_messages, as_text, out_of_order, parsed_json
 
 
@@ -51,12 +51,14 @@ def read_demonstration(row: dict[str, Any]) -> Pair:
     Of a dialogue of several turns the last one is the response, the earlier ones are its prompt.
 
     Raises:
-        Malformed: a column is missing or contains something else.
+        Malformed: a column is missing or contains something else, or a label calls the response bad.
         Unusable: the response or the prompt is empty.
     """
     column = next((name for name in DEMONSTRATED if row.get(name) is not None), None)
     if column is None:
         raise Malformed("has no response: add a column 'completion', or whole dialogues in 'messages'")
+    if judged(row) == "single" and label_of(row) is False:
+        raise Malformed("its label calls the response bad: filter such rows, or drop them (policies.malformed=drop)")
     rest = {name: value for name, value in row.items() if name != column}
     return assemble(rest, [as_messages(row, column, "assistant")])
 

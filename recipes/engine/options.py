@@ -8,7 +8,7 @@ from transformers import TrainingArguments
 
 from recipes.methods import ENGINES
 
-# Options besides the trainer's that packed SFT and DPO support, or that concern the data, prepared before.
+# Options besides the trainer's that packed methods support, or that concern the data, prepared before.
 HEEDED = {
     "engine",
     "disable_dropout",
@@ -37,7 +37,7 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def check_engine(config: Any, heeded: Collection[str] = ()) -> None:
-    """Reject an unknown engine, and TRL's options that packed SFT and DPO would ignore.
+    """Reject an unknown engine, and TRL's options that the packed engine would ignore.
 
     The defaults of a recipe's options are what its packed loss computes, but for those `heeded`. All options of
     Transformers' own trainer are supported.

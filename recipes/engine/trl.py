@@ -30,7 +30,7 @@ constructor, which demands a fixed order and micro-batches of two: our mismatche
   [tests/test_kto.py::test_loss_and_gradients_are_stock_trls]
 - `rename_metrics` reads `_metrics` and `_stored_metrics`: one name per logged quantity
   [tests/test_equal.py::test_metrics_of_one_name_mean_one_thing]
-- `cast_by_trl` reads `_peft_has_been_casted_to_bf16`: ORPO under QLoRA computes under autocast
+- `cast_by_trl` reads `_peft_has_been_casted_to_bf16`: ORPO and CPO under QLoRA compute under autocast
   [tests/test_equal.py::test_qlora_adapters_train_in_fp32_under_every_method]
 - `train_adapters_in_float32` undoes the cast of QLoRA adapters to bf16
   [tests/test_equal.py::test_qlora_adapters_train_in_fp32_under_every_method]
@@ -99,7 +99,7 @@ from recipes.methods import Method
 def rename_metrics(logs: dict[str, float], trainer: Any, method: Method) -> None:
     """Rename TRL's metrics after their meaning, in `logs` and in what TRL will add to it.
 
-    TRL's DPO and ORPO log different quantities under one name; a chart would overlay them.
+    TRL's trainers log different quantities under one name; a chart would overlay them.
     """
     stored = trainer._stored_metrics if hasattr(trainer, "_stored_metrics") else trainer._metrics
     reward = "reference" if method.reference_passes else "scaled"  # beta times a log-ratio, or times the log-prob
@@ -112,7 +112,7 @@ def rename_metrics(logs: dict[str, float], trainer: Any, method: Method) -> None
 
 
 def cast_by_trl(trainer: Trainer) -> bool:
-    """Whether TRL's ORPO has cast a quantized model to bf16, to compute under autocast."""
+    """Whether TRL's ORPO or CPO has cast a quantized model to bf16, to compute under autocast."""
     return getattr(trainer, "_peft_has_been_casted_to_bf16", False)
 
 
