@@ -5,8 +5,8 @@
 The pairs are the session's held-out ones, or any file that training accepts. Pairs are ranked by the mean log-prob per
 token, which ORPO and SimPO train, whatever the method; overall and by `category` or `subset` if the file has such a
 column, as RewardBench's does (else by the source of a mixture). With `reference=true` a DPO or KTO stage is also ranked
-by its own implicit reward, beta * (log P(y|x) - log P_ref(y|x)) summed over the response's tokens, against its initial checkpoint.
-Methods without a reference model have no such figure.
+by its own implicit reward, beta * (log P(y|x) - log P_ref(y|x)) summed over the response's tokens, against its initial
+checkpoint. Methods without a reference model have no such figure.
 """
 
 import sys

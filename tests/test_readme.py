@@ -62,7 +62,7 @@ def test_every_command_exists_and_composes(
         assert (options if words[2] == "dev.bench" else gpu_options)(words[3:])
         return
     if words[2] not in ("launch", "launch.doctor", "launch.show", "launch.plan"):
-        assert words[2] in ("pytest", "launch.profile") or words[2].split(".")[0] in ("eval", "paper")
+        assert words[2] in ("pytest", "launch.profile", "dev.parity") or words[2].split(".")[0] in ("eval", "paper")
         return
     register()
     monkeypatch.chdir(tmp_path)

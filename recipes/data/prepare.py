@@ -88,7 +88,7 @@ def comparison(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def dialogues(row: dict[str, Any]) -> dict[str, Any]:
-    """Return stock ORPO's, CPO's and SimPO's view of a pair: both whole dialogues under TRL's names; labels cover the responses."""
+    """Return TRL's ORPO's and CPO's view of a pair: both dialogues under their names; labels cover the responses."""
     prompt = row["prompt_ids"]
     columns = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
     for answer in ("chosen", "rejected"):

@@ -19,7 +19,7 @@ from recipes.methods import METHODS
 from recipes.training.model import check_loadable
 
 SHARDING = {"fsdp2": DistributedType.FSDP, "zero2": DistributedType.DEEPSPEED, "zero3": DistributedType.DEEPSPEED}
-# Tolerated difference of a first loss from the known one, in float32 or not: policy and reference use different batches.
+# Tolerated difference of a first loss from the known one, in float32 or not: the models may use different batches.
 CLOSE = {True: 1e-3, False: 0.02}
 
 

@@ -114,9 +114,7 @@ def count_tokens(batch: dict[str, Any]) -> tuple[int, int]:
     """Return the tokens of one batch's dialogues, and the tokens that the policy's forward pass computes."""
     if "pairs" in batch:  # packed: no padding, and each prompt once
         return sum(pair.dialogue_tokens for pair in batch["pairs"]), sum(pair.tokens for pair in batch["pairs"])
-    if (
-        "chosen_input_ids" in batch
-    ):  # TRL's ORPO and CPO pad both responses to the longer of the two before one forward pass
+    if "chosen_input_ids" in batch:  # TRL's ORPO and CPO pad both responses to the longer of the two
         masks = [batch["chosen_attention_mask"], batch["rejected_attention_mask"]]
         width = max(mask.shape[1] for mask in masks)
         return sum(int(mask.sum()) for mask in masks), sum(mask.shape[0] for mask in masks) * width

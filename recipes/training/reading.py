@@ -44,9 +44,7 @@ def reading(batch: dict[str, Any], nll_span: str) -> Reading:
     """Return what the policy's forward pass reads of a batch; TRL's own computes the logits of every position."""
     if "pairs" in batch:
         return packed(batch["pairs"], nll_span)
-    if (
-        "chosen_input_ids" in batch
-    ):  # TRL's ORPO and CPO pad both responses to the longer of the two before one forward pass
+    if "chosen_input_ids" in batch:  # TRL's ORPO and CPO pad both responses to the longer of the two
         masks = [batch["chosen_attention_mask"], batch["rejected_attention_mask"]]
         return padded(sum(len(mask) for mask in masks), max(mask.shape[1] for mask in masks))
     if "attention_mask" not in batch and "position_ids" in batch:  # sequences one after the other on a row
