@@ -11,19 +11,13 @@ from jinja2 import Environment
 
 from launch.config.schema import Config
 from paper.published import Experiment, experiments
-from recipes.dpo import DPOConfig
-from recipes.orpo import ORPOConfig
+from recipes.methods import METHODS
 from recipes.profiles import Policies
-from recipes.reward import RewardConfig
-from recipes.rloo import RLOOConfig
-from recipes.sft import SFTConfig
 
 CONF = Path(__file__).parent.parent / "conf"
-CONFIGS: dict[str, Any] = {
-    **{"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig},
-    **{"reward": RewardConfig, "rloo": RLOOConfig},
-}
-LAST = {"rlhf": "rloo", "dpo_alone": "dpo", "sft_orpo": "orpo"}  # pipelines that have not their last stage's name
+CONFIGS: dict[str, Any] = {name: method.config_class() for name, method in METHODS.items()}
+# Pipelines that have not their last stage's name.
+LAST = {"rlhf": "rloo", "dpo_alone": "dpo", **{f"sft_{name}": name for name in METHODS}}
 # This machine's part of the arguments: no GPU, no other process.
 HERE = {"use_cpu": True, "bf16": False, "fsdp": None, "deepspeed": None, "ddp_backend": None}
 Compose = Callable[..., Config]
