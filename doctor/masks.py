@@ -1,6 +1,6 @@
 """Which tokens of a row each method trains, and how; tests/test_show.py compares this with the trainers' losses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recipes.methods import METHODS, PACKED, Method
@@ -10,10 +10,16 @@ from recipes.methods import METHODS, PACKED, Method
 class Masked:
     """One sequence that a method reads, with its masks."""
 
-    name: str  # the method, and which response
+    method: str  # its label; several where they read the same
+    response: str  # "chosen" or "rejected"; empty where a method reads one
     ids: list[int]
     likelihood: list[bool]  # in the NLL term: trained to become likelier
     compared: list[bool]  # in the preference term: counts for one response against the other
+
+    @property
+    def name(self) -> str:
+        """The method, and which response."""
+        return f"{self.method} {self.response}".rstrip()
 
 
 def masks(row: dict[str, Any], options: dict[str, dict[str, Any]]) -> list[Masked]:
@@ -22,6 +28,17 @@ def masks(row: dict[str, Any], options: dict[str, dict[str, Any]]) -> list[Maske
     Methods without `engine=packed` are left out: a reward model has no loss on tokens, and RLOO trains on samples.
     """
     return [found for name in PACKED for found in sequences(METHODS[name], row, options[name])]
+
+
+def merged(found: list[Masked]) -> list[Masked]:
+    """Return sequences once where several methods read the same with the same masks."""
+    alike: dict[tuple[Any, ...], list[Masked]] = {}
+    for one in found:
+        key = (one.response, *(tuple(values) for values in (one.ids, one.likelihood, one.compared)))
+        alike.setdefault(key, []).append(one)
+    return [
+        replace(first, method=", ".join(one.method for one in (first, *others))) for first, *others in alike.values()
+    ]
 
 
 def sequences(method: Method, row: dict[str, Any], options: dict[str, Any]) -> list[Masked]:
@@ -33,8 +50,9 @@ def sequences(method: Method, row: dict[str, Any], options: dict[str, Any]) -> l
         nll = span if response == "chosen" else None
         prompt, ids = row["prompt_ids"], row[f"{response}_ids"]
         likelihood = mask(len(prompt), len(ids), nll == "full", nll is not None)
-        name = f"{method.label} {response}" if method.pairs else method.label
-        found.append(Masked(name, prompt + ids, likelihood, mask(len(prompt), len(ids), False, compares)))
+        which = response if method.pairs else ""
+        compared = mask(len(prompt), len(ids), False, compares)
+        found.append(Masked(method.label, which, prompt + ids, likelihood, compared))
     return found
 
 

@@ -29,7 +29,7 @@ def show(words: list[str]) -> None:
     subject = find_subject([word for word in words if not word.startswith("row=")])
     from doctor import tokens  # imports that take seconds
     from doctor.examples import Originals, excerpts
-    from doctor.masks import masks
+    from doctor.masks import masks, merged
     from recipes.data.tokenize import examine
 
     config = subject.config
@@ -41,7 +41,7 @@ def show(words: list[str]) -> None:
     out = Console(highlight=False)
     out.print(f"{row['source']} row {row['row'] + 1}: {words_of_fate}", markup=False, soft_wrap=True)
     if trained:
-        tokens.show(masks(row, config.options), subject.tokenizer, out)
+        tokens.show(merged(masks(row, config.options)), subject.tokenizer, out)
     else:
         for column, text in excerpts(row, "train", Originals(parts)).items():
             out.print(f"\n{column}:\n{text}", markup=False, soft_wrap=True)

@@ -51,7 +51,7 @@ def test_a_new_method_is_trained_evaluated_tabled_and_forecast(
     assert "RRHF, nats" in page and "#7f6bd6" in page
     assert "rrhf" in run([sys.executable, "-m", "launch.plan", *given], cwd=tree)
     shown = run([sys.executable, "-m", "launch.show", *words(tmp_path, "row=1")], cwd=tree)
-    assert re.search(r"^RRHF rejected: \d+ tokens, \d+ context only, \d+ compared", shown, re.M)
+    assert re.search(r"^RRHF, DPO, .* rejected: \d+ tokens, \d+ context only, \d+ compared", shown, re.M)
 
 
 def test_the_copys_table_is_complete(tree: Path) -> None:

@@ -102,17 +102,18 @@ def test_dpo_may_have_a_likelihood_term(compose: Callable[..., Config]) -> None:
 
 def test_a_row_is_printed_token_by_token_with_its_marks(words: Words, tmp_path: Path) -> None:
     printed = look("launch.show", *words(tmp_path, "row=3"))
-    titles = ["SFT", "DPO chosen", "DPO rejected", "ORPO chosen", "ORPO rejected"]
-    assert re.findall(r"^([A-Z]{3,4}(?: chosen| rejected)?): \d+ tokens", printed, re.M) == titles
-    blocks = dict(zip(titles, re.split(r"^[A-Z]{3,4}.*tokens.*\n", printed, flags=re.M)[1:], strict=True))
+    titles = ["SFT", "DPO, SimPO, KTO chosen", "DPO, ORPO, CPO, SimPO, KTO rejected", "ORPO chosen", "CPO chosen"]
+    assert re.findall(r"^(.*): \d+ tokens", printed, re.M) == titles
+    blocks = dict(zip(titles, re.split(r"^.*: \d+ tokens.*\n", printed, flags=re.M)[1:], strict=True))
 
     def under(method: str, marks: str) -> str:
         return "".join(re.findall(rf"\{marks[0]}([^()\[\]{{}}«»]*)\{marks[1]}", blocks[method]))
 
     answer = "Ashford lies by the river. It is old and quiet. It is old and quiet.<|im_end|>"
-    assert under("SFT", "[]") == under("DPO chosen", "{}") == under("ORPO chosen", "«»") == answer
+    assert under("SFT", "[]") == under(titles[1], "{}") == under("ORPO chosen", "«»") == answer
+    assert under("CPO chosen", "«»") == answer and not under("CPO chosen", "[]")
     assert "<|im_start|>assistant↵" in under("SFT", "()") and "<|im_start|>assistant↵" in under("ORPO chosen", "[]")
-    assert under("DPO rejected", "{}") == under("ORPO rejected", "{}") != answer
+    assert under(titles[2], "{}") not in ("", answer)
 
 
 def test_a_row_that_is_not_trained_says_why(words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
