@@ -9,6 +9,7 @@ import pytest
 import yaml
 from jinja2 import Environment
 
+from launch.config.checks import refuse_useless
 from launch.config.schema import Config
 from paper.published import Experiment, experiments
 from recipes.methods import METHODS
@@ -63,6 +64,13 @@ def test_data_sets_and_pipelines_compose(compose: Compose, dataset: str, pipelin
     config = compose(f"dataset={dataset}", f"pipeline={pipeline}", *GIVEN.get(dataset, []))
     assert {config.options[stage]["max_length"] for stage in set(CONFIGS) - {"rloo"}} == {config.dataset.max_length}
     assert all(stages[-1] == LAST.get(name, name) for name, stages in config.pipelines.items())
+
+
+def test_the_experiment_of_all_methods_has_settings_of_its_own_pipelines(compose: Compose) -> None:
+    config = compose("experiment=all-methods")
+    refuse_useless(config)
+    assert {*config.tuned} <= {*config.pipelines} and len(config.pipelines) == 9
+    assert config.of("cpo").options["cpo"]["learning_rate"] == config.tuned["cpo"]["cpo.learning_rate"]
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if not name.startswith("pocket")])
