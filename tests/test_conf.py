@@ -67,7 +67,7 @@ def test_data_sets_and_pipelines_compose(compose: Compose, dataset: str, pipelin
 
 
 def test_the_experiment_of_all_methods_has_settings_of_its_own_pipelines(compose: Compose) -> None:
-    config = compose("experiment=all-methods")
+    config = compose("pipeline=methods", "experiment=all-methods")
     refuse_useless(config)
     assert {*config.tuned} <= {*config.pipelines} and len(config.pipelines) == 9
     assert config.of("cpo").options["cpo"]["learning_rate"] == config.tuned["cpo"]["cpo.learning_rate"]

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from dev.bench.__main__ import options
 from dev.gpu.__main__ import options as gpu_options
 from eval.commands.cli import NoOptions, read_words
-from eval.readme import shown
+from eval.readme import every_method, shown
 from eval.results.metrics import METRIC, METRICS
 from launch.config.schema import register, resolve
 from launch.named.words import with_profiles
@@ -99,6 +99,14 @@ def test_the_table_is_the_generated_one() -> None:
     assert sum(map(len, figures)) > 50 and {figure for line in figures for figure in line} <= set(
         re.findall(r"-?\d[\d.,e+]*%?", whole)
     )
+
+
+def test_the_table_of_all_methods_is_the_generated_one() -> None:
+    page = (ROOT / "docs" / "methods.md").read_text()
+    block = re.search(r"<!-- table: begin .*?-->\n\n(.*)\n\n<!-- table: end -->", page, re.S)
+    table = json.loads((ROOT / "docs" / "all-methods.json").read_text())
+    assert block and block.group(1) == every_method(table), "run `make docs RUNS=… ARGS=page=methods`"
+    assert len([row for row in table["rows"] if row["stages"]]) == 9
 
 
 def test_every_row_of_the_table_is_explained() -> None:
