@@ -11,8 +11,8 @@ FLAGS = f"""
 {"--help=all":34}all options; they are those of docs/options.md"""
 GROUPS = {
     "What is compared": {
-        "pipeline=compare": "sft, dpo (SFT, then DPO), orpo, rlhf; compare (the first three), all,",
-        "": "simpo, cpo, kto (SFT first), design, methods (docs/methods.md); any: sft+simpo,simpo",
+        "pipeline=compare": "sft, dpo (SFT, then DPO), orpo, rlhf; compare (the first three), all",
+        "pipeline=methods": "simpo, cpo, kto (SFT first); methods (all on pairs), design; any: sft+simpo,simpo",
         "seed=0,1,2": "several seeds: a verdict about the methods, not about one model of each",
         "tune=8": "trials of each pipeline on a validation split; the winners are compared",
         "budget=flops": "what pipelines have in common: pairs, tokens or flops; null: nothing",
