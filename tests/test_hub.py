@@ -1,4 +1,4 @@
-"""The Hub: whether it is asked, and what a library's error about a repository is told as."""
+"""The Hub: whether it is asked, and what our message makes of a library's error about a repository."""
 
 import pytest
 from hub_server import listening

@@ -107,6 +107,11 @@ def test_the_table_of_all_methods_is_the_generated_one() -> None:
     table = json.loads((ROOT / "docs" / "all-methods.json").read_text())
     assert block and block.group(1) == every_method(table), "run `make docs RUNS=… ARGS=page=methods`"
     assert len([row for row in table["rows"] if row["stages"]]) == 9
+    # The README's sentences on it.
+    (sft_first, *others) = table["effects"][0]["lines"][1:]
+    assert (sft_first[0], sft_first[-1]) == ("SFT first", "sure") and all(line[-1] != "sure" for line in others)
+    dpo = next(row for row in table["rows"] if row["pipeline"] == "dpo")["against"]["win_rate"]["orpo"]
+    assert round(100 * dpo["rate"]["mean"]) == 61 and dpo["verdict"] == "not distinguishable"
 
 
 def test_every_row_of_the_table_is_explained() -> None:

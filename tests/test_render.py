@@ -146,7 +146,7 @@ def test_a_template_that_asks_for_its_header_is_left_as_it_is(name: str) -> None
     ],
 )
 def test_a_header_that_only_a_response_has_ends_the_prompt(written: str, begun: str, response: str) -> None:
-    """The template ignores `add_generation_prompt`; whoever reads the saved one asks with the header, too."""
+    """The template ignores `add_generation_prompt`; a program that reads the saved one asks with the header, too."""
     tokenizer = build("byte-level")
     template = "{% for m in messages %}{% if m.role == 'assistant' %}HEADER{% else %}<|user|>{% endif %}"
     template = f"{template}{{{{ m.content }}}}</s>{{% endfor %}}\n"

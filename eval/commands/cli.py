@@ -4,7 +4,7 @@
 
 A suite's options are a dataclass: names, types and defaults are read from it, and `--help` prints its docstring.
 
-A misspelt option is told at once. So a suite imports PyTorch, and whatever else takes seconds, in the function that
+A misspelt option is reported at once. So a suite imports PyTorch, and whatever else takes seconds, in the function that
 needs it (tests/test_startup.py).
 """
 

@@ -14,7 +14,7 @@ ANSWER = "\ufdd0answer\ufdd1"  # in no template
 
 
 def header(render: Render) -> str:
-    """Return what a template writes before a response and not at a prompt's end, whoever asks; mostly nothing.
+    """Return the header that a template writes before a response but not at a prompt's end; usually empty.
 
     Blanks at its end are the response's: tokenizers join them with its first word. So blanks alone are no header.
     """
