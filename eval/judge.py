@@ -30,7 +30,7 @@ from eval.commands.cli import run
 from eval.results import statistics
 from eval.results.matrix import ABSENT, probability
 from eval.results.metric import percent
-from eval.results.rows import NAMES, by_setting
+from eval.results.rows import NAMES, by_setting, compared_with
 from eval.results.session import jobs_of, models_of, sessions
 from eval.results.statistics import BETTER, WORSE, Comparison, Estimate
 from eval.results.terminal import LEGEND, show
@@ -192,7 +192,7 @@ def pairs_of(jobs: list[dict[str, Any]], base: bool) -> list[Pair]:
     for setting, group in by_setting([job for job in jobs if job["pipelines"]]):
         lasts = [dict(zip(("base", *job["pipelines"]), models_of(job), strict=True)) for job in group]
         known = dict.fromkeys(name for models in lasts for name in models if base or name != "base")
-        asked = next((job["compare_with"] for job in group if job.get("compare_with") in known), None)
+        asked = compared_with(group, known)
         for ours, theirs in combinations(known, 2):
             if asked and asked not in (ours, theirs):
                 continue

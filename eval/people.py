@@ -104,8 +104,10 @@ def minutes(votes: list[Vote], total: int) -> str:
 def pairs_to_judge(rows: list[Row], options: Options) -> list[Pair]:
     """Return the pairs of every two pipelines of each setting: of so many prompts, which a digest chooses.
 
+    Under `compare_with=X` only X's pairs with each other pipeline: votes on others would have no verdict.
+
     Raises:
-        UserError: there are fewer than two of the pipelines, or no prompts.
+        UserError: there are fewer than two of the pipelines, none of their pairs is asked for, or no prompts.
     """
     wanted = options.pipelines.split(",") if options.pipelines else [row.pipeline for row in rows if row.stages]
     known = list(dict.fromkeys(row.pipeline for row in rows if row.stages))
@@ -117,7 +119,12 @@ def pairs_to_judge(rows: list[Row], options: Options) -> list[Pair]:
         raise UserError(f"prompts={options.prompts}: at least 1 is needed")
     trained = [row for row in rows if row.pipeline in wanted]
     groups = [list(group) for _, group in groupby(trained, lambda row: row.setting)]
-    pairs = [pair for group in groups for two in combinations(group, 2) for pair in pairs_of(*two)]
+    every = [two for group in groups for two in combinations(group, 2)]
+    asked = [(one, other) for one, other in every if one.tested_against(other)]
+    if every and not asked:
+        against = every[0][0].compare_with
+        raise UserError(f"pipelines={options.pipelines}: this session compares each with {against}: name {against} too")
+    pairs = [pair for two in asked for pair in pairs_of(*two)]
     chosen = {*sorted({pair.prompt for pair in pairs}, key=key)[: options.prompts]}
     return [pair for pair in pairs if pair.prompt in chosen]
 

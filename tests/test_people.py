@@ -23,7 +23,7 @@ from door import QUIET, ROOT
 from eval.pages.people import Server
 from eval.people import Judging, Options, main
 from eval.results.table import rows_of
-from recipes.config import UserError, read_json
+from recipes.config import UserError, read_json, write_json
 
 HOSTILE = f"</p></section></form>{{{{ 7 * 7 }}}} {EVIL} \u202e\ud800 {'long' * 200}"
 
@@ -162,6 +162,19 @@ def test_the_page_is_blind_and_responses_are_text(session: Path) -> None:
             assert policy.startswith("default-src 'none'") and f"script-src 'nonce-{nonce}'" in policy
             assert "unsafe" not in policy and "frame-ancestors 'none'" in policy
             ask(server.url, {"pair": shown(page), "choice": "tie"})
+
+
+def test_only_the_pairs_that_were_asked_for_are_judged(session: Path) -> None:
+    every = {("sft", "dpo"), ("sft", "orpo"), ("dpo", "orpo")}
+    with judging(session, pipelines=None) as found:
+        assert {pair.names for pair in found.pairs.values()} == every
+    for path in session.glob("*/job.json"):
+        write_json(path, read_json(path) | {"compare_with": "dpo"})
+    with judging(session, pipelines=None) as found:
+        assert {pair.names for pair in found.pairs.values()} == every - {("sft", "orpo")}
+    said = "pipelines=sft,orpo: this session compares each with dpo: name dpo too"
+    with pytest.raises(UserError, match=said):
+        main([str(session)], Options(pipelines="sft,orpo"))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ class Row:
     results: list[Result]  # of each seed
     records: list[list[Record]]  # for each seed: those of its stages in order; none for a base model
     rival: str | None = None  # the pipeline that the table compares it with, besides SFT
+    compare_with: str | None = None  # the pipeline that each other one is tested against; None: all against all
     budgets: list[dict[str, Any]] = field(default_factory=list)  # for each seed: the budget that the pipelines share
     against: dict[str, dict[str, Comparison]] = field(
         default_factory=dict
@@ -46,6 +47,10 @@ class Row:
         found = self.values[key]
         assert isinstance(found, Estimate)
         return found
+
+    def tested_against(self, other: "Row") -> bool:
+        """Whether the comparison with another row of the setting was asked for."""
+        return self.compare_with in (None, self.pipeline, other.pipeline)
 
     @property
     def trained(self) -> bool:

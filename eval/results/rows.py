@@ -1,5 +1,6 @@
 """The numbers of a table: one row per pipeline and setting, from records and measurements, over all seeds."""
 
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from itertools import combinations, groupby
 from pathlib import Path
@@ -39,10 +40,11 @@ def build_rows(jobs: list[Job], votes: Votes | None = None) -> list[Row]:
                 rows.append(build_row("base", *bases.pop(base)))
         names = dict.fromkeys(name for job in group for name in job["pipelines"])
         found = {name: build_row(name, setting, [job for job in group if name in job["pipelines"]]) for name in names}
-        asked = next((job["compare_with"] for job in group if job.get("compare_with") in found), None)
-        compare_rows(list(found.values()), asked)
+        for row in found.values():
+            row.compare_with = compared_with(group, found)
+        compare_rows(list(found.values()))
         control_lengths(list(found.values()))
-        add_votes(list(found.values()), votes or {}, asked)
+        add_votes(list(found.values()), votes or {})
         rows += found.values()
     for row in rows:
         row.values = {metric.key: metric.value(row) for metric in METRICS}
@@ -52,10 +54,18 @@ def build_rows(jobs: list[Job], votes: Votes | None = None) -> list[Row]:
     return rows
 
 
-def compare_rows(rows: list[Row], asked: str | None = None) -> None:
+def compared_with(jobs: list[Job], pipelines: Collection[str]) -> str | None:
+    """Return the pipeline that each other one of a setting is tested against; None: all against all.
+
+    That is also what happens where the named pipeline has failed and is not among the `pipelines`.
+    """
+    return next((job["compare_with"] for job in jobs if job.get("compare_with") in pipelines), None)
+
+
+def compare_rows(rows: list[Row]) -> None:
     """Compare all pairs of a setting's pipelines over common seeds, with p adjusted over all pairs of an outcome.
 
-    `asked` names the pipeline that each other one is tested against: then only those pairs have a verdict.
+    Where one pipeline is named that each other one is tested against, only those pairs have a verdict.
     """
     for outcome, metric in outcomes(rows[0]).items() if rows else ():
         found = []
@@ -64,7 +74,7 @@ def compare_rows(rows: list[Row], asked: str | None = None) -> None:
             if seeds:
                 result = compare(metric.of_seeds(one, seeds), metric.of_seeds(other, seeds), metric.clusters(one))
                 found.append((one, other, replace(result, silent=outcome == WIN and weak(one))))
-        keep(outcome, found, asked)
+        keep(outcome, found)
 
 
 def control_lengths(rows: list[Row]) -> None:
@@ -79,7 +89,7 @@ def control_lengths(rows: list[Row]) -> None:
             one.controlled[other.pipeline], other.controlled[one.pipeline] = found, found.reversed()
 
 
-def add_votes(rows: list[Row], votes: Votes, asked: str | None = None) -> None:
+def add_votes(rows: list[Row], votes: Votes) -> None:
     """Compare every pair of a setting's pipelines that people voted on."""
     found = []
     for one, other in combinations(rows, 2) if votes else ():
@@ -87,7 +97,7 @@ def add_votes(rows: list[Row], votes: Votes, asked: str | None = None) -> None:
         one.votes += judged
         if (result := compare_by_votes(judged)) is not None:
             found.append((one, other, result))
-    keep(PEOPLE, found, asked)
+    keep(PEOPLE, found)
 
 
 def add_differences(one: Row, other: Row) -> None:
@@ -107,9 +117,9 @@ def add_differences(one: Row, other: Row) -> None:
         other.differences.setdefault(key, {})[one.pipeline] = difference.reversed()
 
 
-def keep(outcome: str, found: list[tuple[Row, Row, Comparison]], asked: str | None) -> None:
+def keep(outcome: str, found: list[tuple[Row, Row, Comparison]]) -> None:
     """Keep comparisons in both of their rows, p adjusted over all that were asked for."""
-    family = [asked is None or asked in (one.pipeline, other.pipeline) for one, other, _ in found]
+    family = [one.tested_against(other) for one, other, _ in found]
     adjusted = iter(holm([result for (*_, result), of in zip(found, family, strict=True) if of]))
     for (one, other, plain), of in zip(found, family, strict=True):
         result = next(adjusted) if of else replace(plain, asked=False)
