@@ -9,7 +9,7 @@ from recipes.data.prepare import load_rows
 from recipes.engine.loss import LogProbs, Loss
 from recipes.engine.options import check_choice, check_engine
 from recipes.engine.packing import PackedBatch
-from recipes.engine.reference_free import OnOurIds, PackedReferenceFree, trl_cpo
+from recipes.engine.reference_free import OnOurIds, PackedReferenceFree, check_label_smoothing, trl_cpo
 from recipes.methods import METHODS
 from recipes.training.arguments import arguments
 from recipes.training.loop import fit, main
@@ -62,8 +62,7 @@ class CPOConfig(trl_cpo.CPOConfig):
         check_choice("loss_type", self.loss_type, ("sigmoid", "hinge"))
         if self.label_smoothing and self.loss_type != "sigmoid":
             raise ValueError(f"label_smoothing={self.label_smoothing}: only loss_type=sigmoid has it")
-        if not 0 <= self.label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing={self.label_smoothing}: use 0 or more, and less than 0.5")
+        check_label_smoothing(self.label_smoothing)
         if (self.simpo_gamma, self.alpha) != (trl_cpo.CPOConfig.simpo_gamma, trl_cpo.CPOConfig.alpha):
             raise ValueError("simpo_gamma and alpha are SimPO's: use pipeline=simpo")
 

@@ -11,7 +11,7 @@ from recipes.data.prepare import load_rows
 from recipes.engine.loss import LogProbs, Loss
 from recipes.engine.options import check_choice, check_engine
 from recipes.engine.packing import PackedBatch
-from recipes.engine.reference_free import OnOurIds, PackedReferenceFree, trl_cpo
+from recipes.engine.reference_free import OnOurIds, PackedReferenceFree, check_label_smoothing, trl_cpo
 from recipes.methods import METHODS
 from recipes.training.arguments import arguments
 from recipes.training.loop import fit, main
@@ -80,8 +80,7 @@ class SimPOConfig(trl_cpo.CPOConfig):
         check_choice("loss_type", self.loss_type, ("simpo",))
         super().__post_init__()
         check_engine(self, heeded=("cpo_alpha", "simpo_gamma", "alpha", "label_smoothing"))
-        if not 0 <= self.label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing={self.label_smoothing}: use 0 or more, and less than 0.5")
+        check_label_smoothing(self.label_smoothing)
 
 
 class StockSimPOTrainer(OnOurIds, trl_cpo.CPOTrainer):

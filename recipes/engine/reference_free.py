@@ -17,7 +17,17 @@ from recipes.engine.trainer import PackedTrainer
 from recipes.engine.trl import rename_metrics
 from recipes.methods import Method
 
-__all__ = ["OnOurIds", "PackedReferenceFree", "trl_cpo", "trl_orpo"]
+__all__ = ["OnOurIds", "PackedReferenceFree", "check_label_smoothing", "trl_cpo", "trl_orpo"]
+
+
+def check_label_smoothing(label_smoothing: float) -> None:
+    """Reject a probability of a wrong label from which nothing, or the reverse, would be learnt; TRL takes any.
+
+    Raises:
+        ValueError: it is below 0, or 0.5 or more.
+    """
+    if not 0 <= label_smoothing < 0.5:
+        raise ValueError(f"label_smoothing={label_smoothing}: use 0 or more, and less than 0.5")
 
 
 class OnOurIds:
