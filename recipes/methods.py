@@ -32,6 +32,9 @@ class Method:
     logged_log_probs: Literal["sum", "mean"] | None = None  # over a response's tokens; None: it logs none
     loss: str = "loss"  # in figures: the loss and its unit
     rival: str | None = None  # the pipeline that the table compares it with, besides SFT
+    # The method whose forward passes it shares: tests/test_compatibility.py then trains it only packed, with all
+    # weights or LoRA, and leaves the other combinations to that method.
+    forward_of: str | None = None
     colour: str = "#808080"  # in figures; must be readable on light and dark pages, see `eval.pages.plots`
     line: Any = "-"  # Matplotlib's line style and hatch, to distinguish it without colors
     hatch: str = ""
@@ -95,6 +98,7 @@ METHODS = {
         logged_log_probs="sum",
         loss="loss\nper pair",
         rival="dpo",
+        forward_of="orpo",
         colour="#8d6fd0",
         line=(0, (3, 1, 1, 1)),
         hatch="++",
@@ -109,6 +113,7 @@ METHODS = {
         logged_log_probs="mean",
         loss="loss\nper pair",
         rival="dpo",
+        forward_of="orpo",
         colour="#8a7d1f",
         line=(0, (1, 1)),
         hatch="oo",
@@ -123,6 +128,7 @@ METHODS = {
         logged_log_probs="sum",
         loss="loss\nper response",
         rival="dpo",
+        forward_of="dpo",
         colour="#cf5050",
         line=(0, (4, 2)),
         hatch="--",

@@ -22,7 +22,7 @@ from launch.config.compatibility import tested as trained_here
 from launch.config.parallelism import DEEPSPEED, with_deepspeed
 from launch.config.schema import Config
 from recipes.config import UserError
-from recipes.methods import PACKED
+from recipes.methods import METHODS, PACKED
 from recipes.system.files import SEAL
 from recipes.training.model import check_loadable
 
@@ -73,6 +73,14 @@ def double(make: Make, single: dict[Cell, Path]) -> dict[Cell | str, Path]:
     found |= {cell: make(cell, reward if cell.method == "rloo" else None) for cell in cells}
     run(on_two_processes(found.values()), 0, ROOT, **PATHS)
     return found
+
+
+def test_a_method_that_leaves_cells_to_another_names_one_that_is_trained_in_all_of_them() -> None:
+    others = {name: method.forward_of for name, method in METHODS.items() if method.forward_of}
+    assert others and not {*others} & {*others.values()} and {*others.values()} <= {*METHODS}
+    for cell in cells():
+        if trained_here(cell) and cell.method in others:
+            assert trained_here(replace(cell, method=others[cell.method]))
 
 
 @pytest.mark.filterwarnings("ignore")

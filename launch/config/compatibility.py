@@ -16,7 +16,6 @@ from recipes.config import UserError
 from recipes.methods import METHODS
 
 ZERO = ("zero2", "zero3")
-LIKE_OTHERS = ("cpo", "simpo", "kto")  # their forward passes are ORPO's, and DPO's
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def tested(cell: Cell) -> bool:
     """
     usual = cell.tuning != "qlora" and (cell.engine, cell.offload) == ("packed", False)
     return (
-        (usual or cell.method not in LIKE_OTHERS)
+        (usual or METHODS[cell.method].forward_of is None)
         and possible(cell)
         and refusal(cell) is None
         and cell.precision == "fp32"
