@@ -140,7 +140,12 @@ def test_a_resumed_kto_has_the_reference_point_of_its_last_step(words: Words, tm
     """Two things read it before another is estimated: an evaluation on start, and a last step of a single pair."""
     options = ["pipeline=kto", "sft.max_steps=2", "kto.logging_steps=1", "kto.save_steps=1", "kto.eval_steps=1"]
     options += ["kto.eval_strategy=steps", "kto.eval_on_start=true", "kto.save_total_limit=null", "batch_size=10"]
-    options += ["kto.learning_rate=1e-3", "kto.desirable_weight=4", "hardware.per_device_batch=10"]
+    options += [
+        "kto.learning_rate=1e-3",
+        "kto.desirable_weight=4",
+        "hardware.per_device_batch=10",
+        "dataset.train_rows=51",
+    ]
     launch(*words(tmp_path, *options))
     (directory,) = stages(tmp_path, "kto-*")
     expected, steps = weights(directory), read_json(directory / "record.json")["updates"]
