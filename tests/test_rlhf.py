@@ -195,7 +195,9 @@ def test_one_directory_has_one_digest_however_it_is_spelled(
     (here / "models" / "judge").mkdir(parents=True)
     elsewhere.mkdir()
     monkeypatch.chdir(here)
-    spellings = {"models/judge": ["models/judge/", "./models/judge", "models/x/../judge", str(here / "models/judge")]}
+    spellings = {
+        "models/judge": ["models/judge/", "./models/judge", "models/../models/judge", str(here / "models/judge")]
+    }
     spellings |= {str(elsewhere): [f"{elsewhere}/", "../elsewhere"], "someone/judge@main": []}
     reward, digests = Start("p", None, "weights"), set()
     for usual, others in spellings.items():
