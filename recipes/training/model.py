@@ -95,6 +95,27 @@ def check_loadable(directory: Path, stage: str) -> None:
         raise UserError(f"{directory} was saved incompletely ({bad[0]}, …): run again from the last checkpoint")
 
 
+def check_weights(path: str) -> None:
+    """Let Transformers compare a language model's weights with its config, by names and shapes; no value is read.
+
+    Raises:
+        UserError: it cannot be loaded, or lacks a weight, which Transformers would draw at random.
+    """
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(path, device_map="meta", output_loading_info=True, **WEIGHTS)
+    except Exception as error:  # a missing file, package or architecture, another shape: each has its own kind
+        raise UserError(
+            f"{path} has no model that can be loaded ({reason(error)}): copy or download it again, "
+            "or check model.model_name_or_path"
+        ) from None
+    missing = sorted(map(str, loaded[1]["missing_keys"]))
+    if missing:
+        raise UserError(
+            f"{path} lacks the weights {missing[0]}{', …' * (len(missing) > 1)}, which would be drawn at random: "
+            "it is no causal language model, or incomplete; copy it again, or name another"
+        )
+
+
 def keep_differentiable(model: PreTrainedModel) -> None:
     """Keep bitsandbytes from repacking 4-bit weights in the first forward pass in evaluation mode.
 
