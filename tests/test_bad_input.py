@@ -132,7 +132,7 @@ def odd_models(tiny_model: Path, folder: Path) -> Iterator[tuple[str, str]]:
         AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1).save_pretrained(folder / name)
     yield "classifier", "is a LlamaForSequenceClassification, not a causal language model"
     write_json(folder / "unnamed" / "config.json", config | {"architectures": None})
-    yield "unnamed", "lacks the weights lm_head.weight, which would be drawn at random"
+    yield "unnamed", "has no lm_head.weight, which its config.json asks for"
     write_json(folder / "masked" / "config.json", config | {"architectures": ["BertForMaskedLM"]})
     yield "masked", "is a BertForMaskedLM, not a causal language model"
     (folder / "shards" / "model.safetensors").unlink()
@@ -142,7 +142,7 @@ def odd_models(tiny_model: Path, folder: Path) -> Iterator[tuple[str, str]]:
     write_json(folder / "quantized" / "config.json", config | {"quantization_config": {"quant_method": "gptq"}})
     yield "quantized", "has weights quantized by gptq, which tuning=full cannot train"
     write_json(folder / "vocabulary" / "config.json", config | {"vocab_size": config["vocab_size"] + 8})
-    yield "vocabulary", "has no model that can be loaded"
+    yield "vocabulary", "has another shape of lm_head.weight, …, which its config.json asks for"
 
 
 def test_what_is_no_whole_language_model_is_refused_before_anything_trains(

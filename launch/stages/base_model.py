@@ -69,9 +69,13 @@ def refuse_no_policy(start: Start, tuning: str) -> None:
 
 
 def compare_weights(path: str) -> None:
-    """Compare a directory's weights with its config, in a process that has the libraries."""
+    """Compare a directory's weights with its config, in a process of its own that has the libraries, and silently."""
+    from transformers.utils import logging
+
     from recipes.training.model import check_weights
 
+    logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)  # its report of the weights
     check_weights(path)
 
 
