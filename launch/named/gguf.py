@@ -35,11 +35,11 @@ def model_directory(file: Path) -> Path:
         raise UserError(f"MODEL={file} cannot be read ({error.strerror}; relative to {Path.cwd()})") from None
     if begins != MAGIC:
         raise UserError(f"MODEL={file} is no GGUF file, whatever its name: copy or download it again")
-    place = CACHE / digest[:DIGITS]
-    if not place.is_dir():
+    place, name = CACHE / digest[:DIGITS], told_name(file.with_name(PRECISION.sub("", file.stem)))
+    if not any(place.glob(f"{name}*")):
         console.print(f"       {file} is converted to float32, once, into {shown(place)}", soft_wrap=True)
-        run_converter(file, digest, place)
-    return shown(next(place.iterdir()))
+        run_converter(file, digest, place, name)
+    return shown(next(place.glob(f"{name}*")))
 
 
 def sha256_of(path: Path) -> str:
@@ -48,13 +48,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def run_converter(file: Path, digest: str, place: Path) -> None:
+def run_converter(file: Path, digest: str, place: Path, name: str) -> None:
     """Convert in a process that may import PyTorch.
 
     Raises:
         UserError: Transformers cannot read the file.
     """
-    name = told_name(file.with_name(PRECISION.sub("", file.stem)))
     command = [sys.executable, "-m", "recipes.training.gguf", str(file.absolute()), digest, str(place), name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=die_with_parent)
     if done.returncode:

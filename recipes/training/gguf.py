@@ -32,14 +32,14 @@ def convert(file: Path, sha256: str, place: Path, name: str) -> None:
     Args:
         file: the GGUF file.
         sha256: its digest, which goes into the directory's `gguf.json`.
-        place: a directory that does not exist yet.
+        place: the directory of everything that is made of these bytes.
         name: the model's; quantized weights add their bits.
 
     Raises:
         UserError: Transformers cannot read the file, or would leave a part of the model out.
     """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(place.parent)
+    place.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(place)
     try:
         reader: Any = GGUFReader(file)
         model, tokenizer = load(file)
@@ -50,17 +50,17 @@ def convert(file: Path, sha256: str, place: Path, name: str) -> None:
         ) from None
     refuse_incomplete(file, reader, model)
     stored = storage(reader)
-    unfinished = temporary(place)
+    directory = place / (name if stored in FLOATS else f"{name}-{bits(stored)}")
+    unfinished = temporary(directory)
     try:
-        directory = unfinished / (name if stored in FLOATS else f"{name}-{bits(stored)}")
-        model.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
-        write_json(directory / GGUF, {"file": file.name, "sha256": sha256, "weights": said(stored)})
-        for weights in directory.glob("*.safetensors"):
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        write_json(unfinished / GGUF, {"file": file.name, "sha256": sha256, "weights": said(stored)})
+        for weights in unfinished.glob("*.safetensors"):
             os.utime(weights, (0, 0))  # a large file is known by name, size and time: the same model is the same start
-        unfinished.rename(place)
+        unfinished.rename(directory)
     except OSError:
-        if not place.is_dir():  # else another command has made it meanwhile
+        if not directory.is_dir():  # else another command has made it meanwhile
             raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -78,8 +78,9 @@ def load(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             **NO_CODE,
         )
         tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file="model.gguf", **NO_CODE)
-    del model.config.quantization_config
-    model.hf_quantizer = None  # nothing is quantized any more, and Transformers would refuse to save it
+    # nothing is quantized any more, and Transformers would refuse to save what it believes to be
+    model.config.__dict__.pop("quantization_config", None)
+    model.hf_quantizer = None
     return model, tokenizer
 
 
