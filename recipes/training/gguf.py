@@ -38,8 +38,6 @@ def convert(file: Path, sha256: str, place: Path, name: str) -> None:
     Raises:
         UserError: Transformers cannot read the file, or would leave a part of the model out.
     """
-    place.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(place)
     try:
         reader: Any = GGUFReader(file)
         model, tokenizer = load(file)
@@ -49,6 +47,8 @@ def convert(file: Path, sha256: str, place: Path, name: str) -> None:
             "the directory or Hub id that it was made from"
         ) from None
     refuse_incomplete(file, reader, model)
+    place.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(place)
     stored = storage(reader)
     directory = place / (name if stored in FLOATS else f"{name}-{bits(stored)}")
     unfinished = temporary(directory)
