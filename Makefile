@@ -68,7 +68,7 @@ help: ## Print this list
 everything:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  MODEL=         a Hub id, a directory, or of conf/model: $(notdir $(basename $(wildcard conf/model/*.yaml)))"
+	@echo "  MODEL=         a Hub id, a directory, a GGUF file, or of conf/model: $(notdir $(basename $(wildcard conf/model/*.yaml)))"
 	@echo "  DATASET=       a Hub id, file, folder, glob, [a,b], or of conf/dataset: $(notdir $(basename $(wildcard conf/dataset/*.yaml)))"
 	@echo "  HARDWARE=      a file of conf/hardware: $(notdir $(basename $(wildcard conf/hardware/*.yaml))) (default: detected)"
 	@echo "  LAUNCHER=      a file of conf/launcher: $(notdir $(basename $(wildcard conf/launcher/*.yaml))) (default: here)"

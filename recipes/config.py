@@ -20,6 +20,8 @@ OUT_OF_MEMORY = "out of memory"
 NEEDS_LESS = f"{OUT_OF_MEMORY}: halve hardware.per_device_batch (batch_size stays), or use tuning=lora or tuning=qlora"
 # The record of a training whose adapters are not yet merged; the launcher renames it afterwards.
 UNMERGED = "record.partial.json"
+# In a model's directory that was made from a GGUF file: what of, and how its weights were stored.
+GGUF = "gguf.json"
 
 
 class DamagedConfig(UserError):

@@ -11,6 +11,7 @@ from jinja2 import Environment
 
 from launch.config.checks import refuse_useless
 from launch.config.schema import Config
+from launch.named.packages import INSTEAD, PACKAGES
 from paper.published import Experiment, experiments
 from recipes.methods import METHODS
 from recipes.profiles import Policies
@@ -73,12 +74,19 @@ def test_the_experiment_of_all_methods_has_settings_of_its_own_pipelines(compose
     assert config.of("cpo").options["cpo"]["learning_rate"] == config.tuned["cpo"]["cpo.learning_rate"]
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if not name.startswith("pocket")])
+@pytest.mark.parametrize("model", [name for name in MODELS if not name.startswith("pocket") and name not in PACKAGES])
 def test_hub_models_are_pinned_and_train_on_ultrafeedback_by_default(compose: Compose, model: str) -> None:
     config = compose(f"model={model}")
     assert re.fullmatch("[0-9a-f]{40}|refs/pr/25", config.model.model_revision)
     assert config.dataset.name == "ultrafeedback"
     assert config.model_options["lora_target_modules"] and (config.model.parameters or 0) > 1e8
+
+
+def test_a_package_has_a_profile_named_as_its_directory(compose: Compose) -> None:
+    assert {*INSTEAD} <= {*MODELS} and {*INSTEAD.values()} <= {*PACKAGES}
+    for name in PACKAGES:
+        assert Path(compose(f"model={name}").model.model_name_or_path).name == name
+        assert re.search(r"\d-bit$", name), "the table's scope and the stages' directories say so"
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -211,7 +211,7 @@ def test_a_directory_that_is_called_like_a_profile_is_told(
 
 
 REFUSED = {
-    "model=weights.gguf": "a GGUF file cannot be trained",
+    "model=weights.gguf": "MODEL=weights.gguf is no GGUF file",
     "model=./nowhere": "MODEL=./nowhere does not exist",
     "model=here.jsonl": "is a file: name the directory",
     "model=empty": "has no config.json",

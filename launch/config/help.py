@@ -19,7 +19,7 @@ GROUPS = {
         "batch_size=32": "pairs per optimizer step, whatever the machine",
     },
     "Model": {
-        "model=qwen2.5-0.5b": "a Hub id, a directory, or a profile of conf/model (MODEL=)",
+        "model=qwen2.5-0.5b": "a Hub id, a directory, a GGUF file, or a profile of conf/model (MODEL=)",
         "tuning=full": "or lora, qlora",
         "model.lora_r=16": "the rank of LoRA's adapters",
         "model.dtype=bfloat16": "of the loaded weights",

@@ -2,13 +2,13 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from recipes.config import UserError
+from recipes.config import GGUF, UserError
 from recipes.system.paths import expanded
 
 LOCAL = "or name the directory of a local copy in its place"
@@ -25,6 +25,7 @@ class ModelFiles:
     special: dict[str, Any]  # tokenizer_config.json
     tokenizer: dict[str, Any]  # tokenizer.json
     template: str | None  # the chat template
+    gguf: dict[str, Any] = field(default_factory=dict)  # what was made from a GGUF file says so, see recipes.config
 
 
 def read_files(name: str, revision: str) -> ModelFiles:
@@ -54,6 +55,7 @@ def read_files(name: str, revision: str) -> ModelFiles:
         special=special,
         tokenizer=read(find("tokenizer.json")) or converted(name, commit),
         template=path.read_text() if path else default_template(special.get("chat_template")),
+        gguf=read(directory / GGUF) if (directory / GGUF).is_file() else {},
     )
 
 

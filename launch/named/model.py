@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from launch.config.shape import FAMILIES, linears, parameters, shape_from
@@ -42,9 +43,13 @@ def model_profile(files: ModelFiles) -> Profile:
     }
     values = {name: value for name, value in values.items() if value is not None}
     bos = bos_rule(files, shipped[tokens.template] if tokens.template else files.template or "")
-    lines = [*said(files, values, bos), f"learning rates for its size: {row}, one epoch each"]
+    lines = [*said(files, values, bos), *made_of(files), f"learning rates for its size: {row}, one epoch each"]
     doubts = [*tokens.doubts, *kind(files), *([] if shape else [unknown(files)])]
-    comments = ["Made by `make profile` from what the model says of itself.", f"Rates and lambda: {row.source}."]
+    comments = [
+        "Made by `make profile` from what the model says of itself.",
+        *made_of(files),
+        f"Rates and lambda: {row.source}.",
+    ]
     return Profile(values["name"], {"model": values, **options(row)}, lines, doubts, comments)
 
 
@@ -61,6 +66,13 @@ def said(files: ModelFiles, values: dict[str, Any], bos: str) -> list[str]:
         f"{template}; {bos}; a turn ends with {end}{also}; padded with {values.get('pad_token', '?')}",
         f"LoRA would adapt {', '.join(values['lora_target_modules'])}",
     ]
+
+
+def made_of(files: ModelFiles) -> list[str]:
+    """Return the line about the GGUF file that a model was made from; none of any other."""
+    if not files.gguf:
+        return []
+    return [f"made from {files.gguf['file']}, whose weights are {files.gguf['weights']}: training begins with those"]
 
 
 def short(count: int) -> str:
@@ -80,10 +92,15 @@ def sizes(shape: Shape) -> dict[str, Any]:
 
 
 def own_name(files: ModelFiles) -> str:
-    """Return a profile's name: the repository's, or that of the directory or of the first above it that says more."""
+    """Return a profile's name: the repository's, or what the directory tells."""
     if files.revision:
         return plain_name(files.name.rpartition("/")[2])
-    path = expanded(files.name).resolve()
+    return told_name(expanded(files.name))
+
+
+def told_name(path: Path) -> str:
+    """Return a local model's name: its path's, or that of the first directory above it that says more."""
+    path = path.resolve()
     told = (part.name for part in (path, *path.parents) if part.name and not STANDARD.fullmatch(part.name))
     return plain_name(next(told, "model").rpartition("--")[2])
 

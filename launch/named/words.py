@@ -11,9 +11,11 @@ from pathlib import Path
 from launch.config.trust import looks_local
 from launch.named.data import Asked, file_profile, hub_profile
 from launch.named.files import read_files
+from launch.named.gguf import model_directory
 from launch.named.grammar import literal, refuse_unreadable
 from launch.named.lengths import Counter, counter_of, guess, total
 from launch.named.model import model_profile
+from launch.named.packages import without_hub
 from launch.named.pipelines import spelled
 from launch.named.profile import Profile, named_apart, profile_of, register, written
 from launch.named.sample import HUB_ID, matches
@@ -48,12 +50,16 @@ class Door:
         return default
 
     def model(self, name: str) -> str:
-        """Return the profile's name for a model: a profile, a directory, or a Hub id.
+        """Return the profile's name for a model: a profile, a directory, a GGUF file, or a Hub id.
 
         Raises:
             UserError: it is none of these, or cannot be read.
         """
         path = expanded(name)
+        if name.lower().endswith(".gguf"):
+            return self.model(str(model_directory(path)))
+        if not self.given("model.model_name_or_path", "") and (other := without_hub(name)):
+            return self.model(other)
         if profile_of("model", name) and (path / "config.json").is_file():
             console.print(f"model={name} is the profile of that name; the directory is MODEL=./{name}", soft_wrap=True)
         if profile_of("model", name) or (not path.exists() and not looks_local(name) and not HUB_ID.fullmatch(name)):
@@ -193,15 +199,13 @@ def is_data(name: str) -> bool:
 
 
 def refuse_no_directory(name: str, path: Path) -> None:
-    """Reject what is neither a directory nor on the Hub.
+    """Reject what is neither a directory, a GGUF file nor on the Hub.
 
     Raises:
         UserError: the message says what to name instead.
     """
-    if name.lower().endswith(".gguf"):
-        raise UserError(f"MODEL={name}: a GGUF file cannot be trained; name the directory or Hub id it was made from")
     if path.is_file():
-        raise UserError(f"MODEL={name} is a file: name the directory of a Transformers model, with its config.json")
+        raise UserError(f"MODEL={name} is a file: name the directory of a Transformers model, or a GGUF file (.gguf)")
     if looks_local(name) and not path.exists():
         raise UserError(f"MODEL={name} does not exist (relative to {Path.cwd()})")
 

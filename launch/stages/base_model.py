@@ -9,6 +9,7 @@ import pocket
 from launch.config.schema import Config
 from launch.config.trust import looks_local
 from launch.named.files import hub_file, read
+from launch.named.packages import package_at
 from launch.stages.command import module
 from launch.stages.digest import Start, digest, home
 from launch.stages.inputs import find_model
@@ -136,6 +137,8 @@ def known_identity(model: Model) -> str | None:
     size = embedded(model)
     if size:
         return find_shipped(SHIPPED[size]).identity if size in SHIPPED else f"pocket-{size}-{pocket_identity(size)}"
+    if not expanded(name).is_dir() and package_at(name):
+        return None
     if expanded(name).is_dir() or looks_local(name):
         return find_model(name, model.model_revision).identity
     cached = try_to_load_from_cache(name, "config.json", revision=model.model_revision)

@@ -11,6 +11,7 @@ from pathlib import Path
 from launch.config.schema import Config
 from launch.config.trust import looks_local
 from launch.named.files import count_parameters, hub_file, read_files
+from launch.named.packages import fetch, package_at
 from launch.named.tokens import added_tokens, find_stops
 from launch.stages.digest import Start, digest
 from launch.stages.processes import call
@@ -29,9 +30,11 @@ def find_model(name: str, revision: str) -> Start:
     """Return the base model.
 
     Raises:
-        UserError: it is neither a local directory nor on the Hub or in its cache.
+        UserError: it is neither a local directory nor on the Hub, in its cache, or in a package.
     """
     path = expanded(name)
+    if not path.is_dir() and (package := package_at(name)):
+        fetch(package)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise UserError(

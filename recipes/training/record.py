@@ -2,12 +2,13 @@
 
 import platform
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import Trainer
 
-from recipes.config import Stage, read_json
+from recipes.config import GGUF, Stage, read_json
 from recipes.methods import METHODS
 from recipes.system.versions import provenance, versions
 from recipes.training.code import begun_by
@@ -35,6 +36,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost, memory: dict[str, int]) -
         "digest": stage.digest,
         "start": stage.start,
         "start_revision": stage.start_revision,
+        **of_gguf(stage),
         "seed": stage.seed,
         "batch_size": stage.batch_size,
         "updates": trainer.state.global_step,
@@ -58,6 +60,12 @@ def record(trainer: Trainer, stage: Stage, cost: Cost, memory: dict[str, int]) -
         "code": begun_by(stage.directory),
         **provenance(),
     }
+
+
+def of_gguf(stage: Stage) -> dict[str, Any]:
+    """Return which GGUF file a stage's initial checkpoint was made from, and from how many bits; nothing of others."""
+    path = Path(stage.start) / GGUF
+    return {"start_gguf": read_json(path)} if path.is_file() else {}
 
 
 def of_demonstrations(shown: dict[str, Any], pairs: dict[str, Any]) -> dict[str, Any]:
