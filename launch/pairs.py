@@ -13,15 +13,16 @@ command goes on after an interruption.
     temperature=1.0 seed=0 max_new_tokens=512
     margin=0.0         the least by which scores differ
     gold=… | judge=…   what scores: a function of a local file, or a reward model
+    runs=runs          where answers are kept
 """
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
 
@@ -43,6 +44,9 @@ from recipes.profiles import Dataset
 from recipes.system.commands import console, progress, run_command
 from recipes.system.paths import exists, expanded
 
+if TYPE_CHECKING:
+    from eval.answers.on_policy import Scored
+
 RESPONSES = {*SIDES, *DEMONSTRATED}  # columns that a file of prompts may have besides
 
 
@@ -61,6 +65,7 @@ class Options:
     seed: int = 0
     max_new_tokens: int = 512
     margin: float = 0.0
+    runs: str = "runs"
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,24 @@ def pairs(words: list[str]) -> None:
     console.print(f"       {summary(chosen, each)}", soft_wrap=True)
     if not rows:
         raise UserError(f"no pair to write to {options.to}: all answers to a prompt score alike; raise answers=")
-    write_text(expanded(options.to), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    console.print(f"       written: {options.to}; next: make compare MODEL=… DATASET={options.to}", soft_wrap=True)
+    place = expanded(options.to)
+    every = place.with_name(f"{place.stem}-answers.jsonl")
+    write_text(every, as_lines(as_answer(*said) for said in zip(prompts, scored, strict=True)))
+    write_text(place, as_lines(rows))
+    console.print(f"       written: {place}, and every answer with its score: {every}", soft_wrap=True)
+    console.print(f"       next: make compare MODEL=… DATASET={options.to}", soft_wrap=True)
+
+
+def as_answer(prompt: Prompt, scored: "list[Scored]") -> dict[str, Any]:
+    """Return a prompt with all answers to it, their lengths and scores."""
+    answers = [{"text": one.answer.text, "tokens": one.answer.tokens, "stopped": one.answer.stopped} for one in scored]
+    scores = [{"score": one.score} for one in scored]
+    return {"prompt": prompt.messages, "answers": [one | two for one, two in zip(answers, scores, strict=True)]}
+
+
+def as_lines(rows: Iterable[dict[str, Any]]) -> str:
+    """Return rows as JSONL."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def check(names: list[str], options: Options) -> None:
@@ -171,11 +192,11 @@ def model_of(options: Options) -> Path:
         UserError: the model cannot be found.
     """
     register()
-    overrides = with_profiles([f"model={options.model}", "dataset=pocket"])
+    overrides = with_profiles([f"model={options.model}", "dataset=pocket", f"runs={options.runs}"])
     with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
         config = resolve(compose("config", overrides))
     quieten()
-    named = replace(config.dataset, name=expanded(options.to).stem)
+    named = replace(config.dataset, name="prompts")  # the same for all: what was answered once is kept
     config = with_chat_template(replace(config, dataset=named))
     return base_row(config, find_base(config), Path(), "prompts")
 
