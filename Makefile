@@ -30,13 +30,13 @@ TYPED   := MODEL DATASET ARGS RUNS SUITE PAIRS WHEELS TOKENIZER RUN TO PUBLIC
 $(foreach name,$(TYPED),$(if $(findstring environment,$(origin $(name))),$(eval override $(name) :=)))
 
 .DEFAULT_GOAL := help
-.PHONY: help everything profile doctor show plan check-run compare orpo dpo simpo cpo kto sft rlhf sweep halving paper eval judge table reproduce export chat push bench deepspeed parity faults gpu wheels oldest test audit check format docs lock clean environment
+.PHONY: help everything profile doctor show plan check-run compare orpo dpo simpo cpo kto sft rlhf sweep halving paper eval judge table reproduce export chat push pairs bench deepspeed parity faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
 DEEPSPEED := .venv/deepspeed/installed
 OLDEST := .venv/oldest/installed
-ENGINE_TESTS := $(patsubst %,tests/test_%.py,packing packed unpackable engines equal trainers gpu)
+ENGINE_TESTS := $(patsubst %,tests/test_%.py,packing packed unpackable engines equal trainers dpo_losses reference_free kto gpu)
 AUDIT  := 2.10.1
 # If two commands start on a fresh clone, one installs and the other waits.
 CLAIM  := $(if $(shell command -v flock),flock .venv.claim)
@@ -118,6 +118,9 @@ sweep: $(VENV) ## Train and evaluate every combination of ARGS="pipeline=orpo or
 
 halving: $(VENV) ## Sweep one pipeline by successive halving: all settings on a small budget, the best half on twice as much, ...
 	@$(PYTHON) -m launch.halving $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
+
+pairs: $(VENV) ## Make preference pairs TO=file.jsonl of MODEL's (or RUN's) own responses to DATASET's prompts; ARGS="gold=file.py:function"
+	@$(PYTHON) -m launch.pairs $(STAGE) $(NAMED) $(TARGET) $(ARGS)
 
 paper: $(VENV) ## Measure the ORPO paper's tables and figures in the embedded world (about two hours); SCALE=full: its own models
 	@$(if $(filter command%,$(origin MODEL) $(origin DATASET)),$(error make paper uses the paper's models and data; MODEL and DATASET are for make compare))

@@ -103,7 +103,7 @@ class Dataset:
     test_rows: int | None = 500
     max_new_tokens: int = 512  # per sampled response, in evaluation
     cluster: str | None = None  # a column: rows with equal values have related prompts; null: those with one first turn
-    gold: bool = False  # whether pocket's gold reward scores responses to these prompts
+    gold: str | None = None  # what scores responses exactly: "pocket", or a function of a local file, file.py:function
     streaming: bool = False  # read the first `train_rows` rows of a Hub data set without downloading the rest
     policies: Policies = field(default_factory=Policies)
     evaluation_prompts: list[str] = field(default_factory=list)  # files of prompts that must not be trained on

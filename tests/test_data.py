@@ -135,10 +135,10 @@ def test_rows_of_one_cluster_are_told_by_the_column_that_names_them(
     path = write(tmp_path / "a.jsonl", told)
     rows, _ = prepared(path, cluster="family", test_fraction=0.5)
     names = [told[number]["family"] for number in rows["test"]["row"]]
-    numbers = clusters(rows["test"], gold=False)
+    numbers = clusters(rows["test"], embedded=False)
     assert len({*numbers}) == 3 and len({*zip(names, numbers, strict=True)}) == 3
     plain, _ = prepared(path, test_fraction=0.5)
-    assert len({*clusters(plain["test"], gold=False)}) == len(plain["test"])
+    assert len({*clusters(plain["test"], embedded=False)}) == len(plain["test"])
     with pytest.raises(UserError, match=r"no column .tribe., which dataset\.cluster names; its columns are .*family"):
         prepared(path, cluster="tribe")
 

@@ -15,11 +15,13 @@ ROOMS = {
     "eval": ("answers", "results", "pages", "commands", ""),
     "doctor": ("",),
     "pocket": ("",),
+    "verifiable": ("",),
     "paper": ("",),
     "dev": ("bench", "gpu", "faults", "statistics", ""),
 }
 BELOW = {
     "pocket": set(),
+    "verifiable": set(),
     "recipes": {"pocket"},
     "doctor": {"recipes", "pocket", "eval"},
     "launch": {"recipes", "pocket", "doctor", "eval"},

@@ -81,7 +81,8 @@ def decode_batch(
     temperature: float,
 ) -> Iterator[tuple[int, list[int], bool]]:
     """Respond to one batch; yield a row's index, its ids and whether the last is a stop, as soon as it ends."""
-    ids, mask = (tensor.to(model.device) for tensor in left_padded(prompts))
+    own, row_of = distinct(prompts)
+    ids, mask = (tensor.to(model.device) for tensor in left_padded(own))
     ends, most = torch.tensor(stops, device=ids.device), torch.tensor(limits, device=ids.device)
     uniform = torch.tensor(np.array(draws), device=ids.device)
     cache = DynamicCache(config=model.config)
@@ -91,6 +92,10 @@ def decode_batch(
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "logits_to_keep": 1}
         logits = model(**given, past_key_values=cache, use_cache=True).logits[:, -1]
+        if step == 0:  # several responses to one prompt: it was read once
+            rows = torch.tensor(row_of, device=ids.device)
+            cache.batch_select_indices(rows)
+            logits, mask = logits[rows], mask[rows]
         tokens = choose(logits, temperature, uniform[alive, step])
         stopped = torch.isin(tokens, ends)
         ended = stopped | (step + 1 == most[alive])
@@ -105,6 +110,13 @@ def decode_batch(
             cache.batch_select_indices(kept)
             alive, mask, tokens = alive[kept], mask[kept], tokens[kept]
         ids, mask = tokens[:, None], torch.cat([mask, mask.new_ones(len(tokens), 1)], 1)
+
+
+def distinct(prompts: list[list[int]]) -> tuple[list[list[int]], list[int]]:
+    """Return the distinct prompts, and for each prompt the place of its own among them."""
+    places: dict[tuple[int, ...], int] = {}
+    row_of = [places.setdefault(tuple(prompt), len(places)) for prompt in prompts]
+    return [list(prompt) for prompt in places], row_of
 
 
 def left_padded(prompts: list[list[int]]) -> tuple[Tensor, Tensor]:

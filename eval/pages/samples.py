@@ -83,7 +83,9 @@ def reasons(answer: dict[str, Any]) -> list[str]:
     """Return what explains a response's score."""
     found = [f"judge's reward {answer['reward']:.2f}"] if "reward" in answer else []
     if "gold" in answer:
-        found += [f"gold reward {answer['gold']:.2f}", "right fact" if answer["right"] else "not the right fact"]
+        found.append(f"gold reward {answer['gold']:.2f}")
+    if "right" in answer:
+        found.append("right fact" if answer["right"] else "not the right fact")
     if (count := answer.get("courtesies")) is not None:
         found.append(f"{count} {'courtesy' if count == 1 else 'courtesies'}")
     return [*found, f"{answer['tokens']} tokens" + ("" if answer["stopped"] else ", truncated")]

@@ -23,7 +23,7 @@ def texts_of(settings: dict[str, Any]) -> Texts:
     Raises:
         UserError: the file cannot be used.
     """
-    if settings["gold"] and not settings.get("text"):
+    if settings["gold"] is True and not settings.get("text"):
         texts, places = zip(*passages(), strict=True)
         return [*texts], [*places]
     texts = read_passages(Path(settings.get("text") or OURS))

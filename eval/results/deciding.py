@@ -13,7 +13,7 @@ def deciding(rows: list[Row]) -> Measured:
     """
     if all(row.judged for row in rows):
         return ACCURACY if any(map(weak, rows)) or several_judges(rows) else REWARD
-    return GOLD if all(row.embedded and not row.judged for row in rows) else ACCURACY
+    return GOLD if all(row.golden and not row.judged for row in rows) else ACCURACY
 
 
 def several_judges(rows: list[Row]) -> bool:
@@ -32,9 +32,10 @@ def outcomes(row: Row) -> dict[str, Measured]:
     never a win. It asks which of two given responses is likelier, which is what ORPO and SimPO train.
     """
     unjudged = row.results[0].get("settings", {}).get("judge", "gold") is None
-    decides = REWARD if row.judged else GOLD if row.embedded and not unjudged else None
+    decides = REWARD if row.judged else GOLD if row.golden and not unjudged else None
     found = {WIN: decides} if decides else {}
-    found |= {metric.key: metric for metric in (GOLD, RIGHT) if row.embedded and metric is not decides}
+    parts = [*([GOLD] if row.golden else []), *([RIGHT] if row.embedded else [])]
+    found |= {metric.key: metric for metric in parts if metric is not decides}
     return found | {ACCURACY.key: ACCURACY}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from eval.answers.endpoint import Endpoint, host_class
 from eval.answers.generate import answer_prompts
+from eval.answers.gold import Gold, as_read, gold_of
 from eval.answers.load import load
 from eval.answers.log_probs import mean_log_probs
 from eval.answers.reward_judge import Judge
@@ -14,8 +15,6 @@ from eval.results.beside import SIDES, Scored, as_rows, beside, losses, sampled_
 from eval.results.prompts import distinct, held_out
 from eval.results.result import Result, measured
 from eval.results.stale import MEASURE
-from pocket.gold import score
-from pocket.pairs import unseen
 from pocket.world import PROMPTS
 from recipes.config import UserError, write_json
 from recipes.system.commands import progress
@@ -52,7 +51,8 @@ def measure(directory: Path, settings: dict[str, Any], pairs: Any, asked: Any, e
     """
     model, tokenizer, stops = load(directory)
     texts, subjects = texts_of(settings)
-    of_pairs, of_prompts = (clusters(rows, settings["gold"]) for rows in (pairs, asked))
+    gold = gold_of(settings["gold"])
+    of_pairs, of_prompts = (clusters(rows, settings["gold"] is True) for rows in (pairs, asked))
     result: Result = {"clusters": {"pairs": of_pairs, "prompts": of_prompts, "passages": numbered(subjects)}}
     result["tokens"] = {side: [*map(len, pairs[f"{side}_ids"])] for side in SIDES}
     samples = settings.get("samples", 1)
@@ -63,9 +63,9 @@ def measure(directory: Path, settings: dict[str, Any], pairs: Any, asked: Any, e
             answer_prompts(directory, list(asked["prompt_ids"]), sampling, advance, endpoint)
             for sampling in samplings(settings)
         )
-    result["sampled"], *further = described(asked, drawn, settings["gold"])
+    result["sampled"], *further = described(asked, drawn, gold)
     result["further"] = [list(row) for row in zip(*further, strict=True)] if further else [[] for _ in drawn]
-    (result["greedy"],) = described(asked, greedy, settings["gold"])
+    (result["greedy"],) = described(asked, greedy, gold)
     said = [
         (prompt, sampled_ids(response, tokenizer, stops[0]))
         for prompt, responses in zip(asked["prompt_ids"], drawn, strict=True)
@@ -86,7 +86,7 @@ def samplings(settings: dict[str, Any]) -> tuple[Sampling, Sampling]:
     return Sampling(limit, 1.0, settings.get("samples", 1), seed), Sampling(limit, 0.0, 1, seed)
 
 
-def described(asked: Any, responses: list[list[Answer]], gold: bool) -> list[list[dict[str, Any]]]:
+def described(asked: Any, responses: list[list[Answer]], gold: Gold | None) -> list[list[dict[str, Any]]]:
     """Return the responses of each sample, one list for the first response to every prompt, one for the second, …"""
     return [
         [describe(row, response, gold) for row, response in zip(asked, sample, strict=True)]
@@ -110,7 +110,7 @@ def judge_of(name: str) -> Judge:
     return Judge(name)
 
 
-def clusters(pairs: Any, gold: bool) -> list[int]:
+def clusters(pairs: Any, embedded: bool) -> list[int]:
     """Return the number of each pair's cluster.
 
     It is what `dataset.cluster` says of the row, else the first user turn, and in the embedded world the place.
@@ -118,7 +118,7 @@ def clusters(pairs: Any, gold: bool) -> list[int]:
     Where all are relatives, each prompt is a cluster.
     """
     firsts = [next((turn["content"] for turn in prompt if turn["role"] == "user"), "") for prompt in pairs["prompt"]]
-    related = [PROMPTS[first].place for first in firsts] if gold else firsts
+    related = [PROMPTS[first].place for first in firsts] if embedded else firsts
     names = [cluster or name for cluster, name in zip(pairs["cluster"], related, strict=True)]
     names = names if len({*names}) > 1 else list(map(str, pairs["prompt_ids"]))
     return numbered(names)
@@ -130,20 +130,9 @@ def numbered(names: list[str]) -> list[int]:
     return [numbers[name] for name in names]
 
 
-def as_read(prompt: list[dict[str, str]]) -> str:
-    """Return a prompt as judges read it: one question as it is, several turns each after its role."""
-    if len(prompt) == 1:
-        return prompt[0]["content"]
-    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in prompt)
-
-
-def describe(row: Any, response: Answer, gold: bool) -> dict[str, Any]:
-    """Return one response with its prompt and, in the embedded world, its gold reward."""
-    prompt = row["prompt"][-1]["content"]
-    values = {"prompt": as_read(row["prompt"]), "text": response.text}
+def describe(row: Any, response: Answer, gold: Gold | None) -> dict[str, Any]:
+    """Return one response with its prompt and, where there is one, its gold reward."""
+    prompt = as_read(row["prompt"])
+    values: dict[str, Any] = {"prompt": prompt, "text": response.text}
     values |= {"tokens": response.tokens, "stopped": response.stopped}
-    if gold:
-        worth = score(prompt, response.text)
-        values |= {"gold": worth.reward, "right": worth.right, "courtesies": worth.courtesies}
-        values["unseen"] = unseen(prompt)
-    return values
+    return values | (gold(prompt, response.text) if gold else {})

@@ -42,7 +42,9 @@ class Measured(Metric):
 
     numbers: Callable[[Result], Any]  # of one model: per prompt (and sample), pair or passage; KeyError: not measured
     of: Literal["prompts", "pairs", "passages"] = "prompts"
-    only: Literal["embedded", "judged", "trained", "referenced"] | None = None  # the rows of which it is: see `Row`
+    only: Literal["embedded", "golden", "judged", "trained", "referenced"] | None = (
+        None  # the rows of which it is: see `Row`
+    )
 
     def scores(self, row: Row) -> np.ndarray:
         """Return the numbers of every seed, shape (seeds, prompts, pairs or passages) or (seeds, prompts, samples)."""

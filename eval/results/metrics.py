@@ -110,7 +110,7 @@ def truncated(row: Row) -> float:
     return 1 - float(STOPPED.scores(row).mean())
 
 
-GOLD = Measured("gold_sampled", "gold reward, temperature 1", decimals(2), "higher", sampled("gold"), only="embedded")
+GOLD = Measured("gold_sampled", "gold reward, temperature 1", decimals(2), "higher", sampled("gold"), only="golden")
 REWARD = Measured(
     "reward_sampled", "judge's reward, temperature 1", decimals(2), "higher", sampled("reward"), only="judged"
 )
@@ -180,7 +180,7 @@ METRICS: tuple[Metric, ...] = (
     Computed("people_over_sft", "people's win rate against SFT", percent, "higher", win_rate_over("sft", PEOPLE)),
     GOLD,
     REWARD,
-    Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", greedy("gold"), only="embedded"),
+    Measured("gold_greedy", "gold reward, greedy", decimals(2), "higher", greedy("gold"), only="golden"),
     RIGHT_SAMPLED,
     RIGHT,
     COURTESIES,
@@ -209,9 +209,17 @@ METRICS: tuple[Metric, ...] = (
 METRIC = {metric.key: metric for metric in METRICS}
 
 
-def lacking(result: Result, embedded: bool) -> str | None:
-    """Return what a metric needs and a measurement by older code lacks; None where it lacks nothing."""
-    has = {"embedded": embedded, "judged": bool(result.get("settings", {}).get("judge")), "trained": True}
+def lacking(result: Result, gold: str | bool) -> str | None:
+    """Return what a metric needs and a measurement by older code lacks; None where it lacks nothing.
+
+    `gold` is what its settings say of the gold reward.
+    """
+    has = {
+        "embedded": gold is True,
+        "golden": bool(gold),
+        "judged": bool(result.get("settings", {}).get("judge")),
+        "trained": True,
+    }
     has["referenced"] = "reference" in result
     for metric in METRICS:
         if isinstance(metric, Measured) and (metric.only is None or has[metric.only]):

@@ -68,6 +68,11 @@ class Row:
         return "reward" in self.results[0]["sampled"][0]
 
     @property
-    def embedded(self) -> bool:
-        """Whether its responses are about the embedded world, which gives each a gold reward."""
+    def golden(self) -> bool:
+        """Whether its responses have a gold reward."""
         return "gold" in self.results[0]["sampled"][0]
+
+    @property
+    def embedded(self) -> bool:
+        """Whether that is the embedded world's, which has parts."""
+        return self.golden and self.results[0].get("settings", {}).get("gold", True) is True

@@ -141,7 +141,7 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
     config = with_folds(with_chat_template(config))
     ready = prepare(config)
     fingerprint, dataset = ready.manifest["fingerprint"], config.dataset
-    outcome.evaluation |= {"pairs": str(ready.pairs), "max_new_tokens": dataset.max_new_tokens, "gold": dataset.gold}
+    outcome.evaluation |= {"pairs": str(ready.pairs), "max_new_tokens": dataset.max_new_tokens}
     outcome.base = str(base_row(config, ready.start, ready.pairs, fingerprint))
     tokens = ready.tokens
     configs, outcome.budget = match(config, tokens)

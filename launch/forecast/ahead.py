@@ -79,7 +79,7 @@ def prompts(config: Config, tokens: Tokens) -> int:
     """Return how many held-out prompts are answered: no more than there will be, where a share of all is held out."""
     dataset = config.dataset
     most = [config.eval_prompts, *([dataset.test_rows] if dataset.test_rows else [])]
-    if not (dataset.test_path or dataset.test_split or dataset.gold):
+    if not (dataset.test_path or dataset.test_split):
         most.append(max(2, round(tokens.pairs * dataset.test_fraction / (1 - dataset.test_fraction))))
     return min(most)
 

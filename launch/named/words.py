@@ -134,7 +134,10 @@ def with_profiles(words: Iterable[str]) -> list[str]:
     words = list(words)
     refuse_borrowed(words)
     parts = [part for word in words for part in spelled(word)]
-    words = parts if parts == words else [EVALUATED, *parts]  # pipelines that are spelled are compared
+    if parts != words:  # pipelines that are spelled are compared
+        first = next(place for place, part in enumerate(parts) if "=" in part)  # flags stay before all options
+        parts.insert(first, EVALUATED)
+    words = parts
     door = open_door(words)
     tell(door.made)
     refuse_unreadable(door.words)
