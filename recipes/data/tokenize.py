@@ -215,7 +215,8 @@ def find(rows: Rows, dataset: Dataset, thorough: bool, sides: Sequence[str] = SI
         texts = zip(prompts, chosen, rejected, strict=True)
         add("near_duplicate", near_duplicates([" ".join([said(turns), *answers]) for turns, *answers in texts]))
     if thorough or wanted(dataset.policies, "contaminated"):
-        evaluated = Evaluated(evaluation_prompts(dataset.evaluation_prompts) + ([] if dataset.path == "pocket" else TEST_PROMPTS))
+        ours = [] if dataset.path == "pocket" else TEST_PROMPTS
+        evaluated = Evaluated(evaluation_prompts(dataset.evaluation_prompts) + ours)
         add("contaminated", where(any(map(evaluated.has, questions(turns))) for turns in prompts))
     return found
 
