@@ -52,7 +52,7 @@ TARGET  = $(if $(TO),"to=$$TO")
 SESSIONS = if test -e "$$RUNS"; then set -- "$$RUNS"; else set -- $$RUNS; fi;
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
 # The values of SUITE=name; paper/page.py, the page of all exhibits, is SUITE=paper.
-FILES  := $(filter-out %/__main__.py $(patsubst %,eval/%.py,table readme export chat push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
+FILES  := $(filter-out %/__main__.py paper/others.py $(patsubst %,eval/%.py,table readme export chat push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
 SUITES := $(sort $(patsubst page,paper,$(notdir $(basename $(FILES)))))
 MODULE  = $(if $(wildcard eval/$(SUITE).py),eval.$(SUITE),paper.$(SUITE:paper=page))
 ifneq ($(filter-out $(SUITES),$(SUITE)),)
@@ -187,10 +187,11 @@ format: $(VENV) ## Format the code
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-docs: $(VENV) ## Write the generated documents: docs/options.md, docs/compatibility.md, and with RUNS=... the README's table (ARGS="page=methods": that of docs/methods.md)
+docs: $(VENV) ## Write the generated documents: docs/options.md, docs/compatibility.md, docs/evidence.md, and with RUNS=... the README's table (ARGS="page=methods": that of docs/methods.md)
 	@$(PYTHON) -m launch.options > docs/options.md.new && mv docs/options.md.new docs/options.md
 	@$(PYTHON) -m launch.config.compatibility > docs/compatibility.md.new && mv docs/compatibility.md.new docs/compatibility.md
 	@$(if $(RUNS),$(SESSIONS) $(PYTHON) -m eval.readme "$$@" $(ARGS))
+	@$(PYTHON) -m paper.others
 
 audit: $(VENV) ## Look up known vulnerabilities of the pinned packages (skipped if the database cannot be reached)
 	@test -d .venv/audit || $(PYTHON) -m pip install --quiet --target .venv/audit pip-audit==$(AUDIT) > .venv.log 2>&1 || { tail -n 5 .venv.log; exit 1; }

@@ -2,22 +2,26 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from paper.published import Figure, find, published
 from recipes.config import UserError
 
-BOUNDS = {"win rate": (0, 100), "MT-Bench": (1, 10), "similarity": (-1, 1), "IFEval": (0, 1), "characters": (1, 10_000)}
+BOUNDS = {
+    **{"per cent": (0, 100), "1 to 10": (1, 10), "cosine similarity": (-1, 1), "share": (0, 1), "reward": (-1, 1)},
+    "count": (1, 4),
+}
 
 
-def one(**wanted: str) -> Figure:
+def one(**wanted: str | int) -> Figure:
     (figure,) = find(**wanted)
     return figure
 
 
 def test_every_figure_is_whole_and_possible() -> None:
     for figure in published():
-        low, high = next((bounds for word, bounds in BOUNDS.items() if word in figure.metric), (0, 100))
+        low, high = (1, 10_000) if "characters" in figure.metric else BOUNDS[figure.protocol.scale]
         assert low <= figure.value <= high, figure
         assert figure.url.startswith("https://") and (figure.error is None or 0 < figure.error < figure.value)
         if figure.interval:
@@ -40,13 +44,24 @@ def test_no_figure_is_there_twice() -> None:
         ("{source: s, table: t, model: m, method: x, metric: y, value: many, protocol: p}", "are numbers"),
         ("{source: s, table: 1, model: m, method: x, metric: y, value: 1, protocol: p}", "is text"),
         ("{source: s, table: t, model: m, method: x, metric: y, value: 1, protocol: q}", "protocol q"),
+        ("{source: s, table: t, model: m, method: x, metric: y, value: 1, error: 1, protocol: p}", "says of what"),
+        ("{source: s, table: t, model: m, method: x, metric: y, value: 1, error: 1, protocol: r}", "their number"),
+        ("{source: s, table: t, model: m, method: x, metric: y, value: 1, seeds: five, protocol: r}", "are numbers"),
     ],
 )
 def test_a_wrong_entry_is_named(tmp_path: Path, entry: str, said: str) -> None:
     path = tmp_path / "figures.yaml"
-    protocol = "{judge: j, prompts: p, decoding: d}"
-    path.write_text(f"sources: {{s: {{url: u}}}}\nprotocols: {{p: {protocol}}}\nfigures:\n- {entry}\n")
+    protocols = "{p: {judge: j, prompts: p, decoding: d}, r: {judge: j, prompts: p, decoding: d, error: seeds}}"
+    path.write_text(f"sources: {{s: {{url: u}}}}\nprotocols: {protocols}\nfigures:\n- {entry}\n")
     with pytest.raises(UserError, match=f"figure 1: .*{said}"):
+        published(path)
+
+
+@pytest.mark.parametrize("wrong", ["error: trainings", "error: rounds", "rounds: 3"])
+def test_a_protocol_says_what_its_errors_are(tmp_path: Path, wrong: str) -> None:
+    path = tmp_path / "figures.yaml"
+    path.write_text(f"sources: {{}}\nprotocols: {{p: {{judge: j, prompts: p, decoding: d, {wrong}}}}}\nfigures: []\n")
+    with pytest.raises(UserError, match="protocol p: error is one of prompts, rounds, seeds, reading, and rounds need"):
         published(path)
 
 
@@ -134,3 +149,59 @@ def test_averages_are_those_of_their_rows() -> None:
             f.value for f in find(source="mlabonne", model=average.model, method=average.method, data=average.data)
         ]
         assert len(parts) == 5 and (sum(parts) - average.value) / 4 == pytest.approx(average.value, abs=0.006)
+
+
+def test_oxrl_has_orpo_first_at_1_5b_and_last_at_7b() -> None:
+    """Of 20 and of 6 losses; the printed differences from DPO, and two figures for DPO in one setting."""
+    at = {size: find(source="oxrl", table=f"variants at {size}") for size in ("1.5B", "7B")}
+    order = {size: [f.method for f in sorted(found, key=lambda f: -f.value)] for size, found in at.items()}
+    assert [len(found) for found in order.values()] == [20, 6]
+    assert order["1.5B"][0] == "ORPO" and order["1.5B"].index("DPO") == 11 and order["7B"][-1] == "ORPO"
+    for size, printed in (("1.5B", 4.12), ("7B", -4.79)):
+        value = {f.method: f.value for f in at[size]}
+        assert value["ORPO"] - value["DPO"] == pytest.approx(printed, abs=0.011)
+    same = find(source="oxrl", model="Qwen2.5-1.5B-Instruct", method="DPO")
+    assert {(f.value, f.seeds) for f in same} == {(49.76, 5), (49.08, 3)} and all(f.note for f in same)
+
+
+@pytest.mark.parametrize(
+    ("table", "size", "method", "seeds"),
+    [
+        ("variants at 7B", "7B", "DPO", [83.85, 82.79, 83.02, 84.23, 83.02]),
+        ("core", "1.5B", "DPO", [49.58, 49.43, 48.22]),
+        ("core", "1.5B", "KTO", [51.33, 53.22, 48.90]),
+        ("14B", "14B", "SimPO", [85.6, 86.6, 87.3]),
+    ],
+)
+def test_oxrls_deviations_divide_by_n(table: str, size: str, method: str, seeds: list[float]) -> None:
+    """Its appendix prints the seeds: their deviation with n - 1 is another than the printed one."""
+    figure = one(source="oxrl", table=table, model=f"Qwen2.5-{size}-Instruct", method=method)
+    assert figure.seeds == len(seeds) and figure.value == pytest.approx(np.mean(seeds), abs=0.03)
+    assert figure.ddof == 0 and figure.error == pytest.approx(np.std(seeds), abs=0.02)
+    assert np.std(seeds, ddof=1) > (figure.error or 0) + 0.05
+
+
+def test_dft_has_orpo_alone_at_sfts_level_without_sft() -> None:
+    """Of the preference losses from the base model, in GSM8K and IFEval; averages are those of their rows."""
+    table = {(f.method, f.metric): f.value for f in find(source="dft")}
+    for metric in ("GSM8K", "IFEval"):
+        below = [method for method in ("ORPO", "DPO-p", "KTO", "SimPO") if table[method, metric] < table["SFT", metric]]
+        assert below == ["DPO-p", "KTO", "SimPO"]
+    average = "average of seven benchmarks"
+    for method in {method for method, _ in table}:
+        parts = [value for (name, metric), value in table.items() if name == method and metric != average]
+        assert len(parts) == 7 and sum(parts) / 7 == pytest.approx(table[method, average], abs=0.006)
+
+
+def test_what_the_sources_are_said_to_show() -> None:
+    """The sentences of published.yaml that have no test above: RePO, TinyLlama, ORPO-Distill."""
+    gsm8k = {f.method: f.value for f in find(source="repo", metric="GSM8K 5-shot")}
+    assert gsm8k["SFT+DPO"] / gsm8k["SFT"] == pytest.approx(0.75, abs=0.03) and gsm8k["SFT+ORPO"] > 0.9 * gsm8k["SFT"]
+    for metric in ("TruthfulQA 0-shot", "ARC-C 25-shot"):
+        found = {f.method: f.value for f in find(source="repo", metric=metric)}
+        assert found["SFT+DPO"] > found["SFT+ORPO"]
+    reward = {(f.model, f.method): f.value for f in find(source="tinyllama")}
+    assert reward["TinyLlama-1.1B-Chat", "ORPO"] > reward["TinyLlama-1.1B", "ORPO"] > 0.5717
+    assert reward["TinyLlama-1.1B-Chat", "DPO"] < 0.5717
+    mixed, *others = [f.value for f in find(source="orpo-distill")]
+    assert mixed > max(others)
