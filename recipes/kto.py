@@ -16,6 +16,7 @@ from recipes.engine.mismatched import mismatched
 from recipes.engine.options import check_choice, check_engine
 from recipes.engine.packing import PackedBatch, Pair, balance, pack
 from recipes.engine.reference import ReferenceTrainer
+from recipes.engine.reference_point import KeptPoint
 from recipes.engine.self_check import evaluating
 from recipes.engine.trl import rename_metrics
 from recipes.methods import METHODS
@@ -154,6 +155,7 @@ class PackedKTOTrainer(ReferenceTrainer, StockKTOTrainer):
         )
         super().__init__(model, args, **options)
         self.loss_type = args.loss_type = "kto"
+        self.add_callback(KeptPoint(self))
 
     def loss(self, policy: LogProbs, batch: PackedBatch) -> Loss:
         """Return `kto_loss` of a batch."""

@@ -1,5 +1,6 @@
 """Killed, interrupted or started twice: the same command goes on, and the weights are those of an undisturbed run."""
 
+import json
 import os
 import re
 import shutil
@@ -133,6 +134,33 @@ def test_a_kill_after_the_last_step_adds_none(words: Words, tmp_path: Path, engi
     launch(*words(tmp_path, *options))
     assert "resuming from checkpoint-5" in (directory / "log.txt").read_text()
     assert weights(directory) == expected and read_json(directory / "record.json")["updates"] == 5
+
+
+def test_a_resumed_kto_has_the_reference_point_of_its_last_step(words: Words, tmp_path: Path) -> None:
+    """Two things read it before another is estimated: an evaluation on start, and a last step of a single pair."""
+    options = ["pipeline=kto", "sft.max_steps=2", "kto.logging_steps=1", "kto.save_steps=1", "kto.eval_steps=1"]
+    options += ["kto.eval_strategy=steps", "kto.eval_on_start=true", "kto.save_total_limit=null", "batch_size=10"]
+    options += [
+        "kto.learning_rate=1e-3",
+        "kto.desirable_weight=4",
+        "hardware.per_device_batch=10",
+        "dataset.train_rows=51",
+    ]
+    launch(*words(tmp_path, *options))
+    (directory,) = stages(tmp_path, "kto-*")
+    expected, steps = weights(directory), read_json(directory / "record.json")["updates"]
+    assert read_json(directory / "record.json")["pairs"] % 10 == 1, "the last step is one pair's"
+    (directory / "record.json").unlink()  # as if it had been killed after the last step but one
+    shutil.rmtree(directory / "model")
+    shutil.rmtree(directory / f"checkpoint-{steps}")
+    launch(*words(tmp_path, *options))
+    assert f"resuming from checkpoint-{steps - 1}" in (directory / "log.txt").read_text()
+    log = [json.loads(line) for line in (directory / "log_history.jsonl").read_text().splitlines()]
+    point = {entry["step"]: entry["kl"] for entry in log if "kl" in entry}
+    assert point[steps - 1] > 0 and point[steps] == pytest.approx(point[steps - 1])
+    first, again = (entry for entry in log if "eval_loss" in entry and entry["step"] == steps - 1)
+    assert again["eval_loss"] == first["eval_loss"] and again["eval_kl"] == first["eval_kl"]
+    assert weights(directory) == expected
 
 
 def test_a_killed_evaluation_is_no_success(words: Words, tmp_path: Path) -> None:
