@@ -18,12 +18,13 @@ when a configuration is composed, and names the nearest one that works. Columns:
 
 None of this has run on a GPU. Where float32 is tested, bf16 is composed, unless a number says otherwise.
 
-Largest absolute weight difference from single-process training, over the compared cells (2026-11, PyTorch 2.13,
-DeepSpeed 0.19.8; `make test ARGS="-n 0 -s tests/test_compatibility.py"` prints it):
+Largest absolute weight difference from single-process training, over the compared cells of SFT, DPO, ORPO and the
+reward model (2026-11, PyTorch 2.13, DeepSpeed 0.19.8; `make test ARGS="-n 0 -s tests/test_compatibility.py"` prints it
+for all methods, and [parity.md](parity.md) has that of each packed method under ddp):
 
 | ddp | fsdp2 | zero2, with and without offload | zero3, with and without offload |
 |---|---|---|---|
-| 1.8e-6, of 21 cells | 1.1e-8, of 14 | 1.8e-6, of 35 | 1.1e-8, of 24 |
+| 1.8e-6 | 1.1e-8 | 1.8e-6 | 1.1e-8 |
 
 The larger values come from packed QLoRA, whose base computes in bf16. Full and LoRA cells are within 2e-8. Killed
 ZeRO-2 and ZeRO-3 trainings (ORPO, AdamW) resume from the newest sealed checkpoint and end with exactly the weights of
