@@ -201,7 +201,8 @@ def tell(found: dict[str, Any], by: str, trials: int, session: Path) -> None:
         edge = f"; at the edge of what was tried: {', '.join(result['at_edge'])}" if result["at_edge"] else ""
         console.print(f"{pipeline}, best of {trials} by {by}: {chosen} ({result['score']:.4g}){edge}", soft_wrap=True)
     tuned = {pipeline: result["chosen"] for pipeline, result in found.items()}
-    write_text(session / "tuned.yaml", yaml.safe_dump({"tuned": tuned}, sort_keys=False))
+    how = f"{trials} trials of each pipeline, chosen by {by} on the validation split"
+    write_text(session / "tuned.yaml", yaml.safe_dump({"tuned_by": how, "tuned": tuned}, sort_keys=False))
     console.print(f"chosen settings: {session}/tuned.yaml; all trials: {session / FOLDER}/report.html", soft_wrap=True)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from eval.results.carried import carried_over
 from eval.results.rows import build_rows
 from eval.results.scope import scope
 from eval.results.session import jobs_of
+from launch.config.schema import Config
+from launch.config.tuned import found_by, without_named
 from pocket.pairs import unseen
 from pocket.world import TEST_PROMPTS
 
@@ -38,6 +41,24 @@ def test_what_was_tuned_is_said_with_its_trials_and_its_edges(session: Path) -> 
         "SFT → DPO may do better beyond what was tried: its best values of dpo.beta and sft.learning_rate are" in said
     )
     assert "ORPO may do better" not in said
+
+
+def test_settings_that_were_tuned_before_are_not_said_to_be_untuned(
+    session: Path, compose: Callable[..., Config]
+) -> None:
+    words = ["pipeline=methods", "experiment=all-methods"]
+    by = without_named(compose(*words), words).tuned_by
+    assert by and "eight trials on the validation split" in by and "\n" not in by
+    said = told(session, tuned_by=by)
+    assert f"Tuned: {by}." in said and "Nothing was tuned" not in said
+    words += ["sft.learning_rate=1e-3", "seed=1"]
+    assert without_named(compose(*words), words).tuned_by == f"{by}; but the command line sets sft.learning_rate"
+
+
+def test_a_profiles_own_settings_without_their_origin_are_said_to_be_so(compose: Callable[..., Config]) -> None:
+    words = ["pipeline=compare", "+tuned={orpo: {orpo.beta: 0.2}}"]
+    assert "does not say how they were found" in (found_by(compose(*words)) or "")
+    assert found_by(compose("pipeline=compare")) is None
 
 
 def test_one_seed_is_about_its_models(session: Path) -> None:

@@ -53,6 +53,7 @@ class Root:
     launcher: Launcher = MISSING
     pipelines: dict[str, list[str]] = MISSING  # name -> the stages it trains, in order
     tuned: dict[str, dict[str, Any]] = field(default_factory=dict)  # pipeline -> its own options, found by tune=
+    tuned_by: str | None = None  # how a profile's or an experiment's settings were found; the table's scope repeats it
     batch_size: int = 32  # pairs per optimizer step, whatever the machine
     seed: int = 0
     evaluate: bool = False  # after training, sample responses, score them and print the table

@@ -18,7 +18,7 @@ from launch.config.parallelism import check_installed
 from launch.config.schema import Config, resolve
 from launch.config.splits import with_folds, with_split
 from launch.config.sweep import setting
-from launch.config.tuned import without_named
+from launch.config.tuned import found_by, without_named
 from launch.executors.prepare import prepare
 from launch.forecast.ahead import expected, only_warming_up
 from launch.forecast.budget import Budget, describe, match, refuse_budget
@@ -53,6 +53,7 @@ class Outcome:
     compare_with: str | None = None  # the pipeline that each other one is tested against
     budget: Budget | None = None  # the budget that the pipelines share
     tuned: dict[str, Any] | None = None  # how their options were found, see launch.tune
+    tuned_by: str | None = None  # the same in words, of a profile or an experiment whose settings were found before
     wanted: list[str] = field(default_factory=list)  # names of pipelines
     pipelines: dict[str, list[str]] = field(default_factory=dict)  # finished ones: their stage directories in order
     failed: list[str] = field(default_factory=list)  # stage directories
@@ -68,7 +69,7 @@ class Outcome:
             UserError: `eval_text` names no text that can be used.
         """
         self.evaluate, self.wanted = config.evaluate, list(config.pipelines)
-        self.compare_with = config.compare_with
+        self.compare_with, self.tuned_by = config.compare_with, found_by(config)
         self.model, self.dataset = config.model.name, config.dataset.name
         self.evaluation = evaluation_of(config)
 
