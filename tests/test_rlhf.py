@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from eval.answers.reward_judge import Judge
 from launch.config.checks import refuse_useless
+from launch.stages.digest import Start, plan_stage
 from launch.stages.inputs import asked_reward_model
 from recipes.config import Stage, UserError
 from recipes.data.prepare import load_pairs, load_prompts, open_pairs
@@ -160,6 +161,28 @@ def test_the_directory_of_a_stage_names_the_reward_model_in_it(
         asked_reward_model(compose(*options, f"rloo.reward_model={tmp_path}/nowhere"))
     launch(*words(tmp_path / "runs", *options, "rloo.max_steps=1", f"rloo.reward_model={directory}"))
     assert record(stage(tmp_path / "runs", "rloo"))["reward_model"] == str(model)
+
+
+def test_one_directory_has_one_digest_however_it_is_spelled(
+    compose: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What people type stays what is digested: relative here, absolute elsewhere; a Hub id is no path."""
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    (here / "models" / "judge").mkdir(parents=True)
+    elsewhere.mkdir()
+    monkeypatch.chdir(here)
+    spellings = {
+        "models/judge": ["models/judge/", "./models/judge", "models/../models/judge", str(here / "models/judge")]
+    }
+    spellings |= {str(elsewhere): [f"{elsewhere}/", "../elsewhere"], "someone/judge@main": []}
+    reward, digests = Start("p", None, "weights"), set()
+    for usual, others in spellings.items():
+        configs = [compose("pipeline=rlhf", f"rloo.reward_model='{name}'") for name in (usual, *others)]
+        assert {config.options["rloo"]["reward_model"] for config in configs} == {usual}
+        planned = [plan_stage(config, "rloo", Start("s", None, "s"), here, "f", reward) for config in configs]
+        (digest,) = {stage.config["digest"] for stage in planned}
+        digests.add(digest)
+    assert len(digests) == len(spellings)
 
 
 @pytest.mark.parametrize(

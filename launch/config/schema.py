@@ -18,7 +18,7 @@ from launch.config.session import Session
 from launch.config.trl_options import STAGES, TYPES, trl_options
 from recipes.config import UserError
 from recipes.profiles import Dataset, Estimate, Hardware, Model, Policies
-from recipes.system.paths import expanded
+from recipes.system.paths import expanded, usual
 
 
 @dataclass
@@ -167,6 +167,8 @@ def resolve(config: DictConfig) -> Config:
     """
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     values["runs"] = str(expanded(values["runs"]))
+    if isinstance(asked := values["rloo"]["reward_model"], str):
+        values["rloo"]["reward_model"] = usual(asked)  # it is in the stage's digest
     options = trl_options()
     known = {"": {*names_of(Root), "model", *STAGES}, **{name: names_of(part) for name, part in PARTS.items()}}
     known |= {"dataset.policies": names_of(Policies), "dataset.estimate": names_of(Estimate)}
