@@ -20,7 +20,6 @@ from torch import Tensor
 from trl.trainer.utils import RepeatSampler
 
 from recipes.config import Stage, UserError
-from recipes.data.chat import Message
 from recipes.data.prepare import load_prompts
 from recipes.training.arguments import arguments
 from recipes.training.cost import Cost, Meter
@@ -28,7 +27,7 @@ from recipes.training.flops import Reading, forward
 from recipes.training.loop import fit, main
 from recipes.training.model import load_model, peft_config
 from recipes.training.reading import matrices, padded
-from recipes.training.reward_model import RewardModel, load_reward_model
+from recipes.training.reward_model import RewardModel, answered, load_reward_model
 from recipes.training.tokenizer import load_tokenizer
 
 
@@ -147,11 +146,6 @@ def ask(reward: RewardModel) -> Any:
         return reward.of_ids([prompt + answer for prompt, answer in zip(prompts, completion_ids, strict=True)]).tolist()
 
     return reward_model
-
-
-def answered(prompt: list[Message], answer: str) -> list[Message]:
-    """Return a dialogue with its response."""
-    return [*prompt, {"role": "assistant", "content": answer}]
 
 
 def train(stage: Stage) -> None:

@@ -163,6 +163,30 @@ def test_the_directory_of_a_stage_names_the_reward_model_in_it(
     assert record(stage(tmp_path / "runs", "rloo"))["reward_model"] == str(model)
 
 
+def test_a_reward_model_that_cannot_read_a_prompt_is_refused_before_anything_trains(
+    words: Words, pairs_file: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """A training row alone has what its template rejects; held-out rows are not asked about where none is evaluated."""
+    rows = [json.loads(line) for line in pairs_file.read_text().splitlines()]
+    odd = {**rows[0], "prompt": [{"role": "system", "content": "Be brief."}, *rows[0]["prompt"]]}
+    paths = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    reward = tmp_path / "reward"
+    shutil.copytree(tiny_model, reward)
+    AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1).save_pretrained(reward)
+    refuses = "{% if m.role == 'system' %}{{ raise_exception('no system turns, please') }}{% endif %}"
+    (reward / "chat_template.jinja").write_text(f"{{% for m in messages %}}{refuses}{{{{ m.content }}}}{{% endfor %}}")
+    options = ["pipeline=rlhf", "pipelines.rlhf=[sft,rloo]", f"rloo.reward_model={reward}", "--check"]
+    options += [f"dataset.path={paths[0]}", f"dataset.test_path={paths[1]}"]
+    for place, status in ((0, 2), (1, 0)):
+        for path, own in zip(paths, (rows[4:], rows[:4]), strict=True):
+            given = [*own, odd] if path == paths[place] else own
+            path.write_text("".join(json.dumps(row) + "\n" for row in given))
+        printed = " ".join(launch(*words(tmp_path / f"runs-{place}", *options), status=status).split())
+        said = f"rloo.reward_model={reward} cannot read the dialogue that ends with 'Where is Ashford?'"
+        assert (said in printed and "(no system turns, please)" in printed) is (place == 0), printed
+    assert not list(tmp_path.glob("**/log.txt"))
+
+
 def test_one_directory_has_one_digest_however_it_is_spelled(
     compose: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

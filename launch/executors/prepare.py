@@ -11,7 +11,7 @@ from launch.forecast.tokens import Tokens, counted
 from launch.stages.base_model import find_base
 from launch.stages.demonstrations import demonstrations_of, prepare_demonstrations
 from launch.stages.digest import Demonstrations, Start
-from launch.stages.inputs import asked_reward_model, check_cache, check_room
+from launch.stages.inputs import asked_reward_model, check_cache, check_reads, check_room
 from launch.stages.judge import check_judge
 from launch.stages.pairs import describe_rows, prepare_pairs
 from launch.stages.rehearsal import outline, prepared, rehearse
@@ -70,6 +70,8 @@ def prepare(config: Config) -> Prepared:
     pairs = prepare_pairs(config, start, say)
     console.print(f"       {config.dataset.name}: {describe_rows(pairs)}", soft_wrap=True)
     check_judge(config, pairs)
+    if reward:
+        check_reads(config, reward, pairs)
     demonstrations = prepare_demonstrations(config, start, pairs, say)
     if demonstrations:
         console.print(f"       for SFT: {describe_rows(demonstrations.directory)}", soft_wrap=True)

@@ -13,6 +13,7 @@ from launch.config.trust import looks_local
 from launch.named.files import count_parameters, hub_file, read_files
 from launch.named.tokens import added_tokens, find_stops
 from launch.stages.digest import Start, digest
+from launch.stages.processes import call
 from recipes.config import UserError
 from recipes.system.commands import console
 from recipes.system.paths import ROOT, exists, expanded
@@ -58,6 +59,26 @@ def asked_reward_model(config: Config) -> Start | None:
         return None
     trained = expanded(name) / "model"  # of a stage's directory
     return find_reward_model(str(trained) if trained.is_dir() else name, "rloo.reward_model")
+
+
+def check_reads(config: Config, reward: Start, pairs: Path) -> None:
+    """Have the reward model that `rloo.reward_model` names write RLOO's prompts: RLOO trains last, and would fail then.
+
+    Raises:
+        UserError: its chat template rejects one.
+    """
+    evaluates = config.options["rloo"]["eval_strategy"] != "no"
+    call(read_prompts, reward, pairs, ["train", *(["test"] if evaluates else [])])
+
+
+def read_prompts(reward: Start, pairs: Path, splits: list[str]) -> None:
+    """Write the prompts in a process that has the libraries."""
+    from recipes.data.prepare import load_prompts
+    from recipes.training.reward_model import check_template
+
+    prompts = load_prompts(pairs)
+    for split in splits:
+        check_template(reward.path, reward.revision, prompts[split]["messages"])
 
 
 def find_reward_model(name: str, option: str) -> Start:

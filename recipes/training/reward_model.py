@@ -1,5 +1,6 @@
 """Query a reward model, trained here or foreign, for the rewards of responses."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any
@@ -75,3 +76,26 @@ def load_classifier(path: str, revision: str | None, foreign: bool, **options: A
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     return RewardModel(model.to(device()).eval().requires_grad_(False), tokenizer, foreign)
+
+
+def check_template(path: str, revision: str | None, prompts: Iterable[list[Message]]) -> None:
+    """Write dialogues that begin with `prompts` by a named reward model's chat template; this needs no weights.
+
+    Raises:
+        UserError: the template rejects one: it has no system turns, for example.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, **NO_CODE)
+    for prompt in prompts:
+        try:
+            tokenizer.apply_chat_template(answered(prompt, "Yes."), tokenize=False)
+        except Exception as error:  # a template is a program, and raises what it likes
+            asked = " ".join(str(prompt[-1]["content"]).split())[:60]
+            raise UserError(
+                f"rloo.reward_model={path} cannot read the dialogue that ends with {asked!r} "
+                f"({' '.join(str(error).split())}): name another reward model, or drop such rows"
+            ) from None
+
+
+def answered(prompt: list[Message], answer: str) -> list[Message]:
+    """Return a dialogue with its response."""
+    return [*prompt, {"role": "assistant", "content": answer}]
