@@ -13,6 +13,7 @@ from models import FAMILIES, write_files
 from launch.config.schema import Config
 from launch.named import data
 from launch.named.words import with_profiles
+from recipes.data.files import files_of
 
 Compose = Callable[..., Config]
 
@@ -56,6 +57,30 @@ def test_a_folder_and_a_glob_are_their_files(compose: Compose, pairs_file: Path,
     for name, files in ((tmp_path, 3), (tmp_path / "[01].jsonl", 2)):
         dataset = composed(compose, f"dataset={name}").dataset
         assert dataset.path == str(name) and dataset.estimate.rows == 64 * files
+
+
+@pytest.mark.parametrize(
+    "train, test",
+    [
+        ("pairs_train.jsonl", "pairs_test.jsonl"),
+        ("pairs.train.jsonl", "pairs.test.jsonl"),
+        ("Train-00000-of-00001.jsonl", "Test.jsonl"),
+        ("training.jsonl", "my-testing.jsonl"),
+        ("contest.jsonl", "contest_test_2.jsonl"),
+    ],
+)
+def test_the_split_at_a_names_end_is_held_out_and_what_is_not_read_is_named(
+    compose: Compose, pairs_file: Path, tmp_path: Path, train: str, test: str
+) -> None:
+    shutil.copy(pairs_file, tmp_path / train)
+    (tmp_path / test).write_text("".join(line for line in pairs_file.read_text().splitlines(keepends=True)[:4]))
+    dataset = composed(compose, f"dataset={tmp_path}").dataset
+    assert dataset.estimate.rows == 64 and dataset.test_split == "test"
+    assert files_of(str(tmp_path), "test") == [tmp_path / test]
+    asked = data.Asked(lambda text: 1.0, 2048, 0.1, "", "")
+    shutil.copy(tmp_path / test, tmp_path / "valid.jsonl")
+    (doubt,) = data.file_profile(str(tmp_path), asked).doubts
+    assert doubt.startswith("not read: valid.jsonl")
 
 
 def test_a_path_with_commas_is_one_source(compose: Compose, pairs_file: Path, tmp_path: Path) -> None:

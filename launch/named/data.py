@@ -1,7 +1,7 @@
 """A profile for a data set that has none: its name, its held-out split, and an estimate from a sample of its rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,13 @@ from launch.named.lengths import PARTS, Counter, guess, lengths, means, pairs_of
 from launch.named.profile import Profile, plain_name
 from launch.named.sample import sample
 from recipes.data.columns import used
-from recipes.data.files import files_of, folder_splits
+from recipes.data.files import files_of, folder_files, folder_splits
 from recipes.profiles import TEST
+from recipes.system.paths import expanded
 
 SPLITS = (("train_prefs", "test_prefs"), ("train", "test"))  # of Hub data sets: trained on, and held out
 ROWS = 64  # of a Hub data set, for its lengths
+NAMED = 3  # files that a doubt names
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,18 @@ def file_profile(name: str, asked: Asked) -> Profile:
     parts = f" ({len(files)} files)" if len(files) != 1 else ""
     values = {"path": name, **({"test_split": TEST} if TEST in folder_splits(name) else {})}
     stem = Path(name).name.split(".")[0] if len(files) == 1 else Path(name.rstrip("/")).name
-    return profile(plain_name(stem), f"{name}{parts}", values, rows, total, asked)
+    found = profile(plain_name(stem), f"{name}{parts}", values, rows, total, asked)
+    return replace(found, doubts=[*unread(name, files, values.get("test_split")), *found.doubts])
+
+
+def unread(name: str, files: Sequence[Path], held_out: str | None) -> list[str]:
+    """Return the doubt about a folder's files that are neither trained on nor held out."""
+    if not expanded(name).is_dir():
+        return []
+    read = {*files, *(files_of(name, held_out) if held_out else [])}
+    rest = [file.name for file in folder_files(expanded(name)) if file not in read]
+    listed = ", ".join(rest[:NAMED] + ["…"] * (len(rest) > NAMED))
+    return [f"not read: {listed}; dataset.train_split and dataset.test_split name splits"] if rest else []
 
 
 def hub_profile(path: str, asked: Asked) -> Profile:

@@ -15,7 +15,8 @@ from recipes.profiles import TEST, Dataset
 from recipes.system.errors import UserError
 from recipes.system.paths import exists, expanded
 
-SPLIT = re.compile(r"(train|test|validation|valid|val|dev|eval)([-_]\w+)?")
+# The split that a name says: `train_prefs`, `Test`, `testing`, and at its end `pairs.train` or `pairs-test`.
+SPLIT = re.compile(r"(.*[-_. ])?(train|test|validation|valid|val|dev|eval)(ing)?(?(1)|([-_]\w+)?)", re.IGNORECASE)
 SHARD = re.compile(r"[-_.]?\d+([-_]of[-_]\d+([-_][0-9a-f]+)?)?$")
 METADATA = ("dataset_info.json", "dataset_dict.json", "state.json", "config.json")  # beside the shards of a folder
 HEAD = 100  # rows from which the columns are told
@@ -137,8 +138,10 @@ def folder_files(folder: Path) -> list[Path]:
 
 def split_of(path: Path) -> str:
     """Return the split that a shard's path names, such as `train` or `test_prefs`; nothing if it names none."""
-    names = [SHARD.sub("", part) for part in (*path.parts[:-1], path.name.split(".")[0])]
-    return next((name for name in names if SPLIT.fullmatch(name)), "")
+    whole = path.name.removesuffix(".gz").rpartition(".")[0]
+    names = (SHARD.sub("", part) for part in (*path.parts[:-1], whole, path.name.split(".")[0]))
+    found = next(filter(None, map(SPLIT.fullmatch, names)), None)
+    return f"{found[2]}{found[4] or ''}".lower() if found else ""
 
 
 def folder_splits(path: str) -> list[str]:
