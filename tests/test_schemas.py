@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from published import ASKED, BETTER, PUBLISHED, WORSE, expected, read, write
 
 from recipes.config import UserError
 from recipes.data.findings import prompt_key
 from recipes.data.messages import Malformed
+from recipes.data.rows import as_columns
 from recipes.data.schemas import Pair, read_pair
 
 
@@ -86,3 +88,43 @@ def test_a_turns_id_makes_no_other_prompt() -> None:
         )
 
     assert prompt_key(pair(1).prompt) == prompt_key(pair(2).prompt)
+
+
+def test_messages_as_numpy_prints_them_are_refused() -> None:
+    """As pandas writes Parquet's lists of messages to a CSV file: no commas, so nothing reads them back."""
+    said = {
+        side: str(np.array([{"role": "user", "content": ASKED}, {"role": "assistant", "content": text}], dtype=object))
+        for side, text in (("chosen", BETTER), ("rejected", WORSE))
+    }
+    with pytest.raises(Malformed, match="column 'chosen' holds messages as NumPy prints an array"):
+        read_pair(said)
+    code = "[{'role': 'user', 'content': prompt}]"  # a response about messages, not messages
+    assert read_pair({"prompt": ASKED, "chosen": code, "rejected": WORSE}).chosen == code
+
+
+@pytest.mark.parametrize("before", ["", "\n", " \n\n"])
+def test_a_raw_dialogue_may_be_stripped(before: str) -> None:
+    asked = [{"role": "user", "content": ASKED}]
+    raw = {"chosen": BETTER, "rejected": WORSE}
+    whole = read_pair({side: f"{before}Human: {ASKED}\n\nAssistant: {text}" for side, text in raw.items()})
+    apart = read_pair({"prompt": f"{before}Human: {ASKED}\n\nAssistant:", **raw})
+    assert (whole.prompt, whole.chosen, whole.rejected) == (asked, BETTER, WORSE)
+    assert (apart.prompt, apart.chosen, apart.rejected) == (asked, BETTER, WORSE)
+    assert read_pair({"prompt": "Human: who?", **raw}).prompt[0]["content"] == "Human: who?", "no dialogue"
+
+
+def test_half_a_character_is_refused_wherever_it_is() -> None:
+    """No tokenizer takes it, in a call or a tool's description either."""
+    call = CALL | {"function": {"name": "f", "arguments": {"text": "\ud83d"}}}
+    turn = {"role": "assistant", "content": "", "tool_calls": [call]}
+    row = {"prompt": ASKED, "chosen": BETTER, "rejected": WORSE}
+    for odd in ({"chosen": [turn]}, {"tools": [{"name": "f", "description": "\ud83d"}]}):
+        with pytest.raises(Malformed, match=f"column '{next(iter(odd))}' holds half of a character"):
+            read_pair(row | odd)
+
+
+def test_a_row_without_a_cluster_is_in_none() -> None:
+    """Rows without one are no relatives of each other: the cluster follows from their prompts."""
+    row = {"prompt": ASKED, "chosen": BETTER, "rejected": WORSE}
+    found = [as_columns(row | more, "topic", read_pair)["cluster"] for more in ({"topic": 7}, {"topic": None}, {})]
+    assert found == ["7", "", ""]

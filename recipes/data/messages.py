@@ -10,6 +10,7 @@ Message = dict[str, Any]  # `role`, `content` (text) and, where the source has t
 ROLES = ("system", "user", "assistant", "tool")
 TURN = re.compile(r"\n\n(Human|Assistant):")  # the format of dialogues in Anthropic's HH-RLHF
 WRITTEN = re.compile(r"\s*\[\s*\{\s*['\"](role|content|from|value)['\"]\s*:")  # a list of messages, as text
+NUMPY = re.compile(r"\}\s+\{\s*['\"](role|content|from|value)['\"]\s*:")  # between two messages: no comma
 TURN_ROLES = {"Human": "user", "Assistant": "assistant"}
 # ShareGPT's messages are {from, value}; its roles.
 SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant"}
@@ -40,18 +41,28 @@ def as_messages(row: dict[str, Any], column: str, role: str) -> list[Message]:
     if isinstance(value, list) and value:
         return [as_message(message, column) for message in value]
     text = as_text(value, column)
-    if written := written_messages(text):
+    if written := written_messages(text, column):
         return [as_message(message, column) for message in written]
+    if re.match(r"\s*Human:", text) and "\n\nAssistant:" in text:  # stripped, or with another number of line ends
+        text = f"\n\n{text.lstrip()}"
     return split_dialogue(text) if TURN.match(text) else [{"role": role, "content": text}]
 
 
-def written_messages(text: str) -> list[Any] | None:
-    """Return the list of messages that a text spells as JSON or, as pandas writes a column of lists, as Python does."""
+def written_messages(text: str, column: str) -> list[Any] | None:
+    """Return the list of messages that a text spells as JSON or, as pandas writes a column of lists, as Python does.
+
+    Raises:
+        Malformed: it spells one as NumPy does, without commas, which nothing reads back.
+    """
     if not WRITTEN.match(text):
         return None
     found = parsed_json(text)
     with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
         found = found or ast.literal_eval(text.strip())
+    if found is None and NUMPY.search(text):
+        raise Malformed(
+            f"column {column!r} holds messages as NumPy prints an array: write the table as Parquet or JSON Lines"
+        )
     messages = [renamed(one) for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     whole = messages and len(messages) == len(found) and all({"role", "content"} <= one.keys() for one in messages)
     return messages if whole else None
@@ -89,6 +100,7 @@ def as_message(value: Any, column: str) -> Message:
     content = fields.get("content")
     text = "" if content is None and calls else content_text(content, column)
     others = {key: part for key, part in fields.items() if key not in ("role", "content") and part not in NOTHING}
+    as_text(json.dumps([others, calls], ensure_ascii=False, default=str), column)
     return {"role": fields["role"], "content": text, **others, **({"tool_calls": calls} if calls else {})}
 
 

@@ -56,7 +56,7 @@ def as_columns(row: Row | Broken, cluster: str | None, read: Read) -> dict[str, 
     """Return a source row as a pair's columns; `problem` names what makes it unfit to be rendered."""
     if isinstance(row, Broken):
         return BLANK | {"problem": "malformed", "detail": row.reason}
-    named = BLANK | {"cluster": str(row.get(cluster)) if cluster else ""}
+    named = BLANK | ({"cluster": str(row[cluster])} if cluster and row.get(cluster) is not None else {})
     try:
         pair = read(row)
     except Unusable as finding:

@@ -1,5 +1,6 @@
 """Read a preference pair from any schema: raw dialogues, message lists, or plain text."""
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -190,13 +191,18 @@ def with_system(prompt: list[Message], row: dict[str, Any]) -> tuple[list[Messag
 
 
 def as_tools(value: Any) -> tuple[list[Any], list[str]]:
-    """Return the functions that the column `tools` describes, as a list or JSON; that column if it does not."""
+    """Return the functions that the column `tools` describes, as a list or JSON; that column if it does not.
+
+    Raises:
+        Malformed: it holds half a character.
+    """
     tools = parsed_json(value) if isinstance(value, str) else value
     tools = (
         [parsed_json(tool) if isinstance(tool, str) else tool for tool in tools] if isinstance(tools, list) else None
     )
     if not value or tools == []:
         return [], []
+    as_text(json.dumps(tools, ensure_ascii=False, default=str), "tools")
     if tools is None or not all(isinstance(tool, dict) for tool in tools):
         return [], ["column 'tools', which describes no functions"]
     return tools, []
