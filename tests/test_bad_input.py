@@ -1,15 +1,21 @@
 """What a user can get wrong is one line, exit status 2, and nothing trained or overwritten."""
 
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from door import launch, short, stages, wandb_records
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from launch.config.schema import Config
+from launch.named.files import count_parameters
 from launch.stages import run
+from launch.stages.base_model import find_base
+from recipes.config import UserError, write_json
 
 Words = Callable[..., list[str]]
 
@@ -115,6 +121,43 @@ def test_weights_that_only_loading_finds_damaged_are_one_line(words: Words, tiny
     options = words(tmp_path, "pipeline=orpo", *short("orpo"), f"model.model_name_or_path={damaged}")
     printed = launch(*options, status=2)
     assert f"error: {damaged} has no model that can be loaded" in printed and "Traceback" not in printed
+
+
+def odd_models(tiny_model: Path, folder: Path) -> Iterator[tuple[str, str]]:
+    """Directories that Transformers loads without an error as a language model, or only when a stage's turn comes."""
+    for name in ("classifier", "unnamed", "masked", "shards", "quantized", "vocabulary"):
+        shutil.copytree(tiny_model, folder / name)
+    config = json.loads((tiny_model / "config.json").read_text())
+    for name in ("classifier", "unnamed"):
+        AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1).save_pretrained(folder / name)
+    yield "classifier", "is a LlamaForSequenceClassification, not a causal language model"
+    write_json(folder / "unnamed" / "config.json", config | {"architectures": None})
+    yield "unnamed", "has no lm_head.weight, which its config.json asks for"
+    write_json(folder / "masked" / "config.json", config | {"architectures": ["BertForMaskedLM"]})
+    yield "masked", "is a BertForMaskedLM, not a causal language model"
+    (folder / "shards" / "model.safetensors").unlink()
+    AutoModelForCausalLM.from_pretrained(tiny_model).save_pretrained(folder / "shards", max_shard_size="200KB")
+    next((folder / "shards").glob("model-00002-*")).unlink()
+    yield "shards", "has no model that can be loaded"
+    write_json(folder / "quantized" / "config.json", config | {"quantization_config": {"quant_method": "gptq"}})
+    yield "quantized", "has weights quantized by gptq, which tuning=full cannot train"
+    write_json(folder / "vocabulary" / "config.json", config | {"vocab_size": config["vocab_size"] + 8})
+    yield "vocabulary", "has another shape of lm_head.weight, …, which its config.json asks for"
+
+
+def test_what_is_no_whole_language_model_is_refused_before_anything_trains(
+    compose: Callable[..., Config], tiny_model: Path, tmp_path: Path
+) -> None:
+    for name, said in odd_models(tiny_model, tmp_path):
+        with pytest.raises(UserError, match=f"{tmp_path / name} {said}"):
+            find_base(compose("model=qwen2.5-0.5b", f"model.model_name_or_path={tmp_path / name}"))
+    assert find_base(compose("model=qwen2.5-0.5b", f"model.model_name_or_path={tiny_model}")).path == str(tiny_model)
+
+
+def test_a_second_copy_of_the_weights_does_not_count(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    shutil.copy(tiny_model / "model.safetensors", tmp_path / "model" / "consolidated.safetensors")
+    assert count_parameters(str(tmp_path / "model")) == count_parameters(str(tiny_model))
 
 
 def test_any_path_is_shown_verbatim(

@@ -150,12 +150,27 @@ def count_parameters(path: str) -> int | None:
     Raises:
         UserError: a file is damaged.
     """
-    files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
     total = 0
-    for file in files:
+    for file in weight_files(Path(path)):
         try:
             with safe_open(file, "numpy") as tensors:
                 total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file} is damaged ({error}): copy or download the model in {path} again") from None
     return total or None
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """Return the safetensors that Transformers loads from a directory.
+
+    A second copy of the weights beside them, as Mistral's `consolidated.safetensors`, does not count.
+
+    Raises:
+        UserError: the index is damaged.
+    """
+    whole, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
+    if whole.is_file():
+        return [whole]
+    if index.is_file():
+        return sorted({directory / name for name in read(index).get("weight_map", {}).values()})
+    return sorted(directory.glob("*.safetensors"))

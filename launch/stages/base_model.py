@@ -8,6 +8,7 @@ from typing import Any
 import pocket
 from launch.config.schema import Config
 from launch.config.trust import looks_local
+from launch.named.files import hub_file, read
 from launch.stages.command import module
 from launch.stages.digest import Start, digest, home
 from launch.stages.inputs import find_model
@@ -21,6 +22,9 @@ from recipes.system.fingerprint import fingerprint
 from recipes.system.paths import expanded
 from recipes.system.versions import versions
 
+NO_POLICY = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMaskedLM")
+DEQUANTIZED = ("mxfp4",)  # by Transformers, as it loads them
+BITSANDBYTES = "bitsandbytes"  # adapters train on its weights
 # The default model comes with the repository, so that everyone starts from the same weights; `pocket.base` made it.
 SHIPPED = {"medium": Path(pocket.__file__).parent / "pretrained"}
 
@@ -34,7 +38,45 @@ def find_base(config: Config) -> Start:
     model, size = config.model, embedded(config.model)
     if size:
         return find_shipped(SHIPPED[size]) if size in SHIPPED else pretrain(config, size)
-    return find_model(model.model_name_or_path, model.model_revision)
+    start = find_model(model.model_name_or_path, model.model_revision)
+    refuse_no_policy(start, config.tuning)
+    if start.revision is None:  # the Hub's weights are downloaded when a stage loads them
+        call(compare_weights, start.path)
+    return start
+
+
+def refuse_no_policy(start: Start, tuning: str) -> None:
+    """Reject a model that would load, and not train as a policy: one of another kind, or with quantized weights.
+
+    Raises:
+        UserError: its config.json says so.
+    """
+    local = Path(start.path, "config.json")
+    config = read(local if start.revision is None else hub_file(start.path, "config.json", start.revision))
+    other = next((name for name in config.get("architectures") or [] if name.endswith(NO_POLICY)), None)
+    if other:
+        raise UserError(
+            f"{start.path} is a {other}, not a causal language model: its LM head would be drawn at random, or would "
+            "see the tokens that it predicts; name a causal language model"
+        )
+    quantized = config.get("quantization_config")
+    method = (quantized or {}).get("quant_method", BITSANDBYTES)
+    if quantized and method not in DEQUANTIZED and (method != BITSANDBYTES or tuning == "full"):
+        raise UserError(
+            f"{start.path} has weights quantized by {method}, which tuning={tuning} cannot train: name the model that "
+            "it was made from"
+        )
+
+
+def compare_weights(path: str) -> None:
+    """Compare a directory's weights with its config, in a process of its own that has the libraries, and silently."""
+    from transformers.utils import logging
+
+    from recipes.training.model import check_weights
+
+    logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)  # its report of the weights
+    check_weights(path)
 
 
 def embedded(model: Model) -> str | None:

@@ -95,6 +95,31 @@ def check_loadable(directory: Path, stage: str) -> None:
         raise UserError(f"{directory} was saved incompletely ({bad[0]}, …): run again from the last checkpoint")
 
 
+def check_weights(path: str) -> None:
+    """Let Transformers compare a language model's weights with its config, by names and shapes; no value is read.
+
+    Raises:
+        UserError: it cannot be loaded, or a weight is missing or has another shape: Transformers would draw it at
+            random, or fail when a stage's turn comes.
+    """
+    kept: dict[str, Any] = {"device_map": "meta", "output_loading_info": True, "ignore_mismatched_sizes": True}
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(path, **kept, **WEIGHTS)
+    except Exception as error:  # a missing file, package or architecture: each has its own kind
+        raise UserError(
+            f"{path} has no model that can be loaded ({reason(error)}): copy or download it again, "
+            "or check model.model_name_or_path"
+        ) from None
+    _, found = loaded
+    for said, keys in (("no", found["missing_keys"]), ("another shape of", found["mismatched_keys"])):
+        names = sorted(key if isinstance(key, str) else key[0] for key in keys)
+        if names:
+            raise UserError(
+                f"{path} has {said} {names[0]}{', …' * (len(names) > 1)}, which its config.json asks for: it is not a "
+                "causal language model, or not complete; copy it again, or name another"
+            )
+
+
 def keep_differentiable(model: PreTrainedModel) -> None:
     """Keep bitsandbytes from repacking 4-bit weights in the first forward pass in evaluation mode.
 
