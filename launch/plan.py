@@ -142,7 +142,7 @@ def detectable(config: Config, asked: int) -> Iterable[str]:
     responses = f"{config.eval_samples} response{'s' * (config.eval_samples > 1)} each"
     yield (
         f"Win rates that the table will tell from 50 : 50 in four of five cases, with {asked} unrelated "
-        f"prompts and {responses}: between these very models (one seed) {found[0]}; between the methods {found[1]} "
+        f"prompts and {responses}: between these models (one seed) {found[0]}; between the methods {found[1]} "
         f"with 3 seeds, {found[2]} with 5."
     )
 

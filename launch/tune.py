@@ -68,7 +68,7 @@ class Command:
         refuse_unused(config, self.words)  # once, and not in every trial
         if (judge := judge_of(config)) in (NONE, *ELSEWHERE):
             raise UserError(
-                f"tune={self.trials} chooses by a judge, and judge={judge} is asked later or never: use judge=auto, "
+                f"tune={self.trials} chooses by a judge, and judge={judge} judges later or never: use judge=auto, "
                 "or name a reward model, judge=reward:<directory or Hub id>"
             )
         if config.budget or config.launcher.dry_run:

@@ -31,7 +31,7 @@ CHAT_TEMPLATE = (
 )
 VOCABULARY = 1024
 BLOCK = 128  # tokens of one packed row
-ROWS = 16  # rows of one update: 16 * 128 = 2,048 tokens
+ROWS = 16  # rows of one optimizer step: 16 * 128 = 2,048 tokens
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""CPO (Xu et al. 2024, arXiv:2401.08417): DPO without its reference model, kept in place by a likelihood term."""
+"""CPO (Xu et al. 2024, arXiv:2401.08417): DPO without its reference model, kept in place by an NLL term."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from recipes.training.tokenizer import load_tokenizer
 
 
 def cpo_loss(policy: LogProbs, beta: float, alpha: float, label_smoothing: float = 0.0, hinge: bool = False) -> Loss:
-    """Return CPO's loss of each pair, the paper's preference loss (equation 3) and its likelihood term:
+    """Return CPO's loss of each pair, the paper's preference loss (equation 3) and its NLL term:
 
         L = -log sigmoid(beta * log p(y_w | x) - beta * log p(y_l | x)) + alpha * NLL(y_w | x)
 
@@ -28,7 +28,7 @@ def cpo_loss(policy: LogProbs, beta: float, alpha: float, label_smoothing: float
     Args:
         policy: log-probs under the trained model, the only one.
         beta: how steeply the loss falls with the margin.
-        alpha: the weight of the likelihood, TRL's `cpo_alpha`; 1 in the paper.
+        alpha: the weight of the NLL term, TRL's `cpo_alpha`; 1 in the paper.
         label_smoothing: how likely a label is wrong.
         hinge: max(0, 1 - margin) instead of the logistic loss: SLiC-HF (Zhao et al. 2023, arXiv:2305.10425).
     """

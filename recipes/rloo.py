@@ -1,4 +1,4 @@
-"""RLOO (Ahmadian et al. 2024, arXiv:2402.14740): sample responses, and make those with a high reward likelier.
+"""RLOO (Ahmadian et al. 2024, arXiv:2402.14740): sample responses, and make those with a high reward more likely.
 
 The last of RLHF's stages; TRL has removed PPO, and RLOO is its stable trainer with a reward model. For each prompt k
 responses y_1 … y_k are sampled. The loss of a response is TRL's, in `trl.RLOOTrainer._compute_loss`, with advantages A
@@ -77,7 +77,7 @@ class RLOOTrainer(trl.RLOOTrainer):
         at_once = args.generation_batch_size // args.num_generations  # type: ignore[operator]
         if len(train_dataset) < at_once:
             raise UserError(
-                f"{len(train_dataset)} prompts are fewer than the {at_once} that RLOO answers at once: lower batch_size"
+                f"{len(train_dataset)} prompts are fewer than the {at_once} of one RLOO batch: lower batch_size"
             )
         # TRL adds the tokenizer's EOS; evaluation stops only at the profile's tokens. Models for training are loaded
         # without a cache, which would make sampling quadratic.

@@ -28,7 +28,7 @@ def record(name: str, seed: int) -> dict[str, Any]:
         "data": {
             "pairs": {"train": 40, "test": PROMPTS},
             "sources": counts,
-            "dropped": {"train": {"empty": {"reason": "an answer is empty", "count": 3, "rows": ["1"]}}, "test": {}},
+            "dropped": {"train": {"empty": {"reason": "a response is empty", "count": 3, "rows": ["1"]}}, "test": {}},
             "truncated": {"train": 1, "test": 0},
         },
         **{"versions": {"python": "3", "trl": "1"}, "commit": "c0ffee", "dirty": False},

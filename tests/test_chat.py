@@ -90,7 +90,7 @@ def test_one_talks_to_a_model(
     ((said,),) = answer(untuned, [dialogue], Sampling(6, 0.0), lambda count: None)
     assert suite([str(untuned), "temperature=0", "max_new_tokens=6"], chat.__doc__, chat.Options, chat.main) == 0
     printed = capsys.readouterr().out
-    reply = f"{said.text}{'' if said.stopped else ' … (cut off: raise max_new_tokens)'}\n"
+    reply = f"{said.text}{'' if said.stopped else ' … (truncated: raise max_new_tokens)'}\n"
     first, *_ = printed.splitlines(keepends=True)
     assert "Ctrl-D ends" in first and printed.startswith(first + reply) and printed.removesuffix("\n").endswith(reply)
     assert suite([str(untuned / "nowhere")], chat.__doc__, chat.Options, chat.main) == 2

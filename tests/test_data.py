@@ -110,8 +110,8 @@ def test_what_cannot_be_trained_on_is_dropped_counted_and_named(prepared: Callab
     bad = [row("Same?", "Yes.", "Yes."), row("Empty?", "", "No."), row("Long?", "word " * 400, "No.")]
     rows, manifest = prepared(write(tmp_path / "a.jsonl", [*ROWS, *bad]), max_length=64)
     assert manifest["dropped"]["train"] == {
-        "identical": {"reason": "the answers are identical", "count": 1, "rows": ["21"]},
-        "empty": {"reason": "the prompt or an answer is empty or missing", "count": 1, "rows": ["22"]},
+        "identical": {"reason": "the responses are identical", "count": 1, "rows": ["21"]},
+        "empty": {"reason": "the prompt or a response is empty or missing", "count": 1, "rows": ["22"]},
         "overlong": {"reason": "longer than dataset.max_length", "count": 1, "rows": ["23"]},
     }
     assert sum(manifest["pairs"].values()) == 20

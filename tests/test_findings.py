@@ -224,7 +224,7 @@ def test_each_policy_does_what_it_says(look: Examine) -> None:
     assert {name: found["rows"] for name, found in ruling.dropped.items()} == {"empty": ["5"], "duplicate": ["6"]}
     assert len(ruling.kept.rows) == 5 and ruling.kept.findings.of("tied") == [4]
     dataset.policies = Policies(duplicate="keep", tied="refuse")
-    with pytest.raises(UserError, match=r"train row 7 both answers have the same score \[policies.tied=refuse\]"):
+    with pytest.raises(UserError, match=r"train row 7 both responses have the same score \[policies.tied=refuse\]"):
         rule(look(rows), dataset)
     dataset.policies.tied = "drop"
     assert list(rule(look(rows), dataset)["train"].dropped) == ["empty", "tied"]

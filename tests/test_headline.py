@@ -64,8 +64,8 @@ def test_many_losses_are_counted(rows: Rows) -> None:
 
 def test_responses_that_do_not_end_are_a_warning(rows: Rows) -> None:
     rows[2]["values"]["truncated"], rows[3]["values"]["truncated"] = 0.96, 0.1
-    found = [line for line in headline(rows) if "cut off" in line]
-    assert len(found) == 1 and found[0].startswith("96.0% of SFT → DPO's responses were cut off")
+    found = [line for line in headline(rows) if "truncated" in line]
+    assert len(found) == 1 and found[0].startswith("96.0% of SFT → DPO's responses were truncated")
 
 
 def test_a_row_without_words_of_its_own_is_named_and_seconds_replace_flops(rows: Rows) -> None:

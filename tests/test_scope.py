@@ -64,7 +64,7 @@ def test_a_profiles_own_settings_without_their_origin_are_said_to_be_so(compose:
 def test_one_seed_is_about_its_models(session: Path) -> None:
     assert "about the methods" in told(session)
     shutil.rmtree(session / "1")
-    assert "these very models only" in told(session)
+    assert "about these models only" in told(session)
 
 
 def test_a_session_of_the_validation_split_says_that_nothing_was_tested(session: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_row_that_is_not_trained_says_why(words: Words, tmp_path: Path, capsys
     rows = [{"prompt": f"Q{number}?", "chosen": f"A {number}.", "rejected": "No."} for number in range(9)]
     file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[4] | {"chosen": " "}, rows[4]]))
     for number, said in (
-        (10, "dropped [policies.empty=drop]: the prompt or an answer is empty"),
+        (10, "dropped [policies.empty=drop]: the prompt or a response is empty"),
         (11, "an earlier row has the same"),
     ):
         show(words(tmp_path, f"dataset.path={file}", f"row={number}"))

@@ -162,7 +162,7 @@ def test_dpo_starts_at_ln_2(make: Make) -> None:
 
 @pytest.mark.parametrize("stage", ["sft", "dpo", "orpo"])
 def test_one_micro_batch_of_four_is_four_of_one(make: Make, stage: str) -> None:
-    """Not so in stock ORPO, which averages its likelihood term per micro-batch. By plain gradient descent, so that
+    """Not so in stock ORPO, which averages its NLL term per micro-batch. By plain gradient descent, so that
     weights differ as gradients do: Adam would make an update of what is rounding in a gradient near zero.
     """
     found, plain = [], {"optim": "sgd", "learning_rate": 0.1}

@@ -245,4 +245,4 @@ def test_blank_lines_before_a_json_array_are_skipped(train: Callable[..., Traine
 
 def test_an_empty_prompt_is_dropped_as_an_empty_answer_is(train: Callable[..., Trained]) -> None:
     found = train([row(" ", "Yes.", "No."), row("Why?", "", "No.")])
-    assert "dropped" in found.line and "the prompt or an answer is empty or missing, rows 1, 2" in found.line
+    assert "dropped" in found.line and "the prompt or a response is empty or missing, rows 1, 2" in found.line

@@ -18,7 +18,7 @@ class Judge:
     """A reward model and how it reads a dialogue: in the ids of its training, or by its own template."""
 
     def __init__(self, path: Path | str) -> None:
-        """Name it: a directory, or of the hub `organization/name@commit`. Weights are loaded when rewards are asked."""
+        """Name it: a directory, or of the hub `organization/name@commit`. Weights are loaded with the first query."""
         self.stage = next(
             (place for place in (Path(path), Path(path).parent) if (place / "config.yaml").is_file()), None
         )
@@ -77,11 +77,11 @@ class Judge:
             raise UserError(f"the judge {self.name} cannot read a held-out dialogue ({error}): name another") from None
 
     def by_training(self, prompts: list[Any], answers: list[dict[str, Any]], dialogues: list[Any]) -> list[list[int]]:
-        """Return dialogues as a stage here read its pairs; `answers` say which were cut off."""
+        """Return dialogues as a stage here read its pairs; `answers` say which were truncated."""
         asked = self.renderer.texts(prompts)
         beginnings = [self.renderer.begin(ids) for ids in self.renderer.encode(asked)]
         ends = self.renderer.answers(self.renderer.texts(dialogues, answer=True), asked)
-        # an answer that was cut off has no stop token: RLOO's reward model did not see one either
+        # a truncated response has no stop token: RLOO's reward model did not see one either
         ends = [ids if answer["stopped"] else ids[:-1] for ids, answer in zip(ends, answers, strict=True)]
         return [begin + end for begin, end in zip(beginnings, ends, strict=True)]
 

@@ -107,7 +107,7 @@ def ballot(session: Path, judge: str) -> Iterator[Ballot]:
 
 
 def read(path: Path) -> dict[str, Vote]:
-    """Return the votes of a file by their pairs; a line that was cut off is no vote.
+    """Return the votes of a file by their pairs; an incomplete line is no vote.
 
     Raises:
         UserError: a line is whole and holds something else.

@@ -7,7 +7,7 @@ from importlib import import_module
 Message = dict[str, str]
 NEW = "/new"
 Reply = Callable[[list[Message]], tuple[str, bool]]  # a dialogue -> what is said to it, and whether it was ended
-CUT = "… (cut off: raise max_new_tokens)"
+CUT = "… (truncated: raise max_new_tokens)"
 HELP = f"Ctrl-D ends, {NEW} begins again"
 
 

@@ -150,7 +150,7 @@ class Contest:
         for row in self.rows:
             if (cut := row["values"].get(TRUNCATED.key) or 0) > 0.5:
                 yield (
-                    f"{percent(cut)} of {row['label']}'s responses were cut off at dataset.max_new_tokens: raise it, "
+                    f"{percent(cut)} of {row['label']}'s responses were truncated at dataset.max_new_tokens: raise it, "
                     "or see whether the model has learnt its stop token."
                 )
         for row in opponents:

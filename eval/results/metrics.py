@@ -46,7 +46,7 @@ def preferred(result: Result) -> list[float]:
 
 
 def by_sums(result: Result) -> list[float]:
-    """Return 1 where the chosen answer is the likelier one as a whole, whatever the lengths."""
+    """Return 1 where the chosen response is the likelier one as a whole, whatever the lengths."""
     return [float(chosen > rejected) for chosen, rejected in zip(*summed(result, result), strict=True)]
 
 
@@ -58,7 +58,7 @@ def by_implicit_reward(result: Result) -> list[float]:
 
 
 def summed(means: Result, result: Result) -> tuple[np.ndarray, np.ndarray]:
-    """Return the log-probs of all chosen and of all rejected answers, summed over their tokens."""
+    """Return the log-probs of all chosen and of all rejected responses, summed over their tokens."""
     chosen, rejected = (np.multiply(means[side], result["tokens"][side]) for side in ("chosen", "rejected"))
     return chosen, rejected
 
@@ -97,7 +97,7 @@ def engines(row: Row) -> Value:
 def judge_accuracy(row: Row) -> Estimate | None:
     """Return how often a row's judges, one for each seed, are right about held-out pairs; None without a judge.
 
-    It is about these very judges: the interval is over pairs.
+    It is about these judges only: the interval is over pairs.
     """
     if not row.judged:
         return None

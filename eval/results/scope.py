@@ -40,7 +40,7 @@ def whose(rows: list[Row]) -> str:
     """Say whether the answer is about models or methods."""
     if max(len(row.seeds) for row in rows) > 1:
         return "Several seeds: about the methods, on these pairs and this base model."
-    return "One seed: about these very models only; several (seed=0,1,2) tell something of the methods."
+    return "One seed: about these models only; several seeds (seed=0,1,2) also say something about the methods."
 
 
 def shown(rows: list[Row]) -> Iterable[str]:

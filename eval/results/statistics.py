@@ -1,6 +1,6 @@
 """Estimates, tests and verdicts; scores are arrays of shape (seeds, prompts) or (seeds, prompts, samples).
 
-With one seed, what is said holds for these very models and varies over prompts. With several it is said of the method,
+With one seed, what is said holds for these models only and varies over prompts. With several it is said of the method,
 on these pairs and this base model, and seeds vary too (`eval.results.variance`). Samples are responses of one model to
 one prompt: their points are averaged, and the prompt counts once.
 

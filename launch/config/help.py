@@ -47,7 +47,7 @@ GROUPS = {
     },
     "Machine": {
         "hardware=1x24gb": "a profile of conf/hardware (HARDWARE=); by default the one that fits",
-        "hardware.per_device_batch=4": "pairs at once; no result of the packed engine depends on it",
+        "hardware.per_device_batch=4": "per-device batch size; no result of the packed engine depends on it",
         "launcher=local": "jobs on all GPUs of this machine, or slurm (LAUNCHER=)",
         "runs=runs": "where everything is written",
     },

@@ -11,7 +11,7 @@ from recipes.profiles import VALIDATION
 AUTO, GOLD, TRAINED, NONE = "auto", "gold", "trained", "none"
 FRACTION = 0.2  # of the training prompts, for a judge that is trained
 MODEL = "reward:"  # followed by a reward model's directory or hub id
-ELSEWHERE = ("llm", "people")  # who are asked when all is trained, by a command of their own
+ELSEWHERE = ("llm", "people")  # judges that are queried after training, by a command of their own
 CHOICES = (AUTO, GOLD, TRAINED, *ELSEWHERE, NONE)
 
 

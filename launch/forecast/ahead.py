@@ -31,7 +31,7 @@ def duration(hours: float) -> str:
 def expected(
     configs: dict[str, Config], pipelines: dict[str, list[Planned]], tokens: Tokens, judge: list[Planned]
 ) -> str | None:
-    """Return how long the stages that are left to train take; None if there is none, or it cannot be told."""
+    """Return how long the stages that are left to train take; None if there is none, or it is unknown."""
     left = {}
     for name, stages in pipelines.items():
         left |= {

@@ -1,4 +1,4 @@
-"""Options that fit a model's size, for a model that nobody has tuned yet; each with its source."""
+"""Options that fit a model's size, for a model that has not been tuned yet; each with its source."""
 
 from dataclasses import dataclass
 from typing import Any

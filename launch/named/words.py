@@ -117,7 +117,7 @@ class Door:
 
 
 def with_profiles(words: Iterable[str]) -> list[str]:
-    """Return the words with a profile's name for the model and the data set; those that are made are told.
+    """Return the words with a profile's name for the model and the data set; those that are made are described.
 
     A value that names something is read as it stands, whatever its characters. In others a comma separates the values
     of a sweep, and `dataset=[a,b]` is a mixture.

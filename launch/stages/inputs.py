@@ -49,7 +49,7 @@ def find_model(name: str, revision: str) -> Start:
 
 
 def asked_reward_model(config: Config) -> Start | None:
-    """Return where the reward model lies that `rloo.reward_model` names; None where no stage asks it.
+    """Return where the reward model lies that `rloo.reward_model` names; None where no stage queries it.
 
     Raises:
         UserError: it is neither a local directory nor on the Hub or in its cache.

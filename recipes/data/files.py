@@ -19,7 +19,7 @@ from recipes.system.paths import exists, expanded
 SPLIT = re.compile(r"(.*[-_. ])?(train|test|validation|valid|val|dev|eval)(ing)?(?(1)|([-_]\w+)?)", re.IGNORECASE)
 SHARD = re.compile(r"[-_.]?\d+([-_]of[-_]\d+([-_][0-9a-f]+)?)?$")
 METADATA = ("dataset_info.json", "dataset_dict.json", "state.json", "config.json")  # beside the shards of a folder
-HEAD = 100  # rows from which the columns are told
+HEAD = 100  # rows that are read to find the columns
 PATTERN = re.compile(r"[*?\[]")
 
 

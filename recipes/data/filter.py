@@ -10,7 +10,7 @@ from recipes.data.tokenize import Split
 from recipes.profiles import DROP, REFUSE, TRUNCATE, Dataset
 
 NAMED = 10  # rows that an error names per kind of finding
-KINDS = 8  # kinds of one finding that are told apart
+KINDS = 8  # kinds of one finding that are distinguished
 WHY = {"malformed": "detail", "unrendered": "detail", "ignored": "ignored"}  # the columns that say what is wrong
 NOTED = ("system_lost", "ignored", "rendered")  # findings that are named even where their rows are kept
 

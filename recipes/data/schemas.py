@@ -129,7 +129,7 @@ def as_prompt(row: dict[str, Any], earlier: list[Message]) -> tuple[list[Message
     if not earlier or earlier[0]["role"] == "assistant":
         column = next((name for name in PROMPTS if row.get(name) is not None), None)
         if column is None and not earlier:
-            raise Malformed("has answers but no prompt: add a column 'prompt', or give whole dialogues")
+            raise Malformed("has responses but no prompt: add a column 'prompt', or give whole dialogues")
         return [*(read_prompt(row, column) if column else []), *earlier], []
     column = next((name for name in PROMPTS if row.get(name) is not None), None)
     if column is None:
