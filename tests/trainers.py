@@ -64,7 +64,12 @@ def maker(tiny_model: Path, tmp_path: Path) -> Make:
 
 
 def gradients(trainer: Any) -> tuple[float, dict[str, torch.Tensor]]:
-    """The loss of all rows as one micro-batch, through the trainer's own loop over an update, and its gradients."""
+    """The loss of all rows as one micro-batch, through the trainer's own loop over an update, and its gradients.
+
+    Accelerate's state is one of the process: of a trainer before, whose training stopped at its data's last batch, it
+    may still have the loader, by which the engine would leave pairs out that only filled that batch up.
+    """
+    trainer.accelerator.gradient_state.dataloader_references = [None]
     batch = [trainer.data_collator(list(trainer.train_dataset))]
     inputs, items = trainer.get_batch_samples(iter(batch), 1, trainer.args.device)
     trainer.model.train()
