@@ -56,9 +56,9 @@ INSTRUCTIONS = {
     "forbidden word": Instruction(
         ('Do not use the word "and".', 'The word "and" must not occur in your answer.'), lacks("and")
     ),
-    "postscript": Instruction(
-        ('Add a postscript at the end that starts with "P.S."', "Finish with a line that starts with P.S."),
-        lambda text: bool(re.search(r"^\s*p\.\s?s\.", text, re.MULTILINE | re.IGNORECASE)),
+    "exclamation mark": Instruction(
+        ("Use at least one exclamation mark.", "Your answer must contain an exclamation mark."),
+        lambda text: "!" in text,
     ),
     "few words": Instruction(
         ("Use fewer than 16 words.", "Answer in at most 15 words."), lambda text: len(words(text)) < 16
