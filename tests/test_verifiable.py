@@ -1,5 +1,6 @@
 """The verifiable data set: every check against hand-written responses and IFEval's own, and what the splits share."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from verifiable.instructions import INSTRUCTIONS
 from verifiable.prompts import known, prompts, write
 from verifiable.topics import TRAINED, UNSEEN, names
 
+ROOT = Path(__file__).parent.parent
 CASES = yaml.safe_load((Path(__file__).parent / "data" / "verifiable.yaml").read_text())
 
 
@@ -51,3 +53,15 @@ def test_prompts_written_are_those_that_the_reward_knows(tmp_path: Path) -> None
     assert {row["prompt"] for row in rows} == {*known()}
     with pytest.raises(ValueError, match="no prompt of the verifiable data set"):
         score("What else?", "Nothing.")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_pairs_are_ordered_by_the_reward_and_of_their_own_split(split: str) -> None:
+    pairs = [json.loads(line) for line in gzip.open(ROOT / "verifiable" / "pairs" / f"{split}.jsonl.gz", "rt")]
+    asked = {prompt.prompt: prompt for prompt in prompts(split)}
+    assert len(pairs) > 100
+    for pair in pairs:
+        prompt = pair["prompt"][-1]["content"]
+        assert (pair["topic"], pair["kind"]) == (asked[prompt].topic, asked[prompt].kind)
+        scores = [score(prompt, pair[side][0]["content"]) for side in ("chosen", "rejected")]
+        assert scores == [pair["score_chosen"], pair["score_rejected"]] == [1.0, 0.0]
