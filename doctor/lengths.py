@@ -87,11 +87,12 @@ def bias(lengths: np.ndarray) -> Bias:
 
 
 def epoch(lengths: np.ndarray) -> dict[str, int]:
-    """Return method -> tokens that the policy reads in one epoch, without padding; a reference model reads as many."""
+    """Return method -> tokens that a policy reads in one epoch, without padding; a reference model reads as many."""
     prompt, chosen, rejected = (int(column) for column in lengths.sum(axis=0))
     read = {True: 2 * prompt + chosen + rejected, False: prompt + chosen}
-    times = {name: 1 + method.probe_passes // (method.policy_passes or 1) for name, method in METHODS.items()}
-    return {method.label: times[name] * read[method.pairs] for name, method in METHODS.items() if method.packs}
+    trained = {name: method for name, method in METHODS.items() if method.packs and method.answers}
+    times = {name: 1 + method.probe_passes // (method.policy_passes or 1) for name, method in trained.items()}
+    return {method.label: times[name] * read[method.pairs] for name, method in trained.items()}
 
 
 def padding(lengths: np.ndarray, pairs: int) -> Padding:

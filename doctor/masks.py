@@ -25,9 +25,10 @@ class Masked:
 def masks(row: dict[str, Any], options: dict[str, dict[str, Any]]) -> list[Masked]:
     """Return the sequences that methods read of a row with ids; `options` has each method's, under TRL's names.
 
-    Methods without `engine=packed` are left out: a reward model has no loss on tokens, and RLOO trains on samples.
+    Left out are a reward model, which has no loss on tokens, and RLOO, which trains on samples.
     """
-    return [found for name in PACKED for found in sequences(METHODS[name], row, options[name])]
+    policies = [name for name in PACKED if METHODS[name].answers]
+    return [found for name in policies for found in sequences(METHODS[name], row, options[name])]
 
 
 def merged(found: list[Masked]) -> list[Masked]:

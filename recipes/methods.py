@@ -138,7 +138,6 @@ METHODS = {
         config="recipes.reward:RewardConfig",
         about="a reward model (Bradley-Terry) on preference pairs",
         policy_passes=2,
-        packs=False,
         answers=False,
         hatch="..",
     ),

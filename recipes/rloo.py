@@ -87,8 +87,7 @@ class RLOOTrainer(trl.RLOOTrainer):
         super().__init__(model, ask(reward), args=args, train_dataset=train_dataset, **options)  # type: ignore[arg-type]
         self.eos_token_ids = stops
         reference = self.model if self.ref_model is None else self.ref_model  # the policy without its adapters
-        frozen = [reward.model, *([reference] if args.beta else [])]
-        self.frozen = [matrices(model) for model in frozen]
+        self.reward, self.reference = matrices(reward.model), matrices(reference) if args.beta else None
 
     def _get_train_sampler(self, dataset: Any = None) -> PromptSampler:
         return PromptSampler(
@@ -111,7 +110,8 @@ class RLOOTrainer(trl.RLOOTrainer):
             cost = Cost(computed_tokens=2 * int(read.tokens), inference_tokens=2 * int(read.tokens))
             cost.generated_tokens = int((found["completion_ids"] != self.processing_class.pad_token_id).sum())
             cost.inference_flops = int(2 * forward(matrices(self.model), read))
-            cost.frozen_flops = int(sum(forward(model, read) for model in self.frozen))
+            frozen = forward(self.reward, replace(read, scored=read.tokens))  # Transformers scores every position
+            cost.frozen_flops = int(frozen + (forward(self.reference, read) if self.reference else 0))
             self.meter.cost.add(cost)
         return found
 

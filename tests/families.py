@@ -7,7 +7,7 @@ import torch
 import transformers
 from datasets import Dataset
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 VOCABULARY = 61
 SHAPE = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -29,14 +29,19 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def model_of(family: str, dtype: torch.dtype = torch.float64, **changes: Any) -> Any:
+def model_of(family: str, dtype: torch.dtype = torch.float64, kind: Any = AutoModelForCausalLM, **changes: Any) -> Any:
     """A random model of a family, with biases and norms that are not at their start."""
     torch.manual_seed(0)
     config = getattr(transformers, f"{family}Config")(**{**FAMILIES.get(family, GROUPED), **changes})
-    model = AutoModelForCausalLM.from_config(config)
+    model = kind.from_config(config)
     for weight in model.parameters():
         weight.data += 0.05 * torch.randn_like(weight)
     return model.to(dtype)
+
+
+def classifier_of(family: str, dtype: torch.dtype = torch.float64, **changes: Any) -> Any:
+    """A random classifier of a family with one output, its head not at zero."""
+    return model_of(family, dtype, AutoModelForSequenceClassification, num_labels=1, **changes)
 
 
 def rows_of(count: int, seed: int = 0) -> Dataset:

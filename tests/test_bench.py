@@ -11,6 +11,7 @@ from door import run
 
 from dev.bench import peer, workload
 from dev.bench.__main__ import main, options
+from dev.bench.measure import Case, measure
 from dev.bench.report import ratio
 from dev.bench.shapes import MADE
 from dev.bench.suite import alone, refuse_pairs
@@ -51,6 +52,15 @@ def test_the_smallest_benchmark(tmp_path: Path) -> None:
     page = (tmp_path / "bench.md").read_text()
     assert all((tmp_path / name).stat().st_size for name in re.findall(r"\((bench[\w-]*\.\w+)\)", page))
     assert "no GPU: skipped" in said and page.count("| **ratio** |") == 6
+
+
+@pytest.mark.parametrize("engine", ["packed", "stock"])
+def test_a_reward_model_is_measured_as_the_other_methods_are(engine: str) -> None:
+    found = measure(Case("tiny", "hh-rlhf", "full", 2, engine, method="reward"), [Pair([3, 4], [5], [6, 7])] * 2)
+    assert found["pairs_per_second"] > 0
+    assert found["computed_tokens_per_second"] / found["useful_tokens_per_second"] == pytest.approx(
+        1 if engine == "packed" else 8 / 5
+    )
 
 
 def test_made_lengths_have_the_medians_they_say() -> None:

@@ -67,7 +67,17 @@ def test_frozen_weights_need_no_gradient_of_their_own() -> None:
     assert training(found, read) == 4 * (found.body * 10 + found.head * 4) + 2 * adapters * 10
 
 
-@pytest.mark.parametrize("span", ["full", "completion"])
+def test_a_reward_models_head_is_counted_once_where_peft_keeps_its_original() -> None:
+    shape: dict[str, Any] = FAMILIES["Llama"] | {"num_hidden_layers": LAYERS, "num_labels": 1}
+    config = transformers.LlamaConfig(**shape)
+    judge: Any = transformers.AutoModelForSequenceClassification.from_config(config)
+    assert matrices(judge) == Matrices(BODY, BODY, HIDDEN, HIDDEN, LAYERS * HIDDEN)
+    tuned = get_peft_model(judge, LoraConfig(r=3, target_modules=["q_proj"], task_type="SEQ_CLS"))
+    adapters = LAYERS * 3 * 2 * HIDDEN
+    assert matrices(tuned) == Matrices(BODY + adapters, adapters, HIDDEN, HIDDEN, LAYERS * HIDDEN)
+
+
+@pytest.mark.parametrize("span", ["full", "completion", "last"])
 def test_a_packed_row_reads_a_prompt_once_and_scores_what_the_engine_scores(span: str) -> None:
     found = reading({"pairs": PAIRS}, span)
     assert (found.tokens, found.scored) == (22, len(pack(PAIRS, span).scored))
@@ -98,11 +108,11 @@ def test_a_forecast_has_the_matrices_of_the_loaded_model(
     model.config.save_pretrained(tmp_path)
     shape, tokens = read_shape(tmp_path), Tokens(10, 5, 3, 7, "made")
     assert cost.matrices(config, "orpo", shape, tokens) == matrices(model)
-    judge: Any = getattr(transformers, f"{family}ForSequenceClassification", None)
-    if judge and family != "OPT":
-        assert cost.matrices(config, "reward", shape, tokens) == matrices(
-            judge(type(model.config)(**{**model.config.to_dict(), "num_labels": 1}))
-        )
+    kind: Any = getattr(transformers, f"{family}ForSequenceClassification", None)
+    if kind:
+        judge = kind(type(model.config)(**{**model.config.to_dict(), "num_labels": 1}))
+        assert cost.matrices(config, "reward", shape, tokens) == matrices(judge)
+        assert cost.matrices(config, "reward", shape, tokens).head == sum(map(torch.numel, judge.score.parameters()))
 
 
 @pytest.mark.parametrize(
@@ -110,6 +120,7 @@ def test_a_forecast_has_the_matrices_of_the_loaded_model(
     [
         ("sft", [], [replace(pair, rejected=[]) for pair in PAIRS], "completion"),
         ("dpo", [], PAIRS, "completion"),
+        ("reward", [], PAIRS, "last"),
         ("orpo", [], PAIRS, "full"),
         ("orpo", ["orpo.nll_span=completion"], PAIRS, "completion"),
     ],

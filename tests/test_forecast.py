@@ -117,10 +117,22 @@ def test_rloo_computes_each_answer_five_times_and_holds_three_models(compose: Co
     assert parts(compose(*CARD, "pipeline=rlhf", "rloo.beta=0"), "rloo").reference == found.memory.weights
     twice = forecast(compose(*CARD, "batch_size=64", "rloo.num_iterations=2"), "rloo", shape, TOKENS)
     assert twice.updates == 200 and twice.flops == pytest.approx((2 + 6 + 1) * once + headless)
+
+
+def test_a_reward_model_has_one_output_and_no_lm_head(compose: Compose) -> None:
+    """TRL's own computes it for every token, ours for the last of both responses."""
+    config = compose(*CARD, "pipeline=rlhf", "batch_size=64")
+    shape = shape_of(config.model)
     reward = forecast(config, "reward", shape, TOKENS)
-    assert reward.tokens == 6400 * (2 * 100 + 200 + 150) and reward.memory.head == 0
-    read = forward(config, reward.tokens, 0, 6400 * (causal(300) + causal(250)))
-    assert reward.flops == pytest.approx(3 * (read + 2 * shape.hidden * reward.tokens)), "with its one output"
+    assert reward.tokens == 6400 * (100 + 200 + 150) and reward.memory.head == 0
+    assert reward.memory.weights == 4 * (weights(config) - shape.vocabulary * shape.hidden)
+    read = forward(config, reward.tokens, 0, 6400 * (causal(300) + causal(250) - causal(100)))
+    assert reward.flops == pytest.approx(3 * (read + 2 * shape.hidden * 2 * 6400), rel=1e-12)
+    stock = forecast(compose(*CARD, "pipeline=rlhf", "batch_size=64", "reward.engine=stock"), "reward", shape, TOKENS)
+    assert stock.tokens == 6400 * (2 * 100 + 200 + 150) and stock.memory.head == 0
+    read = forward(config, stock.tokens, 0, 6400 * (causal(300) + causal(250)))
+    assert stock.flops == pytest.approx(3 * (read + 2 * shape.hidden * stock.tokens), rel=1e-12)
+    assert stock.memory.activations > reward.memory.activations
 
 
 def test_what_is_advised_fits_and_is_the_nearest(compose: Compose) -> None:
@@ -148,6 +160,7 @@ def test_a_packed_micro_batch_has_no_padding(compose: Compose) -> None:
     assert largest(config, "orpo", TOKENS, 3).tokens == 100 + 2 * 900 + 2 * 450
     assert largest(config, "dpo", TOKENS, 3) == MicroBatch(3000 - 200, 3000 - 500, 1000 + 2 * 250)
     assert largest(config, "sft", TOKENS, 3).tokens == 1000 + 2 * 300
+    assert largest(config, "reward", TOKENS, 3) == MicroBatch(3000 - 200, 0, 1000 + 2 * 250)
     assert largest(compose(*CARD, "dpo.engine=stock", "dataset.max_length=1000"), "dpo", TOKENS, 3).tokens == 6 * 1000
 
 

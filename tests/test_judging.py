@@ -98,6 +98,7 @@ def test_a_judge_is_trained_on_pairs_that_no_policy_sees(words: Callable[..., li
     assert config["split"] == "judge" and len(split["judge"]) == record(judge)["data"]["pairs"]["judge"]
     assert not split["judge"] & (split["train"] | split["test"]) and not split["train"] & split["test"]
     assert sum(map(len, split.values())) == 64
+    assert record(judge)["engine"] == "packed" and record(judge)["computed_tokens"] < record(judge)["tokens"]
     (session,) = (tmp_path / "_sessions").iterdir()
     table = read_json(session / "table.json")["rows"]
     (orpo,) = (row for row in table if row["pipeline"] == "orpo")

@@ -17,6 +17,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dpo": {"beta": 0.3, "precompute_ref_log_probs": False},
     "cpo": {"cpo_alpha": 0.5},
     "kto": {"beta": 0.3},
+    "reward": {"center_rewards_coefficient": 0.05},
 }
 
 

@@ -5,6 +5,7 @@ import shutil
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def test_both_later_stages_start_from_sft_and_rloo_asks_the_reward_model(rlhf: P
 def test_a_fresh_reward_model_prefers_nothing_and_a_trained_one_ranks_its_pairs(rlhf: Path) -> None:
     directory = stage(rlhf, "reward")
     assert record(directory)["first_loss"] == pytest.approx(LN2, abs=1e-6) and losses(directory)[-1] < LN2
+    assert record(directory)["engine"] == "packed"
     model = AutoModelForSequenceClassification.from_pretrained(directory / "model")
     pairs: Any = load_pairs(Stage.load(directory).pairs)["train"]
     reward = load_classifier(str(directory / "model"), None, foreign=False)
@@ -78,8 +80,8 @@ def test_rloo_answers_the_training_prompts_and_counts_all_that_is_computed(rlhf:
     policy = matrices(AutoModelForCausalLM.from_pretrained(stage(rlhf, "sft") / "model"))
     judge = matrices(AutoModelForSequenceClassification.from_pretrained(stage(rlhf, "reward") / "model"))
     read = Reading(found["inference_tokens"] // 2, found["scored_tokens"], found["attended"])
-    once = forward(policy, read)
-    assert found["flops"] == pytest.approx(training(policy, read) + (2 + 1) * once + forward(judge, read))
+    once, judged = forward(policy, read), forward(judge, replace(read, scored=read.tokens))
+    assert found["flops"] == pytest.approx(training(policy, read) + (2 + 1) * once + judged)
 
 
 def test_the_first_loss_of_rloo_is_zero(rlhf: Path) -> None:

@@ -57,6 +57,7 @@ def test_an_evaluation_measures_what_the_trainer_logs() -> None:
     assert {"loss", "rewards_scaled/margins", "logps_mean/chosen"} <= evaluated(METHODS["orpo"], "packed")
     assert {"loss", "rewards_reference/margins", "logps_sum/chosen"} <= evaluated(METHODS["dpo"], "packed")
     assert "rewards_scaled/margins" not in evaluated(METHODS["orpo"], "stock")
+    assert {"loss", "accuracy", "margin", "max_reward"} <= evaluated(METHODS["reward"], "packed")
 
 
 IDLE = [

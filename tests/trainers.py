@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from families import model_of
+from families import classifier_of, model_of
 from peft import LoraConfig
 from transformers import PreTrainedTokenizerFast
 
@@ -18,6 +18,8 @@ from recipes.kto import TRAINERS as KTO_ENGINES
 from recipes.kto import KTOConfig
 from recipes.orpo import TRAINERS as ORPO_ENGINES
 from recipes.orpo import ORPOConfig
+from recipes.reward import TRAINERS as REWARD_ENGINES
+from recipes.reward import RewardConfig
 from recipes.sft import TRAINERS as SFT_ENGINES
 from recipes.sft import SFTConfig
 from recipes.simpo import TRAINERS as SIMPO_ENGINES
@@ -30,6 +32,7 @@ OTHERS: dict[str, tuple[Any, Any]] = {
     "cpo": (CPOConfig, CPO_ENGINES),
     "simpo": (SimPOConfig, SIMPO_ENGINES),
     "kto": (KTOConfig, KTO_ENGINES),
+    "reward": (RewardConfig, REWARD_ENGINES),
 }
 
 
@@ -53,10 +56,13 @@ def maker(tiny_model: Path, tmp_path: Path) -> Make:
             "max_length": None,
         }
         args = config(**{**quiet, **fixed, **given, "engine": engine, "activation_checkpointing": False, **options})
-        model = model_of(family, **shape)
+        reward = method == "reward"
+        model = classifier_of(family) if reward else model_of(family, **shape)
         model.save_pretrained(tmp_path / family)
         model.config._name_or_path = str(tmp_path / family)
-        peft = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False) if adapters else None
+        lora: dict[str, Any] = {"r": 4, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False}
+        # with this task PEFT trains the head, a module beside its original
+        peft = LoraConfig(**lora, task_type="SEQ_CLS" if reward else None) if adapters else None
         torch.manual_seed(1)
         return engines[engine](model, args=args, train_dataset=rows, processing_class=tokenizer, peft_config=peft)
 

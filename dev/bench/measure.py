@@ -147,7 +147,8 @@ def measure(case: Case, pairs: list[Pair]) -> dict[str, Any]:
     time excludes one-time costs.
     """
     memory, clock = Memory(), Clock()
-    model: Any = build_model(case.model, torch.bfloat16 if case.half else torch.float32)
+    dtype, answers = torch.bfloat16 if case.half else torch.float32, METHODS[case.method].answers
+    model: Any = build_model(case.model, dtype, answers=answers)
     with tempfile.TemporaryDirectory() as directory:
         memory.idle()
         try:

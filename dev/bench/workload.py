@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 
 from dev.bench.shapes import LONGEST, MADE, SHAPES, Lengths
 from recipes.config import UserError
@@ -15,6 +21,7 @@ from recipes.data.rows import read_rows
 from recipes.data.tokenize import IDS, Tokenise
 from recipes.engine.packing import Pair
 from recipes.profiles import Dataset, Model
+from recipes.training.model import start_head
 
 MOST_MISSES = 10**6  # after this many overlong dialogues in a row, none is expected to fit
 RANK = 16  # of LoRA's adapters
@@ -33,8 +40,13 @@ def lengths_of(name: str) -> Lengths:
     return Lengths((tokens // 4, tokens - tokens // 4, tokens - tokens // 4), (0.0, 0.0, 0.0))
 
 
-def build_model(name: str, dtype: Any, seed: int = 0, device: str | None = None) -> PreTrainedModel:
-    """Return a model with random weights, made on `device` (default: a GPU if there is one)."""
+def build_model(
+    name: str, dtype: Any, seed: int = 0, device: str | None = None, answers: bool = True
+) -> PreTrainedModel:
+    """Return a model with random weights, made on `device` (default: a GPU if there is one).
+
+    It is a language model, or one that starts as a reward model does if it gives no answers.
+    """
     import torch
 
     torch.manual_seed(seed)
@@ -55,7 +67,12 @@ def build_model(name: str, dtype: Any, seed: int = 0, device: str | None = None)
         use_cache=False,
     )
     with torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+        if answers:
+            return AutoModelForCausalLM.from_config(config, dtype=dtype)
+        config.num_labels = 1
+        model = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
+    start_head(model)
+    return model
 
 
 def adapters(tuning: str, random_start: bool = False) -> LoraConfig | None:

@@ -51,6 +51,8 @@ class Forecast:
 def forecast(config: Config, stage: str, shape: Shape, tokens: Tokens) -> Forecast:
     """Return what one stage takes."""
     tokens = tokens.of(stage)
+    if not METHODS[stage].answers:  # a reward model has no LM head of its own
+        shape = replace(shape, tied=True)
     hardware, done = config.hardware, work(config, stage, tokens)
     found = flops(config, stage, shape, tokens)
     rate = hardware.tflops and hardware.tflops * 1e12 * hardware.utilisation * hardware.processes
@@ -107,14 +109,13 @@ def matrices(config: Config, stage: str, shape: Shape, tokens: Tokens) -> Matric
     """Return the matrices of a stage's model, as `recipes.training.reading` finds them in the loaded one."""
     setting, body = setting_of(config, stage, tokens.pairs), body_parameters(shape)
     full, answers = setting.tuning == "full", METHODS[stage].answers
-    head = lm_head_parameters(shape) if answers else 0
-    body += 0 if answers else shape.hidden  # a reward model's one output
+    head = lm_head_parameters(shape) if answers else shape.embedding or shape.hidden  # a reward model's one output
     updated = body if full else trained(shape, setting)
     return Matrices(
         body=body + (0 if full else updated),
         trained=updated,
         head=head,
-        head_trained=head if full else 0,
+        head_trained=head if full or not answers else 0,
         attention=shape.layers * query_width(shape),
     )
 
@@ -128,6 +129,8 @@ def reading(config: Config, stage: str, tokens: Tokens) -> Reading:
         return Reading(read, count * tokens.chosen, count * chosen)
     packed = options.get("engine") == "packed"
     attended = chosen + ((rejected - packed * prompt) if method.pairs else 0)
+    if not method.answers:
+        return Reading(read, 2 if packed else read, attended)  # packed, the last token of both responses
     unscored = 1 if method.nll(options) == "full" else tokens.prompt  # nothing predicts a dialogue's first token
     return Reading(read, read - packed * unscored, attended)
 
@@ -194,20 +197,18 @@ def largest(config: Config, stage: str, tokens: Tokens, batch: int) -> MicroBatc
     In a packed one the others have mean lengths, since pairs are distributed evenly.
     """
     longest, options, method = config.dataset.max_length, config.options[stage], METHODS[stage]
-    if not method.answers:  # one number per dialogue, no logits
-        return MicroBatch(2 * batch * longest, 0)
     if stage == "rloo":
         rows = options["num_generations"] * batch
         return MicroBatch(rows * (longest + options["max_completion_length"]), rows * options["max_completion_length"])
     if options["engine"] == "stock":
         rows = 2 * batch if method.pairs else batch
-        return MicroBatch(rows * longest, rows * longest)
+        return MicroBatch(rows * longest, rows * longest if method.answers else 0)
     others = (batch - 1) * mean_tokens(config, stage, tokens)
     own = max(tokens.prompt + 2 * (longest - tokens.prompt), longest) if method.pairs else longest
     count = round(own + others)
     scored = count if method.nll(options) == "full" else round(count - batch * tokens.prompt)
     shared = round(longest + (batch - 1) * (tokens.prompt + tokens.rejected)) if method.pairs else 0
-    return MicroBatch(count, scored, shared)
+    return MicroBatch(count, scored if method.answers else 0, shared)  # a reward model has no logits
 
 
 def forecast_all(config: Config, shape: Shape, tokens: Tokens) -> dict[str, list[Forecast]]:

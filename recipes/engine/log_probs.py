@@ -1,9 +1,6 @@
 """Log-probs of selected tokens inside a model's forward pass, without the logits of all positions."""
 
-import functools
 import math
-import types
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from recipes.engine.attention import PAIRS
+from recipes.engine.forward import add_packed_forward
 
 CHUNK_LOGITS = 2**24  # in one chunk: 64 MiB in float32
 
@@ -19,30 +16,20 @@ CHUNK_LOGITS = 2**24  # in one chunk: 64 MiB in float32
 def add_scoring(model: PreTrainedModel) -> None:
     """Let `model(…, scored=places, targets=ids)` return log-probs (S,) of `targets` instead of logits (1, T, V).
 
-    The LM head runs inside the model's own forward pass, where FSDP has gathered its weights and DDP waits for its
-    gradients. It is called as a module, so that a bias or an adapter on it counts. The logits are computed chunk by
+    The LM head is called as a module, so that a bias or an adapter on it counts. The logits are computed chunk by
     chunk, and again in the backward pass (`torch.utils.checkpoint`), in the head's dtype; softmax and log-probs are
     float32. TRL's `add_fused_lm_head` allows one label per position, but two responses start after one prompt; it takes
     the head's weight without its adapter, and without a GPU computes every position. The kernels of Liger and
     cut-cross-entropy return one summed loss, or need Triton.
     """
-    original = model.forward
-    softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    add_packed_forward(model, log_probs_of)
 
-    @functools.wraps(type(model).forward)  # `generate` inspects the signature
-    def forward(
-        self: PreTrainedModel, *args: Any, scored: Tensor | None = None, targets: Tensor | None = None, **options: Any
-    ) -> Any:
-        if scored is None or targets is None:
-            return original(*args, **options)
-        given = {name: value for name, value in options.items() if value is not None}
-        states = self.base_model(*args, **given, use_cache=False).last_hidden_state[0].index_select(0, scored)
-        head = self.get_output_embeddings()
-        assert isinstance(head, nn.Module)
-        return log_probs(head, states, targets, softcap, self.config.get_text_config().vocab_size)
 
-    model.forward = types.MethodType(forward, model)
-    model.set_attn_implementation(PAIRS)
+def log_probs_of(model: PreTrainedModel, states: Tensor, targets: Tensor | None) -> Tensor:
+    """Return the log-prob (S,) of each of `targets` (S,) given a language model's `states` (S, hidden)."""
+    head, config = model.get_output_embeddings(), model.config.get_text_config()
+    assert isinstance(head, nn.Module) and targets is not None
+    return log_probs(head, states, targets, getattr(config, "final_logit_softcapping", None), config.vocab_size)
 
 
 def log_probs(head: nn.Module, states: Tensor, targets: Tensor, softcap: float | None, vocabulary: int) -> Tensor:

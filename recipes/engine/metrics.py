@@ -1,6 +1,7 @@
 """Metrics logged besides the loss: TRL's, under TRL's names, kept as sums on the device until they are logged."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,37 @@ class RunningMeans:
         names, totals = list(self.totals), reduce(torch.stack(list(self.totals.values()))).tolist()
         self.totals = {}
         return {name: total / weight for name, (total, weight) in zip(names, totals, strict=True)}
+
+
+class Extremes:
+    """The smallest and largest of a quantity in an optimizer step; logged are their means over steps, as in TRL."""
+
+    def __init__(self) -> None:
+        self.steps: list[list[Tensor]] = []  # of each step, per micro-batch: minus the smallest, and the largest
+
+    def begin_step(self) -> None:
+        """Begin an optimizer step; an evaluation is a single one, which need not begin."""
+        self.steps.append([])
+
+    def add(self, values: Tensor, weights: Tensor) -> None:
+        """Add a micro-batch's values (…, pairs); pairs whose weight is zero do not count."""
+        if not self.steps:
+            self.begin_step()
+        none = torch.tensor(-torch.inf, dtype=values.dtype, device=values.device)
+        sides = [torch.where(weights > 0, side, none).max() for side in (-values.detach(), values.detach())]
+        self.steps[-1].append(torch.stack(sides))
+
+    def take(self, gather: Callable[[Tensor], Any]) -> tuple[float, float] | None:
+        """Return the means over steps since the last call of the smallest and of the largest, and reset.
+
+        `gather` concatenates over all processes, so every process must call this.
+        """
+        if not self.steps:
+            return None
+        own = torch.stack([torch.stack(parts).amax(0) for parts in self.steps])
+        low, high = gather(own).view(-1, *own.shape).amax(0).mean(0).tolist()
+        self.steps = []
+        return -low, high
 
 
 def preference_metrics(loss: Loss, policy: LogProbs, means: bool) -> dict[str, Tensor]:

@@ -132,14 +132,14 @@ class PackedBatch:
     """The inputs of one forward pass over pairs on a row of T tokens, S of which are scored.
 
     Scored tokens are those of prompts, then of chosen, then of rejected responses. Both responses start after the
-    prompt's last token, so that position is scored twice.
+    prompt's last token, so that position is scored twice. For a reward model they are each response's last token.
     """
 
     input_ids: Tensor  # (1, T)
     position_ids: Tensor  # (1, T)
     packing: Packing
-    scored: Tensor  # (S,), the positions on the row whose next token is scored
-    targets: Tensor  # (S,), those next tokens
+    scored: Tensor  # (S,), the positions on the row whose next token is scored, or that a reward model scores
+    targets: Tensor | None  # (S,), those next tokens; None for a reward model
     counts: Tensor  # (3, pairs), numbers of scored tokens of a pair's prompt, chosen and rejected response
     weights: Tensor  # (pairs,), float32: 0 for a pair that does not count, else 1
     reference: Tensor | None  # (2, pairs), float32: the responses' log-probs under the reference model, if known
@@ -150,7 +150,7 @@ class PackedBatch:
         return torch.stack([(self.counts[:2].sum(0) * self.weights).sum(), self.weights.sum()])
 
     def model_inputs(self) -> dict[str, Any]:
-        """Return the arguments for a model prepared by `engine.log_probs.add_scoring`."""
+        """Return the arguments for a model prepared by `engine.forward.add_packed_forward`."""
         return {
             "input_ids": self.input_ids,
             "position_ids": self.position_ids,
@@ -170,7 +170,8 @@ class PackedBatch:
 def pack(pairs: list[Pair], nll_span: str) -> PackedBatch:
     """Return the inputs of one forward pass over `pairs`, the pairs of one micro-batch.
 
-    `nll_span` "full" scores the prompts' tokens too, "completion" the responses' only.
+    `nll_span` "full" scores the prompts' tokens too, "completion" the responses' only, and "last" predicts no token but
+    scores each response's last one, as a reward model does.
     """
     packing = Packing(pairs)
     ids, tails = [], []
@@ -181,14 +182,14 @@ def pack(pairs: list[Pair], nll_span: str) -> PackedBatch:
         positions += range(prompt + chosen)
         tail_positions += range(prompt, prompt + rejected)
     row = torch.tensor(ids + tails)
-    scored, targets = scored_places(packing, nll_span == "full")
+    scored, targets = last_places(packing) if nll_span == "last" else scored_places(packing, nll_span == "full")
     reference = [pair.reference for pair in pairs if pair.reference]
     return PackedBatch(
         input_ids=row[None],
         position_ids=torch.tensor(positions + tail_positions)[None],
         packing=packing,
         scored=torch.tensor(flat(scored)),
-        targets=row[torch.tensor(flat(targets))],
+        targets=row[torch.tensor(flat(targets))] if targets else None,
         counts=torch.tensor([[len(part) for part in parts] for parts in scored]),
         weights=torch.tensor([float(pair.counted) for pair in pairs]),
         reference=torch.tensor(reference).T if reference else None,
@@ -222,3 +223,9 @@ def scored_places(packing: Packing, prompts: bool) -> tuple[Places, Places]:
             places.append(dialogue[:-1])
             predicted.append(dialogue[1:])
     return scored, targets
+
+
+def last_places(packing: Packing) -> tuple[Places, None]:
+    """Return the positions of every chosen and every rejected response's last token; nothing is predicted there."""
+    pairs, ends = len(packing.lengths), [[end - 1] for end in packing.starts[1:]]
+    return ([[] for _ in range(pairs)], ends[:pairs], ends[pairs:]), None

@@ -32,7 +32,7 @@ class PackedTrainer(Trainer):
     """
 
     method: Method
-    nll_span = "full"  # "full" scores the prompts' tokens too, "completion" the responses' only
+    nll_span = "full"  # which tokens are scored, see `engine.packing.pack`
     nll_weight = 1.0  # of the NLL in the loss, as `loss` last returned it
     splits_alike = True  # False: the NLL is averaged over each micro-batch separately, as in TRL's ORPO
 
@@ -92,7 +92,7 @@ class PackedTrainer(Trainer):
     ) -> Any:
         """Return a micro-batch's share of the loss, times the number of processes: DDP and FSDP average gradients."""
         batch: PackedBatch = inputs["batch"].to(self.args.device)
-        found = self.noted_loss(model, batch, self.means["train"])
+        found = self.noted_loss(model, batch, "train")
         if num_items_in_batch is None:
             (tokens, pairs), processes = batch.items, 1
         else:
@@ -109,19 +109,27 @@ class PackedTrainer(Trainer):
         sums = torch.segment_reduce(scores, "sum", lengths=batch.counts.flatten(), unsafe=True)
         return LogProbs.of(sums.view(batch.counts.shape), batch.counts)
 
-    def noted_loss(self, model: nn.Module, batch: PackedBatch, means: RunningMeans) -> Loss:
-        """Return a batch's loss, and add it and its metrics to `means`; nothing leaves the device."""
+    def loss_of(self, model: nn.Module, batch: PackedBatch) -> tuple[Loss, dict[str, Tensor]]:
+        """Return a batch's loss and its metrics, each of shape (pairs,), from one forward pass."""
         policy = self.log_probs(model, batch)
         found = self.loss(policy, batch)
-        metrics = preference_metrics(found, policy, self.method.logged_log_probs == "mean") | found.metrics
+        return found, preference_metrics(found, policy, self.method.logged_log_probs == "mean") | found.metrics
+
+    def noted_loss(self, model: nn.Module, batch: PackedBatch, mode: str) -> Loss:
+        """Return a batch's loss, and note it and its metrics for `mode`, train or eval; nothing leaves the device."""
+        found, metrics = self.loss_of(model, batch)
         if found.preference is not None:
             metrics["loss"] = found.preference
-        weights, (tokens, pairs) = batch.weights.double(), batch.items
+        means, weights, (tokens, pairs) = self.means[mode], batch.weights.double(), batch.items
         means.add({name: (value.detach().double() * weights).sum() for name, value in metrics.items()}, pairs)
         if found.nll is not None:
             self.nll_weight = found.nll_weight
             means.add({"nll_loss": (found.nll.detach().double() * weights).sum()}, tokens)
         return found
+
+    def taken(self, mode: str) -> dict[str, float]:
+        """Return what was noted for `mode` since the last call; every process must call this."""
+        return self.means[mode].take(self.summed)
 
     def summed(self, values: Tensor) -> Any:
         """Return values summed over all processes."""
@@ -130,7 +138,7 @@ class PackedTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log `logs` and, after training steps, TRL's metrics."""
         if "loss" in logs:
-            logs |= {name: value for name, value in self.means["train"].take(self.summed).items() if name != "loss"}
+            logs |= {name: value for name, value in self.taken("train").items() if name != "loss"}
         super().log(logs, start_time)
 
     def prediction_step(
@@ -139,14 +147,14 @@ class PackedTrainer(Trainer):
         """Add up a batch's loss; `evaluation_loop` computes the loss of all."""
         with torch.no_grad(), self.compute_loss_context_manager():
             pairs = self.without_repeats(inputs["pairs"], self.args.per_device_eval_batch_size)
-            self.noted_loss(model, pack(pairs, self.nll_span).to(self.args.device), self.means["eval"])
+            self.noted_loss(model, pack(pairs, self.nll_span).to(self.args.device), "eval")
         return None, None, None
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **options: Any) -> EvalLoopOutput:
         """Return the loss and metrics over all pairs, whatever the batch size."""
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **options)
         assert output.metrics is not None
-        means = self.means["eval"].take(self.summed)
+        means = self.taken("eval")
         if means:
             means["loss"] = means.get("loss", 0.0) + self.nll_weight * means.get("nll_loss", 0.0)
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in means.items()})

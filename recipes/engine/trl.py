@@ -28,6 +28,8 @@ constructor, which demands a fixed order and micro-batches of two: our mismatche
   [tests/test_kto.py::test_loss_and_gradients_are_stock_trls]
 - recipes/kto.py uses `DataCollatorForUnpairedPreference`: the batches of TRL's own trainer
   [tests/test_kto.py::test_loss_and_gradients_are_stock_trls]
+- recipes/reward.py overrides `_prepare_dataset`: TRL's would filter rows by the lengths of their responses alone
+  [tests/test_reward.py::test_five_steps_give_stock_trls_weights_and_metrics]
 - `rename_metrics` reads `_metrics` and `_stored_metrics`: one name per logged quantity
   [tests/test_equal.py::test_metrics_of_one_name_mean_one_thing]
 - `cast_by_trl` reads `_peft_has_been_casted_to_bf16`: ORPO and CPO under QLoRA compute under autocast
@@ -67,8 +69,10 @@ sealed
   [tests/test_resume.py::test_a_stage_is_finished_by_hand_as_by_the_launcher]
 
 Models
-- recipes/engine/log_probs.py replaces `forward` and reads `base_model(…).last_hidden_state`: no logits of all positions
+- recipes/engine/forward.py replaces `forward` and reads `base_model(…).last_hidden_state`: no logits of all positions
   [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
+- recipes/engine/rewards.py and self_check.py call a classifier's `score`: its reward is that of the last token
+  [tests/test_reward.py::test_loss_and_gradients_are_stock_trls]
 - recipes/engine/packing.py passes an `attention_mask` of four dimensions: Transformers makes no mask of its own
   [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
 - recipes/engine/attention.py uses `sdpa_attention_forward` and `sdpa_mask`, and is registered under our own name

@@ -84,16 +84,20 @@ class Alarms(TrainerCallback):
 
 
 def check_first_loss(method: str, args: Any, loss: float, exact: bool) -> None:
-    """Reject a training whose policy differs from its reference before the first step; if equal, the loss is known.
+    """Reject a training that does not begin where it should: there the loss is known.
+
+    A policy equals its reference before the first step, and a reward model's head is zero.
 
     Raises:
         UserError: the loss differs.
     """
     known = FIRST_LOSS[method](args)
     if known is not None and args.disable_dropout and not abs(loss - known) < CLOSE[exact] * max(1.0, abs(known)):
+        why = "the reference model is not the initial checkpoint"
+        why = why if METHODS[method].answers else "its head does not start at zero"
         raise UserError(
-            f"{METHODS[method].label}'s first loss is {loss:.4f}, not {known:.4f}: the reference model is not the "
-            "initial checkpoint; remove the directories of this stage and of the one before it, and run again"
+            f"{METHODS[method].label}'s first loss is {loss:.4f}, not {known:.4f}: {why}; "
+            "remove the directories of this stage and of the one before it, and run again"
         )
 
 
@@ -110,7 +114,12 @@ def of_kto(args: Any) -> float:
     return (args.desirable_weight + args.undesirable_weight) / 4
 
 
-FIRST_LOSS: dict[str, Callable[[Any], float | None]] = {"dpo": of_dpo, "kto": of_kto}
+def of_reward(args: Any) -> float:
+    """Return a reward model's loss before the first step, where all rewards are zero."""
+    return math.log(2)
+
+
+FIRST_LOSS: dict[str, Callable[[Any], float | None]] = {"dpo": of_dpo, "kto": of_kto, "reward": of_reward}
 
 
 def check_resumed(optimizer: Any, scheduler: Any, step: int) -> None:

@@ -4,7 +4,8 @@ A product of a token with a matrix takes two operations per weight (Kaplan et al
 pass, for the gradient of the activations, and for that of the weights if they train. Attention takes four per layer,
 channel of its queries, and pair of a query and a key that it sees (scores and their weighted sum), and twice that in
 the backward pass. It is causal, so a sequence of n tokens has n (n + 1) / 2 such pairs. An embedding is looked up,
-which takes none. The LM head counts where logits are computed. What is computed again to save memory does not count.
+which takes none. The head counts where logits are computed, or a reward. What is computed again to save memory does not
+count.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ class Matrices:
 
     body: int  # all weights but embeddings and LM head; norms and biases are few and count as the others
     trained: int  # those of them that train
-    head: int  # the LM head, whether or not it is the embedding too; 0 for a reward model
+    head: int  # the LM head, whether or not it is the embedding too; a reward model's single output
     head_trained: int
     attention: int  # layers times the channels of a layer's queries
 

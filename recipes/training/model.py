@@ -30,8 +30,7 @@ DROPOUT = re.compile("dropout|pdrop$")
 def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """Return a stage's initial checkpoint; build the trainer's arguments first, they arm sharded loading.
 
-    A reward model is that model with a head of zeros: at first all rewards are equal, and the loss is ln 2 for every
-    seed. There is no symmetry that a random head would have to break.
+    A reward model is that model with a new head.
 
     Raises:
         UserError: see `pretrained`.
@@ -44,11 +43,18 @@ def load_model(stage: Stage, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMo
     model = pretrained(stage, dtype=config.dtype, attn_implementation=config.attn_implementation, **options)
     keep_differentiable(model)
     if stage.stage == REWARD:
-        head: Any = model.score
-        torch.nn.init.zeros_(head.weight)
-        # adapters train in float32, and the head with them, on a base in half precision
-        head.register_forward_pre_hook(lambda head, inputs: (inputs[0].to(head.weight.dtype),))
+        start_head(model)
     return fit_to_tokenizer(model, stage.model, tokenizer)
+
+
+def start_head(model: Any) -> None:
+    """Set a classifier's head to zeros: at first all rewards are equal, and the loss is ln 2 for every seed.
+
+    There is no symmetry that a random head would have to break.
+    """
+    torch.nn.init.zeros_(model.score.weight)
+    # adapters train in float32, and the head with them, on a base in half precision
+    model.score.register_forward_pre_hook(lambda head, inputs: (inputs[0].to(head.weight.dtype),))
 
 
 def pretrained(stage: Stage, **options: Any) -> PreTrainedModel:

@@ -12,12 +12,17 @@ from recipes.training.flops import Matrices, Reading, causal
 
 
 def matrices(model: Any) -> Matrices:
-    """Return a model's matrices; adapters belong to its body, and what spreads it over processes is looked through."""
+    """Return a model's matrices; adapters belong to its body, and what spreads it over processes is looked through.
+
+    A classifier's head is its single output.
+    """
     model = extract_model_from_parallel(model)
     output = model.get_output_embeddings()
-    head = [] if output is None else list(output.parameters())
+    output = model.score if output is None else output
+    # PEFT keeps the original of a head that trains beside it
+    head = list(getattr(output, "modules_to_save", output).parameters())
     looked_up = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
-    left_out = {id(weight) for weight in (*head, *looked_up)}
+    left_out = {id(weight) for weight in (*output.parameters(), *looked_up)}
     body = [weight for weight in model.parameters() if id(weight) not in left_out]
     config = model.config.get_text_config()
     channels = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -59,11 +64,18 @@ def packed(pairs: list[Pair], nll_span: str) -> Reading:
     for pair in pairs:
         prompt, chosen, rejected = len(pair.prompt), len(pair.chosen), len(pair.rejected)
         tokens += pair.tokens
-        # nothing predicts the first token of a dialogue
-        scored += chosen + rejected - (prompt == 0) * (1 + bool(rejected))
-        scored += max(prompt - 1, 0) if nll_span == "full" else 0
+        scored += scored_of(prompt, chosen, rejected, nll_span)
         attended += causal(prompt + chosen) + causal(prompt + rejected) - causal(prompt)
     return Reading(tokens, scored, attended)
+
+
+def scored_of(prompt: int, chosen: int, rejected: int, nll_span: str) -> int:
+    """Return the positions of a packed pair of these lengths that a head sees, see `recipes.engine.packing.pack`."""
+    if nll_span == "last":
+        return 2
+    # nothing predicts the first token of a dialogue
+    found = chosen + rejected - (prompt == 0) * (1 + bool(rejected))
+    return found + (max(prompt - 1, 0) if nll_span == "full" else 0)
 
 
 def padded(rows: int, width: int) -> Reading:

@@ -75,6 +75,8 @@ def evaluated(method: Method, engine: str) -> set[str]:
     """Return what a training's evaluations return to the trainer; stock TRL only logs the rest."""
     if engine == "stock" or not method.pairs:
         return EVALUATED | ({"nll_loss"} if engine == "packed" else set())
+    if not method.answers:
+        return EVALUATED | {"accuracy", "margin", "min_reward", "mean_reward", "max_reward"}
     rewards = {f"rewards/{name}" for name in ("chosen", "rejected", "accuracies", "margins")}
     logs = dict.fromkeys(rewards | {"logps/chosen", "logps/rejected"}, 0.0)
     rename_metrics(logs, SimpleNamespace(_metrics={}), method)
