@@ -69,13 +69,24 @@ def publish(session: Path, page: str) -> None:
     if not table.exists():
         raise UserError(f"{session} has no table: run `make eval RUNS={session}` first")
     figures = read_json(session / "table.json")
-    rest = f"All rows and tests: {link(f'{name}.md', path)}. How to read them: {link('reading.md', path)}."
-    block = every_method(figures) if page == "methods" else shown(figures, REAL_ROWS if page == "real" else ROWS, rest)
     write_text(ROOT / "docs" / f"{name}.md", HEAD.format(title) + table.read_text())
     shutil.copy(session / "table.json", ROOT / "docs" / f"{name}.json")
     before, after = (ROOT / path).read_text().split(BEGIN)
     _, after = after.split(END)
-    write_text(ROOT / path, f"{before}{BEGIN}\n\n{block}\n\n{END}{after}")
+    write_text(ROOT / path, f"{before}{BEGIN}\n\n{block(page, figures)}\n\n{END}{after}")
+
+
+def block(page: str, table: dict[str, Any]) -> str:
+    """Return what stands between the markers of a page for a table.json.
+
+    Raises:
+        UserError: the rows have several settings, and a page has room for one.
+    """
+    path, name, _ = PAGES[page]
+    if page == "methods":
+        return every_method(table)
+    rest = f"All rows and tests: {link(f'{name}.md', path)}. How to read them: {link('reading.md', path)}."
+    return shown(table, REAL_ROWS if page == "real" else ROWS, rest)
 
 
 def link(name: str, page: str) -> str:
