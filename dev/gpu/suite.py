@@ -63,7 +63,10 @@ def measure(given: argparse.Namespace, results: dict[str, Any], method: str, sta
         remaining = started + seconds - time.monotonic()
         outcome = run(job, min(60 * SHARES[job.part][1], remaining), given.output / "gpu.log", method)
         keep(given.output / "gpu.json", results, job, outcome)
-        publish(results, given.output)
+        try:
+            publish(results, given.output)
+        except Exception as error:  # whatever it is, the minutes with a GPU go to what is still to be measured
+            console.print(f"the page could not be written ({type(error).__name__}: {error})", soft_wrap=True)
         console.print(f"{time.monotonic() - started:5.0f} s  {job.key}: {line(outcome)}", soft_wrap=True)
 
 

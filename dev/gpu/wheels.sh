@@ -2,7 +2,7 @@
 # Download into a folder the wheels that `make gpu` needs on a machine with PyTorch 2.11 or newer, Python 3.12 and
 # what usually comes with them (numpy, pandas, pyarrow, rich, jinja2, safetensors, ...), but no network:
 #     sh dev/gpu/wheels.sh FOLDER [requirements.lock]
-# Versions are the lock's. PyTorch is not among them: the machine's own fits its driver. About 35 MB.
+# Versions are the lock's. PyTorch is not among them: the machine's own fits its driver. About 50 MB.
 set -eu
 folder=$1
 lock=${2:-requirements.lock}
@@ -10,8 +10,9 @@ mkdir -p "$folder"
 rm -f "$folder"/*.whl # two versions of one package would stop the installation
 python=${PYTHON:-python3}
 platforms=$(for glibc in 39 35 34 31 28 27 24 17; do printf ' --platform manylinux_2_%s_x86_64' $glibc; done)
-for name in accelerate antlr4-python3-runtime datasets datasketch dill httpcore2 httpx2 huggingface_hub hydra-core \
-    matplotlib multiprocess omegaconf peft py3langid submitit tokenizers transformers trl truststore xxhash; do
+for name in accelerate antlr4-python3-runtime contourpy cycler datasets datasketch dill fonttools httpcore2 httpx2 \
+    huggingface_hub hydra-core kiwisolver matplotlib multiprocess omegaconf peft pillow py3langid pyparsing \
+    python-dateutil six submitit tokenizers transformers trl truststore xxhash; do
     pin=$(grep -i "^$name==" "$lock") || { echo "error: $lock has no $name"; exit 1; }
     if [ $name = antlr4-python3-runtime ]; then # published as source alone
         $python -m pip wheel --quiet --no-deps --wheel-dir "$folder" "$pin"
