@@ -15,12 +15,13 @@ from eval.pages.html import render
 from eval.pages.samples import side_by_side
 from eval.pages.sweep import parallel_coordinates
 from eval.pages.trade_off import CAPTION, trade_off
+from eval.results.across_text import sections
 from eval.results.best import best_settings, budgets, is_sweep, outcome
 from eval.results.carried import carried_over
 from eval.results.cells import cells
 from eval.results.deciding import outcomes
-from eval.results.effects import stage_or_loss, told
-from eval.results.headline import MOST, headline
+from eval.results.effects import stage_or_loss
+from eval.results.headline import MOST
 from eval.results.history import Training, trainings
 from eval.results.matrix import explain, matrices, tests
 from eval.results.metrics import MARGIN, WIN
@@ -28,11 +29,11 @@ from eval.results.options import differences
 from eval.results.responses import as_lines
 from eval.results.results_json import results
 from eval.results.row import Row
-from eval.results.rows import NAMES, as_json, missing, with_bases
+from eval.results.rows import NAMES, missing, with_bases
 from eval.results.scope import scope, subjects
 from eval.results.session import jobs_of, sessions
 from eval.results.setting import Setting
-from eval.results.table import notes, rows_of
+from eval.results.table import answer, notes, rows_of
 from recipes.config import write_json, write_text
 from recipes.system.commands import output
 from recipes.system.versions import provenance
@@ -66,16 +67,17 @@ def page(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list
     """Return the template's values."""
     differing, particular = differences(configured(rows))
     pipelines = dict.fromkeys(NAMES.get(row.pipeline, row.pipeline) for row in rows if row.stages)
-    answer, *further = headline([as_json(row) for row in rows])
+    first, *further = answer(rows)
     return {
         "title": f"{', '.join(pipelines)}: {subjects(jobs)}",
         "session": session.name,
-        "answer": answer,
-        "further": [*further, *told(rows)],
+        "answer": first,
+        "further": further,
         "trade_off": trade_offs(rows),
         "scope": scope(rows, jobs),
         "table": cells(rows),
         "matrices": [lines for _, lines in matrices(rows)],
+        "across": sections(rows),
         "effects": stage_or_loss(rows),
         "carried": [lines for _, lines in carried_over(rows)],
         "tests": tests(rows),

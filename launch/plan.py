@@ -20,6 +20,7 @@ from launch.config.judging import trained_stages
 from launch.config.schema import Config, register, resolve
 from launch.config.shape import parameters, shape_of
 from launch.config.splits import with_folds
+from launch.config.sweep import overrides
 from launch.config.trust import unpinned
 from launch.config.tuned import without_named
 from launch.forecast.ahead import duration, prompts, totals
@@ -28,6 +29,7 @@ from launch.forecast.cost import LIBRARIES, Forecast, forecast, forecast_judge
 from launch.forecast.fit import fits, nearest, room, worst
 from launch.forecast.tokens import Tokens, tokens_of
 from launch.named.words import with_profiles
+from recipes.config import UserError
 from recipes.methods import METHODS
 from recipes.profiles import Shape
 from recipes.system.commands import output, run_command
@@ -155,7 +157,20 @@ def plan(words: list[str]) -> None:
     """
     if not helped(words, __doc__):
         register()
-        say(composed(with_profiles(words)))
+        named = with_profiles(words)
+        refuse_sweep(named)
+        say(composed(named))
+
+
+def refuse_sweep(words: list[str]) -> None:
+    """Reject several values of an option.
+
+    Raises:
+        UserError: there are.
+    """
+    several = next((word.input_line for word in overrides(words) if word.is_sweep_override()), None)
+    if several:
+        raise UserError(f"{several}: make plan forecasts one job, so give one value of each option")
 
 
 def main(words: list[str]) -> int:

@@ -38,7 +38,7 @@ def test_intervals_hold_the_true_effects_and_no_effect_is_rarely_sure(seeds: int
         found = of_points(points, ["dpo", "orpo"], None)
         means = [effect.difference.mean for effect in found]
         held += [mean.low <= true <= mean.high for mean, true in zip(means, truth, strict=True)]
-        wrong += found[1].sure
+        wrong += found[1].difference.sure
     # The standard error of a share of 400 is 1.1 points at 95%.
     assert ((held / worlds > 0.92) & (held / worlds <= 0.995)).all(), held / worlds
     assert wrong / worlds < 0.05 + 3 * 0.011

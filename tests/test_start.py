@@ -152,6 +152,10 @@ def test_the_first_line_says_what_will_run() -> None:
         (["model=qwen2.5-0.5b", "pipeline=orpo", "evaluate=true", "tuning=lora", "model.lora_r=8,16"], False),
     ):
         assert ("the judge" in str(first_line(other))) == trains
+    assert str(first_line(["model=pocket-small,pocket", "pipeline=compare"])).endswith(
+        "orpo (3 stages, for each of 2 settings)"
+    )
+    assert "the judge" in str(first_line(["model=pocket,qwen2.5-0.5b", "pipeline=compare"]))
     assert "100 settings" in str(first_line([*words, f"seed={','.join(map(str, range(100)))}"]))
     for other in (["pipeline=nonsense"], ["--cfg", "job"], ["experiment=orpo-paper/phi-2"], ["pipelines.x=[sft]"]):
         assert first_line(other) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, ttest_1samp
 
-from dev.statistics.studies import coverage, errors, power
+from dev.statistics.studies import between_models, coverage, errors, power
 from dev.statistics.worlds import World
 from eval.results.statistics import (
     BETTER,
@@ -200,6 +200,17 @@ def test_equal_pipelines_hardly_ever_get_a_verdict(world: World) -> None:
 def test_intervals_cover_the_truth(world: World) -> None:
     found = coverage(world, WORLDS)
     assert min(found) > 0.95 - DEVIATIONS * (0.05 * 0.95 / WORLDS) ** 0.5, found
+
+
+@pytest.mark.parametrize(
+    "world",
+    [World(prompts=100), World(3, 100), World(3, 100, 5), World(5, 100, 5), World(1, 240, clusters=60)],
+    ids=str,
+)
+def test_the_difference_of_two_models_is_covered_and_equal_ones_are_rarely_told_apart(world: World) -> None:
+    *held, told_apart = between_models(world, WORLDS // 2)
+    luck = DEVIATIONS * (0.05 * 0.95 / (WORLDS // 2)) ** 0.5
+    assert min(held) > 0.95 - luck and np.mean(held) < 0.985 and told_apart < 0.05 + luck
 
 
 @pytest.mark.parametrize("world", [World(1, 200, tied=0), World(3, 200, 2, samples=4, tied=0)], ids=str)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from dev.statistics.worlds import World
+from eval.results.differences import differ
 from eval.results.statistics import BETTER, WORSE, compare, share
 from eval.results.variance import ERROR, planned
 
 RATES = (0.5, 0.6, 0.75, 0.85, 0.95)
 PAIRS = 3  # of three pipelines
+APART = ((0.6, 0.6), (0.75, 0.6), (0.5, 0.9))  # win rates with one model and with another
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ def described(world: World) -> str:
     said = [f"{world.seeds} seed{'s' * (world.seeds > 1)}", f"{world.prompts} prompts"]
     said += [f"seeds differ by {world.seed_points:g} points"] * (world.seeds > 1)
     said += [f"each prompt {world.repeated} times"] * (world.repeated > 1)
-    said += [f"{world.clusters} clusters, effect {world.by_cluster:g}"] * bool(world.clusters)
+    effect = f", effect {world.by_cluster:g}" if world.by_cluster else ""
+    said += [f"{world.clusters} clusters{effect}"] * bool(world.clusters)
     said += [f"{world.samples} responses a prompt"] * (world.samples > 1)
     return ", ".join(said)
 
@@ -61,6 +64,20 @@ def coverage(world: World, worlds: int) -> list[float]:
         return found.low <= rate <= found.high
 
     return [float(np.mean([covers(rate) for _ in range(worlds)])) for rate in RATES]
+
+
+def between_models(world: World, worlds: int) -> list[float]:
+    """Return how often the interval of the difference of two models' win rates holds the true one, for each of `APART`.
+
+    Last, how often the first two, which are equal, are told apart.
+    """
+    random = np.random.default_rng(0)
+    clusters, held, sure = world.rows, [], []
+    for one, other in APART:
+        found = [differ(*world.models((one, other), random), clusters, "higher", shares=True) for _ in range(worlds)]
+        held.append(float(np.mean([each.mean.low <= one - other <= each.mean.high for each in found])))
+        sure.append(float(np.mean([each.sure for each in found])))
+    return [*held, sure[0]]
 
 
 def power(world: World, worlds: int) -> list[float]:
@@ -98,6 +115,16 @@ STUDIES = (
         tuple(f"at {100 * rate:.0f}%" for rate in RATES),
         [*worlds(seeds=(1,), prompts=PROMPTS), *worlds(seeds=(3, 5), prompts=PROMPTS, seed_points=(0, 2, 5))],
         coverage,
+    ),
+    Study(
+        "between_models",
+        (*(f"{100 * one:.0f}% and {100 * other:.0f}%" for one, other in APART), "told apart"),
+        [
+            *worlds(seeds=(1,), prompts=PROMPTS),
+            *worlds(seeds=(3, 5), prompts=PROMPTS, seed_points=(0, 2, 5)),
+            *worlds(seeds=(1, 3), clusters=(24, 120)),
+        ],
+        between_models,
     ),
     Study(
         "power",

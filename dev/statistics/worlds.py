@@ -26,6 +26,7 @@ class World:
     by_cluster: float = 0  # deviation of what a cluster does to each model, in units of the responses' noise
     samples: int = 1
     tied: float = 0.2  # share of the prompts on which pipelines of equal worth tie
+    shared: float = 0.8  # of the variance of what prompts do to a win: the part that is the same with two models
 
     @property
     def rows(self) -> np.ndarray | None:
@@ -50,15 +51,30 @@ class World:
         rows = self.rows
         return holm([compare(one, two, rows), compare(one, three, rows), compare(two, three, rows)])
 
-    def points(self, rate: float, random: np.random.Generator) -> np.ndarray:
-        """Return 0, ½ or 1 of shape (seeds, prompts, samples), `rate` on average; near the ends few tie."""
+    def models(self, rates: tuple[float, ...], random: np.random.Generator) -> list[np.ndarray]:
+        """Return the points of one pipeline over another with each of several models, whose trainings are unrelated."""
+        common = self.difficulty(random)
+        mixed = [self.shared**0.5 * common + (1 - self.shared) ** 0.5 * self.difficulty(random) for _ in rates]
+        return [self.points(rate, random, easy) for rate, easy in zip(rates, mixed, strict=True)]
+
+    def difficulty(self, random: np.random.Generator) -> np.ndarray:
+        """Return what each prompt, or its cluster, does to a win, shape (1, prompts, 1); of variance 1."""
+        drawn = random.normal(size=(1, self.clusters or self.prompts, 1))
+        return drawn[:, np.arange(self.prompts) % drawn.shape[1]]
+
+    def points(self, rate: float, random: np.random.Generator, easy: np.ndarray | None = None) -> np.ndarray:
+        """Return 0, ½ or 1 of shape (seeds, prompts, samples), `rate` on average; near the ends few tie.
+
+        `easy` is what the prompts do, as `difficulty` gives it; by default it is drawn.
+        """
         spread = (1 + DIFFICULTY**2) ** 0.5
         luck = self.seed_points / 100 / 0.3989 * spread  # the slope of the win rate, at one half, is a normal density's
         total = (spread**2 + luck**2) ** 0.5
         band = total * norm.ppf(0.5 + min(self.tied, 0.8 * (1 - rate)) / 2)
 
         value = random.normal(size=(self.seeds, self.prompts, self.samples))
-        value += DIFFICULTY * random.normal(size=(1, self.prompts, 1)) + luck * random.normal(size=(self.seeds, 1, 1))
+        value += DIFFICULTY * (self.difficulty(random) if easy is None else easy)
+        value += luck * random.normal(size=(self.seeds, 1, 1))
         return np.digitize(value + total * middle(rate, band / total), [-band, band]) / 2
 
 

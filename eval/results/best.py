@@ -20,8 +20,10 @@ def tried(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def is_sweep(rows: list[Row]) -> bool:
-    """Whether any method was trained under more than one setting."""
-    return any(len(settings) > 1 for settings in tried(rows).values())
+    """Whether any method was trained under more than one setting of one base model, so that there is a best one."""
+    models = dict.fromkeys(row.setting.model for row in rows)
+    of_each = [tried([row for row in rows if row.setting.model == model]) for model in models]
+    return any(len(settings) > 1 for found in of_each for settings in found.values())
 
 
 def outcome(rows: list[Row]) -> Measured:

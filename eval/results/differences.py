@@ -39,6 +39,16 @@ class Difference:
             return UNSURE
         return BETTER if (self.mean.mean > 0) == (self.better == "higher") else WORSE
 
+    @property
+    def sure(self) -> bool:
+        """Whether it is not zero, by the adjusted p."""
+        return self.verdict != UNSURE
+
+    @property
+    def points(self) -> str:
+        """A difference of shares in points of 100, with its interval."""
+        return f"{100 * self.mean.mean:+.1f} [{100 * self.mean.low:+.1f}, {100 * self.mean.high:+.1f}]"
+
     def reversed(self) -> "Difference":
         """The same difference as the other pipeline sees it."""
         return replace(self, mean=Estimate(-self.mean.mean, -self.mean.high, -self.mean.low, self.mean.spread))

@@ -36,22 +36,12 @@ class Effect:
     difference: Difference
 
     @property
-    def size(self) -> str:
-        """In points, with its interval."""
-        found = self.difference.mean
-        return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-
-    @property
-    def sure(self) -> bool:
-        """Whether it is not zero, by the adjusted p."""
-        return self.difference.verdict != UNSURE
-
-    @property
     def sentence(self) -> str:
         """What it says."""
-        if not self.sure:
-            return f"{self.name}: no sure effect ({self.size} points)"
-        return f"{self.gains if self.difference.mean.mean > 0 else self.loses} ({self.size} points, sure)"
+        found = self.difference
+        if not found.sure:
+            return f"{self.name}: no sure effect ({found.points} points)"
+        return f"{self.gains if found.mean.mean > 0 else self.loses} ({found.points} points, sure)"
 
 
 def effects(rows: list[Row]) -> list[Effect]:
@@ -124,8 +114,8 @@ def stage_or_loss(rows: list[Row]) -> list[tuple[str, list[list[str]]]]:
 
 def line(effect: Effect) -> list[str]:
     """Return an effect's line."""
-    found, verdict = effect.difference, "sure" if effect.sure else UNSURE
-    return [effect.name, effect.size, probability(found.p), probability(found.adjusted), verdict]
+    found, verdict = effect.difference, "sure" if effect.difference.sure else UNSURE
+    return [effect.name, found.points, probability(found.p), probability(found.adjusted), verdict]
 
 
 def told(rows: list[Row]) -> list[str]:

@@ -134,14 +134,14 @@ class Contest:
         found = self.against(self.best, other)
         assert found
         margin = round(100 * found.get("margin", 0))
-        values = {"name": other["label"], "odds": odds(found), "low": 50 - margin, "high": 50 + margin}
+        values = {"name": other["label"], "odds": odds(found["rate"]["mean"]), "low": 50 - margin, "high": 50 + margin}
         return SAID[found["verdict"]].format(**values)
 
     def further(self) -> Iterator[str]:
         """Say how the candidates do against SFT, and what to do where nothing is sure."""
         best, opponents = self.best, self.opponents()
         over_sft = [(row, self.against(row, sft)) for sft in self.rows if sft["pipeline"] == "sft" for row in self.rows]
-        told = [f"{row['label']} {odds(found)}{said(found)}" for row, found in over_sft if found]
+        told = [f"{row['label']} {odds(found['rate']['mean'])}{said(found)}" for row, found in over_sft if found]
         if len(self.candidates) > 1 and told:
             yield f"Against SFT alone: {', '.join(told)}."
         unsure = [found for row in opponents if (found := self.against(best, row)) and found["verdict"] == UNSURE]
@@ -206,9 +206,9 @@ def cheapest(row: Row, other: Row) -> str | None:
     return None if round(ratio, 2) == 1 else (row if ratio < 1 else other)["label"]
 
 
-def odds(found: dict[str, Any]) -> str:
+def odds(rate: float) -> str:
     """Return a win rate as `62 : 38`."""
-    won = round(100 * found["rate"]["mean"])
+    won = round(100 * rate)
     return f"{won} : {100 - won}"
 
 

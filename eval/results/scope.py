@@ -39,8 +39,10 @@ def covered(rows: list[Row], jobs: list[dict[str, Any]]) -> str:
 def whose(rows: list[Row]) -> str:
     """Say whether the answer is about models or methods."""
     if max(len(row.seeds) for row in rows) > 1:
-        return "Several seeds: about the methods, on these pairs and this base model."
+        several = len({row.setting.model for row in rows}) > 1
+        return f"Several seeds: about the methods, on these pairs and {'each' if several else 'this'} base model."
     return "One seed: about these models only; several seeds (seed=0,1,2) also say something about the methods."
+
 
 
 def shown(rows: list[Row]) -> Iterable[str]:

@@ -12,6 +12,11 @@ class Setting(dict[str, Any]):
     def __str__(self) -> str:
         return " ".join(f"{name}={text(value)}" for name, value in self.items())
 
+    @property
+    def model(self) -> str | None:
+        """Its base model, where the session has several."""
+        return self.get("model")
+
     def within(self, other: "Setting") -> bool:
         """Whether another setting has all values of this one; a base model belongs to all such settings."""
         return self.items() <= other.items()

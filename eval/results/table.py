@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from eval.answers.votes import votes_on
-from eval.results import people
+from eval.results import across, across_text, people
 from eval.results.best import best_settings, budgets, is_sweep
 from eval.results.carried import carried_over
 from eval.results.cells import LOWER, cells, markdown, title
@@ -30,7 +30,7 @@ def write_table(session: Path) -> None:
     """
     rows, jobs = rows_of(session), jobs_of(session)
     plain = [as_json(row) for row in rows]
-    first, limits, gaps = [*headline(plain), *told(rows)], scope(rows, jobs), missing(jobs)
+    first, limits, gaps = answer(rows), scope(rows, jobs), missing(jobs)
     said = [*notes(rows), *explain(rows)]
     parts = [(subjects(jobs), cells(rows)), *matrices(rows)]
     if is_sweep(rows):
@@ -40,14 +40,19 @@ def write_table(session: Path) -> None:
     if not all([show(name, lines) for name, lines in parts]):
         say([f"{LEGEND}."])
     top = [f"**{first[0]}**", *first[1:], " ".join(limits), *gaps]
-    tables = [*parts, *stage_or_loss(rows), *carried_over(rows)]
+    tables = [*parts, *across_text.sections(rows), *stage_or_loss(rows), *carried_over(rows)]
     text = [line for name, lines in tables for line in [f"**{name}**", "", *markdown(lines), ""]]
     pairs = ["", *markdown(tests(rows))] if len(parts) > 1 else []
     write_text(session / "table.md", "\n".join(["\n\n".join(top), "", *text, *said, *pairs, ""]))
     effects = [{"title": name, "lines": lines} for name, lines in stage_or_loss(rows)]
     kept = {"format": FORMAT, "rows": plain, "scope": limits, "missing": gaps, "effects": effects}
-    write_json(session / "table.json", kept)
+    write_json(session / "table.json", kept | {"across_models": across.as_json(rows)})
     output.print(f"all figures, with intervals, tests and how to read them: {session}/table.md", soft_wrap=True)
+
+
+def answer(rows: list[Row]) -> list[str]:
+    """Return the answer in sentences: across models, of each setting, on the stage and the loss; then what to do."""
+    return [*across_text.told(rows), *headline([as_json(row) for row in rows]), *told(rows)]
 
 
 def rows_of(session: Path) -> list[Row]:
@@ -97,6 +102,7 @@ def notes(rows: list[Row]) -> Iterable[str]:
         "Rows about endings and lengths: of the responses at temperature 1; max_new_tokens is the data set's.",
         *cost_notes(rows),
         *people.notes(rows),
+        *across_text.notes(rows),
     ]
 
 

@@ -38,7 +38,8 @@ def first_line(words: list[str]) -> str | None:
 
 def trains_judge(given: dict[str, str], evaluates: bool, pipelines: int) -> bool:
     """Whether a launch trains its judge: if asked, or to compare where there is no gold reward."""
-    data = given.get("dataset", "pocket" if given.get("model", "pocket") in EMBEDDED else "")
+    embedded = {*given.get("model", "pocket").split(",")} <= {*EMBEDDED}
+    data = given.get("dataset", "pocket" if embedded else "")
     names = [name for name, value in given.items() if "," in value and several(value)]
     chooses = given.get("eval_split") == "validation" or any(begins(name, TRAINING) for name in names)
     compares = pipelines > 1 or (chooses and not any(begins(name, OF_JUDGE) for name in names))

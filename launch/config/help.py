@@ -19,7 +19,7 @@ GROUPS = {
         "batch_size=32": "pairs per optimizer step, whatever the machine",
     },
     "Model": {
-        "model=qwen2.5-0.5b": "a Hub id, a directory, a GGUF file, or a profile of conf/model (MODEL=)",
+        "model=qwen2.5-0.5b": "a Hub id, directory, GGUF file, or profile (MODEL=); a,b: does the verdict hold?",
         "tuning=full": "or lora, qlora",
         "model.lora_r=16": "the rank of LoRA's adapters",
         "model.dtype=bfloat16": "of the loaded weights",
@@ -54,6 +54,7 @@ GROUPS = {
 }
 EXAMPLES = """
 make compare MODEL=Qwen/Qwen3-0.6B DATASET=pairs.jsonl ARGS="seed=0,1,2"
+make compare MODEL=smollm2-135m,smollm2-360m DATASET=pairs.jsonl     does the verdict hold at another size?
 make orpo MODEL=phi-3-mini DATASET=ultrafeedback ARGS="tuning=lora orpo.beta=0.25"
 make sweep ARGS="pipeline=orpo orpo.beta=0.05,0.1,0.25"     a comma: one job for each value
 make plan MODEL=phi-3-mini DATASET=ultrafeedback HARDWARE=1x24gb     memory and time, trains nothing"""
