@@ -44,7 +44,6 @@ def whose(rows: list[Row]) -> str:
     return "One seed: about these models only; several seeds (seed=0,1,2) also say something about the methods."
 
 
-
 def shown(rows: list[Row]) -> Iterable[str]:
     """Say which pipelines learnt from demonstrations that others did not see, setting by setting."""
     for setting, group in groupby((row for row in rows if row.stages), key=lambda row: row.setting):
