@@ -11,7 +11,8 @@ from eval.results import matrix
 from eval.results.headline import headline
 from eval.results.metrics import WIN
 from eval.results.row import Row
-from eval.results.rows import as_json, build_rows
+from eval.results.row_json import as_json
+from eval.results.rows import build_rows
 from eval.results.session import jobs_of
 from eval.results.statistics import NONE
 from eval.results.table import write_table

@@ -7,7 +7,8 @@ from eval.results import across
 from eval.results.history import Training
 from eval.results.matrix import explain
 from eval.results.row import Row
-from eval.results.rows import FORMAT, as_json, missing
+from eval.results.row_json import as_json
+from eval.results.rows import FORMAT, missing
 from eval.results.scope import scope
 from eval.results.table import answer, notes
 from recipes.system.versions import provenance

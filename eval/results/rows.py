@@ -1,7 +1,7 @@
 """The numbers of a table: one row per pipeline and setting, from records and measurements, over all seeds."""
 
 from collections.abc import Collection
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,15 @@ from typing import Any
 from eval.answers.votes import Vote
 from eval.results import differences
 from eval.results.controlled import length_controlled
-from eval.results.deciding import outcomes, prompts_of, scored_by, weak
+from eval.results.deciding import outcomes, weak
 from eval.results.differences import Difference, differ
 from eval.results.metric import Measured, percent
 from eval.results.metrics import LENGTH, METRICS, PEOPLE, WIN
 from eval.results.people import compare_by_votes, pairs_of
-from eval.results.row import Row, Value
+from eval.results.row import Row
 from eval.results.session import evaluated, read_record, read_result
 from eval.results.setting import Setting, shared
-from eval.results.statistics import Comparison, Estimate, compare, holm
+from eval.results.statistics import Comparison, compare, holm
 from recipes.methods import METHODS
 
 FORMAT = 2  # of table.json and results.json: increase it when a program that reads older files would misread this one
@@ -209,45 +209,3 @@ def build_row(name: str, setting: Setting, jobs: list[Job]) -> Row:
     seeds = [job["seed"] for job in jobs]
     budgets = [job["budget"] for job in jobs if job.get("budget")]
     return Row(name, setting, seeds, directories, results, records, rival_of(name), budgets)
-
-
-def as_json(row: Row) -> dict[str, Any]:
-    """Return a row as plain values, under the keys of docs/results.schema.json."""
-    return {
-        "pipeline": row.pipeline,
-        "label": NAMES.get(row.pipeline, row.pipeline),
-        "setting": row.setting,
-        "stages": row.stages,
-        "seeds": row.seeds,
-        "prompts": prompts_of(row),
-        "scored_by": scored_by(row),
-        "values": {key: plain(value) for key, value in row.values.items()},
-        "against": {
-            outcome: {other: comparison_as_json(found) for other, found in rivals.items()}
-            for outcome, rivals in row.against.items()
-        },
-        "differences": {
-            key: {other: found.as_json() for other, found in others.items()} for key, others in row.differences.items()
-        },
-    }
-
-
-def comparison_as_json(found: Comparison) -> dict[str, Any]:
-    """Return a comparison as plain values; variances are of the win rate."""
-    tested = asdict(found) if found.asked else asdict(found) | dict.fromkeys(("adjusted", "adjusted_same", "family"))
-    variance = {
-        "seeds": float(found.variance.from_seeds) if found.variance.seeds > 1 else None,
-        "prompts": float(found.variance.from_prompts),
-        "samples": found.from_samples,
-        "clusters": found.variance.clusters,
-    }
-    values = {name: value for name, value in tested.items() if name not in ("from_samples", "silent", "asked")}
-    detectable = found.detectable if found.asked else None
-    return values | {"variance": variance, "detectable": detectable, "verdict": found.verdict}
-
-
-def plain(value: Value) -> Any:
-    """Return a metric's value for JSON: an estimate as its parts, a win rate with its verdict if it was to have one."""
-    if isinstance(value, Comparison):
-        return asdict(value.rate) | ({"verdict": value.verdict} if value.asked else {})
-    return asdict(value) if isinstance(value, Estimate) else value

@@ -14,7 +14,8 @@ from eval.results.headline import headline
 from eval.results.matrix import explain, matrices, tests
 from eval.results.metrics import STOPPED
 from eval.results.row import Row
-from eval.results.rows import FORMAT, as_json, build_rows, missing
+from eval.results.row_json import as_json
+from eval.results.rows import FORMAT, build_rows, missing
 from eval.results.scope import scope, subjects
 from eval.results.session import evaluated, jobs_of
 from eval.results.terminal import LEGEND, say, show
