@@ -20,8 +20,9 @@ def tried(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def is_sweep(rows: list[Row]) -> bool:
-    """Whether any method was trained under more than one setting."""
-    return any(len(settings) > 1 for settings in tried(rows).values())
+    """Whether any method was trained under more than one setting, and something can choose among them."""
+    several = any(len(settings) > 1 for settings in tried(rows).values())
+    return several and all(row.values[outcome(rows).key] is not None for row in rows if row.stages)
 
 
 def outcome(rows: list[Row]) -> Measured:

@@ -35,7 +35,7 @@ def outcomes(row: Row) -> dict[str, Measured]:
     decides = REWARD if row.judged else GOLD if row.embedded and not unjudged else None
     found = {WIN: decides} if decides else {}
     found |= {metric.key: metric for metric in (GOLD, RIGHT) if row.embedded and metric is not decides}
-    return found | {ACCURACY.key: ACCURACY}
+    return found | ({ACCURACY.key: ACCURACY} if row.paired else {})
 
 
 def compared_by(row: Row, outcome: str) -> str:

@@ -60,7 +60,7 @@ def packed(pairs: list[Pair], nll_span: str) -> Reading:
         prompt, chosen, rejected = len(pair.prompt), len(pair.chosen), len(pair.rejected)
         tokens += pair.tokens
         # nothing predicts the first token of a dialogue
-        scored += chosen + rejected - (prompt == 0) * (1 + bool(rejected))
+        scored += chosen + rejected - (prompt == 0) * (bool(chosen) + bool(rejected))
         scored += max(prompt - 1, 0) if nll_span == "full" else 0
         attended += causal(prompt + chosen) + causal(prompt + rejected) - causal(prompt)
     return Reading(tokens, scored, attended)
