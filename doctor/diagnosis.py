@@ -11,8 +11,10 @@ from doctor.texts import Languages, Turns, languages, turns
 from recipes.data.filter import NAMED, Ruling, kinds, name_rows, refusals, remedy, rule_split
 from recipes.data.findings import REASONS
 from recipes.data.mixture import check_shares
-from recipes.data.prepare import divide, too_few, unused
+from recipes.data.prepare import unused
+from recipes.data.splits import divide, too_few
 from recipes.data.tokenize import Split, examine
+from recipes.data.unpaired import unpaired
 from recipes.profiles import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Model
 
 SHOWN = 3  # rows shown per finding
@@ -97,12 +99,13 @@ def diagnose(
     rulings = {name: forgive(split, dataset) for name, split in splits.items()}
     used = divide(rulings, dataset, parts)
     lengths = sizes(used["train"])
-    found = [describe(name, split, rulings[name], dataset, used[name]) for name, split in splits.items()]
+    none = {name: split.rows.select([]) for name, split in splits.items()}
+    found = [describe(name, split, rulings[name], dataset, (none | used)[name]) for name, split in splits.items()]
     verdict = judge(splits, used, dataset)
     return Report(
         splits=found,
         pairs={name: len(rows) for name, rows in used.items()},
-        tokens=epoch(lengths),
+        tokens=epoch(lengths, sizes(used[unpaired("train")]) if unpaired("train") in used else lengths[:0]),
         paddings=[padding(lengths, pairs) for pairs in dict.fromkeys((per_device, *PACKED))],
         verdict=verdict or "training would begin: no policy refuses the data set",
         healthy=not verdict,
@@ -143,7 +146,7 @@ def describe(name: str, split: Split, ruling: Ruling, dataset: Dataset, used: An
         refused=len(split.findings.verdict(dataset.policies, REFUSE)),
         findings=[find(name, split, finding, dataset) for finding in REASONS],
         sizes=lengths,
-        spreads={part: spread(column) for part, column in columns.items()},
+        spreads={part: spread(column[column > 0]) for part, column in columns.items()},
         beyond=beyond(readable["long"]),
         bias=bias(lengths),
         languages=languages(readable),
@@ -156,7 +159,7 @@ def find(name: str, split: Split, finding: str, dataset: Dataset) -> Found:
     """Describe one finding."""
     indices = split.findings.of(finding)
     policy = getattr(dataset.policies, finding)
-    fate = FATES.get(policy, "trained on" if name == "train" else "evaluated on")
+    fate = FATES.get(policy, "trained on" if name in ("train", unpaired("train")) else "evaluated on")
     if policy == KEEP:
         gone = {row for found in (DROP, REFUSE) for row in split.findings.verdict(dataset.policies, found)}
         kept = len(set(split.findings.of(finding)) - gone)

@@ -25,7 +25,9 @@ def lengths(split: Diagnosis, limit: int) -> str:
         (axes,) = panels
         for name, values in columns.items():
             colour, line = STYLES[name]
-            axes.hist(values, edges, histtype="step", color=colour, linestyle=line, linewidth=1.8, label=name)
+            axes.hist(
+                values[values > 0], edges, histtype="step", color=colour, linestyle=line, linewidth=1.8, label=name
+            )
         axes.axvline(limit, color=TEXT, linewidth=1)
         axes.annotate(f"max_length {limit:,} ", (limit, 1), xycoords=("data", "axes fraction"), ha="right", va="top")
         axes.set_xscale("log")

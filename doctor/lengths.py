@@ -78,7 +78,8 @@ def beyond(lengths: Sequence[int]) -> dict[int, float]:
 
 
 def bias(lengths: np.ndarray) -> Bias:
-    """Return how often the longer response is chosen."""
+    """Return how often the longer response is chosen, of rows that have both."""
+    lengths = lengths[(lengths[:, 1:] > 0).all(axis=1)]
     longer, shorter = (int(np.sum(sign * (lengths[:, 1] - lengths[:, 2]) > 0)) for sign in (1, -1))
     if not longer + shorter:
         return Bias(0, 0, 0.0, 1.0)
@@ -86,13 +87,21 @@ def bias(lengths: np.ndarray) -> Bias:
     return Bias(longer, longer + shorter, float(interval.low), float(interval.high))
 
 
-def epoch(lengths: np.ndarray) -> dict[str, int]:
-    """Return method -> tokens that a policy reads in one epoch, without padding; a reference model reads as many."""
-    prompt, chosen, rejected = (int(column) for column in lengths.sum(axis=0))
-    read = {True: 2 * prompt + chosen + rejected, False: prompt + chosen}
-    trained = {name: method for name, method in METHODS.items() if method.packs and method.answers}
-    times = {name: 1 + method.probe_passes // (method.policy_passes or 1) for name, method in trained.items()}
-    return {method.label: times[name] * read[method.pairs] for name, method in trained.items()}
+def epoch(lengths: np.ndarray, single: np.ndarray | None = None) -> dict[str, int]:
+    """Return method -> tokens that the policy reads in one epoch, without padding; a reference model reads as many.
+
+    Args:
+        lengths: of pairs, as `sizes` returns them.
+        single: of responses without a partner, which not every method reads.
+    """
+    found = {}
+    for method in METHODS.values():
+        rows = lengths if single is None or not method.unpaired else np.concatenate([lengths, single])
+        sides = rows[:, 1:] if method.pairs else rows[:, 1:2]
+        dialogues = int((sides + rows[:, :1] * (sides > 0)).sum())
+        if method.packs and method.answers:
+            found[method.label] = dialogues * (1 + method.probe_passes // (method.policy_passes or 1))
+    return found
 
 
 def padding(lengths: np.ndarray, pairs: int) -> Padding:

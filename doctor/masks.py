@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from recipes.data.columns import SIDES
 from recipes.methods import METHODS, PACKED, Method
 
 
@@ -47,7 +48,10 @@ def sequences(method: Method, row: dict[str, Any], options: dict[str, Any]) -> l
     span = method.nll(options)
     compares = method.pairs and options.get("loss_type") not in ("sft", ["sft"])
     found = []
-    for response in ("chosen", "rejected") if method.pairs else ("chosen",):
+    reads = [name for name in SIDES[: 1 + method.pairs] if row[f"{name}_ids"]]
+    if len(reads) < 1 + method.pairs and not {*reads} & {*method.unpaired}:
+        return []
+    for response in reads:
         nll = span if response == "chosen" else None
         prompt, ids = row["prompt_ids"], row[f"{response}_ids"]
         likelihood = mask(len(prompt), len(ids), nll == "full", nll is not None)

@@ -11,6 +11,7 @@ from doctor.examples import Originals, excerpts
 from doctor.lengths import PARTS
 from eval.pages.html import render
 from recipes.config import write_text
+from recipes.data.unpaired import UNPAIRED
 from recipes.profiles import Dataset
 
 
@@ -51,11 +52,11 @@ def drawn(split: Diagnosis, dataset: Dataset) -> list[tuple[str, str]]:
         if most
         else "No row has any finding."
     )
-    return [
-        (figures.findings(split), found),
-        (figures.lengths(split, limit), lengths),
-        (figures.differences(split), f"{bias[0].upper()}{bias[1:]}. Balanced data would be symmetric about zero."),
-    ]
+    drawn = [(figures.findings(split), found), (figures.lengths(split, limit), lengths)]
+    if split.name.startswith(UNPAIRED):
+        return drawn
+    said = f"{bias[0].upper()}{bias[1:]}. Balanced data would be symmetric about zero."
+    return [*drawn, (figures.differences(split), said)]
 
 
 def examples(split: Diagnosis, found: Found, read: Originals) -> list[tuple[str, dict[str, str]]]:

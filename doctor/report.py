@@ -10,6 +10,7 @@ from rich.table import Table
 from doctor.diagnosis import Diagnosis, Report
 from doctor.lengths import PARTS, Padding
 from recipes.data.filter import WHY
+from recipes.data.unpaired import UNPAIRED
 
 WIDTH = 100
 
@@ -39,14 +40,20 @@ def rows_line(split: Diagnosis) -> str:
     """Return what happens to a split's rows."""
     parts = [f"{split.rows:,} rows", f"{split.kept:,} kept", f"{split.rows - split.kept - split.refused:,} dropped"]
     parts += [f"{split.refused:,} refused"] if split.refused else []
-    return f"{split.name}: {', '.join([*parts, f'{split.truncated:,} truncated'])}"
+    return f"{split.name.replace('_', ' ')}: {', '.join([*parts, f'{split.truncated:,} truncated'])}"
 
 
 def epoch_line(report: Report) -> str:
     """Return what there is to train on, and what an epoch of each method reads."""
-    pairs = " and ".join(
-        f"{count:,} {'to train' if name == 'train' else 'to evaluate'} on" for name, count in report.pairs.items()
+    pairs, single = (
+        " and ".join(
+            f"{count:,} {'to train' if name.endswith('train') else 'to evaluate'} on"
+            for name, count in report.pairs.items()
+            if name.startswith(UNPAIRED) is apart
+        )
+        for apart in (False, True)
     )
+    pairs += f"; responses without a partner, for KTO and SFT: {single}" if single else ""
     tokens = ", ".join(f"{method} {count:,}" for method, count in report.tokens.items())
     refused = " once the refused rows are dropped" if any(split.refused for split in report.splits) else ""
     again = "a reference model, DPO's or KTO's, reads as many again"

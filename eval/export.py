@@ -121,12 +121,12 @@ def questions(directory: Path, options: Options) -> list[Question]:
     from eval.answers.generate import answer
     from eval.answers.load import load_renderer, prompt_ids
     from eval.answers.store import Sampling
-    from recipes.data.prepare import open_pairs
+    from eval.results.prompts import held_out_rows
 
     pairs = Path(read_config(directory)["pairs"])
     if not pairs.is_dir():
         raise UserError(f"{pairs}, the pairs of {directory}, are missing: run the launch again to prepare them")
-    rows: Any = open_pairs(pairs)["test"]
+    rows: Any = held_out_rows({"pairs": str(pairs)})
     count = min(options.prompts, len(rows))
     dialogues = [rows[number * len(rows) // count]["prompt"] for number in range(count)]
     answers = answer(directory, dialogues, Sampling(options.max_new_tokens, 0.0), lambda count: None)

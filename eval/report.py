@@ -119,7 +119,7 @@ def trade_offs(rows: list[Row]) -> list[tuple[Markup, str]]:
 def log_prob_figures(rows: list[Row], found: list[Training]) -> list[tuple[Markup, str]]:
     """Return the figures of held-out log-probs, each with a caption that explains it."""
     drawn = []
-    for setting, group in with_bases(rows):
+    for setting, group in with_bases([row for row in rows if row.paired]):
         said = (
             "The table's mean log-prob of held-out responses, after every evaluated stage; it has the same definition "
             "for every method. Bars are 95% intervals; solid lines and circles are chosen responses, dashed lines and "

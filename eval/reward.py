@@ -105,7 +105,7 @@ def score(jobs: list[dict[str, Any]], judge: "Judge") -> list[Scored]:
 
 def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: "Judge") -> Scored:
     """Score one pipeline's responses over its seeds."""
-    from eval.results.prompts import distinct, held_out
+    from eval.results.prompts import held_out_prompts
 
     jobs = [job for job in jobs if name == "base" or name in job["pipelines"]]
     asked: list[str] = []
@@ -113,8 +113,7 @@ def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: "Ju
     for job in jobs:
         directory = Path(job["base"] if name == "base" else job["pipelines"][name][-1])
         answers = read_result(directory, job["evaluation"])["sampled"]
-        test = held_out(job["evaluation"])
-        prompts = [test[place]["prompt"] for place in distinct(test)[: len(answers)]]
+        prompts = list(held_out_prompts(job["evaluation"])["prompt"])[: len(answers)]
         asked = [answer["prompt"] for answer in answers]
         rewards.append(judge.rewards(prompts, answers))
         gold.append([answer.get("gold") for answer in answers])

@@ -35,9 +35,9 @@ def show(words: list[str]) -> None:
     config = subject.config
     parts = subject.parts or [config.dataset]
     splits = examine(config.dataset, parts, config.model, subject.tokenizer, say=console.print)
-    index = find_row(splits["train"], rows[0], subject)
-    row = splits["train"].rows[index]
-    words_of_fate, trained = fate(splits, index, subject)
+    split, index = find_row(splits, rows[0], subject)
+    row = splits[split].rows[index]
+    words_of_fate, trained = fate(splits, split, index, subject)
     out = Console(highlight=False)
     out.print(f"{row['source']} row {row['row'] + 1}: {words_of_fate}", markup=False, soft_wrap=True)
     if trained:
@@ -47,46 +47,58 @@ def show(words: list[str]) -> None:
             out.print(f"\n{column}:\n{text}", markup=False, soft_wrap=True)
 
 
-def find_row(split: "Split", name: str, subject: Subject) -> int:
-    """Return the index of the row named `number`, or `source:number` in a mixture.
+def find_row(splits: "dict[str, Split]", name: str, subject: Subject) -> tuple[str, int]:
+    """Return the split and the index of the training row named `number`, or `source:number` in a mixture.
 
     Raises:
         UserError: there is no such row.
     """
-    names = list(dict.fromkeys(split.rows["source"]))
+    from recipes.data.unpaired import unpaired
+
+    places = {
+        (of, row + 1): (split, index)
+        for split in ("train", unpaired("train"))
+        if split in splits
+        for index, (of, row) in enumerate(zip(*(splits[split].rows[name] for name in ("source", "row")), strict=True))
+    }
+    names = list(dict.fromkeys(source for source, _ in places))
     source, _, number = name.rpartition(":")
     source = source or (names[0] if len(names) == 1 else "")
     if source not in names:
         raise UserError(f"row={name}: name the source too, row=<source>:<number>; sources are {', '.join(names)}")
-    places = [index for index, found in enumerate(split.rows["source"]) if found == source]
-    if not number.isdecimal() or not 1 <= int(number) <= len(places):
-        raise UserError(f"row={name}: {source} has rows 1 to {len(places)}")
-    return places[int(number) - 1]
+    last = max(number for of, number in places if of == source)
+    if not number.isdecimal() or not 1 <= int(number) <= last:
+        raise UserError(f"row={name}: {source} has rows 1 to {last}")
+    if (source, int(number)) not in places:
+        raise UserError(f"row={name} is the first half of a pair, which has the number of its later row: name that")
+    return places[source, int(number)]
 
 
-def fate(splits: dict[str, "Split"], index: int, subject: Subject) -> tuple[str, bool]:
+def fate(splits: dict[str, "Split"], split: str, index: int, subject: Subject) -> tuple[str, bool]:
     """Return what happens to a training row, with its findings, and whether the policies let it through."""
     from recipes.data.findings import REASONS
 
-    findings = splits["train"].findings
+    findings = splits[split].findings
     found = [f"{REASONS[name]} ({name})" for name in REASONS if index in findings.of(name)]
-    details = [splits["train"].rows[index][column] for column in ("detail", "ignored")]
+    details = [splits[split].rows[index][column] for column in ("detail", "ignored")]
     noted = "; ".join([*found, *filter(None, details)])
     for policy, words in ((REFUSE, "refuses the data set"), (DROP, "dropped")):
         verdict = findings.verdict(subject.config.dataset.policies, policy)
         if index in verdict:
             return f"{words} [policies.{verdict[index]}={policy}]: {noted}", False
-    return f"{use(splits, index, subject)}{f'; {noted}' if noted else ''}", True
+    return f"{use(splits, split, index, subject)}{f'; {noted}' if noted else ''}", True
 
 
-def use(splits: dict[str, Any], index: int, subject: Subject) -> str:
+def use(splits: dict[str, Any], split: str, index: int, subject: Subject) -> str:
     """Return the split of a row that no policy drops."""
     from doctor.diagnosis import forgive
-    from recipes.data.prepare import divide
+    from recipes.data.splits import divide
+    from recipes.data.unpaired import merged
 
-    row = splits["train"].rows[index]
+    row = splits[split].rows[index]
     dataset = subject.config.dataset
     used = divide({name: forgive(split, dataset) for name, split in splits.items()}, dataset, subject.parts)
+    used = merged(used)
     places = {name: set(zip(rows["source"], rows["row"], strict=True)) for name, rows in used.items()}
     if (row["source"], row["row"]) in places["train"]:
         return "trained on"

@@ -30,13 +30,13 @@ from recipes.training.tokenizer import load_tokenizer
 def kto_loss(
     policy: LogProbs, reference: LogProbs, point: Tensor, beta: float, desirable: float = 1.0, undesirable: float = 1.0
 ) -> Loss:
-    """Return KTO's loss of each pair, the mean over its two responses of the paper's equation 8 (7 in version 1):
+    """Return KTO's loss of each pair, the mean over its responses of the paper's equation 8 (7 in version 1):
 
         L(y_w) = desirable * (1 - sigmoid(beta * (r(y_w) - z))),    r(y) = log p(y | x) - log p_ref(y | x)
         L(y_l) = undesirable * (1 - sigmoid(beta * (z - r(y_l))))
 
     where y_w is the chosen and y_l the rejected response, and log-probs are *sums* over a response's tokens. A response
-    is not compared with the other one of its pair.
+    is not compared with the other one of its pair, and need not have one: what has no tokens is left out.
 
     Args:
         policy: log-probs under the trained model.
@@ -50,8 +50,9 @@ def kto_loss(
     chosen, rejected = policy.chosen - reference.chosen, policy.rejected - reference.rejected
     of_chosen = desirable * (1 - torch.sigmoid(beta * (chosen - point)))
     of_rejected = undesirable * (1 - torch.sigmoid(beta * (point - rejected)))
+    there = policy.chosen_tokens > 0, policy.rejected_tokens > 0
     return Loss(
-        preference=(of_chosen + of_rejected) / 2,
+        preference=(of_chosen * there[0] + of_rejected * there[1]) / (there[0].int() + there[1].int()).clamp(min=1),
         rewards=(beta * chosen, beta * rejected),
         metrics={"kl": point.expand_as(chosen)},
     )
@@ -96,7 +97,7 @@ class KTOConfig(trl.KTOConfig):
 class Unpaired:
     """A collator for TRL's trainer: the chosen, then the rejected responses of a micro-batch's pairs.
 
-    A mismatched response is the one before it, as in TRL's own tokenization.
+    A prompt's mismatched responses are those of the row before it, as in `mismatched`; without pairs, TRL's own.
     """
 
     def __init__(self, pad_token_id: int, max_length: int | None, multiple: int | None) -> None:
@@ -106,19 +107,20 @@ class Unpaired:
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Collate `rows`."""
-        responses = [row[f"{answer}_ids"] for answer in ("chosen", "rejected") for row in rows]
-        parts = zip(rows * 2, responses, [responses[-1], *responses[:-1]], strict=True)
-        return self.pad(
-            [
-                {"prompt_ids": row["prompt_ids"], "completion_ids": ids, "KL_completion_ids": other, "label": place}
-                for place, (row, ids, other) in zip(labels(len(rows)), parts, strict=True)
-            ]
-        )
+        following = [*rows[1:], *rows[:1]]
+        batch = self.pad(responses(rows, rows))
+        mismatched = self.pad(responses(following, rows)[-1:] + responses(following, rows)[:-1])
+        return batch | {f"KL_{name}": mismatched[name] for name in ("input_ids", "attention_mask", "completion_mask")}
 
 
-def labels(count: int) -> list[bool]:
-    """Return whether each of `count` chosen, then as many rejected responses is desirable."""
-    return [True] * count + [False] * count
+def responses(prompts: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the chosen, then the rejected responses of `rows`, as far as there are any, to the `prompts` of others."""
+    return [
+        {"prompt_ids": prompt["prompt_ids"], "completion_ids": row[f"{answer}_ids"], "label": answer == "chosen"}
+        for answer in ("chosen", "rejected")
+        for prompt, row in zip(prompts, rows, strict=True)
+        if row[f"{answer}_ids"]
+    ]
 
 
 class StockKTOTrainer(trl.KTOTrainer):
@@ -167,11 +169,11 @@ class PackedKTOTrainer(ReferenceTrainer, StockKTOTrainer):
     def begin_step(self, batches: list[list[Pair]]) -> None:
         """Set the reference point: the mean of log p - log p_ref of mismatched responses, zero at least.
 
-        Each prompt gets the responses of the pair before it in the optimizer step (the paper's section 4). A last step
-        of a single pair has no other's, and keeps the point of the step before.
+        Each prompt gets the responses of the row before it in the optimizer step (the paper's section 4). A last step
+        of a single row has no other's, and keeps the point of the step before.
         """
         model: Any = self.model
-        sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        sums = torch.zeros(3, dtype=torch.float64, device=self.args.device)
         for pairs in balance(mismatched(batches, self.accelerator.process_index, self.args.max_length)):
             batch = pack(pairs, self.nll_span).to(self.args.device)
             self.count(batch.input_ids.numel())
@@ -179,10 +181,11 @@ class PackedKTOTrainer(ReferenceTrainer, StockKTOTrainer):
                 policy = self.log_probs(model, batch)
             reference = self.score_reference(batch)
             moved = policy.chosen - reference.chosen + policy.rejected - reference.rejected
-            sums += torch.stack([(moved * batch.weights).sum(), 2 * batch.weights.sum()]).double()
-        total, responses = self.summed(sums)
-        if responses > 2:
-            self.point = (total / responses).clamp(min=0)
+            rows = batch.counted.amax(0)
+            sums += torch.stack([(moved * rows).sum(), batch.counted.sum(), rows.sum()]).double()
+        total, count, rows = self.summed(sums)
+        if rows > 1:
+            self.point = (total / count).clamp(min=0)
 
     def count(self, tokens: int) -> None:
         """Count tokens that the policy reads without learning from them."""

@@ -26,6 +26,7 @@ class Method:
     packs: bool = True  # whether it has `engine=packed`
     fused: bool = True  # whether TRL's own trainer computes log-probs without the logits of a whole row
     pairs: bool = True  # whether its forward pass reads both responses
+    unpaired: tuple[str, ...] = ()  # which responses without a partner it trains on, of "chosen" and "rejected"
     answers: bool = True  # whether it trains a language model; a reward model generates nothing
     # Options -> what its NLL term covers: "full", chosen dialogue; "completion", chosen response; None: there is none.
     nll: Callable[[dict[str, Any]], str | None] = lambda options: None
@@ -56,6 +57,7 @@ METHODS = {
         about="supervised fine-tuning on the chosen responses of preference pairs",
         policy_passes=1,
         pairs=False,
+        unpaired=("chosen",),
         nll=lambda options: "completion" if options["completion_only_loss"] else "full",
         loss="nats per\nresponse token",
         colour="#c8701e",
@@ -121,10 +123,11 @@ METHODS = {
     "kto": Method(
         label="KTO",
         config="recipes.kto:KTOConfig",
-        about="KTO ([Ethayarajh et al. 2024](https://arxiv.org/abs/2402.01306)) on both responses of preference pairs",
+        about="KTO ([Ethayarajh et al. 2024](https://arxiv.org/abs/2402.01306)) on good and bad responses",
         policy_passes=2,
         reference_passes=4,
         probe_passes=2,
+        unpaired=("chosen", "rejected"),
         logged_log_probs="sum",
         loss="loss\nper response",
         rival="dpo",

@@ -57,7 +57,7 @@ class Policies:
     empty: str = DROP  # a response without text
     identical: str = DROP  # two identical responses
     undecided: str = DROP  # a judgement that is a tie: no response is preferred
-    alone: str = DROP  # of rows with one labelled response: none with the other label is left for it
+    alone: str = DROP  # of rows with one labelled response: no other one is left for it; keep: for KTO and SFT alone
     tied: str = KEEP  # a preferred response with the same score as the other
     overlong: str = DROP  # beyond max_length; also truncate_prompt (its beginning) or truncate_answer (its end)
     unfit: str = DROP  # beyond max_length even when truncated

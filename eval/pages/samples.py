@@ -1,17 +1,15 @@
 """A few held-out prompts with every pipeline's response side by side, selected by a fixed rule."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from eval.results.cells import title
 from eval.results.deciding import outcomes
 from eval.results.metrics import WIN
-from eval.results.prompts import distinct
+from eval.results.prompts import held_out_prompts
 from eval.results.row import Row
 from eval.results.rows import arranged
 from recipes.config import UserError
-from recipes.data.prepare import open_pairs
 
 PROMPTS = 12
 
@@ -49,7 +47,9 @@ def side_by_side(rows: list[Row]) -> list[Example]:
         chosen = chosen_responses(group[0])
         for place in sorted({number * len(prompts) // PROMPTS for number in range(PROMPTS)}):
             name = f"Prompt {place + 1} of {len(prompts)}"
-            examples.append(Example(name, prompts[place], sides(group, place), chosen[place] if chosen else None))
+            examples.append(
+                Example(name, prompts[place], sides(group, place), chosen[place] or None if chosen else None)
+            )
     return examples
 
 
@@ -92,9 +92,8 @@ def reasons(answer: dict[str, Any]) -> list[str]:
 
 
 def chosen_responses(row: Row) -> list[str] | None:
-    """Return the data's chosen response to each prompt that was asked; None if the pairs were removed."""
+    """Return the data's chosen response to each prompt, "" if there is none; None if the pairs were removed."""
     try:
-        pairs: Any = open_pairs(Path(row.results[0]["settings"]["pairs"]))["test"]
+        return list(held_out_prompts(row.results[0]["settings"])["chosen"])
     except (KeyError, UserError):  # a measurement by older code does not name its pairs
         return None
-    return list(pairs.select(distinct(pairs))["chosen"])

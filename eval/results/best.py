@@ -20,10 +20,11 @@ def tried(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def is_sweep(rows: list[Row]) -> bool:
-    """Whether any method was trained under more than one setting of one base model, so that there is a best one."""
+    """Whether a method was trained under several settings of one base model, and something can choose among them."""
     models = dict.fromkeys(row.setting.model for row in rows)
     of_each = [tried([row for row in rows if row.setting.model == model]) for model in models]
-    return any(len(settings) > 1 for found in of_each for settings in found.values())
+    several = any(len(settings) > 1 for found in of_each for settings in found.values())
+    return several and all(row.values[outcome(rows).key] is not None for row in rows if row.stages)
 
 
 def outcome(rows: list[Row]) -> Measured:

@@ -36,7 +36,7 @@ def outcomes(row: Row) -> dict[str, Measured]:
     found = {WIN: decides} if decides else {}
     parts = [*([GOLD] if row.golden else []), *([RIGHT] if row.embedded else [])]
     found |= {metric.key: metric for metric in parts if metric is not decides}
-    return found | {ACCURACY.key: ACCURACY}
+    return found | ({ACCURACY.key: ACCURACY} if row.paired else {})
 
 
 def compared_by(row: Row, outcome: str) -> str:

@@ -73,7 +73,7 @@ def of_weights(
     weights: str, revision: str | None, adapter: str | None, pairs: Path, most: int
 ) -> dict[str, list[float]]:
     """Return the log-probs of the first `most` held-out pairs, 0 for all, under any weights, or an adapter of them."""
-    rows = open_pairs(pairs)["test"]
+    rows = held_out(pairs)
     rows = rows.select(range(min(len(rows), most or len(rows))))
     model = load_weights(weights, revision)
     if adapter:
@@ -90,6 +90,18 @@ def reward_margins(values: dict[str, Any], reference: Any, rows: Rows, stops: li
     return (rewards["chosen"] - rewards["rejected"]).tolist()
 
 
+def held_out(pairs: Path) -> Any:
+    """Return the prepared held-out pairs.
+
+    Raises:
+        UserError: there are none, only responses without a partner.
+    """
+    rows = open_pairs(pairs)["test"]
+    if not len(rows):
+        raise UserError(f"{pairs} holds out responses without a partner alone, and there are no pairs to measure on")
+    return rows
+
+
 def scorable(directory: Path, pairs: Path) -> Rows:
     """Return pairs as ids with their `category`: the prepared test split, or a file's, tokenized for this model.
 
@@ -97,7 +109,7 @@ def scorable(directory: Path, pairs: Path) -> Rows:
         UserError: they cannot be read, or none is left.
     """
     if pairs.is_dir():
-        rows: Any = open_pairs(pairs)["test"]
+        rows = held_out(pairs)
         return rows.add_column("category", rows["source"])
     disable_progress_bars()
     disable_caching()

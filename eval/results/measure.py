@@ -12,7 +12,7 @@ from eval.answers.log_probs import mean_log_probs
 from eval.answers.reward_judge import Judge
 from eval.answers.store import Answer, Sampling
 from eval.results.beside import SIDES, Scored, as_rows, beside, losses, sampled_ids, sums, texts_of
-from eval.results.prompts import distinct, held_out
+from eval.results.prompts import held_out, held_out_prompts
 from eval.results.result import Result, measured
 from eval.results.stale import MEASURE
 from pocket.world import PROMPTS
@@ -29,11 +29,10 @@ def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | Non
     """
     if not Path(settings["pairs"]).is_dir():
         raise UserError(f"{settings['pairs']} was removed: run the command that trained {directory} again")
-    pairs: Any = held_out(settings)
-    places = distinct(pairs)[: settings["prompts"]]
-    if len(places) < 2:
+    pairs, prompts = held_out(settings), held_out_prompts(settings)
+    asked = prompts.select(range(min(len(prompts), settings["prompts"])))
+    if len(asked) < 2:
         raise UserError(f"{settings['pairs']}: a single prompt is held out; an interval needs two")
-    asked = pairs.select(places)
     result = {"settings": settings, "code": fingerprint(MEASURE)}
     result |= {"endpoint": endpoint and {"host": host_class(endpoint.url), "model": endpoint.model}}
     result |= measure(directory, settings, pairs, asked, endpoint)
@@ -101,7 +100,7 @@ def judged(name: str, pairs: Any, asked: Any, result: Result) -> Result:
     for responses in (result["sampled"], *zip(*result["further"], strict=True)):
         for response, reward in zip(responses, judge.rewards(prompts, list(responses)), strict=True):
             response["reward"] = reward
-    return {"judge": {"name": judge.name, "right": judge.right(pairs)}}
+    return {"judge": {"name": judge.name, "right": judge.right(pairs) if len(pairs) else []}}
 
 
 @cache  # the models of a session have one judge

@@ -60,7 +60,7 @@ class Measured(Metric):
 
     def value(self, row: Row) -> Value:
         """Return the mean with its interval."""
-        if self.only and not getattr(row, self.only):
+        if (self.only and not getattr(row, self.only)) or (self.of == "pairs" and not row.paired):
             return None
         return (share if self.text is percent else estimate)(self.scores(row), self.clusters(row))
 

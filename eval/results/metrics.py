@@ -95,11 +95,11 @@ def engines(row: Row) -> Value:
 
 
 def judge_accuracy(row: Row) -> Estimate | None:
-    """Return how often a row's judges, one for each seed, are right about held-out pairs; None without a judge.
+    """Return how often a row's judges, one for each seed, are right about held-out pairs; None without judge or pairs.
 
     It is about these judges only: the interval is over pairs.
     """
-    if not row.judged:
+    if not row.judged or not row.paired:
         return None
     right = np.array([result["judge"]["right"] for result in row.results])
     return share(right.mean(axis=0, keepdims=True), ACCURACY.clusters(row))
@@ -224,7 +224,8 @@ def lacking(result: Result, gold: str | bool) -> str | None:
     for metric in METRICS:
         if isinstance(metric, Measured) and (metric.only is None or has[metric.only]):
             try:
-                assert metric.numbers(result) and result["clusters"][metric.of]
+                found, clusters = metric.numbers(result), result["clusters"][metric.of]
+                assert bool(found) == bool(clusters) and (found or metric.of == "pairs")
             except KeyError as error:
                 return str(error.args[0])
     return None

@@ -58,6 +58,11 @@ class Row:
         return bool(self.stages)
 
     @property
+    def paired(self) -> bool:
+        """Whether it was measured on held-out pairs, and not on responses without a partner alone."""
+        return bool(self.results[0]["clusters"]["pairs"])
+
+    @property
     def referenced(self) -> bool:
         """Whether its last method has a reference model."""
         return "reference" in self.results[0]

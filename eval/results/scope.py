@@ -12,12 +12,13 @@ from eval.results.row import Row
 from eval.results.rows import NAMES
 from recipes.profiles import VALIDATION
 
+WORDS = {"chosen": "good ones", "rejected": "bad ones"}
 BUDGETS = {"pairs": PAIRS, "tokens": TOKENS, "flops": FLOPS, "seconds": SECONDS}
 
 
 def scope(rows: list[Row], jobs: list[dict[str, Any]]) -> list[str]:
     """Return sentences on what the answer covers, and what it does not."""
-    return [covered(rows, jobs), whose(rows), *shown(rows), *tuned(rows, jobs), *held_equal(rows)]
+    return [covered(rows, jobs), whose(rows), *shown(rows), *unpaired(rows), *tuned(rows, jobs), *held_equal(rows)]
 
 
 def subjects(jobs: list[dict[str, Any]]) -> str:
@@ -57,6 +58,24 @@ def shown(rows: list[Row]) -> Iterable[str]:
             what = listed([f"{count:,} demonstrations of {source}" for source, count in counts.items()])
             when = f" ({setting})" if str(setting) else ""
             yield f"SFT on other data{when}: {listed(learnt)} learnt from {what}{told}."
+
+
+def unpaired(rows: list[Row]) -> Iterable[str]:
+    """Say which pipelines learnt from responses without a partner, setting by setting."""
+    for setting, group in groupby((row for row in rows if row.stages), key=lambda row: row.setting):
+        learnt: dict[str, list[str]] = {}
+        members = list(group)
+        for row in members:
+            found = [record["unpaired"] for record in row.records[0] if "unpaired" in record]
+            most = {side: max(one.get(side, 0) for one in found) for side in WORDS} if found else {}
+            counts = listed([f"{count:,} {WORDS[side]}" for side, count in most.items() if count])
+            learnt.setdefault(counts, []).append(NAMES.get(row.pipeline, row.pipeline))
+        others = learnt.pop("", [])
+        said = [f"{listed(names)} learnt from {counts}" for counts, names in learnt.items()]
+        if said:
+            told = f", which {listed(others)} did not see" if others else ""
+            when = f" ({setting})" if str(setting) else ""
+            yield f"Responses without a partner{when}: {'; '.join(said)}{told}."
 
 
 def tuned(rows: list[Row], jobs: list[dict[str, Any]]) -> Iterable[str]:

@@ -17,6 +17,7 @@ from launch.stages.judge import check_judge
 from launch.stages.pairs import describe_rows, prepare_pairs
 from launch.stages.rehearsal import outline, prepared, rehearse
 from launch.stages.run import say
+from launch.stages.unpaired import check_rows, unbalanced
 from recipes.config import read_json
 from recipes.system.commands import console
 
@@ -39,8 +40,9 @@ class Prepared:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The rows of each split, and of the demonstrations."""
-        return self.manifest["pairs"] | ({"demonstrations": self.shown["pairs"]["train"]} if self.shown else {})
+        """The rows of each split, of the demonstrations, and of stages that train on unpaired responses too."""
+        more = {stage: found.pairs for stage, found in self.tokens.with_unpaired.items()}
+        return self.manifest["pairs"] | more | ({"demonstrations": self.shown["pairs"]["train"]} if self.shown else {})
 
     @property
     def shown(self) -> dict[str, Any] | None:
@@ -70,6 +72,10 @@ def prepare(config: Config) -> Prepared:
     check_room(config, start, len(config.stages))
     pairs = prepare_pairs(config, start, say)
     console.print(f"       {config.dataset.name}: {describe_rows(pairs)}", soft_wrap=True)
+    manifest = read_json(pairs / "manifest.json")
+    check_rows(config, manifest)
+    if advice := unbalanced(config, manifest):
+        say(advice)
     check_judge(config, pairs)
     check_gold(config, pairs)
     if reward:
@@ -77,4 +83,4 @@ def prepare(config: Config) -> Prepared:
     demonstrations = prepare_demonstrations(config, start, pairs, say)
     if demonstrations:
         console.print(f"       for SFT: {describe_rows(demonstrations.directory)}", soft_wrap=True)
-    return Prepared(start, reward, pairs, read_json(pairs / "manifest.json"), demonstrations)
+    return Prepared(start, reward, pairs, manifest, demonstrations)

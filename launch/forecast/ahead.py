@@ -52,10 +52,11 @@ def expected(
 
 
 def only_warming_up(stages: list[Planned], pairs: dict[str, int]) -> Iterator[str]:
-    """Say of which stages every optimizer step is warm-up; `pairs` are the prepared rows of each split."""
+    """Say of which stages every optimizer step is warm-up; `pairs` are the rows of splits, and of stages with more."""
     for stage in {stage.directory: stage for stage in stages}.values():
         options, name = stage.config["options"], stage.config["stage"]
         read = "demonstrations" if "demonstrations" in stage.config else stage.config.get("split", "train")
+        read = name if read == "train" and name in pairs else read
         updates = updates_of(name, options, pairs[read], stage.config["batch_size"])
         share = options["warmup_steps"]
         warm = math.ceil(updates * share) if share < 1 else share
@@ -80,13 +81,13 @@ def prompts(config: Config, tokens: Tokens) -> int:
     dataset = config.dataset
     most = [config.eval_prompts, *([dataset.test_rows] if dataset.test_rows else [])]
     if not (dataset.test_path or dataset.test_split):
-        most.append(max(2, round(tokens.pairs * dataset.test_fraction / (1 - dataset.test_fraction))))
+        most.append(max(2, round(tokens.of("kto").pairs * dataset.test_fraction / (1 - dataset.test_fraction))))
     return min(most)
 
 
 def evaluation(config: Config, shape: Shape, tokens: Tokens) -> Evaluation:
     """Return the evaluation of a job's pipelines and its base model; responses are as long as the chosen ones."""
-    models = len(config.pipelines) + 1
+    models, tokens = len(config.pipelines) + 1, tokens.of(config.stages[-1])
     responses = models * prompts(config, tokens) * (config.eval_samples + GREEDY)
     length = tokens.prompt + min(tokens.chosen, config.dataset.max_new_tokens)
     read = Reading(responses * length, responses * tokens.chosen, responses * tokens.seen[1])

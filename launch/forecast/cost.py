@@ -82,7 +82,7 @@ def work(config: Config, stage: str, tokens: Tokens) -> Work:
     updates = updates_of(stage, options, tokens.pairs, batch)
     epochs, more = divmod(updates, updates_per_epoch(stage, options, tokens.pairs, batch))
     pairs = updates * batch if stage == "rloo" else epochs * tokens.pairs + more * batch
-    shared = tokens.prompt if options.get("engine") == "packed" and METHODS[stage].pairs else 0.0  # by both responses
+    shared = tokens.repeated if options.get("engine") == "packed" and METHODS[stage].pairs else 0.0  # by both responses
     mean, method = mean_tokens(config, stage, tokens), METHODS[stage]
     probes = method.probe_passes / (method.policy_passes or 1)
     return Work(updates, pairs, pairs * (mean + shared), pairs / iterations * mean * (1 + probes))
@@ -187,8 +187,8 @@ def mean_tokens(config: Config, stage: str, tokens: Tokens) -> float:
         return config.options[stage]["num_generations"] * (tokens.prompt + tokens.chosen)
     if not METHODS[stage].pairs:
         return tokens.prompt + tokens.chosen
-    prompts = 1 if config.options[stage].get("engine") == "packed" else 2
-    return prompts * tokens.prompt + tokens.chosen + tokens.rejected
+    again = 0 if config.options[stage].get("engine") == "packed" else tokens.repeated
+    return tokens.prompt + again + tokens.chosen + tokens.rejected
 
 
 def largest(config: Config, stage: str, tokens: Tokens, batch: int) -> MicroBatch:

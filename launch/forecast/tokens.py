@@ -1,18 +1,21 @@
 """The lengths that a forecast starts from: of the prepared pairs if they exist, else as the profile estimates them."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from launch.config.schema import Config
-from launch.named.lengths import counter_of, guess, lengths, means, pairs_of
+from launch.named.lengths import PARTS, counter_of, guess, lengths, means, pairs_of
 from launch.named.sample import sample
 from launch.stages.base_model import known_identity
 from launch.stages.demonstrations import demonstrations_directory, demonstrations_of
 from launch.stages.inputs import with_chat_template
 from launch.stages.pairs import pairs_directory
+from launch.stages.unpaired import check_rows
 from recipes.config import UserError, read_json
 from recipes.data.files import is_local
 from recipes.data.schemas import read_demonstration
+from recipes.methods import METHODS
 from recipes.profiles import Estimate
 from recipes.training.flops import causal
 
@@ -30,10 +33,18 @@ class Tokens:
     # response; None: as if all had the mean lengths.
     attended: tuple[float, float, float] | None = None
     demonstrations: "Tokens | None" = None  # that SFT trains on instead of the pairs
+    # Of stages that train on responses without a partner too: these and the pairs; a missing response has no tokens.
+    with_unpaired: "dict[str, Tokens]" = field(default_factory=dict)
+    shared: float | None = None  # tokens of prompts that two responses share; None: every row is a pair
 
     def of(self, stage: str) -> "Tokens":
         """Return what a stage trains on."""
-        return (stage == "sft" and self.demonstrations) or self
+        return (stage == "sft" and self.demonstrations) or self.with_unpaired.get(stage, self)
+
+    @property
+    def repeated(self) -> float:
+        """Mean tokens of a row's prompt as far as a second response repeats them."""
+        return self.prompt if self.shared is None else self.shared
 
     @property
     def seen(self) -> tuple[float, float, float]:
@@ -101,6 +112,7 @@ def of_pairs(config: Config) -> Tokens:
     """
     manifest = prepared_manifest(config)
     if manifest:
+        check_rows(config, manifest)
         return counted(manifest)
     dataset, estimate = config.dataset, config.dataset.estimate
     if not estimate.rows:
@@ -126,9 +138,22 @@ def estimated(estimate: Estimate, rows: int) -> Tokens:
 
 
 def counted(manifest: dict[str, Any]) -> Tokens:
-    """Return the training pairs' number and mean lengths, of prepared pairs."""
-    count = manifest["pairs"]["train"]
-    means = {name: manifest["tokens"]["train"][f"{name}_ids"] / count for name in ("prompt", "chosen", "rejected")}
-    attended = manifest["attended"]["train"]
-    seen = (attended["prompt"] / count, attended["chosen"] / count, attended["rejected"] / count)
-    return Tokens(count, **means, source="counted", attended=seen)
+    """Return the training pairs' number and mean lengths, of prepared pairs, and of what comes with them."""
+    tokens, attended = manifest["tokens"]["train"], manifest["attended"]["train"]
+    pairs = {"rows": manifest["pairs"]["train"], "tokens": tokens, "attended": attended}
+    single = manifest.get("unpaired", {}).get("train", {})
+    found = {
+        name: together([pairs, *(single[side] for side in method.unpaired)], tokens["prompt_ids"])
+        for name, method in METHODS.items()
+        if single and method.unpaired
+    }
+    return replace(together([pairs], tokens["prompt_ids"]), with_unpaired=found, shared=None)
+
+
+def together(parts: Sequence[dict[str, Any]], shared: int) -> Tokens:
+    """Return the number and mean lengths of several parts' rows; of their prompts' tokens two responses share some."""
+    rows = sum(part["rows"] for part in parts)
+    count = max(rows, 1)
+    means = (sum(part["tokens"][f"{name}_ids"] for part in parts) / count for name in PARTS)
+    prompt, chosen, rejected = (sum(part["attended"][name] for part in parts) / count for name in PARTS)
+    return Tokens(rows, *means, source="counted", attended=(prompt, chosen, rejected), shared=shared / count)

@@ -8,7 +8,7 @@ from typing import Any
 from launch.named.lengths import PARTS, Counter, guess, lengths, means, pairs_of
 from launch.named.profile import Profile, plain_name
 from launch.named.sample import sample
-from recipes.data.columns import used
+from recipes.data.columns import judged, used
 from recipes.data.files import files_of, folder_files, folder_splits
 from recipes.profiles import TEST
 from recipes.system.paths import expanded
@@ -75,9 +75,10 @@ def profile(
     values = {"name": name, **values, "max_length": asked.max_length}
     pairs = pairs_of(rows)
     if not pairs:
-        return Profile(
-            name, values, [f"{title}: no pair found by a quick look at its first rows; `make doctor` says more"]
-        )
+        more = "`make doctor` says more"
+        if judged(columns) == "single":
+            more = "of single responses KTO and SFT learn with dataset.policies.alone=keep"
+        return Profile(name, values, [f"{title}: no pair found by a quick look at its first rows; {more}"])
     sizes = lengths(pairs, asked.count)
     estimate = {"rows": round(total * len(pairs) / len(rows))}
     estimate |= zip(PARTS, means(sizes), strict=True)

@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from launch.named.profile import profile_of
+from recipes.data.judged import partnered
 from recipes.data.messages import Malformed, Message
 from recipes.data.schemas import Pair, Unusable, read_pair
 from recipes.system.paths import expanded
@@ -44,7 +45,8 @@ def counter_of(model: str) -> Counter | None:
 def pairs_of(rows: Sequence[dict[str, Any]], read: Callable[[dict[str, Any]], Pair] = read_pair) -> list[Pair]:
     """Return the rows that are pairs, or what `read` reads; the doctor says what is wrong with the others."""
     found = []
-    for row in rows:
+    whole = (row for _, row in partnered(rows) if isinstance(row, dict)) if read is read_pair else rows
+    for row in whole:
         try:
             found.append(read(row))
         except (Malformed, Unusable):

@@ -41,7 +41,7 @@ def named(judge: str) -> str:
 
 
 def check_judge(config: Config, pairs: Path) -> None:
-    """Have a reward model that is named read the held-out pairs: an evaluation, when all is trained, would fail.
+    """Have a reward model that is named read the held-out rows: an evaluation, when all is trained, would fail.
 
     Raises:
         UserError: its chat template rejects one.
@@ -52,8 +52,8 @@ def check_judge(config: Config, pairs: Path) -> None:
 
 
 def read_held_out(judge: str, held: dict[str, Any]) -> None:
-    """Read the held-out pairs in a process that has the libraries."""
+    """Read the held-out rows in a process that has the libraries."""
     from eval.answers.reward_judge import Judge, given
-    from eval.results.prompts import held_out
+    from eval.results.prompts import held_out_rows
 
-    Judge(judge).read(*given(held_out(held), "chosen"))
+    Judge(judge).read(*given(held_out_rows(held), "chosen"))

@@ -63,7 +63,7 @@ def pairs_directory(config: Config, start: str) -> Path:
     return Path(config.runs, "_pairs", digest(inputs))
 
 
-UNUSABLE = ("malformed", "unrendered", "diverging", "empty", "identical", "undecided", "alone", "unfit")
+UNUSABLE = ("malformed", "unrendered", "diverging", "empty", "identical", "undecided", "unfit")
 
 
 def check(policies: Policies) -> None:
@@ -148,19 +148,23 @@ def describe_rows(directory: Path) -> str:
     manifest = read_json(directory / "manifest.json")
     kind = "demonstrations" if directory.name.startswith("demonstrations") else "pairs"
     parts = [" and ".join(f"{count:,} {split}" for split, count in manifest["pairs"].items()) + f" {kind}"]
+    parts += [
+        f"without a partner {found['chosen']['rows']:,} good and {found['rejected']['rows']:,} bad {split} responses"
+        for split, found in manifest.get("unpaired", {}).items()
+    ]
     if len(manifest["sources"]["train"]) > 1:
         parts.append(
             "train on " + " and ".join(f"{count:,} of {name}" for name, count in manifest["sources"]["train"].items())
         )
     cut = manifest["truncated"].items()
-    parts += [f"{count:,} {split} truncated to dataset.max_length" for split, count in cut if count]
+    parts += [f"{count:,} {split.replace('_', ' ')} truncated to dataset.max_length" for split, count in cut if count]
     dropped = [
-        f"{found['count']} {split} ({found['reason']}, rows {', '.join(found['rows'])})"
+        f"{found['count']} {split.replace('_', ' ')} ({found['reason']}, rows {', '.join(found['rows'])})"
         for split, findings in manifest["dropped"].items()
         for found in findings.values()
     ]
     parts += [
-        f"{found['count']:,} {split} rows: {found['reason']} (rows {', '.join(found['rows'])})"
+        f"{found['count']:,} {split.replace('_', ' ')} rows: {found['reason']} (rows {', '.join(found['rows'])})"
         for split, findings in manifest["noted"].items()
         for found in findings.values()
     ]

@@ -8,7 +8,8 @@ from transformers import PreTrainedTokenizerBase
 from recipes.config import UserError
 from recipes.data.filter import rule
 from recipes.data.prepare import KEPT, open_pairs, reasons, store, unused
-from recipes.data.tokenize import DEMONSTRATION, examine, where
+from recipes.data.tokenize import examine
+from recipes.data.unpaired import unpaired, where
 from recipes.profiles import Dataset, Model
 
 
@@ -27,8 +28,9 @@ def prepare_demonstrations(
     Raises:
         UserError: as `prepare`.
     """
-    splits = examine(dataset, [dataset], model, tokenizer, say, sides=DEMONSTRATION)
-    held_out = {key for split, rows in open_pairs(pairs).items() if split != "train" for key in rows["key"]}
+    splits = examine(dataset, [dataset], model, tokenizer, say, demonstrations=True)
+    trained_on = ("train", unpaired("train"))
+    held_out = {key for split, rows in open_pairs(pairs).items() if split not in trained_on for key in rows["key"]}
     splits["train"].findings.add("leak", where(key in held_out for key in splits["train"].rows["key"]))
     for line in unused(splits):
         say(line)

@@ -23,7 +23,7 @@ REASONS = {
     "empty": "the prompt or a response is empty or missing",
     "identical": "the responses are identical",
     "undecided": "its judgement is a tie, so that no response is preferred",
-    "alone": "no response with the other label is left for it",
+    "alone": "no response with the other label is left for it; policies.alone=keep has KTO and SFT learn from it",
     "tied": "both responses have the same score",
     "overlong": "longer than dataset.max_length",
     "unfit": "longer than dataset.max_length even when truncated",

@@ -1,7 +1,8 @@
 """Rows whose responses come with a judgement (a label, a winner, ranks, scores), put in order as pairs.
 
 Of more than two responses the best and the worst make the pair. Equal judgements prefer nothing: the finding
-`undecided`. Rows with one labelled response are put together by their prompts; what has no partner is `alone`.
+`undecided`. Rows with one labelled response are put together by their prompts; what has no partner is `alone`, see
+`recipes.data.unpaired`.
 """
 
 import json
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from recipes.data.columns import PROMPTS, SYSTEMS, judged
+from recipes.data.columns import PROMPTS, SIDES, SYSTEMS, judged
 from recipes.data.formats import Broken
 from recipes.data.messages import Malformed, Unusable, describe, parsed_json
 
@@ -71,7 +72,7 @@ def of_one(row: Row) -> Row:
         Malformed: its label says neither good nor bad.
         Unusable: no response to its prompt has the other label.
     """
-    one_of(row, "label", {1: "true is a good response", 0: "false a bad one"})
+    side_of(row)
     raise Unusable("alone")
 
 
@@ -107,10 +108,19 @@ def partnered(rows: Iterable[Row | Broken]) -> Iterator[tuple[int, Row | Broken]
     yield from sorted((one for left in waiting.values() for one in left), key=lambda found: found[0])
 
 
+def side_of(row: Row) -> str:
+    """Return which side of a pair a single response would be: chosen or rejected.
+
+    Raises:
+        Malformed: its label says neither good nor bad.
+    """
+    return SIDES[1 - one_of(row, "label", {1: "true is a good response", 0: "false a bad one"})]
+
+
 def label_of(row: Row) -> bool | None:
     """Return whether a single response is good; None if its label does not say it."""
     try:
-        return bool(one_of(row, "label", {1: "", 0: ""}))
+        return side_of(row) == SIDES[0]
     except Malformed:
         return None
 

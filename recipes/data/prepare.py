@@ -17,23 +17,30 @@ from datasets import DatasetDict, disable_caching, disable_progress_bars, load_f
 from transformers import PreTrainedTokenizerBase
 
 from recipes.config import Stage, UserError, write_json
+from recipes.data.columns import SIDES
 from recipes.data.filter import Ruling, rule
-from recipes.data.mixture import check_shares, choose, tally
+from recipes.data.mixture import check_shares, tally
+from recipes.data.splits import divide, too_few
 from recipes.data.tokenize import IDS, Split, examine
-from recipes.profiles import JUDGE, TEST, VALIDATION, Dataset, Model
+from recipes.data.unpaired import parted, where, with_unpaired
+from recipes.methods import METHODS
+from recipes.profiles import TEST, VALIDATION, Dataset, Model
 from recipes.system.files import seal, temporary
 
-LEAST = 2  # prompts of a held-out split: an interval needs two
 KEPT = ("source", "row", "cluster", "key", "prompt", "chosen", "rejected", *IDS)
 
 
 def load_rows(stage: Stage) -> DatasetDict:
     """Return the ids that a stage trains on and is evaluated on, as `load_pairs` does."""
-    return load_pairs(stage.pairs, stage.split, stage.demonstrations)
+    return load_pairs(stage.pairs, stage.split, stage.demonstrations, METHODS[stage.stage].unpaired)
 
 
-def load_pairs(directory: Path, train: str = "train", demonstrations: Path | None = None) -> DatasetDict:
+def load_pairs(
+    directory: Path, train: str = "train", demonstrations: Path | None = None, sides: Sequence[str] = ()
+) -> DatasetDict:
     """Return the prepared ids, splits `train` and `test`; training rows with `row`, their number in the source.
+
+    Responses without a partner come with the pairs where they are of `sides`; their other side is empty.
 
     `train` names the split that is trained on: `JUDGE` for the reward model that judges. `test` is what a training is
     evaluated on while it runs, and may choose a checkpoint by: the validation split where there is one. Where there are
@@ -42,8 +49,8 @@ def load_pairs(directory: Path, train: str = "train", demonstrations: Path | Non
     disable_progress_bars()
     disable_caching()  # the views take a second; caching them would fill the shared directory
     rows = open_pairs(directory)
-    held_out = rows[VALIDATION if VALIDATION in rows else TEST]
-    trained_on = open_pairs(demonstrations)["train"] if demonstrations else rows[train]
+    held_out = with_unpaired(rows, VALIDATION if VALIDATION in rows else TEST, sides)
+    trained_on = open_pairs(demonstrations)["train"] if demonstrations else with_unpaired(rows, train, sides)
     views = {"train": trained_on.select_columns(["row", *IDS]), "test": held_out.select_columns([*IDS])}
     return DatasetDict(views)  # type: ignore[arg-type]
 
@@ -127,61 +134,10 @@ def prepare(
     store({split: rows.select_columns([*KEPT]).flatten_indices() for split, rows in kept.items()}, rulings, directory)
 
 
-def divide(rulings: dict[str, Ruling], dataset: Dataset, parts: Sequence[Dataset]) -> dict[str, Rows]:
-    """Return the rows to train, to choose and to evaluate on: after the mixture's choice, held-out prompts and limits.
-
-    Raises:
-        UserError: a mixture's source has fewer rows than its count.
-    """
-    kept = {split: ruling.kept.rows for split, ruling in rulings.items()}
-    if parts:
-        names = [part.name for part in parts]
-        kept["train"] = kept["train"].select(choose(kept["train"]["source"], names, dataset))
-    if TEST not in kept:
-        kept = hold_out(kept, TEST, dataset.test_fraction)
-    limits = {"train": dataset.train_rows, TEST: dataset.test_rows, VALIDATION: dataset.test_rows}
-    kept = {split: rows.select(range(len(rows))[: limits[split]]) for split, rows in kept.items()}
-    if dataset.validation_fraction and VALIDATION not in kept:
-        enough = 1.0 if dataset.test_rows is None else dataset.test_rows / max(len(kept["train"]), 1)
-        kept = hold_out(kept, VALIDATION, min(dataset.validation_fraction, enough))
-    return hold_out(kept, JUDGE, dataset.judge_fraction) if dataset.judge_fraction else kept
-
-
-def hold_out(kept: dict[str, Rows], split: str, fraction: float) -> dict[str, Rows]:
-    """Take a share of the training *prompts* for another split, the same for every model and run; at least `LEAST`."""
-    shares = [share_of(key, split) for key in kept["train"]["key"]]
-    lowest = sorted({*shares})[:LEAST]  # equal prompts have equal shares
-    taken = [index for index, share in enumerate(shares) if share < fraction or share in lowest]
-    left = [index for index, share in enumerate(shares) if share >= fraction and share not in lowest]
-    return {**kept, "train": kept["train"].select(left), split: kept["train"].select(taken)}
-
-
-def too_few(kept: dict[str, Rows]) -> list[str]:
-    """Return which splits are too small, and what to do about it."""
-    small = {split: len(rows) for split, rows in kept.items() if len(rows) < 2}
-    prompts = len({key for rows in kept.values() for key in rows["key"]})
-    if small and 1 <= prompts <= LEAST:
-        have = "all pairs have one prompt" if prompts == 1 else f"the pairs have {prompts} prompts"
-        return [
-            f"{have}, and prompts are held out, not pairs: give pairs of other prompts to evaluate on, "
-            "dataset.test_path=<file>"
-        ]
-    options = "see dataset.policies, test_fraction, validation_fraction, train_rows, test_rows, test_path"
-    return [
-        f"pairs left in the {split} split: {count}, at least 2 needed ({options})" for split, count in small.items()
-    ]
-
-
 def unused(splits: dict[str, Split]) -> list[str]:
     """Return a line that names the columns of text that are not read, if there are any."""
     names = dict.fromkeys(name for split in splits.values() for name in split.rows.unique("unused") if name)
     return [f"columns not used: {', '.join(names)}"] if names else []
-
-
-def share_of(key: str, split: str) -> float:
-    """Return a number in [0, 1) that follows from a prompt's digest; of each split it is another one."""
-    digest = key if split == TEST else hashlib.sha256(f"{split} {key}".encode()).hexdigest()
-    return int(digest[:16], 16) / 2**64
 
 
 def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path, **source: str | None) -> None:
@@ -191,13 +147,16 @@ def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path, **
     """
     unfinished = temporary(directory)
     shutil.rmtree(unfinished, ignore_errors=True)
-    DatasetDict(rows).save_to_disk(str(unfinished))  # type: ignore[arg-type]
+    shards = {split: None if len(part) else 1 for split, part in rows.items()}  # else none, which could not be read
+    DatasetDict(rows).save_to_disk(str(unfinished), num_shards=shards)  # type: ignore[arg-type]
+    pairs, single = parted(rows)
     manifest = {
         "fingerprint": fingerprint(rows),
-        "pairs": {split: len(part) for split, part in rows.items()},
+        "pairs": {split: len(part) for split, part in pairs.items()},
         "sources": {split: tally(part["source"]) for split, part in rows.items()},
-        "tokens": {split: {column: sum(map(len, part[column])) for column in IDS} for split, part in rows.items()},
-        "attended": {split: attended(part) for split, part in rows.items()},
+        "tokens": {split: tokens(part) for split, part in pairs.items()},
+        "attended": {split: attended(part) for split, part in pairs.items()},
+        **({"unpaired": {split: measured(part) for split, part in single.items()}} if single else {}),
         "dropped": {split: ruling.dropped for split, ruling in rulings.items()},
         "truncated": {split: ruling.truncated for split, ruling in rulings.items()},
         "noted": {split: ruling.noted for split, ruling in rulings.items()},
@@ -211,10 +170,27 @@ def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path, **
         shutil.rmtree(unfinished)
 
 
+def measured(rows: Rows) -> dict[str, Any]:
+    """Return numbers, tokens and attention of responses without a partner, the chosen and the rejected ones."""
+    found = {side: rows.select(where(rows[f"{side}_ids"])) for side in SIDES}
+    return {
+        side: {"rows": len(part), "tokens": tokens(part), "attended": attended(part)} for side, part in found.items()
+    }
+
+
+def tokens(rows: Rows) -> dict[str, int]:
+    """Return the numbers of tokens of prompts, chosen and rejected responses."""
+    return {column: sum(map(len, rows[column])) for column in IDS}
+
+
 def attended(rows: Rows) -> dict[str, int]:
-    """Return the pairs of a query and a key that it sees, summed over prompts, and over dialogues of each response."""
-    prompt, chosen, rejected = (np.array([*map(len, rows[column])]) for column in IDS)
-    lengths = {"prompt": prompt, "chosen": prompt + chosen, "rejected": prompt + rejected}
+    """Return the pairs of a query and a key that it sees, summed over dialogues of each response.
+
+    And over the prompts that two responses share.
+    """
+    prompt, chosen, rejected = (np.array([*map(len, rows[column])], dtype=np.int64) for column in IDS)
+    lengths = {"prompt": prompt * (chosen > 0) * (rejected > 0)}
+    lengths |= {"chosen": (prompt + chosen) * (chosen > 0), "rejected": (prompt + rejected) * (rejected > 0)}
     return {name: int((found * (found + 1) // 2).sum()) for name, found in lengths.items()}
 
 

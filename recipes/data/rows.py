@@ -7,11 +7,12 @@ from typing import Any
 from datasets import Dataset as Rows
 from datasets import Features, List, Value, concatenate_datasets
 
+from recipes.data.columns import SIDES, judged
 from recipes.data.findings import prompt_key
 from recipes.data.formats import Broken, Row
 from recipes.data.judged import partnered
 from recipes.data.messages import Malformed, Message
-from recipes.data.schemas import Pair, Unusable, others, read_demonstration, read_pair
+from recipes.data.schemas import Pair, Unusable, others, read_demonstration, read_pair, read_unpaired
 from recipes.data.sources import load_source
 from recipes.profiles import Dataset
 
@@ -19,8 +20,9 @@ Read = Callable[[Row], Pair]
 
 TEXT = Value("string")
 TURNS = List({"role": TEXT, "content": TEXT})
-# `extra`: JSON of what only some templates render (see `fields_of`), or nothing; `unused`: columns that are not read.
-TEXTS = ("source", "cluster", "chosen", "rejected", "extra", "key", "problem", "detail", "ignored", "unused")
+# `side`: which the response is, of a row with one; `extra`: JSON of what only some templates render (see `fields_of`),
+# or nothing; `unused`: columns that are not read.
+TEXTS = ("side", "source", "cluster", "chosen", "rejected", "extra", "key", "problem", "detail", "ignored", "unused")
 FEATURES = Features(
     {"row": Value("int64"), "prompt": TURNS, "tied": Value("bool"), **dict.fromkeys(TEXTS, TEXT)}  # type: ignore[arg-type]
 )
@@ -30,6 +32,7 @@ BLANK: dict[str, Any] = {**dict.fromkeys(TEXTS, ""), "prompt": [], "tied": False
 def read_rows(parts: Sequence[Dataset], demonstrations: bool = False) -> dict[str, Rows]:
     """Return the sources' rows as pairs: `source`, `row`, `prompt`, `chosen`, `rejected`, and `problem` with `detail`.
 
+    A response without a partner has the problem `alone`; its `side` is `chosen` or `rejected`, and the other is empty.
     A mixture holds out prompts by one rule, so its sources' own test splits are not read. Of `demonstrations`, which
     have no rejected response, only the training split is.
 
@@ -57,14 +60,17 @@ def as_columns(row: Row | Broken, cluster: str | None, read: Read) -> dict[str, 
     if isinstance(row, Broken):
         return BLANK | {"problem": "malformed", "detail": row.reason}
     named = BLANK | ({"cluster": str(row[cluster])} if cluster and row.get(cluster) is not None else {})
+    alone = read is read_pair and judged(row) == "single"
     try:
-        pair = read(row)
+        pair = read_unpaired(row) if alone else read(row)
     except Unusable as finding:
         return named | {"problem": str(finding)}
     except Malformed as error:
         return named | {"problem": "malformed", "detail": str(error)}
     columns = {"chosen": pair.chosen, "rejected": pair.rejected, "tied": pair.tied, "ignored": "; ".join(pair.ignored)}
     columns["prompt"] = [{"role": turn["role"], "content": turn["content"]} for turn in pair.prompt]
+    sides = [side for side in SIDES if columns[side] or side in pair.extra]
+    columns |= {"side": "" if len(sides) > 1 else sides[0], "problem": "alone" if alone else ""}
     return named | columns | {"extra": fields_of(pair), "key": prompt_key(pair.prompt, pair.extra.get("tools"))}
 
 

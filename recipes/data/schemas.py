@@ -2,12 +2,13 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from recipes.data.columns import DEMONSTRATED, PROMPTS, SCORES, SIDES, SYSTEMS, judged
 from recipes.data.findings import prompt_key
-from recipes.data.judged import READERS, label_of
+from recipes.data.judged import READERS, label_of, side_of
 from recipes.data.messages import Malformed, Message, Unusable, as_messages, as_text, out_of_order, parsed_json
 
 
@@ -15,7 +16,7 @@ from recipes.data.messages import Malformed, Message, Unusable, as_messages, as_
 class Pair:
     """A prompt (system, user and earlier assistant turns, ending with the user's) and two responses to it.
 
-    A demonstration has no rejected response.
+    A demonstration has no rejected response; of a response without a partner the other side is empty.
     """
 
     prompt: list[Message]
@@ -64,8 +65,19 @@ def read_demonstration(row: dict[str, Any]) -> Pair:
     return assemble(rest, [as_messages(row, column, "assistant")])
 
 
-def assemble(row: dict[str, Any], dialogues: list[list[Message]]) -> Pair:
-    """Return the pair, or the demonstration, of dialogues that end with the responses; `row` has what they lack.
+def read_unpaired(row: dict[str, Any]) -> Pair:
+    """Read a row with one labelled response, which is the chosen or the rejected one; the other is empty.
+
+    Raises:
+        Malformed: a column is missing or contains something else.
+        Unusable: the response or the prompt is empty.
+    """
+    rest = {name: value for name, value in row.items() if name != "completion"}
+    return assemble(rest, [as_messages(row, "completion", "assistant")], [side_of(row)])
+
+
+def assemble(row: dict[str, Any], dialogues: list[list[Message]], sides: Sequence[str] = SIDES) -> Pair:
+    """Return what dialogues that end with the responses make, which are of these `sides`; `row` has what they lack.
 
     Raises:
         Malformed: there is no prompt.
@@ -82,9 +94,10 @@ def assemble(row: dict[str, Any], dialogues: list[list[Message]]) -> Pair:
     prompt, differs = with_system(prompt, row)
     if not any(turn["content"].strip() for turn in prompt if turn["role"] != "system"):
         raise Unusable("empty")
-    fields = {side: others(answer) for side, answer in zip(SIDES, answers, strict=False)} | {"tools": tools}
+    given = dict(zip(sides, answers, strict=False))  # a demonstration has no second
+    fields = {side: others(answer) for side, answer in given.items()} | {"tools": tools}
     extra = {name: value for name, value in fields.items() if value}
-    chosen, rejected, *_ = *(answer["content"] for answer in answers), ""
+    chosen, rejected = (given[side]["content"] if side in given else "" for side in SIDES)
     return Pair(prompt, chosen, rejected, tied(row), extra, (*ignored, *differs, *wrong))
 
 

@@ -26,11 +26,11 @@ from recipes.data.findings import (
 )
 from recipes.data.messages import out_of_order
 from recipes.data.rows import read_rows
-from recipes.profiles import TEST, TRUNCATE, VALIDATION, Dataset, Model
+from recipes.data.unpaired import apart, called, unpaired, where
+from recipes.profiles import KEEP, TEST, TRUNCATE, VALIDATION, Dataset, Model
 
 IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
 ADDED: Any = {"lost": Value("bool"), "long": Value("int64"), **dict.fromkeys(IDS, List(Value("int64")))}
-DEMONSTRATION = SIDES[:1]  # the responses of a row that is no pair
 Texts = tuple[str, ...]  # of a prompt, and of the dialogue with each response
 ROWS_PER_PROCESS = 5000  # fewer are tokenized before another process would have started
 
@@ -58,12 +58,13 @@ def examine(
     tokenizer: Any,
     say: Callable[[str], None],
     thorough: bool = False,
-    sides: Sequence[str] = SIDES,
+    demonstrations: bool = False,
 ) -> dict[str, Split]:
     """Return split `train`, and `test` and `validation` where the source has them.
 
-    `parts` are a mixture's sources, or `dataset` alone. Slow searches run only if the policies need them, or all of
-    them if `thorough`. `sides` are the responses of a row: a pair's two, or a `DEMONSTRATION`'s one.
+    Where the policies keep responses without a partner, each has a split of them beside it, see `unpaired`. `parts`
+    are a mixture's sources, or `dataset` alone. Slow searches run only if the policies need them, or all of them if
+    `thorough`.
 
     Raises:
         UserError: the data cannot be read at all.
@@ -72,47 +73,54 @@ def examine(
     disable_caching()  # we cache by content; their cache would only fill the disk
     render = Renderer(tokenizer, model)
     splits = {}
-    demonstrations = sides == DEMONSTRATION
-    for split, rows in read_rows(parts, demonstrations).items():
-        say(f"tokenising {len(rows):,} {'demonstrations' if demonstrations else f'{split} pairs'}")
-        rendered = rows.map(
-            Tokenise(render, dataset, sides),
-            batched=True,
-            features=Features({**rows.features, **ADDED}),  # else the first rows would say what an empty list holds
-            num_proc=min(os.cpu_count() or 1, len(rows) // ROWS_PER_PROCESS) or None,
-        )
+    found = read_rows(parts, demonstrations)
+    for split, rows in (apart(found) if dataset.policies.alone == KEEP else found).items():
+        say(f"tokenising {len(rows):,} {'demonstrations' if demonstrations else called(split)}")
+        features = Features({**rows.features, **ADDED})  # else the first rows would say what an empty list holds
+        processes = min(os.cpu_count() or 1, len(rows) // ROWS_PER_PROCESS) or None
+        rendered = rows.map(Tokenise(render, dataset), batched=True, features=features, num_proc=processes)
+        rendered = rendered if len(rows) else Rows.from_dict({name: [] for name in features}, features)  # see `map`
         if thorough:
-            say(f"searching {len(rows):,} {split} pairs for near-duplicates and evaluation prompts")
-        splits[split] = Split(rendered, find(rendered, dataset, thorough, sides))
+            say(f"searching {len(rows):,} {called(split)} for near-duplicates and evaluation prompts")
+        splits[split] = Split(rendered, find(rendered, dataset, thorough))
     heard: set[str] = set()
-    for split in (split for split in (TEST, VALIDATION, "train") if split in splits):
-        keys = splits[split].rows["key"]
-        if heard:
-            splits[split].findings.add("leak", where(key in heard for key in keys))
-        heard |= {*keys}
+    for split in (TEST, VALIDATION, "train"):
+        both = [splits[name] for name in (split, unpaired(split)) if name in splits]
+        for one in both if heard else ():
+            one.findings.add("leak", where(key in heard for key in one.rows["key"]))
+        heard |= {key for one in both for key in one.rows["key"]}
     return splits
 
 
 class Tokenise:
-    """Adds ids to a batch of pairs, truncated to `max_length` if the policy says so."""
+    """Adds ids to a batch of rows, truncated to `max_length` if the policy says so."""
 
-    def __init__(self, render: Renderer, dataset: Dataset, sides: Sequence[str] = SIDES) -> None:
+    def __init__(self, render: Renderer, dataset: Dataset) -> None:
         self.render = render
-        self.sides = sides
         self.limit = dataset.max_length
         self.overlong = dataset.policies.overlong
 
     def __call__(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Return the added columns: ids, updated `problem`, `detail` and `ignored`, `lost` (a system turn), `long`."""
         count = len(columns["problem"])
-        columns = dict.fromkeys(("extra", "ignored"), [""] * count) | dict(columns)
-        texts, refused, left = self.texts(columns, where(not problem for problem in columns["problem"]))
-        prompt_ids = self.render.encode([prompt for prompt, *_ in texts.values()])
-        prompts, *answered = zip(*texts.values(), strict=True) if texts else ([], [], [])
-        answers = [self.render.answers(list(answer), list(prompts)) for answer in answered]
+        columns = dict.fromkeys(("side", "extra", "ignored"), [""] * count) | dict(columns)
         blank = {"lost": False, "long": 0, **{name: [] for name in IDS}}
         kept = ("problem", "detail", "ignored")
         rows = [blank | {name: columns[name][index] for name in kept} for index in range(count)]
+        fine = where(not problem for problem in columns["problem"])
+        for side in dict.fromkeys(columns["side"]):
+            asked = [index for index in fine if columns["side"][index] == side]
+            self.fill(rows, columns, asked, (side,) if side else SIDES)
+        return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+    def fill(
+        self, rows: list[dict[str, Any]], columns: dict[str, list[Any]], asked: list[int], sides: Sequence[str]
+    ) -> None:
+        """Tokenize the rows at some indices, which have the responses `sides`."""
+        texts, refused, left = self.texts(columns, asked, sides)
+        prompt_ids = self.render.encode([prompt for prompt, *_ in texts.values()])
+        prompts, *answered = zip(*texts.values(), strict=True) if texts else ([], [], [])
+        answers = [self.render.answers(list(answer), list(prompts)) for answer in answered]
         for index, reason in refused.items():
             rows[index] |= {"problem": "unrendered", "detail": reason}
         for index, prompt, *ids in zip(texts, prompts, prompt_ids, *answers, strict=True):
@@ -120,18 +128,18 @@ class Tokenise:
             rows[index]["ignored"] = "; ".join(filter(None, [rows[index]["ignored"], *left[index]]))
             rows[index]["lost"] = lost(columns["prompt"][index], prompt)
             rows[index]["long"] = len(ids[0]) + max(map(len, ids[1:]))
-            rows[index] |= zip(IDS, self.fit(*ids), strict=False)  # a demonstration has no third
-        return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+            names = (IDS[0], *(f"{side}_ids" for side in sides))
+            rows[index] |= zip(names, self.fit(*ids), strict=True)
 
     def texts(
-        self, columns: dict[str, list[Any]], indices: list[int]
+        self, columns: dict[str, list[Any]], indices: list[int], sides: Sequence[str]
     ) -> tuple[dict[int, Texts], dict[int, str], dict[int, list[str]]]:
         """Return row -> its texts, why it has none, and what of the row they lack."""
-        texts, refused = self.plain(columns, [index for index in indices if not columns["extra"][index]])
+        texts, refused = self.plain(columns, [index for index in indices if not columns["extra"][index]], sides)
         left: dict[int, list[str]] = {}
         for index in indices:
             prompt, extra = columns["prompt"][index], columns["extra"][index]
-            answers: dict[str, str] = {side: columns[side][index] for side in self.sides}
+            answers: dict[str, str] = {side: columns[side][index] for side in sides}
             try:
                 if extra:
                     texts[index], left[index] = render_fields(Dialogue.of(prompt, answers, extra), self.render)
@@ -142,11 +150,13 @@ class Tokenise:
                 refused[index] = str(error)
         return texts, refused, left
 
-    def plain(self, columns: dict[str, list[Any]], indices: list[int]) -> tuple[dict[int, Texts], dict[int, str]]:
+    def plain(
+        self, columns: dict[str, list[Any]], indices: list[int], sides: Sequence[str]
+    ) -> tuple[dict[int, Texts], dict[int, str]]:
         """Return the texts of rows that have roles and texts alone, rendered together, and why others have none."""
         dialogues = [
             [columns["prompt"][index] for index in indices],
-            *([answered(columns, index, name) for index in indices] for name in self.sides),
+            *([answered(columns, index, name) for index in indices] for name in sides),
         ]
         try:
             texts = [self.render.texts(part, answer=place > 0) for place, part in enumerate(dialogues)]
@@ -157,7 +167,7 @@ class Tokenise:
         found: dict[int, Texts] = {}
         refused: dict[int, str] = {}
         for index in indices:  # one of many is rejected: find which
-            one, why = self.plain(columns, [index])
+            one, why = self.plain(columns, [index], sides)
             found |= one
             refused |= why
         return found, refused
@@ -181,8 +191,8 @@ def answered(columns: dict[str, list[Any]], index: int, name: str) -> list[dict[
     return [*columns["prompt"][index], {"role": "assistant", "content": columns[name][index]}]
 
 
-def find(rows: Rows, dataset: Dataset, thorough: bool, sides: Sequence[str] = SIDES) -> Findings:
-    """Return the findings in one split; the `sides` are compared where there are two."""
+def find(rows: Rows, dataset: Dataset, thorough: bool) -> Findings:
+    """Return the findings in one split."""
     found = Findings()
     for finding in ("malformed", "unrendered", "diverging", "empty", "identical", "undecided", "alone"):
         found.add(finding, where(problem == finding for problem in rows["problem"]))
@@ -197,12 +207,11 @@ def find(rows: Rows, dataset: Dataset, thorough: bool, sides: Sequence[str] = SI
     add("overlong", where(length > dataset.max_length for length in usable["long"]))
     if dataset.policies.overlong in TRUNCATE:
         add("unfit", where(prompt + max(answers) > dataset.max_length for prompt, *answers in sizes))
-    if len(sides) > 1:
-        add(
-            "identical",
-            where(one == other for one, other in zip(usable["chosen_ids"], usable["rejected_ids"], strict=True)),
-        )
-        add("tied", where(usable["tied"]))
+    add(
+        "identical",
+        where(chosen == rejected for chosen, rejected in zip(*(usable[name] for name in IDS[1:]), strict=True)),
+    )
+    add("tied", where(tied and not side for tied, side in zip(usable["tied"], usable["side"], strict=True)))
     add("system_lost", where(usable["lost"]))
     add("ignored", where(usable["ignored"]))
     texts = zip(prompts, chosen, rejected, strict=True)
@@ -235,8 +244,3 @@ def said(turns: list[dict[str, str]]) -> str:
 def questions(turns: list[dict[str, str]]) -> list[str]:
     """Return the user's turns."""
     return [turn["content"] for turn in turns if turn["role"] == "user"]
-
-
-def where(flags: Any) -> list[int]:
-    """Return the indices of the true values."""
-    return [index for index, flag in enumerate(flags) if flag]

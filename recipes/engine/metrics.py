@@ -8,6 +8,9 @@ from torch import Tensor
 
 from recipes.engine.loss import LogProbs, Loss
 
+SIDES = ("chosen", "rejected")
+OF_BOTH = ("accuracies", "margins")
+
 
 class RunningMeans:
     """Weighted means of named quantities since the last `take`; nothing leaves the device before it."""
@@ -22,12 +25,16 @@ class RunningMeans:
             self.totals[name] = self.totals[name] + found if name in self.totals else found
 
     def take(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Return the means and reset; `reduce` sums over all processes, so every process must call this."""
+        """Return the means and reset, without those of nothing.
+
+        `reduce` sums over all processes, so every process must call this.
+        """
         if not self.totals:
             return {}
         names, totals = list(self.totals), reduce(torch.stack(list(self.totals.values()))).tolist()
         self.totals = {}
-        return {name: total / weight for name, (total, weight) in zip(names, totals, strict=True)}
+        found = zip(names, totals, strict=True)
+        return {name: total / weight for name, (total, weight) in found if weight}
 
 
 class Extremes:
@@ -80,3 +87,18 @@ def preference_metrics(loss: Loss, policy: LogProbs, means: bool) -> dict[str, T
         "logps/chosen": policy.mean_chosen if means else policy.chosen,
         "logps/rejected": policy.mean_rejected if means else policy.rejected,
     }
+
+
+def counting(name: str, counted: Tensor) -> Tensor:
+    """Return how much each pair counts in the mean of a metric, shape (pairs,).
+
+    A response's metric is a mean over such responses, one of both over the pairs that have both.
+
+    Args:
+        name: the metric's.
+        counted: as in `PackedBatch`.
+    """
+    kind = name.rpartition("/")[2]
+    if kind in SIDES:
+        return counted[SIDES.index(kind)]
+    return counted.prod(0) if kind in OF_BOTH else counted.mean(0)

@@ -10,6 +10,8 @@ from recipes.engine.packing import Pair
 def mismatched(batches: list[list[Pair]], process: int, longest: int | None) -> list[list[Pair]]:
     """Give each pair the responses of the one before it in the optimizer step, the first those of the last.
 
+    So each response is read once, whether or not it has a partner.
+
     The order is that of the data over all processes, which must all call this, so the result does not depend on how
     the step is split. Pairs that do not count keep their responses.
 

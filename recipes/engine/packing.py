@@ -13,11 +13,14 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Pair:
-    """The ids of a prompt and of its two responses, each with its stop token."""
+    """The ids of a prompt and of its two responses, each with its stop token.
+
+    Either response may be missing: SFT reads chosen ones alone, and KTO takes responses without a partner.
+    """
 
     prompt: list[int]
-    chosen: list[int]
-    rejected: list[int]  # empty for SFT
+    chosen: list[int]  # empty where there is none, as `rejected`
+    rejected: list[int]
     # Summed log-probs of both responses under DPO's reference model, if known.
     reference: tuple[float, float] | None = field(default=None, kw_only=True)
     counted: bool = field(default=True, kw_only=True)  # False: zero weight, only to keep processes in step
@@ -30,7 +33,7 @@ class Pair:
     @property
     def dialogue_tokens(self) -> int:
         """Tokens of the whole dialogues: the prompt counts in both."""
-        return self.tokens + (len(self.prompt) if self.rejected else 0)
+        return self.tokens + (len(self.prompt) if self.chosen and self.rejected else 0)
 
 
 def collate(rows: Rows) -> dict[str, list[Pair]]:
@@ -141,12 +144,20 @@ class PackedBatch:
     scored: Tensor  # (S,), the positions on the row whose next token is scored, or that a reward model scores
     targets: Tensor | None  # (S,), those next tokens; None for a reward model
     counts: Tensor  # (3, pairs), numbers of scored tokens of a pair's prompt, chosen and rejected response
-    weights: Tensor  # (pairs,), float32: 0 for a pair that does not count, else 1
+    counted: Tensor  # (2, pairs), float32: 1 for a chosen or rejected response that is there and counts, else 0
     reference: Tensor | None  # (2, pairs), float32: the responses' log-probs under the reference model, if known
 
     @property
+    def weights(self) -> Tensor:
+        """How much each pair counts, shape (pairs,): 1, half for a response without a partner, 0 for none that counts.
+
+        So a mean over pairs, each of them the mean over its responses, is one over responses.
+        """
+        return self.counted.mean(0)
+
+    @property
     def items(self) -> Tensor:
-        """The numbers of tokens in the NLL's mean and of pairs, as far as they count; shape (2,), float32."""
+        """What the means of NLL and preference are divided by: tokens and pairs, weighted; shape (2,), float32."""
         return torch.stack([(self.counts[:2].sum(0) * self.weights).sum(), self.weights.sum()])
 
     def model_inputs(self) -> dict[str, Any]:
@@ -191,9 +202,14 @@ def pack(pairs: list[Pair], nll_span: str) -> PackedBatch:
         scored=torch.tensor(flat(scored)),
         targets=row[torch.tensor(flat(targets))] if targets else None,
         counts=torch.tensor([[len(part) for part in parts] for parts in scored]),
-        weights=torch.tensor([float(pair.counted) for pair in pairs]),
+        counted=torch.tensor([there(pair) for pair in pairs], dtype=torch.float32).T,
         reference=torch.tensor(reference).T if reference else None,
     )
+
+
+def there(pair: Pair) -> tuple[bool, bool]:
+    """Return whether a pair has a chosen and a rejected response that count."""
+    return pair.counted and bool(pair.chosen), pair.counted and bool(pair.rejected)
 
 
 Places = tuple[list[list[int]], list[list[int]], list[list[int]]]

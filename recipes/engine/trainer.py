@@ -11,7 +11,7 @@ from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from recipes.engine.loss import LogProbs, Loss
-from recipes.engine.metrics import RunningMeans, preference_metrics
+from recipes.engine.metrics import RunningMeans, counting, preference_metrics
 from recipes.engine.packing import PackedBatch, Pair, balance, pack, uncount
 from recipes.engine.self_check import add_checked_scoring
 from recipes.engine.trl import cast_by_trl
@@ -27,8 +27,8 @@ class PackedTrainer(Trainer):
     method returns `{"pairs": [Pair, …]}`, and methods differ only in `loss`.
 
     Metrics have TRL's names and, if a micro-batch is a whole optimizer step, TRL's values; else they are means over all
-    pairs. Those that need every logit (`logits/…`, `entropy`, `mean_token_accuracy`) are left out. They stay on the
-    device until they are logged.
+    pairs, and a response's over all that there are. Those that need every logit (`logits/…`, `entropy`,
+    `mean_token_accuracy`) are left out. They stay on the device until they are logged.
     """
 
     method: Method
@@ -120,11 +120,13 @@ class PackedTrainer(Trainer):
         found, metrics = self.loss_of(model, batch)
         if found.preference is not None:
             metrics["loss"] = found.preference
-        means, weights, (tokens, pairs) = self.means[mode], batch.weights.double(), batch.items
-        means.add({name: (value.detach().double() * weights).sum() for name, value in metrics.items()}, pairs)
+        means = self.means[mode]
+        for name, value in metrics.items():
+            weights = counting(name, batch.counted).double()
+            means.add({name: (value.detach().double() * weights).sum()}, weights.sum())
         if found.nll is not None:
             self.nll_weight = found.nll_weight
-            means.add({"nll_loss": (found.nll.detach().double() * weights).sum()}, tokens)
+            means.add({"nll_loss": (found.nll.detach().double() * batch.weights).sum()}, batch.items[0])
         return found
 
     def taken(self, mode: str) -> dict[str, float]:

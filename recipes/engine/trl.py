@@ -48,6 +48,8 @@ constructor, which demands a fixed order and micro-batches of two: our mismatche
   [tests/test_rlhf.py::test_rloo_answers_the_training_prompts_and_counts_all_that_is_computed]
 
 Transformers' trainer and Accelerate
+- recipes/engine/reference_point.py keeps KTO's point as an `ExportableState`: it survives an interruption
+  [tests/test_unpaired.py::test_a_resumed_training_ends_bit_for_bit_alike]
 - recipes/engine/trainer.py overrides `get_batch_samples`: an optimizer step's pairs are packed together
   [tests/test_packed.py::test_an_updates_gradient_does_not_depend_on_its_split]
 - recipes/engine/trainer.py reads `end_of_dataloader` and `active_dataloader` of Accelerate: repeated pairs do not count

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from recipes.config import Stage, UserError
+from recipes.data.unpaired import has_unpaired
 from recipes.engine.dpo_losses import first_loss
 from recipes.methods import METHODS
 from recipes.training.model import check_loadable
@@ -80,18 +81,20 @@ class Alarms(TrainerCallback):
         stage = self.stage
         if state.global_step == 1 and logs and "loss" in logs and stage.stage in FIRST_LOSS:
             exact = not args.bf16 and stage.model_options["dtype"] == "float32"
-            check_first_loss(stage.stage, args, logs["loss"], exact)
+            check_first_loss(stage.stage, args, logs["loss"], exact, unpaired=has_unpaired(stage.pairs))
 
 
-def check_first_loss(method: str, args: Any, loss: float, exact: bool) -> None:
+def check_first_loss(method: str, args: Any, loss: float, exact: bool, unpaired: bool = False) -> None:
     """Reject a training that does not begin where it should: there the loss is known.
 
     A policy equals its reference before the first step, and a reward model's head is zero.
 
+    It is so whatever the pairs, and of `unpaired` responses, whichever an optimizer step has.
+
     Raises:
         UserError: the loss differs.
     """
-    known = FIRST_LOSS[method](args)
+    known = FIRST_LOSS[method](args, unpaired)
     if known is not None and args.disable_dropout and not abs(loss - known) < CLOSE[exact] * max(1.0, abs(known)):
         why = "the reference model is not the initial checkpoint"
         why = why if METHODS[method].answers else "its head does not start at zero"
@@ -101,7 +104,7 @@ def check_first_loss(method: str, args: Any, loss: float, exact: bool) -> None:
         )
 
 
-def of_dpo(args: Any) -> float | None:
+def of_dpo(args: Any, unpaired: bool) -> float | None:
     """Return the loss of DPO, or of its relatives, before the first step; None if it depends on the data."""
     if args.use_weighting:  # which multiplies each pair's loss
         return None
@@ -109,17 +112,22 @@ def of_dpo(args: Any) -> float | None:
     return first_loss(args.loss_type, args.loss_weights or [1.0] * len(args.loss_type), **options)
 
 
-def of_kto(args: Any) -> float:
-    """Return KTO's loss before the first step, where all log-ratios and the reference point are zero."""
+def of_kto(args: Any, unpaired: bool = False) -> float | None:
+    """Return KTO's loss before the first step, where all log-ratios and the reference point are zero.
+
+    None if it depends on the share of good responses.
+    """
+    if unpaired and args.desirable_weight != args.undesirable_weight:
+        return None
     return (args.desirable_weight + args.undesirable_weight) / 4
 
 
-def of_reward(args: Any) -> float:
+def of_reward(args: Any, unpaired: bool = False) -> float:
     """Return a reward model's loss before the first step, where all rewards are zero."""
     return math.log(2)
 
 
-FIRST_LOSS: dict[str, Callable[[Any], float | None]] = {"dpo": of_dpo, "kto": of_kto, "reward": of_reward}
+FIRST_LOSS: dict[str, Callable[[Any, bool], float | None]] = {"dpo": of_dpo, "kto": of_kto, "reward": of_reward}
 
 
 def check_resumed(optimizer: Any, scheduler: Any, step: int) -> None:

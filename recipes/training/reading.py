@@ -74,7 +74,7 @@ def scored_of(prompt: int, chosen: int, rejected: int, nll_span: str) -> int:
     if nll_span == "last":
         return 2
     # nothing predicts the first token of a dialogue
-    found = chosen + rejected - (prompt == 0) * (1 + bool(rejected))
+    found = chosen + rejected - (prompt == 0) * (bool(chosen) + bool(rejected))
     return found + (max(prompt - 1, 0) if nll_span == "full" else 0)
 
 

@@ -55,7 +55,7 @@ def record(trainer: Trainer, stage: Stage, cost: Cost, memory: dict[str, int]) -
         "metrics": finite_or_text(next((entry for entry in reversed(log) if "loss" in entry), {})),
         "data_fingerprint": (shown or manifest)["fingerprint"],
         "data": {key: manifest[key] for key in COUNTS},
-        **(of_demonstrations(shown, manifest) if shown else {}),
+        **(of_demonstrations(shown, manifest) if shown else of_unpaired(stage, manifest)),
         "versions": versions(),
         "code": begun_by(stage.directory),
         **provenance(),
@@ -76,13 +76,20 @@ def of_demonstrations(shown: dict[str, Any], pairs: dict[str, Any]) -> dict[str,
     }
 
 
+def of_unpaired(stage: Stage, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return how many good and bad responses without a partner a stage trained on, if any."""
+    found, sides = manifest.get("unpaired", {}).get("train"), METHODS[stage.stage].unpaired
+    return {"unpaired": {side: found[side]["rows"] for side in sides}} if found and sides else {}
+
+
 def forward_passes(trainer: Trainer, stage: Stage) -> tuple[int, int]:
     """Return how many responses pass forward per pair and epoch: to be learned from, and through frozen models.
 
     Savings from shared prompts show in the computed tokens, and so in the FLOPs. A prompt of RLOO counts as a pair.
     Each of its responses passes through the policy for sampling (token by token), for the old log-probs, and in each
     iteration; through the reward model once, and through the reference model once if there is a KL penalty. Where the
-    policy reads without learning, as for KTO's reference point, it counts among the frozen ones.
+    policy reads without learning, as for KTO's reference point, it counts among the frozen ones. Of responses without
+    a partner it is half as many.
     """
     method = METHODS[stage.stage]
     if method.policy_passes is not None:
