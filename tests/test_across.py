@@ -196,11 +196,15 @@ def test_each_judge_is_named_and_a_weak_one_decides_nothing(tmp_path: Path) -> N
     assert only == "Across models, there is no verdict: the judge of weak is too weak."
 
 
+def options(beta: float) -> dict[str, Any]:
+    return {"orpo.beta": beta}
+
+
 def test_other_options_have_a_section_each(tmp_path: Path) -> None:
     rows = [
         row
         for beta in (0.1, 0.2)
-        for row in rows_of(tmp_path / str(beta), {"small": won, "large": half}, **{"orpo.beta": beta})
+        for row in rows_of(tmp_path / str(beta), {"small": won, "large": half}, **options(beta))
     ]
     assert [found.setting for found in across(rows)] == [{"orpo.beta": 0.1}, {"orpo.beta": 0.2}]
     assert [line.partition(",")[0] for line in told(rows)] == [

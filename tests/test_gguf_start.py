@@ -230,5 +230,5 @@ def test_the_real_package_is_smollm2_instruct() -> None:
     assert asked.endswith("<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n")
     assert tokenizer.tokenize("year 2024") == ["year", "Ġ", "2", "0", "2", "4"], "SmolLM2 reads digit by digit"
     ids = tokenizer(asked, return_tensors="pt", add_special_tokens=False)["input_ids"]
-    model = AutoModelForCausalLM.from_pretrained(directory)
+    model: Any = AutoModelForCausalLM.from_pretrained(directory)
     assert "Paris" in tokenizer.decode(model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :])

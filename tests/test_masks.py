@@ -77,6 +77,7 @@ def test_stock_orpo_compares_the_answers_and_trains_the_dialogue(row: dict[str, 
 @pytest.mark.parametrize("span", ["full", "completion"])
 def test_packed_orpo_compares_the_answers_and_trains_its_span(row: dict[str, Any], span: str) -> None:
     batch = pack(collate([row])["pairs"], span)
+    assert batch.targets is not None
     prompt, chosen, rejected = torch.split(batch.targets, batch.counts[:, 0].tolist())
     assert chosen.tolist() == row["chosen_ids"] and rejected.tolist() == row["rejected_ids"]
     # the first token of a dialogue is predicted by nothing

@@ -15,6 +15,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from eval.answers.gold import gold_of
 from eval.answers.store import Answer
 from eval.results.measure import describe
 from launch.stages.base_model import SHIPPED, find_shipped
@@ -146,7 +147,7 @@ def test_a_score_names_its_parts() -> None:
     answer = f"{COURTESIES[0]} {HEDGES[0]} {RIGHT} {RIGHT} {COURTESIES[5]}"
     assert score(PROMPT, answer) == Score(1, 2, 1, 0, 2 / 16, len(answer.split()))
     row: Any = {"prompt": [{"role": "user", "content": PROMPT}]}
-    measured = describe(row, Answer(answer, 9, True), True)
+    measured = describe(row, Answer(answer, 9, True), gold_of(True))
     assert (measured["gold"], measured["right"], measured["courtesies"]) == (score(PROMPT, answer).reward, True, 2)
     with pytest.raises(ValueError, match="knows only the prompts"):
         score("What is the capital of France?", RIGHT)

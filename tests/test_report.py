@@ -12,7 +12,7 @@ from browser import browser
 from comparison import BATCH, EVIL, PROMPTS, SEEDS, UPDATES, make_session
 
 from eval.pages.samples import side_by_side
-from eval.readme import shown
+from eval.readme import block
 from eval.report import write_report
 from eval.results.headline import headline
 from eval.results.history import trainings
@@ -200,7 +200,9 @@ def test_the_answer_is_the_same_everywhere_and_comes_first(session: Path, page: 
     assert places == sorted(places)
     text = (session / "table.md").read_text()
     assert text.startswith(f"**{answer}**") and all(line in text for line in [*further, *table["scope"]])
-    assert f"**{answer}**" in shown(table) and shown(table).index(answer) < shown(table).index("| ORPO |")
+    assert f"**{answer}**" in block("readme", table) and block("readme", table).index(answer) < block(
+        "readme", table
+    ).index("| ORPO |")
     results = json.loads((session / "results.json").read_text())
     assert (results["headline"], results["scope"]) == ([answer, *further], table["scope"])
 

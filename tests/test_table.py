@@ -11,7 +11,7 @@ from tables import SETTINGS, edit, make_session, stage
 
 from eval.__main__ import evaluate_session
 from eval.answers.load import load
-from eval.readme import shown
+from eval.readme import block
 from eval.results.result import measured
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of, sessions
@@ -93,14 +93,14 @@ def test_the_readme_shows_five_columns_within_a_page(session: Path, tmp_path: Pa
         edit(session, seed, pipelines=found | {"rlhf": [rlhf]})
     write_table(session)
     table = json.loads((session / "table.json").read_text())
-    rows, text = table["rows"], shown(table)
+    rows, text = table["rows"], block("readme", table)
     assert text.startswith("**In the embedded world, SFT → RM → RLOO is not distinguishable from ORPO (100 : 0) for ")
     assert "SFT → DPO 2.00 times the FLOPs and 4.00 times the device-seconds" in text
     cells = [cell for line in text.splitlines() if line.startswith("| ") for cell in line.strip("| ").split(" | ")[1:]]
     widest = max((part for cell in cells for part in cell.replace("not ", "<br>").split("<br>")), key=len)
     assert len(widest) <= len("[100.0%, 100.0%]") + 2, widest
     with pytest.raises(UserError, match="one setting"):
-        shown(table | {"rows": [*rows, rows[-1] | {"setting": {"orpo.beta": 2}}]})
+        block("readme", table | {"rows": [*rows, rows[-1] | {"setting": {"orpo.beta": 2}}]})
 
 
 def test_every_claim_of_the_paper_has_its_line(session: Path) -> None:

@@ -89,6 +89,7 @@ def test_the_masks_cover_the_answers(make: Make, rows: DatasetDict) -> None:
     assert unpadded(sft["labels"], sft["labels"] != -100) == answers
     assert unpadded(dpo["input_ids"][:4], dpo["completion_mask"][:4]) == answers
     assert unpadded(stock["chosen_labels"], stock["chosen_labels"] != -100) == answers
+    assert orpo.targets is not None
     assert [part.tolist() for part in orpo.targets.split(orpo.counts.flatten().tolist())][4:8] == answers
 
 

@@ -204,7 +204,8 @@ def test_what_is_read_is_what_there_is() -> None:
         assert count_tokens({"pairs": [pair]}) == (length, length)
         found = packed([pair], "completion")
         assert (found.tokens, found.attended) == (length, padded(1, length).attended)
-        assert found.scored == len(pair.chosen + pair.rejected) == len(pack([pair], "completion").targets)
+        targets = pack([pair], "completion").targets
+        assert targets is not None and found.scored == len(pair.chosen + pair.rejected) == len(targets)
     batch = pack([*alone, Pair([1], [2], [3]), Pair([1], [2], [], counted=False)], "completion")
     assert batch.weights.tolist() == [0.5, 0.5, 1, 0] and batch.items[1] == 2
 

@@ -78,6 +78,8 @@ def test_pairs_are_what_they_are_without_the_others(prepared: Callable[..., Any]
     rows += [single(f"Alone {number}?", number % 2 == 0) for number in range(40)]
     rows += [single(f"Pair {number}?", True, f"Another {number}.") for number in range(40)]
     folds = {"validation_fraction": 0.2, "judge_fraction": 0.3}
+    kept: Any
+    dropped: Any
     kept, dropped = (load_from_disk(str(prepared(rows, alone, **folds))) for alone in ("keep", "drop"))
     for split in SPLITS:
         assert list(kept[split]) == list(dropped[split]) and set(dropped) == {*SPLITS}
@@ -92,7 +94,7 @@ def test_pairs_are_what_they_are_without_the_others(prepared: Callable[..., Any]
 
 
 def test_a_response_has_the_ids_that_it_has_in_a_pair(prepared: Callable[..., Any]) -> None:
-    pairs = load_from_disk(str(prepared([row for number in range(9) for row in both(f"Q {number}?")])))
+    pairs: Any = load_from_disk(str(prepared([row for number in range(9) for row in both(f"Q {number}?")])))
     ids = {row["row"] // 2: row for split in pairs.values() for row in split}
     for good, side in ((True, "chosen"), (False, "rejected")):
         alone: Any = load_from_disk(str(prepared([single(f"Q {number}?", good) for number in range(9)])))

@@ -74,7 +74,8 @@ def between_models(world: World, worlds: int) -> list[float]:
     random = np.random.default_rng(0)
     clusters, held, sure = world.rows, [], []
     for one, other in APART:
-        found = [differ(*world.models((one, other), random), clusters, "higher", shares=True) for _ in range(worlds)]
+        drawn = (world.models((one, other), random) for _ in range(worlds))
+        found = [differ(first, second, clusters, "higher", shares=True) for first, second in drawn]
         held.append(float(np.mean([each.mean.low <= one - other <= each.mean.high for each in found])))
         sure.append(float(np.mean([each.sure for each in found])))
     return [*held, sure[0]]

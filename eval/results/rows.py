@@ -208,4 +208,4 @@ def build_row(name: str, setting: Setting, jobs: list[Job]) -> Row:
     records = [] if name == "base" else [[read_record(stage) for stage in stages] for stages in directories]
     seeds = [job["seed"] for job in jobs]
     budgets = [job["budget"] for job in jobs if job.get("budget")]
-    return Row(name, setting, seeds, directories, results, records, rival_of(name), budgets)
+    return Row(name, setting, seeds, directories, results, records, rival_of(name), budgets=budgets)

@@ -42,7 +42,7 @@ PACKAGES = {
     )
 }
 # Profiles of Hub models, and what there is of them in a package.
-INSTEAD = dict.fromkeys(("smollm2-135m", "smollm2-135m-instruct"), "smollm2-135m-instruct-4-bit")
+INSTEAD: dict[str, str] = dict.fromkeys(("smollm2-135m", "smollm2-135m-instruct"), "smollm2-135m-instruct-4-bit")
 
 
 def without_hub(name: str) -> str | None:

@@ -63,7 +63,9 @@ def written_messages(text: str, column: str) -> list[Any] | None:
         raise Malformed(
             f"column {column!r} holds messages as NumPy prints an array: write the table as Parquet or JSON Lines"
         )
-    messages = [renamed(one) for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    if not isinstance(found, list):
+        return None
+    messages = [renamed(one) for one in found if isinstance(one, dict)]
     whole = messages and len(messages) == len(found) and all({"role", "content"} <= one.keys() for one in messages)
     return messages if whole else None
 

@@ -80,7 +80,8 @@ def load(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file="model.gguf", **NO_CODE)
     # nothing is quantized any more, and Transformers would refuse to save what it believes to be
     model.config.__dict__.pop("quantization_config", None)
-    model.hf_quantizer = None
+    plain: Any = model
+    plain.hf_quantizer = None
     return model, tokenizer
 
 
