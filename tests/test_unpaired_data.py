@@ -110,7 +110,7 @@ def test_methods_get_what_they_can_train_on(prepared: Callable[..., Any]) -> Non
     directory = prepared(rows)
     splits: Any = load_from_disk(str(directory))
     for name, method in METHODS.items():
-        views = load_pairs(directory, sides=method.unpaired)
+        views: Any = load_pairs(directory, sides=method.unpaired)
         for split in ("train", "test"):
             pairs, alone = list(splits[split]), list(splits[unpaired(split)])
             taken = [row for row in alone if name == "kto" or (name == "sft" and row["chosen_ids"])]
