@@ -25,7 +25,7 @@ README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = dict.fromkeys(
     line.split("#")[0].strip()
-    for name in ("README.md", "docs/commands.md", "docs/data.md", "docs/rlhf.md")
+    for name in ("README.md", "docs/choosing.md", "docs/commands.md", "docs/data.md", "docs/rlhf.md")
     for block in re.findall(r"```bash\n(.*?)```", (ROOT / name).read_text(), re.S)
     for line in block.splitlines()
 )
@@ -148,6 +148,18 @@ def test_the_files_it_names_are_there(page: Path) -> None:
     linked = re.findall(r"\]\((?!https?:)([^)#\s]+)", text)
     lost = [path for path in named if not (ROOT / path).exists()]
     assert lost + [path for path in linked if not (page.parent / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_sections_it_links_to_are_there(page: Path) -> None:
+    """A link's anchor is a heading's text as GitHub writes it: lower case, hyphens for blanks, no punctuation."""
+    lost = []
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", page.read_text()):
+        target = page.parent / path if path else page
+        headings = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
+        if anchor not in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}:
+            lost.append(f"{path}#{anchor}")
+    assert lost == []
 
 
 def test_the_lesson_is_in_the_diff() -> None:
