@@ -63,11 +63,11 @@ def unbalanced(config: Config, manifest: dict[str, Any]) -> str | None:
     )
     if not good or not bad:
         return f"KTO: all responses are {'good' if good else 'bad'}; it is made for both kinds"
-    ratio = options["desirable_weight"] * good / (options["undesirable_weight"] * bad)
-    if ADVISED[0] <= ratio <= ADVISED[1]:
+    desirable, undesirable = options["desirable_weight"], options["undesirable_weight"]
+    low, high = (undesirable * bad / good * bound for bound in ADVISED)
+    if low <= desirable <= high:
         return None
-    low, high = (options["undesirable_weight"] * bad / good * bound for bound in ADVISED)
     return (
-        f"KTO: {good:,} good and {bad:,} bad responses, weighed {options['desirable_weight']:g} and "
-        f"{options['undesirable_weight']:g}: its paper advises kto.desirable_weight={low:.3g} to {high:.3g}"
+        f"KTO: {good:,} good and {bad:,} bad responses, weighed {desirable:g} and {undesirable:g}: its paper advises "
+        f"kto.desirable_weight={low:.3g} to {high:.3g}"
     )

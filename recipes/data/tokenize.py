@@ -79,7 +79,8 @@ def examine(
         features = Features({**rows.features, **ADDED})  # else the first rows would say what an empty list holds
         processes = min(os.cpu_count() or 1, len(rows) // ROWS_PER_PROCESS) or None
         rendered = rows.map(Tokenise(render, dataset), batched=True, features=features, num_proc=processes)
-        rendered = rendered if len(rows) else Rows.from_dict({name: [] for name in features}, features)  # see `map`
+        if not len(rows):  # then `map` adds no columns
+            rendered = Rows.from_dict({name: [] for name in features}, features)
         if thorough:
             say(f"searching {len(rows):,} {called(split)} for near-duplicates and evaluation prompts")
         splits[split] = Split(rendered, find(rendered, dataset, thorough))
