@@ -213,6 +213,7 @@ def test_a_directory_that_is_called_like_a_profile_is_told(
 REFUSED = {
     "model=weights.gguf": "MODEL=weights.gguf is no GGUF file",
     "model=./nowhere": "MODEL=./nowhere does not exist",
+    "model=[pocket,pocket-small]": "MODEL=pocket,pocket-small trains each and compares them",
     "model=here.jsonl": "is a file: name the directory",
     "model=empty": "has no config.json",
     "model=stage": "name the model in it, MODEL=stage/model",

@@ -150,6 +150,7 @@ def open_door(words: list[str]) -> Door:
     Raises:
         UserError: a value names nothing or cannot be read.
     """
+    refuse_list(words)
     door = Door(words, [])
     door.words = [part for word in words for part in resolve(word, "model", door.model, is_model)]
     door.words = [part for word in door.words for part in mixed(door, word)]
@@ -211,6 +212,18 @@ def refuse_no_directory(name: str, path: Path) -> None:
         raise UserError(f"MODEL={name} is a file: name the directory of a Transformers model, or a GGUF file (.gguf)")
     if looks_local(name) and not path.exists():
         raise UserError(f"MODEL={name} does not exist (relative to {Path.cwd()})")
+
+
+def refuse_list(words: list[str]) -> None:
+    """Reject a list of models, of which Hydra would train the last, with options of the others.
+
+    Raises:
+        UserError: the message says what to type.
+    """
+    for word in words:
+        if word.startswith("model=[") and not is_model(word.removeprefix("model=")):
+            names = word.removeprefix("model=").strip("[]")
+            raise UserError(f"{word}: models are not mixed; MODEL={names} trains each and compares them")
 
 
 def refuse_borrowed(words: list[str]) -> None:
