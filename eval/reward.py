@@ -66,9 +66,10 @@ def main(names: list[str], options: Options) -> None:
     Raises:
         UserError: the user can fix it.
     """
+    found = sessions(names)  # a wrong name is told before PyTorch is imported
     from eval.answers.reward_judge import Judge
 
-    for session in sessions(names):
+    for session in found:
         jobs = [job for job in jobs_of(session) if job["pipelines"]]
         judge = Judge(options.model or own_reward_model(jobs, session))
         report(session, judge.name, score(jobs, judge))

@@ -138,7 +138,10 @@ def test_rows_of_one_cluster_are_told_by_the_column_that_names_them(
     numbers = clusters(rows["test"], embedded=False)
     assert len({*numbers}) == 3 and len({*zip(names, numbers, strict=True)}) == 3
     plain, _ = prepared(path, test_fraction=0.5)
-    assert len({*clusters(plain["test"], embedded=False)}) == len(plain["test"])
+    of_prompts = clusters(plain["test"], embedded=False)
+    assert len({*of_prompts}) == len(plain["test"])
+    older = plain["test"].remove_columns("cluster")  # as prepared before there was such a column
+    assert clusters(older, embedded=False) == of_prompts
     with pytest.raises(UserError, match=r"no column .tribe., which dataset\.cluster names; its columns are .*family"):
         prepared(path, cluster="tribe")
 

@@ -118,7 +118,9 @@ def clusters(pairs: Any, embedded: bool) -> list[int]:
     """
     firsts = [next((turn["content"] for turn in prompt if turn["role"] == "user"), "") for prompt in pairs["prompt"]]
     related = [PROMPTS[first].place for first in firsts] if embedded else firsts
-    names = [cluster or name for cluster, name in zip(pairs["cluster"], related, strict=True)]
+    # pairs that were prepared before there was `dataset.cluster` have no such column
+    told = pairs["cluster"] if "cluster" in pairs.column_names else [""] * len(pairs)
+    names = [cluster or name for cluster, name in zip(told, related, strict=True)]
     names = names if len({*names}) > 1 else list(map(str, pairs["prompt_ids"]))
     return numbered(names)
 
