@@ -10,7 +10,7 @@ from typing import Any
 
 from eval.results.deciding import STRONG
 from eval.results.metric import Measured, percent
-from eval.results.metrics import FLOPS, JUDGE, METRIC, PEOPLE, RIGHT_SAMPLED, SECONDS, TRUNCATED, WIN
+from eval.results.metrics import FLOPS, GOLD, JUDGE, METRIC, PEOPLE, RIGHT_SAMPLED, SECONDS, TRUNCATED, WIN
 from eval.results.rows import place
 from eval.results.statistics import BETTER, NONE, SAME, UNSURE, WORSE
 
@@ -234,7 +234,7 @@ def too_weak(row: Row) -> str:
 
 def embedded(row: Row) -> bool:
     """Whether a row's responses are about the embedded world."""
-    return row["values"].get(RIGHT_SAMPLED.key) is not None
+    return all(row["values"].get(metric.key) is not None for metric in (GOLD, RIGHT_SAMPLED))
 
 
 def listed(parts: list[str]) -> str:
