@@ -69,7 +69,7 @@ def test_a_score_without_its_counterpart_is_no_tie() -> None:
         ({"prompt": "Is it?", "chosen": None, "rejected": "No."}, "'chosen' holds nothing"),
         ({"prompt": "Is it?", "chosen": True, "rejected": "No."}, "'chosen' holds bool 'True'"),
         ({"prompt": "Is it?", "chosen": [], "rejected": "No."}, "an empty list"),
-        ({"chosen": "Yes.", "rejected": "No."}, "answers but no prompt"),
+        ({"chosen": "Yes.", "rejected": "No."}, "responses but no prompt"),
         ({"prompt": "Is it?", "chosen": [{"role": "robot", "content": "Yes."}], "rejected": [NO]}, "role 'robot'"),
         (
             {"prompt": "Is it?", "chosen": [{"role": "assistant", "content": [{"text": "Yes."}]}], "rejected": [NO]},
