@@ -66,7 +66,8 @@ def test_every_command_exists_and_composes(
         return
     register()
     monkeypatch.chdir(tmp_path)
-    shutil.copy(pairs_file, "pairs.jsonl")
+    for name in ("pairs.jsonl", "ratings.jsonl"):
+        shutil.copy(pairs_file, name)
     overrides = [word.split(",")[0] for word in words[3:] if "=" in word and not word.startswith("row=")]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         assert resolve(compose("config", with_profiles(overrides))).pipelines
