@@ -40,7 +40,7 @@ from recipes.data.files import files_of, is_local, read_files
 from recipes.data.formats import Broken
 from recipes.data.messages import Malformed
 from recipes.data.schemas import read_prompt
-from recipes.profiles import Dataset
+from recipes.profiles import EMBEDDED, Dataset
 from recipes.system.commands import console, progress, run_command
 from recipes.system.paths import exists, expanded
 
@@ -210,7 +210,7 @@ def scorer(options: Options) -> Callable[[list[Any], list[Any]], list[float]]:
     if options.gold:
         from eval.answers.gold import as_read, gold_of
 
-        gold = gold_of(True if options.gold == "pocket" else options.gold)
+        gold = gold_of(options.gold == EMBEDDED or options.gold)
         assert gold
         return lambda prompts, answers: [
             gold(as_read(prompt), answer.text)["gold"] for prompt, answer in zip(prompts, answers, strict=True)

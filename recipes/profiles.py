@@ -42,6 +42,7 @@ class Model:
 
 
 TEST, VALIDATION = "test", "validation"  # the splits that pipelines are reported on, and that settings are chosen on
+EMBEDDED = "pocket"  # the path of the embedded world's pairs, and the name of its gold reward
 JUDGE = "judge"  # the split of the pairs that no policy trains on: the reward model that judges them does
 KEEP, DROP, REFUSE = "keep", "drop", "refuse"
 TRUNCATE = ("truncate_prompt", "truncate_answer")

@@ -8,6 +8,7 @@ import pytest
 from door import launch, short
 
 from eval.answers.gold import gold_of, identity
+from launch.stages.evaluation import of_gold
 from recipes.config import UserError
 
 Words = Callable[..., list[str]]
@@ -73,4 +74,4 @@ def test_only_a_function_of_a_local_file_is_taken(name: str) -> None:
 def test_a_measurement_is_named_by_the_functions_code(file: Callable[[str], str]) -> None:
     one, other = identity(file(LENGTHS)), identity(file(LENGTHS.replace("len(response)", "-len(response)")))
     assert one["gold"] == other["gold"] and one["gold_code"] != other["gold_code"]
-    assert identity(None) == {"gold": False} and identity("pocket") == {"gold": True}
+    assert of_gold(None) == {"gold": False} and of_gold("pocket") == {"gold": True}

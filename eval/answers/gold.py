@@ -21,19 +21,16 @@ from recipes.system.errors import UserError
 from recipes.system.fingerprint import file_of, fingerprint
 from recipes.system.paths import ROOT, expanded
 
-EMBEDDED = "pocket"  # the name of the embedded world's
 Gold = Callable[[str, str], dict[str, Any]]  # prompt and response -> its `gold` reward, and parts of it
 
 
-def identity(name: str | None) -> dict[str, Any]:
-    """Return the settings of an evaluation with this gold reward: its name, and a digest that changes with its code.
+def identity(name: str) -> dict[str, Any]:
+    """Return the settings of an evaluation by a named function: its name, and a digest that changes with its code.
 
     Raises:
         UserError: it names no function of a local file.
     """
-    if name in (None, EMBEDDED):
-        return {"gold": name == EMBEDDED}
-    module, path, _ = parts_of(str(name))
+    module, path, _ = parts_of(name)
     code = str(fingerprint(module)) if module else path.read_text(encoding="utf-8")
     return {"gold": name, "gold_code": hashlib.sha256(code.encode()).hexdigest()[:12]}
 

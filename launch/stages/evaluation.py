@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.config.schema import Config
-from recipes.profiles import VALIDATION
+from recipes.profiles import EMBEDDED, VALIDATION
 
 
 def evaluation_of(config: Config) -> dict[str, Any]:
@@ -13,12 +13,25 @@ def evaluation_of(config: Config) -> dict[str, Any]:
     Raises:
         UserError: `eval_text` names no text that can be used, or `dataset.gold` no function.
     """
-    from eval.answers import gold, passages  # training alone needs nothing of `eval`
-
     found: dict[str, Any] = {"prompts": config.eval_prompts, "samples": config.eval_samples, "seed": config.seed}
-    found |= gold.identity(config.dataset.gold)
+    found |= of_gold(config.dataset.gold)
     if config.eval_text:
-        found |= passages.identity(Path(config.eval_text))
+        from eval.answers.passages import identity  # training alone needs nothing of `eval`
+
+        found |= identity(Path(config.eval_text))
     if config.eval_split == VALIDATION:  # a measurement on the test split is called as before there were two splits
         found["split"] = VALIDATION
     return found
+
+
+def of_gold(name: str | None) -> dict[str, Any]:
+    """Return what an evaluation keeps of a gold reward: True for the embedded world's, a function's name and code.
+
+    Raises:
+        UserError: it names no function of a local file.
+    """
+    if name in (None, EMBEDDED):
+        return {"gold": name == EMBEDDED}
+    from eval.answers.gold import identity
+
+    return identity(name)

@@ -5,7 +5,7 @@ from typing import Any
 
 from launch.config.schema import Config
 from launch.stages.processes import call
-from recipes.profiles import TEST
+from recipes.profiles import EMBEDDED, TEST
 
 
 def check_gold(config: Config, pairs: Path) -> None:
@@ -17,7 +17,7 @@ def check_gold(config: Config, pairs: Path) -> None:
         UserError: it fails on a response, or gives no finite number, or two for one response.
     """
     gold = config.dataset.gold
-    if config.evaluate and gold not in (None, "pocket"):
+    if config.evaluate and gold not in (None, EMBEDDED):
         call(score_held_out, gold, {"pairs": str(pairs), "split": config.eval_split or TEST})
 
 
