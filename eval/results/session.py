@@ -95,12 +95,16 @@ def read_record(directory: Path) -> dict[str, Any]:
 def read_measured(path: Path, numbers: tuple[str, ...], answers: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return a file of measurements: each name in `numbers` has a number per pair, each in `answers` has responses.
 
+    There may be no pair: of data without any, the file says so.
+
     Raises:
         UserError: the file is missing or damaged, or contains something else.
     """
     found = read_json(path)
     whole = isinstance(found, dict) and all(isinstance(found.get(name), list) for name in (*numbers, *answers))
-    whole = whole and all(found[name] and {type(value) for value in found[name]} <= {int, float} for name in numbers)
+    unpaired = isinstance(found, dict) and found.get("tokens") == {"chosen": [], "rejected": []}
+    numeric = (found[name] and {type(value) for value in found[name]} <= {int, float} for name in numbers)
+    whole = whole and (unpaired or all(numeric))
     if not whole or not all(found[name] and all(map(is_answer, found[name])) for name in answers):
         raise UserError(f"{path} has no measurements of this project: remove it, and evaluate again")
     return found
