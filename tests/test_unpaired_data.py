@@ -78,9 +78,8 @@ def test_pairs_are_what_they_are_without_the_others(prepared: Callable[..., Any]
     rows += [single(f"Alone {number}?", number % 2 == 0) for number in range(40)]
     rows += [single(f"Pair {number}?", True, f"Another {number}.") for number in range(40)]
     folds = {"validation_fraction": 0.2, "judge_fraction": 0.3}
-    kept: Any
-    dropped: Any
-    kept, dropped = (load_from_disk(str(prepared(rows, alone, **folds))) for alone in ("keep", "drop"))
+    loaded: Any = [load_from_disk(str(prepared(rows, alone, **folds))) for alone in ("keep", "drop")]
+    kept, dropped = loaded
     for split in SPLITS:
         assert list(kept[split]) == list(dropped[split]) and set(dropped) == {*SPLITS}
         if unpaired(split) in kept:
