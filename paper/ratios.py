@@ -64,13 +64,12 @@ def main(names: list[str], _: NoOptions) -> None:
     """Write figure and numbers to a directory.
 
     Raises:
-        UserError: the directory is not writable.
+        UserError: the directory does not exist or is not writable.
     """
     directory = Path(names[0]) if names else Path("runs", "_paper")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{directory} is not a writable directory ({error.strerror}): choose another") from None
+    if names and not directory.is_dir():
+        raise UserError(f"{directory} is no directory: make it first, or name none (figure 6 needs no session)")
+    directory.mkdir(parents=True, exist_ok=True)
     ratios = sample()
     write_text(directory / "figure-6.svg", standalone(figure(ratios)))
     write_json(directory / "figure-6.json", {"samples": SAMPLES, "seed": SEED, "ratios": summary(ratios)})

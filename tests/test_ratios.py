@@ -10,6 +10,7 @@ from scipy.stats import kstest, laplace, logistic
 
 from eval.commands.cli import NoOptions
 from paper.ratios import SAMPLES, TEMPERATURES, main, sample, summary
+from recipes.config import UserError
 from recipes.engine.loss import log_odds
 
 
@@ -40,3 +41,9 @@ def test_the_figure_is_written_with_its_numbers(tmp_path: Path) -> None:
         assert numbers["low"] == pytest.approx(-numbers["high"], rel=0.05)
     main([str(tmp_path)], NoOptions())
     assert (tmp_path / "figure-6.svg").read_bytes() == first
+
+
+def test_a_directory_that_is_not_there_is_an_error_and_not_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nonsense is no directory"):
+        main([str(tmp_path / "nonsense")], NoOptions())
+    assert not any(tmp_path.iterdir())

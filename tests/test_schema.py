@@ -44,6 +44,7 @@ def test_the_cached_options_are_the_imported_ones() -> None:
         ("orpo.lerning_rate=1", "orpo.lerning_rate: no such option; did you mean orpo.learning_rate?"),
         ("dpo.beta=strong", "dpo.beta: Value 'strong' of type 'str' could not be converted to Float"),
         ("batch_size=many", "batch_size: Value 'many' of type 'str' could not be converted to Integer"),
+        ("dpo.betta=1", "did you mean dpo.beta?"),
         ("model.lora_rr=3", "did you mean model.lora_r?"),
         ("pipeline=opro", "did you mean orpo?"),
     ],

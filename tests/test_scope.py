@@ -50,7 +50,7 @@ def test_settings_that_were_tuned_before_are_not_said_to_be_untuned(
     by = without_named(compose(*words), words).tuned_by
     assert by and "eight trials on the validation split" in by and "\n" not in by
     said = told(session, tuned_by=by)
-    assert f"Tuned: {by}." in said and "Nothing was tuned" not in said
+    assert f"Settings: {by}." in said and "Nothing was tuned" not in said
     words += ["sft.learning_rate=1e-3", "seed=1"]
     assert without_named(compose(*words), words).tuned_by == f"{by}; but the command line sets sft.learning_rate"
 

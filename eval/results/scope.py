@@ -90,7 +90,7 @@ def tuned(rows: list[Row], jobs: list[dict[str, Any]]) -> Iterable[str]:
                 said = f"its best values of {edges} are at the edge"
                 yield f"{NAMES.get(name, name)} may do better beyond what was tried: {said}."
     elif by := next((job["tuned_by"] for job in jobs if job.get("tuned_by")), None):
-        yield f"Tuned: {by}."
+        yield f"Settings: {by}."
     elif rows[0].embedded:
         yield "Nothing was tuned here; the defaults were, on the validation prompts of this world (docs/pocket.md)."
     else:

@@ -83,9 +83,11 @@ def unknown_key(text: str) -> str | None:
 def meant(path: str) -> str:
     """Suggest the option that was meant: a near miss of the whole name, or the same name in a part that has it."""
     known = names()
-    key = path.rpartition(".")[2]
+    part, _, key = path.rpartition(".")
     same = [name for name in known if name.rpartition(".")[2] == key]
-    return f"; did you mean {' or '.join(same[:3])}?" if same else nearest(path, known)
+    if same:
+        return f"; did you mean {' or '.join(same[:3])}?"
+    return nearest(path, [name for name in known if name.rpartition(".")[0] == part] or known)
 
 
 def names() -> list[str]:

@@ -94,7 +94,6 @@ def plan_stage(
     demonstrations: Demonstrations | None = None,
 ) -> Planned:
     """Return one stage. *Same training, same directory*: the digest covers all that changes the weights."""
-    model = asdict(config.model)
     values: dict[str, Any] = {
         "format": FORMAT,
         "stage": stage,
@@ -102,7 +101,7 @@ def plan_stage(
         "batch_size": config.batch_size,
         "start": start.path,
         "start_revision": start.revision,
-        "model": model,
+        "model": asdict(config.model),
         "model_options": config.model_options,
         "pairs": str(pairs),
         "processes": config.hardware.processes,
@@ -112,21 +111,26 @@ def plan_stage(
         **({"demonstrations": str(demonstrations.directory)} if demonstrations else {}),
         **(split or {}),
     }
-    values["digest"] = digest(
-        {
-            **{key: values[key] for key in ("stage", "seed", "batch_size", "processes", "model_options")},
-            "start": start.identity,
-            **({"reward_model": reward.identity} if reward else {}),
-            **(split or {}),
-            **({"demonstrations": demonstrations.fingerprint} if demonstrations else {}),
-            "pairs": fingerprint,
-            "options": scientific(values["options"]),
-            "model": {key: model[key] for key in ("chat_template", "stop_tokens", "pad_token")},
-        }
-    )
+    read = {
+        "start": start.identity,
+        "pairs": fingerprint,
+        **({"reward_model": reward.identity} if reward else {}),
+        **({"demonstrations": demonstrations.fingerprint} if demonstrations else {}),
+        **(split or {}),
+    }
+    values["digest"] = digest(decisive(values) | read)
     directory = home(config) / f"{stage}-{values['digest']}"
     values["options"]["run_name"] = values["options"]["run_name"] or directory.name
     return Planned(directory, values, config.stale)
+
+
+def decisive(values: dict[str, Any]) -> dict[str, Any]:
+    """Return those settings of a stage that can change a weight."""
+    return {
+        **{key: values[key] for key in ("stage", "seed", "batch_size", "processes", "model_options")},
+        "options": scientific(values["options"]),
+        "model": {key: values["model"][key] for key in ("chat_template", "stop_tokens", "pad_token")},
+    }
 
 
 def scientific(options: dict[str, Any]) -> dict[str, Any]:
