@@ -30,7 +30,7 @@ TYPED   := MODEL DATASET ARGS RUNS SUITE PAIRS WHEELS TOKENIZER RUN TO PUBLIC
 $(foreach name,$(TYPED),$(if $(findstring environment,$(origin $(name))),$(eval override $(name) :=)))
 
 .DEFAULT_GOAL := help
-.PHONY: help everything profile doctor show plan check-run compare orpo dpo simpo cpo kto sft rlhf sweep halving paper eval judge table reproduce export chat push pairs bench deepspeed parity faults gpu wheels oldest test audit check format docs lock clean environment
+.PHONY: help everything profile doctor show plan check-run compare orpo dpo simpo cpo kto sft rlhf sweep halving paper eval judge table keep reproduce export chat push pairs bench deepspeed parity faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed
 PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
@@ -52,7 +52,7 @@ TARGET  = $(if $(TO),"to=$$TO")
 SESSIONS = if test -e "$$RUNS"; then set -- "$$RUNS"; else set -- $$RUNS; fi;
 LAUNCH  = $(PYTHON) -m launch --multirun $(WORDS) $(if $(LAUNCHER),launcher=$(LAUNCHER))
 # The values of SUITE=name; paper/page.py, the page of all exhibits, is SUITE=paper.
-FILES  := $(filter-out %/__main__.py paper/others.py $(patsubst %,eval/%.py,table readme export chat push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
+FILES  := $(filter-out %/__main__.py paper/others.py $(patsubst %,eval/%.py,table readme keep export chat push),$(sort $(shell grep -l '__name__ == "__main__"' eval/*.py paper/*.py)))
 SUITES := $(sort $(patsubst page,paper,$(notdir $(basename $(FILES)))))
 MODULE  = $(if $(wildcard eval/$(SUITE).py),eval.$(SUITE),paper.$(SUITE:paper=page))
 ifneq ($(filter-out $(SUITES),$(SUITE)),)
@@ -137,6 +137,9 @@ judge: $(VENV) ## Judge the newest session's responses (or RUNS=...) yourself: a
 
 table: $(VENV) ## Print the table of the newest session, or of RUNS=...
 	@$(SESSIONS) $(PYTHON) -m eval.table "$$@"
+
+keep: $(VENV) ## Keep what the newest session (or RUNS=...) measured in TO=file.tar.gz, without weights: table and further seeds need no more
+	@$(SESSIONS) $(PYTHON) -m eval.keep "$$@" $(TARGET)
 
 reproduce: $(VENV) ## Train the finished stage RUN=runs/<model>/<dataset>/<stage>-<digest> again; compare weights and metrics
 	@$(PYTHON) -m launch.reproduce $(STAGE) $(ARGS)

@@ -107,8 +107,19 @@ def test_an_address_is_shown_without_its_password() -> None:
     assert without_password("https://hub.corp/me@here") == "https://hub.corp/me@here"
 
 
-@pytest.mark.parametrize("option", ["hub_token=sk-secret", "trust_remote_code=true", "push_to_hub=true"])
-def test_options_that_leak_or_trust_are_refused_without_their_value(compose: Compose, option: str) -> None:
+@pytest.mark.parametrize(
+    "option",
+    [
+        "hub_token=sk-secret",
+        "trust_remote_code=true",
+        "push_to_hub=true",
+        "save_only_model=true",
+        "restore_callback_states_from_checkpoint=true",
+    ],
+)
+def test_options_that_leak_trust_or_break_a_resumption_are_refused_without_their_value(
+    compose: Compose, option: str
+) -> None:
     with pytest.raises(UserError, match=rf"orpo\.{option.split('=')[0]} is not allowed") as error:
         refuse_useless(compose("pipeline=orpo", f"orpo.{option}"))
     assert "sk-secret" not in str(error.value)

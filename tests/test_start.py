@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from recipes.config import UserError, read_config
 from recipes.methods import METHODS
 from recipes.system import processes
 from recipes.system.processes import forget_launchers
+from recipes.training.arguments import keep_the_models_loss
 from recipes.training.rehearsal import evaluated
 
 Words = Callable[..., list[str]]
@@ -32,6 +34,7 @@ UNUSABLE = {
     "sft.report_to=wandbb": "wandbb",
     "orpo.optim=galore_adamww": "galore_adamww",
     "dpo.optim=galore_adamw dpo.optim_target_modules=[attn]": "galore",
+    "orpo.use_liger_kernel=true orpo.liger_kernel_config={fused_linear_cross_entropy:true}": "need the logits",
     "orpo.metric_for_best_model=eval_losss orpo.load_best_model_at_end=true orpo.eval_strategy=steps "
     "orpo.eval_steps=0.1": "no evaluation measures it",
 }
@@ -44,6 +47,17 @@ def test_what_a_later_stage_could_not_build_is_refused(compose: Compose, words: 
     with pytest.raises(UserError) as found:
         rehearse_all(outline(config, None), None)
     assert said in str(found.value) and option.split(".")[0] in str(found.value) and "\n" not in str(found.value)
+
+
+def test_liger_replaces_no_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Transformers' default it would, and the packed engine's log-probs are computed in it."""
+    args = SimpleNamespace(liger_kernel_config={"rope": False})
+    monkeypatch.setattr("recipes.training.arguments.is_liger_kernel_available", lambda: False)
+    with pytest.raises(UserError, match="pip install liger-kernel"):
+        keep_the_models_loss(args, "orpo")
+    monkeypatch.setattr("recipes.training.arguments.is_liger_kernel_available", lambda: True)
+    keep_the_models_loss(args, "orpo")
+    assert args.liger_kernel_config == {"rope": False, "fused_linear_cross_entropy": False, "cross_entropy": False}
 
 
 def test_every_method_can_be_built_as_it_is(compose: Compose) -> None:

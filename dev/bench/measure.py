@@ -40,6 +40,7 @@ class Case:
     half: bool = False  # weights in bf16 and autocast
     checkpointing: bool = False
     method: str = "orpo"  # of recipes.methods
+    options: tuple[tuple[str, Any], ...] = ()  # of the trainer, in place of those below
 
 
 class Memory:
@@ -103,6 +104,28 @@ def rows_of(pairs: list[Pair]) -> Rows:
     return Rows.from_list([dict(zip(IDS, (pair.prompt, pair.chosen, pair.rejected), strict=True)) for pair in pairs])
 
 
+def options_of(case: Case, directory: str) -> dict[str, Any]:
+    """Return a trainer's options: those of the recipes, and nothing saved or logged."""
+    return {
+        "output_dir": directory,
+        "engine": case.engine,
+        "per_device_train_batch_size": case.batch_size,
+        "max_length": 4096,
+        "learning_rate": 1e-5,
+        "num_train_epochs": 1,
+        "train_sampling_strategy": "sequential",
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": case.half,
+        "activation_checkpointing": case.checkpointing,
+        "gradient_checkpointing": case.checkpointing,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "logging_strategy": "no",
+        "save_strategy": "no",
+    }
+
+
 def build_trainer(case: Case, model: Any, pairs: list[Pair], peft: Any, directory: str) -> Any:
     """Return the method's trainer on the engine for one pass over the pairs, with the options of the recipes."""
     disable_progress_bars()
@@ -114,25 +137,7 @@ def build_trainer(case: Case, model: Any, pairs: list[Pair], peft: Any, director
     if method.reference_passes and peft is None:  # TRL loads the reference model from where the policy came from
         model.save_pretrained(f"{directory}/start")
         model.config._name_or_path = f"{directory}/start"
-    args = method.config_class()(
-        output_dir=directory,
-        engine=case.engine,
-        per_device_train_batch_size=case.batch_size,
-        max_length=4096,
-        learning_rate=1e-5,
-        num_train_epochs=1,
-        train_sampling_strategy="sequential",
-        use_cpu=not torch.cuda.is_available(),
-        bf16=case.half,
-        activation_checkpointing=case.checkpointing,
-        gradient_checkpointing=case.checkpointing,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        logging_strategy="no",
-        save_strategy="no",
-        **reads,
-    )
+    args = method.config_class()(**{**options_of(case, directory), **reads, **dict(case.options)})
     trainer = import_module(method.module).TRAINERS[args.engine](
         model, args=args, train_dataset=rows_of(pairs), processing_class=pad, peft_config=peft
     )

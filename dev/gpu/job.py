@@ -19,8 +19,9 @@ MEASURED, SKIPPED, FAILED, LATE = "measured", "skipped", "failed", "out of time"
 # The parts in order: the share of all minutes after which the next part starts, and the maximum minutes of one job.
 SHARES = {
     "exactness": (0.12, 1.5),
-    "recipes": (0.28, 3.0),
-    "speed": (0.38, 1.5),
+    "recipes": (0.26, 3.0),
+    "speed": (0.33, 1.5),
+    "changes": (0.07, 1.5),
     "generation": (0.06, 1.0),
     "pipelines": (0.16, 2.5),
 }

@@ -40,6 +40,7 @@ def publish(results: dict[str, Any], directory: Path) -> None:
         recipes=recipes,
         speeds=[row for name, setting in found.items() for row in rows(name, setting, rate)],
         pipelines=pipeline_rows(of.figures(results, "pipelines")),
+        changes=of.figures(results, "changes"),
         generation=of.figures(results, "generation"),
         missing={key: job for key, job in results["jobs"].items() if job["status"] != MEASURED},
         anchors=yaml.safe_load((HERE / "anchors.yaml").read_text()),

@@ -1,9 +1,10 @@
 """The measurements in order of priority: on a GPU published shapes, on a CPU tiny ones that rehearse every part."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dev.bench.measure import Case, matmul_rate
 from dev.bench.workload import even
+from dev.gpu.changes import CHANGES, HEAD, change
 from dev.gpu.exactness import FAMILIES, TUNINGS, exactness
 from dev.gpu.front_door import COMMANDS, front_door, killed_and_resumed
 from dev.gpu.generation import generation
@@ -31,6 +32,7 @@ def jobs(gpu: bool, given: Options) -> list[Job]:
         *(Job("exactness", f"{of}, {tuning}", exactness, (of, tuning)) for tuning in TUNINGS for of in FAMILIES),
         *front_doors("21m" if gpu else "tiny"),
         *speeds(gpu, given),
+        *changes(gpu, given),
         Job("generation", "qwen2.5-0.5b" if gpu else "tiny", generation, generation_size(gpu)),
         *(pipeline_jobs(given, "qwen2.5-0.5b", 256) if gpu else pipeline_jobs(given, "tiny", 16)),
     ]
@@ -56,6 +58,17 @@ def speeds(gpu: bool, given: Options) -> list[Job]:
         for case in (gpu_cases() if gpu else cpu_cases())
         for engine in ENGINES
     ]
+
+
+def changes(gpu: bool, given: Options) -> list[Job]:
+    """Return each change to the optimizer step by itself, on the first setting whose model is loaded quickly."""
+    case = (
+        Case("qwen2.5-0.5b", HH, "full", 8, "packed", 12, 2, half=True)
+        if gpu
+        else replace(cpu_cases()[0], engine="packed")
+    )
+    data = Data(4096 if gpu else 96, given.pairs, given.tokenizer)
+    return [Job("changes", name, change, (name, case, data)) for name in (HEAD, *CHANGES)]
 
 
 def gpu_cases() -> list[Case]:
@@ -88,7 +101,7 @@ def describe(case: Case) -> str:
 
 def with_engine(case: Case, engine: str) -> Case:
     """Return a setting with an engine."""
-    return Case(case.model, case.lengths, case.tuning, case.batch_size, engine, case.updates, case.warmup, case.half)
+    return replace(case, engine=engine)
 
 
 def pipeline_jobs(given: Options, model: str, pairs: int) -> list[Job]:

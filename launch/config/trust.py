@@ -18,6 +18,8 @@ REFUSED = {
     "trust_remote_code": "code from a model's repository is never run: use a model that Transformers itself supports",
     "hub_token": "it would be written to config.yaml: export HF_TOKEN instead",
     "save_only_model": "its checkpoints could not be resumed: remove this option",
+    "restore_callback_states_from_checkpoint": "resuming would make every callback anew without what it needs, and "
+    "needs no option: remove it",
     "push_to_hub": "it would publish logs and checkpoints, and a hub that fails would stop the training: "
     "`make push RUN=… TO=…` uploads the finished model",
 }

@@ -38,10 +38,15 @@ def alive(pid: int) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, without known secrets: write a temporary file, then rename it."""
+    """Write a text whole or not at all, without known secrets."""
+    write_bytes(path, redact(text).encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: write a temporary file, then rename it."""
     unfinished = temporary(path)
     try:
-        unfinished.write_text(redact(text))
+        unfinished.write_bytes(content)
         unfinished.replace(path)
     finally:
         with suppress(OSError):

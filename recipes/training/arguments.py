@@ -1,15 +1,20 @@
 """A stage's options in its trainer's form."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from transformers import set_seed
+from transformers.utils import is_liger_kernel_available
 
 from recipes.config import Stage, UserError
 from recipes.engine.trl import keep_outputs_in_float32
 from recipes.methods import METHODS
 
 Options = TypeVar("Options")
+
+
+# Of Liger's kernels, those that replace the model's own forward pass and loss: both engines need the logits.
+LOSSES = ("fused_linear_cross_entropy", "cross_entropy")
 
 
 def arguments(config: Callable[..., Options], stage: Stage) -> Options:
@@ -33,5 +38,24 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
     if METHODS[stage.stage].reference_passes:  # TRL loads the reference model by name
         args.model_init_kwargs = {"revision": stage.start_revision}  # type: ignore[attr-defined]
     keep_outputs_in_float32(args)
+    if stage.options.get("use_liger_kernel"):
+        keep_the_models_loss(args, stage.stage)
     set_seed(stage.seed)  # adapters are created before the trainer would do so
     return args
+
+
+def keep_the_models_loss(args: Any, stage: str) -> None:
+    """Let Liger replace norms, rotary embeddings and MLPs, but not the forward pass in which log-probs are computed.
+
+    TRL does so for SFT, DPO and KTO; under its ORPO, CPO and SimPO Liger would replace the packed forward pass.
+
+    Raises:
+        UserError: Liger is not installed, or the option asks for what is never used.
+    """
+    given = args.liger_kernel_config or {}
+    asked = [name for name in LOSSES if given.get(name)]
+    if asked:
+        raise UserError(f"{stage}.liger_kernel_config.{asked[0]}: these losses need the logits; remove it")
+    if not is_liger_kernel_available():
+        raise UserError(f"{stage}.use_liger_kernel needs a package: pip install liger-kernel (and a GPU with Triton)")
+    args.liger_kernel_config = {**given, **dict.fromkeys(LOSSES, False)}

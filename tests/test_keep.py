@@ -1,0 +1,77 @@
+"""`make keep`: what a session measured, in one file, from which its table and its further seeds can be made."""
+
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from comparison import make_session
+from door import launch, short, stages
+
+from eval.keep import Options, main
+from eval.results.table import write_table
+from recipes.config import UserError
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_table_of_what_was_kept_is_the_sessions(here: Path) -> None:
+    session = make_session(Path("runs")).absolute()
+    weights = here / "runs" / "seed-0" / "orpo" / "model" / "model.safetensors"
+    weights.write_bytes(b"0" * 1000)
+    write_table(session)
+    table = (session / "table.md").read_text()
+    main([str(session)], Options("first.tar.gz"))
+    main([str(session)], Options("second.tar.gz"))
+    assert Path("first.tar.gz").read_bytes() == Path("second.tar.gz").read_bytes()
+    shutil.rmtree("runs")
+    unpack("first.tar.gz")
+    (session / "table.md").unlink()
+    assert not weights.exists()
+    write_table(session)
+    assert (session / "table.md").read_text() == table
+
+
+def test_a_kept_session_goes_on_with_another_seed(here: Path, words: Callable[..., list[str]]) -> None:
+    options = ["pipeline=orpo", "evaluate=true", "eval_prompts=4", "judge=none", *short("orpo")]
+    runs = here / "runs"
+    launch("-m", *words(runs, *options, "seed=0"))
+    main([str(next((runs / "_sessions").iterdir()))], Options("kept.tar.gz"))
+    shutil.rmtree(runs)
+    unpack("kept.tar.gz")
+    (kept,) = stages(runs, "orpo-*")
+    printed = launch("-m", *words(runs, *options, "seed=0,1"))
+    assert f"{kept}  done before, skipped" in printed and not (kept / "model").exists()
+    assert len(stages(runs, "orpo-*")) == 2
+    newest = max((runs / "_sessions").iterdir(), key=lambda path: path.stat().st_mtime)
+    assert "seeds 0, 1" in (newest / "table.md").read_text()
+
+
+def unpack(name: str) -> None:
+    with tarfile.open(name) as packed:
+        packed.extractall(filter="data")
+
+
+def test_what_cannot_be_kept_is_told_and_nothing_is_written(here: Path) -> None:
+    session = make_session(Path("runs")).absolute()
+    for given, said in (("kept.zip", "with the ending .tar.gz"), ("", "with the ending .tar.gz")):
+        with pytest.raises(UserError, match=said):
+            main([str(session)], Options(given))
+    (here / "runs" / "seed-1" / "dpo" / "record.json").unlink()
+    with pytest.raises(UserError, match=r"seed-1/dpo is not finished: type the command of .* again"):
+        main([str(session)], Options("kept.tar.gz"))
+    assert [path.name for path in here.iterdir()] == ["runs"]
+
+
+def test_a_session_of_another_place_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = make_session(here / "runs")
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    with pytest.raises(UserError, match="from the directory in which it was trained"):
+        main([str(session)], Options("kept.tar.gz"))
