@@ -16,6 +16,7 @@ from launch.config.shape import shape_of
 from launch.forecast.cost import forecast, largest
 from launch.forecast.fit import alternatives, check_memory, fits, nearest, worst
 from launch.forecast.memory import MicroBatch
+from launch.forecast.split import with_splits
 from launch.forecast.tokens import Tokens
 from launch.plan import main
 from recipes.config import UserError
@@ -143,7 +144,7 @@ def test_what_is_advised_fits_and_is_the_nearest(compose: Compose) -> None:
     fitting = [words for words, peak in peaks if fits(config, peak)]
     assert advised.startswith(f"{fitting[0]} (")
     assert not fits(config, worst(config, shape, TOKENS).peak)
-    again = compose(*CARD, *fitting[0].split())
+    again = with_splits(compose(*CARD, *fitting[0].split()))
     assert fits(again, worst(again, shape, TOKENS).peak)
 
 
