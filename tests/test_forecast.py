@@ -122,14 +122,15 @@ def test_rloo_computes_each_answer_five_times_and_holds_three_models(compose: Co
 
 def test_a_reward_model_has_one_output_and_no_lm_head(compose: Compose) -> None:
     """TRL's own computes it for every token, ours for the last of both responses."""
-    config = compose(*CARD, "pipeline=rlhf", "batch_size=64")
+    config = compose(*CARD, "pipeline=rlhf", "batch_size=64", "hardware.per_device_batch=2")
     shape = shape_of(config.model)
     reward = forecast(config, "reward", shape, TOKENS)
     assert reward.tokens == 6400 * (100 + 200 + 150) and reward.memory.head == 0
     assert reward.memory.weights == 4 * (weights(config) - shape.vocabulary * shape.hidden)
     read = forward(config, reward.tokens, 0, 6400 * (causal(300) + causal(250) - causal(100)))
     assert reward.flops == pytest.approx(3 * (read + 2 * shape.hidden * 2 * 6400), rel=1e-12)
-    stock = forecast(compose(*CARD, "pipeline=rlhf", "batch_size=64", "reward.engine=stock"), "reward", shape, TOKENS)
+    config = compose(*CARD, "pipeline=rlhf", "batch_size=64", "hardware.per_device_batch=2", "reward.engine=stock")
+    stock = forecast(config, "reward", shape, TOKENS)
     assert stock.tokens == 6400 * (2 * 100 + 200 + 150) and stock.memory.head == 0
     read = forward(config, stock.tokens, 0, 6400 * (causal(300) + causal(250)))
     assert stock.flops == pytest.approx(3 * (read + 2 * shape.hidden * stock.tokens), rel=1e-12)
