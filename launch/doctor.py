@@ -29,11 +29,12 @@ def doctor(words: list[str]) -> None:
         return
     subject = find_subject(words)
     from doctor.diagnosis import diagnose  # imports that take seconds
+    from doctor.lengths import PACKED
     from doctor.page import write_page
     from doctor.report import show
 
     dataset, model = subject.config.dataset, subject.config.model
-    batch = subject.config.hardware.per_device_batch
+    batch = subject.config.hardware.per_device_batch or PACKED[0]  # left open: the usual sizes alone are compared
     with console.status("reading") as status:
 
         def say(line: str) -> None:

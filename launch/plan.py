@@ -1,6 +1,7 @@
 """`make plan`: forecast each stage of each pipeline, and whether it fits, before anything is launched.
 
 python -m launch.plan model=phi-3-mini dataset=ultrafeedback hardware=1x24gb tuning=lora
+python -m launch.plan model=phi-3-mini hardware=all    # on which machine it fits, in full, with LoRA and QLoRA
 """
 
 import math
@@ -26,7 +27,9 @@ from launch.config.tuned import without_named
 from launch.forecast.ahead import duration, prompts, totals
 from launch.forecast.budget import Configs, describe, match, refuse_budget
 from launch.forecast.cost import LIBRARIES, Forecast, forecast, forecast_judge
-from launch.forecast.fit import fits, nearest, room, worst
+from launch.forecast.fit import fits, nearest, worst
+from launch.forecast.machines import ALL, LEGEND, what_fits
+from launch.forecast.split import described, room, with_splits
 from launch.forecast.tokens import Tokens, tokens_of
 from launch.named.words import with_profiles
 from recipes.config import UserError
@@ -46,7 +49,7 @@ def composed(words: list[str]) -> Config:
     refuse_useless(config)
     refuse_unused(config, words)
     refuse_budget(config, words)
-    return with_folds(config)
+    return with_splits(with_folds(config))
 
 
 PARTS = ("weights", "gradients", "optimiser", "reference", "activations", "head", "libraries")
@@ -94,22 +97,27 @@ def gigabytes(count: float) -> str:
     return f"{count / 1e9:.2f}" if count == 0 or count >= 1e8 else f"{count / 1e9:.1g}"
 
 
+def title(config: Config) -> str:
+    """Return a model's name and size."""
+    count = parameters(shape_of(config.model))
+    return f"{config.model.name} ({f'{count / 1e9:.3g}B' if count >= 1e8 else f'{count / 1e6:.2g}M'})"
+
+
 def say(config: Config) -> None:
     """Print the forecast."""
     hardware, shape, tokens = config.hardware, shape_of(config.model), tokens_of(config)
-    count = parameters(shape)
-    size = f"{count / 1e9:.3g}B" if count >= 1e8 else f"{count / 1e6:.2g}M"
     memory = "?" if room(config) is None else f"{room(config):.3g}"
     output.print(
-        f"{config.model.name} ({size}), tuning={config.tuning}; "
+        f"{title(config)}, tuning={config.tuning}; "
         f"{tokens.pairs:,} pairs to train on ({config.dataset.name}, {tokens.source}; means: "
         f"{tokens.prompt:.0f} tokens of prompt, {tokens.chosen:.0f} and {tokens.rejected:.0f} of responses); "
-        f"hardware={hardware.name}: {hardware.processes} x {memory} GB, {hardware.per_device_batch} pairs per device",
+        f"hardware={hardware.name}: {hardware.processes} x {memory} GB",
         soft_wrap=True,
     )
     configs, budget = match(config, tokens)
     stages = columns_of(config, shape, tokens, configs)
     output.print(table(config, stages))
+    output.print(described(config, stages), soft_wrap=True)
     for line in totals(config, shape, tokens, list(stages.values())):
         output.print(line, soft_wrap=True)
     if budget:
@@ -159,7 +167,25 @@ def plan(words: list[str]) -> None:
         register()
         named = with_profiles(words)
         refuse_sweep(named)
-        say(composed(named))
+        if ALL in named:
+            say_machines(named)
+        else:
+            say(composed(named))
+
+
+def say_machines(words: list[str]) -> None:
+    """Print what fits on which machine.
+
+    Raises:
+        UserError: as in `plan`, or an option would do nothing.
+    """
+    if idle := next((word for word in words if word.startswith(("hardware.", "tuning="))), None):
+        raise UserError(f"{idle} would do nothing: {ALL} shows every profile and tuning; remove it")
+    # any profile with a GPU: the table puts each in its place
+    config = composed([word for word in words if word != ALL] + ["hardware=1x80gb"])
+    output.print(f"{title(config)}; pairs of {config.dataset.name}")
+    output.print(what_fits(config))
+    output.print(LEGEND.format(stages=", ".join(trained_stages(config))))
 
 
 def refuse_sweep(words: list[str]) -> None:

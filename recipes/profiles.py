@@ -124,17 +124,18 @@ class Dataset:
 
 @dataclass
 class Hardware:
-    """A machine: how many processes train, and the per-device batch size."""
+    """A machine: how many processes train, in how much memory."""
 
     name: str
     processes: int
-    per_device_batch: int  # the experiment's `batch_size` is reached by accumulation
+    per_device_batch: int | None = None  # pairs of a micro-batch; null: for each stage as many as its forecast allows
     memory_gb: float | None = None  # per device; null: not checked
     use_cpu: bool = False
     bf16: bool = True
     strategy: str = "ddp"  # for several processes: ddp, fsdp2, zero2 or zero3; see docs/compatibility.md
     nodes: int = 1  # `processes` are spread evenly over them
     offload: bool = False  # fsdp2, zero2, zero3: keep what is sharded in CPU memory, much slower
-    activation_checkpointing: bool = True  # recompute activations in the backward pass: less memory, a third slower
+    # Recompute activations in the backward pass: less memory, a third slower; null: where nothing fits without.
+    activation_checkpointing: bool | None = None
     tflops: float | None = None  # peak rate of one device in bf16, dense; only used to estimate hours
     utilisation: float = 0.4  # the share of tflops that a training reaches

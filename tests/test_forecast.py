@@ -16,6 +16,7 @@ from launch.config.shape import shape_of
 from launch.forecast.cost import forecast, largest
 from launch.forecast.fit import alternatives, check_memory, fits, nearest, worst
 from launch.forecast.memory import MicroBatch
+from launch.forecast.split import with_splits
 from launch.forecast.tokens import Tokens
 from launch.plan import main
 from recipes.config import UserError
@@ -121,14 +122,15 @@ def test_rloo_computes_each_answer_five_times_and_holds_three_models(compose: Co
 
 def test_a_reward_model_has_one_output_and_no_lm_head(compose: Compose) -> None:
     """TRL's own computes it for every token, ours for the last of both responses."""
-    config = compose(*CARD, "pipeline=rlhf", "batch_size=64")
+    config = compose(*CARD, "pipeline=rlhf", "batch_size=64", "hardware.per_device_batch=2")
     shape = shape_of(config.model)
     reward = forecast(config, "reward", shape, TOKENS)
     assert reward.tokens == 6400 * (100 + 200 + 150) and reward.memory.head == 0
     assert reward.memory.weights == 4 * (weights(config) - shape.vocabulary * shape.hidden)
     read = forward(config, reward.tokens, 0, 6400 * (causal(300) + causal(250) - causal(100)))
     assert reward.flops == pytest.approx(3 * (read + 2 * shape.hidden * 2 * 6400), rel=1e-12)
-    stock = forecast(compose(*CARD, "pipeline=rlhf", "batch_size=64", "reward.engine=stock"), "reward", shape, TOKENS)
+    config = compose(*CARD, "pipeline=rlhf", "batch_size=64", "hardware.per_device_batch=2", "reward.engine=stock")
+    stock = forecast(config, "reward", shape, TOKENS)
     assert stock.tokens == 6400 * (2 * 100 + 200 + 150) and stock.memory.head == 0
     read = forward(config, stock.tokens, 0, 6400 * (causal(300) + causal(250)))
     assert stock.flops == pytest.approx(3 * (read + 2 * shape.hidden * stock.tokens), rel=1e-12)
@@ -143,7 +145,7 @@ def test_what_is_advised_fits_and_is_the_nearest(compose: Compose) -> None:
     fitting = [words for words, peak in peaks if fits(config, peak)]
     assert advised.startswith(f"{fitting[0]} (")
     assert not fits(config, worst(config, shape, TOKENS).peak)
-    again = compose(*CARD, *fitting[0].split())
+    again = with_splits(compose(*CARD, *fitting[0].split()))
     assert fits(again, worst(again, shape, TOKENS).peak)
 
 

@@ -47,7 +47,7 @@ GROUPS = {
     },
     "Machine": {
         "hardware=1x24gb": "a profile of conf/hardware (HARDWARE=); by default the one that fits",
-        "hardware.per_device_batch=4": "per-device batch size; no result of the packed engine depends on it",
+        "hardware.per_device_batch=4": "micro-batch, by default what fits; no result of a packed engine depends on it",
         "launcher=local": "jobs on all GPUs of this machine, or slurm (LAUNCHER=)",
         "runs=runs": "where everything is written",
     },
@@ -57,7 +57,8 @@ make compare MODEL=Qwen/Qwen3-0.6B DATASET=pairs.jsonl ARGS="seed=0,1,2"
 make compare MODEL=smollm2-135m,smollm2-360m DATASET=pairs.jsonl     does the verdict hold at another size?
 make orpo MODEL=phi-3-mini DATASET=ultrafeedback ARGS="tuning=lora orpo.beta=0.25"
 make sweep ARGS="pipeline=orpo orpo.beta=0.05,0.1,0.25"     a comma: one job for each value
-make plan MODEL=phi-3-mini DATASET=ultrafeedback HARDWARE=1x24gb     memory and time, trains nothing"""
+make plan MODEL=phi-3-mini DATASET=ultrafeedback HARDWARE=1x24gb     memory and time, trains nothing
+make plan MODEL=phi-3-mini HARDWARE=all     on which machine it fits: in full, with LoRA, with QLoRA"""
 
 
 def helped(words: list[str], about: str | None) -> bool:

@@ -1,25 +1,51 @@
-"""Which hardware profile fits the machine that the launcher runs on."""
+"""Hardware profiles, and which of them fits the machine that the launcher runs on."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from recipes.profiles import Hardware
+from recipes.system.paths import ROOT
+
+PROFILES = ROOT / "conf" / "hardware"
+REPORTED = 0.95  # of its nominal memory a GPU reports at least so much: error correction and drivers keep some
 LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of a container, in /sys/fs/cgroup
 
 
 def detect() -> str:
-    """Return the name of a profile in `conf/hardware`: by the number and memory of NVIDIA GPUs, else cpu."""
-    memories = gpu_memories()
-    if len(memories) >= 8 and min(memories) >= 70:
-        return "8x80gb"
-    if memories and max(memories) >= 70:
-        return "1x80gb"
-    if memories and max(memories) >= 44:
-        return "1x48gb"
-    if memories and max(memories) >= 20:
-        return "1x24gb"
-    return "cpu"
+    """Return the profile that uses the most memory of this machine's NVIDIA GPUs, with larger ones at a tie; else cpu.
+
+    Only the names of profiles are looked at: 2x24gb is two GPUs of 24 GB.
+    """
+    memories, fitting = gpu_memories(), [(0, 0, "cpu")]
+    for count, size, name in plain_profiles():
+        if sum(memory >= REPORTED * size for memory in memories) >= count:
+            fitting.append((count * size, size, name))
+    return max(fitting)[-1]
+
+
+def plain_profiles() -> list[tuple[int, int, str]]:
+    """Return the number of GPUs, their memory in GB and the name of profiles that are named by these alone."""
+    names = [path.stem for path in PROFILES.glob("*.yaml")]
+    found = [match for name in names if (match := re.fullmatch(r"(\d+)x(\d+)gb", name))]
+    return [(int(match[1]), int(match[2]), match[0]) for match in found]
+
+
+def profile(name: str) -> Hardware:
+    """Return a profile of `conf/hardware`."""
+    return Hardware(**profile_values(name))
+
+
+def profile_values(name: str) -> dict[str, Any]:
+    """Return the values of a profile, over those of the one that it starts from."""
+    values = yaml.safe_load((PROFILES / f"{name}.yaml").read_text())
+    base, *_ = values.pop("defaults", [None])
+    return {**(profile_values(base) if base else {}), **values}
 
 
 def gpu_memories() -> list[float]:

@@ -140,12 +140,18 @@ def node(name: str, options: dict[str, list[Any]], base: type = object) -> type:
     return dataclasses.make_dataclass(name, fields, bases=(base,), init=False, repr=False, eq=False)
 
 
-def accumulate(batch_size: int, per_device: int, processes: int) -> int:
-    """Return how many micro-batches make one optimizer step.
+def given(value: Any, other: Any) -> Any:
+    """Return a value, or the other one if it is null."""
+    return other if value is None else value
+
+
+def accumulate(batch_size: int, per_device: int | None, processes: int) -> int:
+    """Return how many micro-batches make one optimizer step; of one pair where their size is open.
 
     Raises:
         UserError: `batch_size` is no multiple of the pairs in one micro-batch of all processes.
     """
+    per_device = 1 if per_device is None else per_device
     at_once = per_device * processes
     if batch_size < 1 or per_device < 1 or processes < 1:
         raise UserError("batch_size, hardware.per_device_batch and hardware.processes must be at least 1")
@@ -198,6 +204,7 @@ def register(session: Session | None = None) -> None:
     store.store(name="stages", node={"defaults": [{f"stage@{stage}": stage} for stage in STAGES]})
     store.store(group="hardware", name="auto", node={"defaults": [detect()]})
     OmegaConf.register_new_resolver("accumulate", accumulate, replace=True)
+    OmegaConf.register_new_resolver("given", given, replace=True)
     OmegaConf.register_new_resolver("times", mul, replace=True)
     OmegaConf.register_new_resolver("shared", shared, replace=True)
     OmegaConf.register_new_resolver("session", (session or Session()).place, use_cache=True, replace=True)

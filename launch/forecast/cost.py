@@ -56,9 +56,18 @@ def forecast(config: Config, stage: str, shape: Shape, tokens: Tokens) -> Foreca
     hardware, done = config.hardware, work(config, stage, tokens)
     found = flops(config, stage, shape, tokens)
     rate = hardware.tflops and hardware.tflops * 1e12 * hardware.utilisation * hardware.processes
-    setting = setting_of(config, stage, tokens.pairs)
-    memory = forecast_memory(shape, setting, largest(config, stage, tokens, hardware.per_device_batch))
+    memory = forecast_memory(
+        shape,
+        setting_of(config, stage, tokens.pairs),
+        largest(config, stage, tokens, micro_batch(stage, config.options[stage])),
+    )
     return Forecast(stage, memory, done.updates, done.computed, found, found / rate / 3600 if rate else None)
+
+
+def micro_batch(stage: str, options: dict[str, Any]) -> int:
+    """Return the pairs of a stage's micro-batch; RLOO's option counts responses."""
+    size = options["per_device_train_batch_size"]
+    return size // options["num_generations"] if stage == "rloo" else size
 
 
 def updates_per_epoch(stage: str, options: dict[str, Any], pairs: int, batch: int) -> int:
@@ -162,7 +171,7 @@ def setting_of(config: Config, stage: str, pairs: int) -> Setting:
         head="packed" if packed else ("fused" if METHODS[stage].fused else "stock"),
         weight_bytes=BYTES.get(model["dtype"], 4),
         half=options["bf16"],
-        checkpointing=options["activation_checkpointing"],
+        checkpointing=bool(options["activation_checkpointing"]),
         rank=model["lora_r"],
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         shards=hardware.processes if hardware.strategy != "ddp" else 1,
@@ -170,7 +179,7 @@ def setting_of(config: Config, stage: str, pairs: int) -> Setting:
         offload=hardware.offload,
         frozen=frozen_copies(options, model["use_peft"]) if stage == "rloo" else int(frozen),
         cpu=hardware.use_cpu,
-        accumulates=config.batch_size > hardware.per_device_batch * hardware.processes,
+        accumulates=options["gradient_accumulation_steps"] > 1,
     )
 
 

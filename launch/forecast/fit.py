@@ -3,29 +3,22 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-import yaml
-
-from launch.config.errors import CONF
-from launch.config.machine import memory_gb
+from launch.config.machine import profile
 from launch.config.schema import Config
 from launch.config.shape import parameters, shape_of
 from launch.forecast.cost import Forecast, forecast_all
+from launch.forecast.split import LEFT_OPEN, left_open, room, with_splits
 from launch.forecast.tokens import Tokens, estimated
 from recipes.config import UserError
 from recipes.profiles import Shape
+
+TUNINGS = ("full", "lora", "qlora")
 
 
 def worst(config: Config, shape: Shape, tokens: Tokens) -> Forecast:
     """Return the stage with the largest peak."""
     stages = [stage for stages in forecast_all(config, shape, tokens).values() for stage in stages]
     return max(stages, key=lambda stage: stage.memory.peak)
-
-
-def room(config: Config) -> float | None:
-    """Return the memory of a device in GB; on CPUs of this machine a process's share of its memory; None if unknown."""
-    hardware = config.hardware
-    here = hardware.use_cpu and hardware.nodes == 1 and config.launcher.name != "slurm"
-    return memory_gb() / hardware.processes if here and hardware.memory_gb is None else hardware.memory_gb
 
 
 def fits(config: Config, peak: float) -> bool:
@@ -37,32 +30,26 @@ def fits(config: Config, peak: float) -> bool:
 def alternatives(config: Config) -> Iterator[tuple[str, Config]]:
     """Yield nearby settings, nearest first, as words and configuration.
 
-    A smaller per-device batch and activation checkpointing change no result; another tuning does; another machine
-    costs.
+    With the packed engine the micro-batch and activation checkpointing that the forecast chooses change no result;
+    another tuning does; another machine costs.
     """
-    hardware, tuning = config.hardware, config.tuning
-    batch = hardware.per_device_batch
-    halves = [batch >> power for power in range(batch.bit_length())]
-    less = {"hardware.activation_checkpointing=true": {"activation_checkpointing": True}}
-    checkpointing = {"": {}} if hardware.activation_checkpointing else {"": {}, **less}
-    frozen = {"use_peft": True, "dtype": "bfloat16", "load_in_4bit": False}
-    kinds = {"full": {}, "lora": frozen, "qlora": {**frozen, "load_in_4bit": True}}
-    for kind in list(kinds)[list(kinds).index(tuning) :]:
-        changed = {} if kind == tuning else kinds[kind]
-        for word, option in checkpointing.items():
-            for half in halves:
-                words = [f"tuning={kind}" if changed else "", word]
-                words += [f"hardware.per_device_batch={half}" if half < batch else ""]
-                other = replace(
-                    config,
-                    model_options=config.model_options | changed,
-                    options={stage: options | option for stage, options in config.options.items()},
-                    hardware=replace(hardware, per_device_batch=half, **option),
-                )
-                yield " ".join(filter(None, words)), other
-    if not hardware.use_cpu:
-        node = yaml.safe_load((CONF / "hardware" / "8x80gb.yaml").read_text())
-        yield "hardware=8x80gb", replace(config, hardware=replace(hardware, **node))
+    free = left_open(config)
+    words = [] if config.hardware == free.hardware else [f"hardware.{name}=null" for name in LEFT_OPEN]
+    for kind in TUNINGS[TUNINGS.index(config.tuning) :]:
+        word = [] if kind == config.tuning else [f"tuning={kind}"]
+        yield " ".join([*word, *words]), with_splits(tuned(free, kind))
+    node = profile("8x80gb")
+    if not config.hardware.use_cpu and config.batch_size % node.processes == 0:
+        yield f"hardware={node.name}", with_splits(replace(free, hardware=node))
+
+
+def tuned(config: Config, kind: str) -> Config:
+    """Return a configuration of another tuning, as far as memory depends on it."""
+    if kind == config.tuning:
+        return config
+    dtype = "float32" if kind == "full" else "bfloat16"
+    changed = {"use_peft": kind != "full", "load_in_4bit": kind == "qlora", "dtype": dtype}
+    return replace(config, model_options=config.model_options | changed)
 
 
 def nearest(config: Config, shape: Shape, tokens: Tokens) -> str:

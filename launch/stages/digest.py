@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ UNSCIENTIFIC = {
 }
 # Neither can these, unless the best checkpoint is loaded at the end.
 WHEN = {"save_strategy", "save_steps", "eval_strategy", "eval_steps", "eval_on_start", "eval_delay"}
+SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps")  # their product belongs to the experiment
 
 
 @dataclass(frozen=True)
@@ -118,17 +120,17 @@ def plan_stage(
         **({"demonstrations": demonstrations.fingerprint} if demonstrations else {}),
         **(split or {}),
     }
-    values["digest"] = digest(decisive(values) | read)
+    values["digest"] = digest(decisive(values, chosen_alike(config, stage)) | read)
     directory = home(config) / f"{stage}-{values['digest']}"
     values["options"]["run_name"] = values["options"]["run_name"] or directory.name
     return Planned(directory, values, config.stale)
 
 
-def decisive(values: dict[str, Any]) -> dict[str, Any]:
-    """Return those settings of a stage that can change a weight."""
+def decisive(values: dict[str, Any], chosen: Iterable[str]) -> dict[str, Any]:
+    """Return those settings of a stage that can change a weight; options that are `chosen` for a machine cannot."""
     return {
         **{key: values[key] for key in ("stage", "seed", "batch_size", "processes", "model_options")},
-        "options": scientific(values["options"]),
+        "options": scientific(values["options"]) | dict.fromkeys(chosen),
         "model": {key: values["model"][key] for key in ("chat_template", "stop_tokens", "pad_token")},
     }
 
@@ -137,6 +139,27 @@ def scientific(options: dict[str, Any]) -> dict[str, Any]:
     """Return the trainer options that can change a weight."""
     ignored = UNSCIENTIFIC if options.get("load_best_model_at_end") else UNSCIENTIFIC | WHEN
     return {key: value for key, value in options.items() if key not in ignored}
+
+
+def chosen_alike(config: Config, stage: str) -> list[str]:
+    """Return a stage's options that the forecast chooses and that change no result: any choice is the same training.
+
+    Where the result depends on the micro-batch, its size stays in the digest.
+    """
+    hardware = config.hardware
+    split = hardware.per_device_batch is None and splits_alike(config.options[stage])
+    checkpointing = hardware.activation_checkpointing is None
+    return [*(SPLIT if split else ()), *(["activation_checkpointing"] if checkpointing else [])]
+
+
+def splits_alike(options: dict[str, Any]) -> bool:
+    """Whether a stage's optimizer steps are the same, up to rounding, for every size of micro-batch."""
+    return options.get("engine") == "packed" and options.get("nll_mean") != "micro_batch"
+
+
+def takes(options: dict[str, Any]) -> tuple[bool, int]:
+    """Return what orders the ways to train a stage by their memory: activation checkpointing, then the micro-batch."""
+    return not options["activation_checkpointing"], options["per_device_train_batch_size"]
 
 
 def digest(value: Any) -> str:

@@ -1,20 +1,21 @@
-"""Retry a stage that runs out of memory with smaller micro-batches: the same experiment, in the same directory.
+"""Retry a stage that runs out of memory with less of it: the same experiment, in the same directory.
 
-Only where the loss of an optimizer step does not depend on its split: the packed engine, except with ORPO's
-`nll_mean=micro_batch`. Elsewhere another micro-batch size is another experiment, which the user must choose.
+First with smaller micro-batches, where the loss of an optimizer step does not depend on its split: the packed engine,
+except with ORPO's `nll_mean=micro_batch`. Elsewhere another micro-batch size is another experiment, which the user must
+choose. Then with activation checkpointing, which changes no result.
 """
 
 from typing import Any
 
-from launch.stages.digest import Planned
-from launch.stages.run import SPLIT, OutOfMemory, run_stage, say
+from launch.stages.digest import SPLIT, Planned, splits_alike
+from launch.stages.run import OutOfMemory, run_stage, say
 
 
 def run_as_it_fits(stage: Planned, group: str) -> None:
-    """Train a stage; when memory runs out, halve the micro-batch and resume from the newest checkpoint.
+    """Train a stage; when memory runs out, resume from the newest checkpoint with less.
 
     Raises:
-        OutOfMemory: even a single pair does not fit, or smaller micro-batches would be another experiment.
+        OutOfMemory: nothing takes less, or only another experiment does.
         UserError, StageFailed, KeyboardInterrupt: as in `launch.stages.run.run_stage`.
     """
     options = stage.config["options"]
@@ -22,15 +23,15 @@ def run_as_it_fits(stage: Planned, group: str) -> None:
         try:
             return run_stage(stage, group)
         except OutOfMemory:
-            if not splits_alike(options) or options[SPLIT[0]] == 1:
+            if splits_alike(options) and options[SPLIT[0]] > 1:
+                halve(options)
+                how = f"micro-batches of {options[SPLIT[0]]}, {options[SPLIT[1]]} per step"
+            elif not options["activation_checkpointing"]:
+                options["activation_checkpointing"] = True
+                how = "activation checkpointing, which takes a third longer"
+            else:
                 raise
-        halve(options)
-        say(f"out of memory: resuming with micro-batches of {options[SPLIT[0]]}, {options[SPLIT[1]]} per step")
-
-
-def splits_alike(options: dict[str, Any]) -> bool:
-    """Whether a stage's optimizer steps are the same, up to rounding, for every size of micro-batch."""
-    return options.get("engine") == "packed" and options.get("nll_mean") != "micro_batch"
+        say(f"out of memory: resuming with {how}")
 
 
 def halve(options: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from launch.config.checks import RETRAIN
 from launch.config.parallelism import with_deepspeed
 from launch.stages.command import module, tracking, training
-from launch.stages.digest import Planned
+from launch.stages.digest import SPLIT, Planned, takes
 from launch.stages.nodes import on_every_node, rendezvous
 from launch.stages.processes import start, stop
 from launch.stages.progress import watch
@@ -34,7 +34,6 @@ from recipes.system.errors import CrashError
 from recipes.system.files import remove_leftovers
 from recipes.system.secrets import scrub, without_password
 
-SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps")  # their product belongs to the experiment
 # How libraries in Rust and C++ end a process that is refused memory; no error in Python is left to read.
 ABORTED = re.compile(r"memory allocation of \d+ bytes failed|std::bad_alloc")
 PLACES = (
@@ -150,9 +149,9 @@ def prepare_directory(planned: Planned) -> None:
         raise UserError(
             f"{directory} was begun with {', '.join(changed)}: install these to finish it, or remove it and run again"
         )
-    if found["options"]["per_device_train_batch_size"] < planned.config["options"]["per_device_train_batch_size"]:
-        for name in SPLIT:  # the digest covers their product, so an earlier attempt ran out of memory
-            planned.config["options"][name] = found["options"][name]
+    begun, options = found["options"], planned.config["options"]
+    if takes(begun) < takes(options):  # of one digest: an earlier attempt ran out of memory, or had less of it
+        options.update({name: begun[name] for name in (*SPLIT, "activation_checkpointing")})
     write_config(directory, planned.config)
 
 

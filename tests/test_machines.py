@@ -1,0 +1,96 @@
+"""Hardware profiles: which is found on a machine, and what fits on each."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launch.config.machine import PROFILES, detect, plain_profiles, profile
+from launch.config.schema import Config
+from launch.forecast.cost import micro_batch
+from launch.forecast.split import with_splits
+from launch.plan import main
+
+Compose = Callable[..., Config]
+WANTED = {"1x12gb", "1x16gb", "1x24gb", "1x40gb", "1x48gb", "1x80gb", "1x141gb", "2x24gb", "4x80gb", "8x80gb"}
+# What nvidia-smi reports in MiB, and the profile that is found.
+MACHINES = {
+    "RTX 3060": ([12288], "1x12gb"),
+    "T4": ([15360], "1x16gb"),
+    "T4, ECC": ([15079], "1x16gb"),
+    "RTX 4080": ([16376], "1x16gb"),
+    "RTX A4500": ([20470], "1x16gb"),
+    "L4": ([23034], "1x24gb"),
+    "A10G": ([22731], "1x24gb"),
+    "RTX 3090": ([24576], "1x24gb"),
+    "RTX 5090": ([32607], "1x24gb"),
+    "A100 40 GB": ([40960], "1x40gb"),
+    "L40S": ([46068], "1x48gb"),
+    "RTX A6000": ([49140], "1x48gb"),
+    "A100 80 GB": ([81920], "1x80gb"),
+    "H100": ([81559], "1x80gb"),
+    "H200": ([143771], "1x141gb"),
+    "two RTX 4090": ([24564] * 2, "2x24gb"),
+    "two RTX A6000": ([49140] * 2, "1x48gb"),
+    "a small one beside": ([8192, 24564], "1x24gb"),
+    "three A100": ([81920] * 3, "1x80gb"),
+    "four H100": ([81559] * 4, "4x80gb"),
+    "eight H100": ([81559] * 8, "8x80gb"),
+    "eight H200": ([143771] * 8, "8x80gb"),
+    "RTX 3070": ([8192], "cpu"),
+    "none": ([], "cpu"),
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_machine_gets_the_profile_of_its_gpus(machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memories, expected = MACHINES[machine]
+    command = tmp_path / "nvidia-smi"
+    command.write_text("#!/bin/sh\n" + "".join(f"echo {memory}\n" for memory in memories))
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert detect() == expected
+
+
+def test_profiles_are_what_their_names_say() -> None:
+    found = plain_profiles()
+    assert {name for _, _, name in found} >= WANTED and {expected for _, expected in MACHINES.values()} >= WANTED
+    for count, size, name in found:
+        machine = profile(name)
+        assert (machine.processes, machine.memory_gb, machine.name) == (count, size, name)
+        assert machine.per_device_batch is None and machine.activation_checkpointing is None
+    assert profile("2x8x80gb").memory_gb == 80 and profile("8x80gb-offload").strategy == "fsdp2"
+
+
+def cells(text: str) -> dict[str, list[str]]:
+    """The rows of a printed table, by their first cell."""
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if line[0] == "│"]
+    return {name: row for name, *row in rows}
+
+
+def test_what_fits_where(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cell is what the plan of its profile and tuning would choose for the stage that needs the most."""
+    assert main(["model=phi-3-mini", "pipeline=compare", "hardware=all"]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    found = cells(said)
+    assert {*found} == {path.stem for path in PROFILES.glob("*.yaml")} - {"cpu"}
+    assert found["1x24gb"][0].startswith("no, ") and found["8x80gb"][2] == "refused"
+    setting = compose("model=phi-3-mini", "pipeline=compare", "hardware=1x80gb", "tuning=lora")
+    for name in ("1x24gb", "1x80gb", "8x80gb"):
+        config = with_splits(replace(setting, hardware=profile(name)))
+        chosen = {stage: config.options[stage] for stage in config.stages}
+        checkpointing = [stage for stage in chosen if chosen[stage]["activation_checkpointing"]]
+        size = min(micro_batch(stage, chosen[stage]) for stage in checkpointing or chosen)
+        matched = re.fullmatch(r"(\d+)( ckpt)?, ([\d.]+) GB", found[name][1])
+        assert matched and (int(matched[1]), bool(matched[2])) == (size, bool(checkpointing))
+        assert float(matched[3]) <= 0.9 * (config.hardware.memory_gb or 0)
+
+
+@pytest.mark.parametrize("word", ["tuning=lora", "hardware.per_device_batch=4", "seed=0,1", "model.shape=null"])
+def test_what_the_table_would_not_heed_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model=phi-3-mini", "hardware=all", word]) == 2
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("error: ") and word.split("=")[0].removesuffix(".shape") in line
