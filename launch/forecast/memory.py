@@ -146,7 +146,7 @@ def head_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> float:
     beside = 0
     if setting.head == "packed":
         logits = min(total, max(PACKED_CHUNK, shape.vocabulary))
-        beside = min(total - logits, KEPT_CHUNKS * PACKED_CHUNK)
+        beside = 0 if setting.checkpointing else min(total - logits, KEPT_CHUNKS * PACKED_CHUNK)
     elif setting.head == "fused":
         logits = min(batch.scored, 4096) * min(shape.vocabulary, FUSED_CHUNK // 4096)
     at_once = COPIES[setting.head] * logits * (2 if setting.half and setting.head == "stock" else 4) + 4.0 * beside
