@@ -12,11 +12,12 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import MISSING
 
 from eval.commands.cli import run
-from eval.results.session import read_job, sessions
+from eval.results.session import models_of, read_job, sessions, unmeasured
 from recipes.config import UserError, done
 from recipes.system.commands import output
 from recipes.system.files import write_bytes
@@ -52,15 +53,40 @@ def kept(session: Path) -> Iterator[Path]:
     """Yield a session's files and those of its stages that are kept.
 
     Raises:
-        UserError: a stage is not finished.
+        UserError: a job did not train all that was asked, or its models are not measured.
     """
     yield from (path for path in session.rglob("*") if path.is_file())
-    for job in map(read_job, session.glob("**/job.json")):
-        for stage in {job["base"], *(stage for stages in job["pipelines"].values() for stage in stages)}:
-            directory = Path(stage)
-            if not done(directory):
-                raise UserError(f"{directory} is not finished: type the command of {session} again, then keep it")
-            yield from (path for pattern in OF_STAGE for path in directory.glob(pattern) if path.is_file())
+    for path in session.glob("**/job.json"):
+        job = read_job(path)
+        refuse_unfinished(job, session)
+        for directory in stages_of(job):
+            yield from (file for pattern in OF_STAGE for file in directory.glob(pattern) if file.is_file())
+
+
+def refuse_unfinished(job: dict[str, Any], session: Path) -> None:
+    """Reject a job of which something would be missing once the weights are gone.
+
+    Raises:
+        UserError: a stage is not finished, a pipeline is missing, or a model is not measured.
+    """
+    missing = sorted({*job.get("wanted", ())} - {*job["pipelines"]}) if job["pipelines"] else []
+    unfinished = [str(directory) for directory in stages_of(job) if not done(directory)]
+    if missing or unfinished:
+        raise UserError(
+            f"{(missing + unfinished)[0]} is not finished: type the command of {session} again, then keep it"
+        )
+    for directory in models_of(job):
+        if why := unmeasured(directory, job["evaluation"]):
+            raise UserError(f"{directory} is not measured ({why}): `make eval RUNS={session}`, then keep it")
+
+
+def stages_of(job: dict[str, Any]) -> list[Path]:
+    """Return the stages of a job that trained something: the base model, all of its pipelines, and a trained judge."""
+    if not job["pipelines"]:
+        return []
+    judge = job["evaluation"].get("judge")
+    stages = {job["base"], *(stage for stages in job["pipelines"].values() for stage in stages)}
+    return [Path(stage) for stage in sorted(stages | ({judge} if judge and done(Path(judge)) else set()))]
 
 
 def archive(files: list[Path]) -> bytes:
@@ -82,9 +108,10 @@ def archive(files: list[Path]) -> bytes:
 def place(file: Path) -> str:
     """Return a file's place below the working directory, where it is unpacked again."""
     here = Path.cwd()
-    if not file.resolve().is_relative_to(here):
+    whole = here / file  # not resolved: a link on the way, such as runs/, stays one
+    if ".." in whole.parts or not whole.is_relative_to(here):
         raise UserError(f"{file} is not below {here}: keep a session from the directory in which it was trained")
-    return str(file.resolve().relative_to(here))
+    return str(whole.relative_to(here))
 
 
 if __name__ == "__main__":

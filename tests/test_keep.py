@@ -1,5 +1,6 @@
 """`make keep`: what a session measured, in one file, from which its table and its further seeds can be made."""
 
+import json
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -8,8 +9,10 @@ from pathlib import Path
 import pytest
 from comparison import make_session
 from door import launch, short, stages
+from tables import edit
 
 from eval.keep import Options, main
+from eval.results.result import measured
 from eval.results.table import write_table
 from recipes.config import UserError
 
@@ -53,6 +56,27 @@ def test_a_kept_session_goes_on_with_another_seed(here: Path, words: Callable[..
     assert "seeds 0, 1" in (newest / "table.md").read_text()
 
 
+def test_a_failed_job_and_a_link_are_no_reason_not_to_keep_the_rest(here: Path) -> None:
+    """The judge that was trained for the session is kept, too; a job that failed at once has trained nothing."""
+    (here / "elsewhere").mkdir()
+    Path("runs").symlink_to("elsewhere")
+    session = make_session(Path("runs"))
+    edit(session, 1, pipelines={}, base="", errors=["refused"])
+    (here / "runs" / "judge").mkdir()
+    (here / "runs" / "judge" / "record.json").write_text("{}")
+    job = json.loads((session / "0" / "job.json").read_text())
+    edit(session, 0, evaluation=job["evaluation"] | {"judge": "runs/judge"})
+    settings = json.loads((session / "0" / "job.json").read_text())["evaluation"]
+    for stage in ("base", "seed-0/sft", "seed-0/dpo", "seed-0/orpo"):
+        directory = Path("runs") / stage
+        next((directory / "eval").iterdir()).rename(measured(directory, settings))
+    main([str(session)], Options("kept.tar.gz"))
+    with tarfile.open("kept.tar.gz") as packed:
+        names = packed.getnames()
+    assert "runs/judge/record.json" in names and "runs/session/1/job.json" in names
+    assert not any("seed-1" in name for name in names)
+
+
 def unpack(name: str) -> None:
     with tarfile.open(name) as packed:
         packed.extractall(filter="data")
@@ -63,6 +87,13 @@ def test_what_cannot_be_kept_is_told_and_nothing_is_written(here: Path) -> None:
     for given, said in (("kept.zip", "with the ending .tar.gz"), ("", "with the ending .tar.gz")):
         with pytest.raises(UserError, match=said):
             main([str(session)], Options(given))
+    edit(session, 1, wanted=["sft", "dpo", "orpo", "kto"])
+    with pytest.raises(UserError, match=r"kto is not finished: type the command of .* again"):
+        main([str(session)], Options("kept.tar.gz"))
+    edit(session, 1, wanted=["sft", "dpo", "orpo"])
+    shutil.rmtree(here / "runs" / "seed-1" / "orpo" / "eval")
+    with pytest.raises(UserError, match=r"seed-1/orpo is not measured .*make eval RUNS="):
+        main([str(session)], Options("kept.tar.gz"))
     (here / "runs" / "seed-1" / "dpo" / "record.json").unlink()
     with pytest.raises(UserError, match=r"seed-1/dpo is not finished: type the command of .* again"):
         main([str(session)], Options("kept.tar.gz"))

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from launch.config.schema import Config
+from launch.forecast import memory
 from launch.stages.digest import Start, home, plan
 from recipes.config import UserError
+from recipes.engine import log_probs
 
 START = Start("base/model", None, "identity")
 Compose = Callable[..., Config]
@@ -81,3 +83,8 @@ def test_names_cannot_leave_runs(compose: Compose, name: str) -> None:
     config.model.name = name
     with pytest.raises(UserError, match="cannot name a directory"):
         home(config)
+
+
+def test_the_forecast_knows_how_many_logits_the_engine_keeps() -> None:
+    known = (memory.PACKED_CHUNK, memory.KEPT_CHUNKS)
+    assert known == (log_probs.CHUNK_LOGITS, log_probs.KEPT_CHUNKS)

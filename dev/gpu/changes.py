@@ -1,4 +1,7 @@
-"""What each change to the optimizer step is worth: with it and without, in turns, in one process."""
+"""What each change to the optimizer step is worth: without it, then with it, in one process.
+
+Not in turns: Liger changes classes of Transformers for the rest of the process.
+"""
 
 import gc
 import statistics
@@ -45,8 +48,8 @@ def change(name: str, case: Case, data: Data) -> dict[str, Any]:
         return measure(changed, pairs) if name != HEAD else without_kept_logits(lambda: measure(case, pairs))
 
     sides: dict[str, list[dict[str, Any]]] = {"plain": [], "changed": []}
-    for _ in range(ROUNDS):
-        for side, run in (("plain", lambda: measure(case, pairs)), ("changed", again)):
+    for side, run in (("plain", lambda: measure(case, pairs)), ("changed", again)):
+        for _ in range(ROUNDS):
             sides[side].append(run())
             gc.collect()
             if torch.cuda.is_available():

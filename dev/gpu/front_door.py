@@ -19,7 +19,7 @@ from recipes.training.compare import difference
 
 # A few of the embedded world's pairs.
 SMALL = ["model=pocket", "dataset.train_rows=64", "dataset.test_rows=16", "batch_size=16"]
-SMALL += ["hardware.per_device_batch=8"]
+SMALL += ["hardware.per_device_batch=8", "hardware.processes=1", "hardware.strategy=ddp"]
 ADAPTERS = "model.lora_target_modules=all-linear"
 COMPARED = ("sft", "dpo", "orpo")
 # The runs: the stages of their pipelines, and their words.

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,28 @@ LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of a container, in /s
 
 
 def detect() -> str:
-    """Return the profile that uses the most memory of this machine's NVIDIA GPUs, with larger ones at a tie; else cpu.
+    """Return the profile for the NVIDIA GPUs that CUDA would see; cpu if none fits.
 
-    Only the names of profiles are looked at: 2x24gb is two GPUs of 24 GB.
+    Of those whose GPUs are there, by name alone (2x24gb is two of 24 GB): a profile that shards the model over them has
+    all their memory, so the most memory wins. Else each GPU holds the whole model: the largest GPU wins, then the most.
     """
-    memories, fitting = gpu_memories(), [(0, 0, "cpu")]
+    every = gpu_memories()
+    known = {str(number): memory for number, memory in enumerate(every)}
+    memories = [known.get(name, min(every, default=0.0)) for name in visible_devices(len(every))]
+    fitting: list[tuple[int, int, int, str]] = [(0, 0, 0, "cpu")]
     for count, size, name in plain_profiles():
         if sum(memory >= REPORTED * size for memory in memories) >= count:
-            fitting.append((count * size, size, name))
+            sharded = profile(name).strategy != "ddp"
+            fitting.append((sharded * count * size, size, count, name))
     return max(fitting)[-1]
+
+
+def visible_devices(count: int) -> list[str]:
+    """Return the devices that CUDA would see of `count` GPUs: numbers, or names that CUDA_VISIBLE_DEVICES gives."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return [str(number) for number in range(count)]
+    return list(takewhile(lambda name: name not in ("", "-1"), map(str.strip, visible.split(","))))  # as CUDA does
 
 
 def plain_profiles() -> list[tuple[int, int, str]]:

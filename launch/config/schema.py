@@ -6,7 +6,7 @@ A typo or a wrong type is therefore an error at composition.
 import dataclasses
 from dataclasses import dataclass, field
 from functools import reduce
-from operator import getitem, mul
+from operator import floordiv, getitem, mul
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -206,5 +206,6 @@ def register(session: Session | None = None) -> None:
     OmegaConf.register_new_resolver("accumulate", accumulate, replace=True)
     OmegaConf.register_new_resolver("given", given, replace=True)
     OmegaConf.register_new_resolver("times", mul, replace=True)
+    OmegaConf.register_new_resolver("divided", floordiv, replace=True)
     OmegaConf.register_new_resolver("shared", shared, replace=True)
     OmegaConf.register_new_resolver("session", (session or Session()).place, use_cache=True, replace=True)

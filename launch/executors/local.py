@@ -12,10 +12,9 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from itertools import takewhile
 from pathlib import Path
 
-from launch.config.machine import gpu_memories
+from launch.config.machine import gpu_memories, visible_devices
 from launch.config.schema import Config
 from launch.executors.job import Outcome, keep
 from launch.executors.queue import Queue
@@ -107,12 +106,9 @@ def device_names(configs: list[Config]) -> list[str]:
         return launchers[0].devices
     if all(config.hardware.use_cpu for config in configs):
         return []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return [str(number) for number in range(len(gpu_memories()))]
-    names = list(takewhile(lambda name: name not in ("", "-1"), map(str.strip, visible.split(","))))  # as CUDA does
+    names = visible_devices(len(gpu_memories()))
     if len({*names}) < len(names):
-        raise UserError(f"CUDA_VISIBLE_DEVICES={visible}: name each device once, such as 0,1")
+        raise UserError(f"CUDA_VISIBLE_DEVICES={','.join(names)}: name each device once, such as 0,1")
     return names
 
 
