@@ -168,8 +168,38 @@ def test_evaluation_does_not_depend_on_the_batch_size(make: Make) -> None:
     assert found[1] == pytest.approx(found[0]) and found[2] == pytest.approx(found[0])
 
 
-def test_dropout_before_the_head_is_the_same_when_it_is_computed_again(make: Make) -> None:
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the head compute a few logits at once, and so many chunks be kept for the backward pass."""
+
+    def limit(kept: int) -> None:
+        monkeypatch.setattr("recipes.engine.log_probs.CHUNK_LOGITS", 512)
+        monkeypatch.setattr("recipes.engine.log_probs.KEPT_CHUNKS", kept)
+
+    return limit
+
+
+def test_the_heads_chunks_give_the_same_gradient_kept_or_computed_again(
+    make: Make, small_chunks: Callable[[int], None]
+) -> None:
+    """And a chunk that is kept is computed once: the head is called fewer times."""
+    trainer, calls, found = make("packed", model_of("Llama"), rows_of(3)), [], []
+    trainer.model.lm_head.register_forward_hook(lambda head, given, logits: calls.append(len(logits)))
+    for kept in (0, 3, 10_000):
+        small_chunks(kept)
+        calls.clear()
+        found.append((gradients(trainer), len(calls)))
+    (again, twice), (some, less), (kept_all, once) = found
+    for name, gradient in again.items():
+        assert torch.equal(some[name], gradient) and torch.equal(kept_all[name], gradient), name
+    assert twice == 2 * once and less == twice - 3 and once > 3
+
+
+def test_dropout_before_the_head_is_the_same_when_it_is_computed_again(
+    make: Make, small_chunks: Callable[[int], None]
+) -> None:
     """The head's chunks are made twice; a second mask would give a gradient of another loss."""
+    small_chunks(0)
     peft = LoraConfig(r=4, target_modules=["lm_head"], lora_dropout=0.5, init_lora_weights=False)
     trainer = make("packed", model_of("Llama"), rows_of(3), peft, disable_dropout=False)
     trainer.model.train()

@@ -10,15 +10,17 @@ from transformers import PreTrainedModel
 
 from recipes.engine.forward import add_packed_forward
 
-CHUNK_LOGITS = 2**24  # in one chunk: 64 MiB in float32
+CHUNK_LOGITS = 2**24  # computed at once: 64 MiB in float32
+KEPT_CHUNKS = 8  # of a forward pass, for its backward pass: 512 MiB; the others are computed again
 
 
 def add_scoring(model: PreTrainedModel) -> None:
     """Let `model(…, scored=places, targets=ids)` return log-probs (S,) of `targets` instead of logits (1, T, V).
 
     The LM head is called as a module, so that a bias or an adapter on it counts. The logits are computed chunk by
-    chunk, and again in the backward pass (`torch.utils.checkpoint`), in the head's dtype; softmax and log-probs are
-    float32. TRL's `add_fused_lm_head` allows one label per position, but two responses start after one prompt; it takes
+    chunk, in the head's dtype; softmax and log-probs are float32. The first `KEPT_CHUNKS` keep what the backward pass
+    needs; the others are computed again there (`torch.utils.checkpoint`), a fourth pass over the head beside three.
+    TRL's `add_fused_lm_head` allows one label per position, but two responses start after one prompt; it takes
     the head's weight without its adapter, and without a GPU computes every position. The kernels of Liger and
     cut-cross-entropy return one summed loss, or need Triton.
     """
@@ -36,10 +38,13 @@ def log_probs(head: nn.Module, states: Tensor, targets: Tensor, softcap: float |
     """Return the log-prob (S,) of each of `targets` (S,) given `states` (S, hidden), chunk by chunk."""
     chunks = max(1, math.ceil(len(targets) * vocabulary / CHUNK_LOGITS))
     drops = any(isinstance(module, nn.Dropout) and module.training and module.p for module in head.modules())
-    parts = [
-        checkpoint(chunk_log_probs, head, *part, softcap, use_reentrant=False, preserve_rng_state=drops)
-        for part in zip(states.chunk(chunks), targets.chunk(chunks), strict=True)
-    ]
+    parts = []
+    for number, (own, wanted) in enumerate(zip(states.chunk(chunks), targets.chunk(chunks), strict=True)):
+        if number < KEPT_CHUNKS:
+            parts.append(chunk_log_probs(head, own, wanted, softcap))
+        else:
+            given = (chunk_log_probs, head, own, wanted, softcap)
+            parts.append(checkpoint(*given, use_reentrant=False, preserve_rng_state=drops))
     return torch.cat(parts)
 
 
