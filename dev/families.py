@@ -39,6 +39,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "falcon_h1": {**SHAPE, "mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16},
     "gemma": SHAPE,
     "gemma2": {**SHAPE, **HALF, **CAPS},
+    "gemma3": {
+        "text_config": {**SHAPE, **HALF},
+        "vision_config": {**LAYERS, "image_size": 28, "patch_size": 14},
+        "mm_tokens_per_image": 4,
+        "image_token_id": 60,
+    },
     "gemma3_text": {**SHAPE, **HALF},
     "glm": SHAPE,
     "glm4": SHAPE,

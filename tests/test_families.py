@@ -29,6 +29,8 @@ def make(tiny_model: Path, tmp_path: Path) -> Make:
 
     def of_family(method: str, engine: str, family: str, rows: Any, **options: Any) -> Any:
         model = model_of(family, torch.float32 if family in IN_FLOAT32 else torch.float64)
+        for name, weight in model.named_parameters():
+            weight.requires_grad_(not re.search("vision|multi_modal", name))  # text has no gradient by them
         return build(method, engine, rows, family, start=model, **options)
 
     return of_family
