@@ -190,9 +190,10 @@ format: $(VENV) ## Format the code
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-docs: $(VENV) ## Write the generated documents: docs/options.md, docs/compatibility.md, docs/evidence.md, and with RUNS=... the README's table (ARGS="page=methods": that of docs/methods.md)
+docs: $(VENV) ## Write the generated documents: docs/options.md, docs/compatibility.md, docs/families.md, docs/evidence.md, and with RUNS=... the README's table (ARGS="page=methods": that of docs/methods.md)
 	@$(PYTHON) -m launch.options > docs/options.md.new && mv docs/options.md.new docs/options.md
 	@$(PYTHON) -m launch.config.compatibility > docs/compatibility.md.new && mv docs/compatibility.md.new docs/compatibility.md
+	@$(PYTHON) -m dev.families > docs/families.md.new && mv docs/families.md.new docs/families.md
 	@$(if $(RUNS),$(SESSIONS) $(PYTHON) -m eval.readme "$$@" $(ARGS))
 	@$(PYTHON) -m paper.others
 

@@ -15,10 +15,10 @@ from recipes.sft import SFTConfig
 
 CONFIGS: dict[str, Any] = {"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
 REFUSED = {
-    "Bloom": ({"hidden_size": 64, "n_layer": 2, "n_head": 4}, "orpo.engine=stock"),  # ALiBi: positions by mask
-    "Mamba": ({"hidden_size": 64, "num_hidden_layers": 2}, "orpo.engine=stock"),  # a state over the row
-    "Gemma2": ({**GROUPED, "head_dim": 16}, "softcap"),
-    "Granite": ({**GROUPED, "logits_scaling": 3.0}, "off by"),
+    "Bloom": ({"hidden_size": 64, "n_layer": 2, "n_head": 4}, "none of its layers attend"),  # ALiBi: positions by mask
+    "Mamba": ({"hidden_size": 64, "num_hidden_layers": 2}, "none of its layers attend"),  # a state over the row
+    "Lfm2": ({**GROUPED, "layer_types": ["conv", "full_attention"]}, "only some of its layers attend"),  # convolutions
+    "Llama4Text": ({**GROUPED, "num_local_experts": 4}, "attention chunk size"),  # of 8192 tokens: no check is as long
     "Mixtral": ({**GROUPED, "num_local_experts": 4, "output_router_logits": True}, "auxiliary loss"),
     "Phimoe": ({**GROUPED, "num_local_experts": 4, "sliding_window": 20}, "sliding window"),  # told to the mask alone
 }

@@ -43,7 +43,13 @@ def maker(tiny_model: Path, tmp_path: Path) -> Make:
     count = itertools.count()
 
     def build(
-        method: str, engine: str, rows: Any, family: str = "Llama", adapters: bool = False, **options: Any
+        method: str,
+        engine: str,
+        rows: Any,
+        family: str = "Llama",
+        adapters: bool = False,
+        start: Any = None,
+        **options: Any,
     ) -> Any:
         config, engines = (METHODS | OTHERS)[method]
         quiet: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "disable_tqdm": True}
@@ -57,7 +63,7 @@ def maker(tiny_model: Path, tmp_path: Path) -> Make:
         }
         args = config(**{**quiet, **fixed, **given, "engine": engine, "activation_checkpointing": False, **options})
         reward = method == "reward"
-        model = classifier_of(family) if reward else model_of(family, **shape)
+        model = start or (classifier_of(family) if reward else model_of(family, **shape))
         model.save_pretrained(tmp_path / family)
         model.config._name_or_path = str(tmp_path / family)
         lora: dict[str, Any] = {"r": 4, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False}

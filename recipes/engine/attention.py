@@ -1,6 +1,7 @@
 """Attention over packed pairs: each response attends to its prompt and itself, without a mask for the whole row."""
 
 import inspect
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from recipes.engine.packing import Packing
 
 PAIRS = "packed_pairs"  # its name in Transformers' registry of attention functions
 GROUPED = "enable_gqa" in inspect.signature(varlen_attn).parameters  # not in PyTorch 2.11
+OWN = ("softcap", "s_aux")  # soft-capped scores and sinks, by Transformers' names: in a model's own code only
 FLASH = (8, 0)  # the oldest compute capability that the flash kernel supports, Ampere
 
 
@@ -25,20 +27,19 @@ def pair_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    packing: Packing | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attend within each dialogue of a row; without `packing` (for generation) this is Transformers' own SDPA.
+    """Attend within each dialogue of a row; under a plain mask (for generation) this is Transformers' own SDPA.
 
     On GPUs in half precision this is one call of a variable-length flash kernel for all dialogues. It pads nothing and,
-    unlike FlexAttention, needs no block mask and no compilation. Elsewhere it is one SDPA call per dialogue.
+    unlike FlexAttention, needs no block mask and no compilation. Elsewhere it is one SDPA call per dialogue, or one of
+    the model's own attention if that softcaps its scores or has sinks, which neither kernel knows.
 
     Args:
         module: the layer, for its number of grouped-query heads.
         query: (1, heads, T, size).
         key: (1, key heads, T, size); `value` too.
-        attention_mask: Transformers', ignored with `packing`.
-        packing: where the dialogues are on the row.
+        attention_mask: `Packing.mask`, which says where the dialogues are on the row, or one of Transformers'.
         options: Transformers' `scaling`, `dropout` and `sliding_window`.
 
     Returns:
@@ -47,31 +48,48 @@ def pair_attention(
     Raises:
         NotImplementedError: see `refuse_what_is_left_out`.
     """
+    packing: Packing | None = getattr(attention_mask, "packing", None)
     if packing is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     refuse_what_is_left_out(module, options)
-    window = options.get("sliding_window")
-    if flash_takes(value) and not options.get("dropout"):
+    window, own = options.get("sliding_window"), any(options.get(name) is not None for name in OWN)
+    if flash_takes(value) and not own and not options.get("dropout"):
         return varlen_attention(query, key, value, packing, options.get("scaling"), window), None
-    plain = {"dropout": options.get("dropout", 0.0), "scaling": options.get("scaling"), "is_causal": True}
+    attend, kept = (own_attention, OWN) if own else (sdpa_attention_forward, ())
+    plain = {name: options[name] for name in ("dropout", "scaling", *kept) if name in options}
     parts = []
     for own_query, own_key, own_value in sequences(query, key, value, packing):
         mask = visible(own_query.shape[2], own_key.shape[2], window, query.device)
-        parts.append(sdpa_attention_forward(module, own_query, own_key, own_value, mask, **plain)[0])
+        parts.append(attend(module, own_query, own_key, own_value, mask, is_causal=True, **plain)[0])
     return torch.cat(parts, dim=1), None
+
+
+def own_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+) -> tuple[Tensor, Any]:
+    """Attend within one dialogue as the model's own file does without any kernel; all scores are held at once.
+
+    Raises:
+        AttributeError: the file has no such function by the name that it has in Transformers.
+    """
+    eager = sys.modules[type(module).__module__].eager_attention_forward
+    if mask is None:
+        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()
+    hidden = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)
+    return eager(module, query, key, value, hidden, **options)
 
 
 def refuse_what_is_left_out(module: nn.Module, options: dict[str, Any]) -> None:
     """Reject a model whose attention has features that are not computed here; `engine.self_check` tells the user why.
 
     Raises:
-        NotImplementedError: it softcaps its scores, adds a bias to them, or passes its sliding window only to the mask.
+        NotImplementedError: it adds a bias to its scores, or passes its sliding window or its chunks only to the mask.
     """
-    for name in ("softcap", "position_bias", "s_aux"):
-        if options.get(name) is not None:
-            raise NotImplementedError(f"its attention has a {name}")
-    if getattr(getattr(module, "config", None), "sliding_window", None) and "sliding_window" not in options:
-        raise NotImplementedError("its attention does not say where its sliding window applies")
+    if options.get("position_bias") is not None:
+        raise NotImplementedError("its attention has a position_bias")
+    for limit in ("sliding_window", "attention_chunk_size"):
+        if getattr(getattr(module, "config", None), limit, None) and limit not in options:
+            raise NotImplementedError(f"its attention does not say where its {limit.replace('_', ' ')} applies")
 
 
 def sequences(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

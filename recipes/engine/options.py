@@ -21,6 +21,7 @@ HEEDED = {
     "truncation_mode",
     "pad_to_multiple_of",
     "pad_token",
+    "router_aux_loss_coef",  # to switch it off; a model that has this loss is refused
     "dataset_num_proc",
     "dataset",
 }

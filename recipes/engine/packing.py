@@ -105,6 +105,15 @@ class Packing:
         rejected = zip(prompts, spans[count:], strict=True)
         return own + [(span, [prompt, span]) for prompt, span in rejected if span.start < span.stop]
 
+    def mask(self, device: torch.device) -> Tensor:
+        """Return an attention mask that carries this packing: some layers hand their attention nothing else.
+
+        Of four dimensions, so that Transformers makes none, and empty, so that no other attention can read it.
+        """
+        mask: Any = torch.empty(1, 1, 1, 0, dtype=torch.bool, device=device)
+        mask.packing = self
+        return mask
+
     def varlen(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, int, int]:
         """Return the arguments of a variable-length kernel, computed once per row.
 
@@ -162,15 +171,9 @@ class PackedBatch:
 
     def model_inputs(self) -> dict[str, Any]:
         """Return the arguments for a model prepared by `engine.forward.add_packed_forward`."""
-        return {
-            "input_ids": self.input_ids,
-            "position_ids": self.position_ids,
-            # Four dimensions, so that Transformers makes no mask. Attention follows `packing`.
-            "attention_mask": torch.ones(1, 1, 1, 1, device=self.input_ids.device),
-            "packing": self.packing,
-            "scored": self.scored,
-            "targets": self.targets,
-        }
+        row = {"input_ids": self.input_ids, "position_ids": self.position_ids}
+        mask = self.packing.mask(self.input_ids.device)
+        return {**row, "attention_mask": mask, "scored": self.scored, "targets": self.targets}
 
     def to(self, device: torch.device) -> "PackedBatch":
         """Return the batch on a device, with its dtypes; Transformers under DeepSpeed would round floats to bf16."""

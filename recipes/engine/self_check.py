@@ -8,14 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize
+from transformers import AttentionInterface
 
 from recipes.config import UserError
+from recipes.engine.attention import PAIRS, pair_attention
 from recipes.engine.log_probs import add_scoring
 from recipes.engine.packing import Pair, pack
 from recipes.engine.rewards import add_rewards
 from recipes.methods import stock_everywhere
 
 TOLERANCE = {True: 0.1, False: 1e-3}  # tolerated mean difference of scores in half precision, and in float32
+ELSEWHERE = "{} of its layers attend through Transformers' interface"
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,35 @@ def add_checked(model: Any, half: bool, scoring: Scoring) -> None:
     pairs = [Pair(*(some_ids(text.vocab_size, *span, pad) for span in spans)) for spans in SPANS]
     # float32 weights are compared in float32 too: autocast's rounding would hide a small difference
     casts = sorted({half, half and not exact})
-    try:
-        differences = compare(model, scoring, pairs, device, casts)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # whatever an unknown model's code raises
-        raise refusal(model, f"{type(error).__name__}: {error}") from error
+    with attending() as layers:
+        try:
+            differences = compare(model, scoring, pairs, device, casts)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever an unknown model's code raises
+            reason = f"{type(error).__name__}: {error}"
+            raise refusal(model, reason if layers else f"{ELSEWHERE.format('none')}; {reason}") from error
     for cast, difference in zip(casts, differences, strict=True):
         if not difference < TOLERANCE[cast]:
-            raise refusal(model, f"its {scoring.of} would be off by {difference:.2g}")
+            reason = f"its {scoring.of} would be off by {difference:.2g}"
+            some = len(layers) < getattr(text, "num_hidden_layers", 0)
+            raise refusal(model, f"{ELSEWHERE.format('only some')}; {reason}" if some else reason)
+
+
+@contextmanager
+def attending() -> Iterator[set[nn.Module]]:
+    """Collect the attention modules that are called, for the reason of a refusal."""
+    found: set[nn.Module] = set()
+
+    def noted(module: nn.Module, *states: Any, **options: Any) -> Any:
+        found.add(module)
+        return pair_attention(module, *states, **options)
+
+    AttentionInterface.register(PAIRS, noted)
+    try:
+        yield found
+    finally:
+        AttentionInterface.register(PAIRS, pair_attention)
 
 
 def base_of(model: Any) -> Any:

@@ -73,15 +73,20 @@ sealed
 Models
 - recipes/engine/forward.py replaces `forward` and reads `base_model(…).last_hidden_state`: no logits of all positions
   [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
+- recipes/engine/forward.py copies a model with other `_modules`: its own code computes the logits of any states
+  [tests/test_families.py::test_a_head_alone_without_what_the_model_does_around_it_is_seen]
 - recipes/engine/rewards.py and self_check.py call a classifier's `score`: its reward is that of the last token
   [tests/test_reward.py::test_loss_and_gradients_are_stock_trls]
-- recipes/engine/packing.py passes an `attention_mask` of four dimensions: Transformers makes no mask of its own
-  [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
+- recipes/engine/packing.py passes an `attention_mask` of four dimensions: Transformers makes none of its own, and all
+layers hand this one to their attention
+  [tests/test_families.py::test_loss_and_gradients_of_all_that_train_packed_are_stock_trls]
 - recipes/engine/attention.py uses `sdpa_attention_forward` and `sdpa_mask`, and is registered under our own name
   [tests/test_packed.py::test_loss_and_gradients_are_stock_trls]
 - recipes/engine/attention.py uses `varlen_attn`, new in PyTorch
   [tests/test_packing.py::test_the_variable_length_kernel_gets_the_same_dialogues]
-- recipes/engine/attention.py knows `softcap`, `position_bias` and `s_aux` of other models, and rejects them
+- recipes/engine/attention.py calls `eager_attention_forward` of a model's own file for its `softcap` and `s_aux`
+  [tests/test_families.py::test_loss_and_gradients_of_all_that_train_packed_are_stock_trls]
+- recipes/engine/attention.py rejects a `position_bias`, and a `sliding_window` that only a mask would have
   [tests/test_unpackable.py::test_what_cannot_be_packed_is_refused_with_a_reason]
 - recipes/training/model.py clears bitsandbytes' `support_avx512bf16_for_cpu`, which cuts gradients [no test: CPU-bound]
 - recipes/training/model.py removes `auto_map` from what is saved: a saved model names no foreign code
