@@ -63,7 +63,7 @@ def columns_of(config: Config, shape: Shape, tokens: Tokens, configs: Configs) -
             own = configs[name].options[stage] != config.options[stage]
             found[f"{stage} of {name}" if own else stage] = forecast(configs[name], stage, shape, tokens)
     judge = forecast_judge(config, shape, tokens)
-    return found | ({"reward, the judge": judge} if judge else {})
+    return found | ({"reward (judge)": judge} if judge else {})
 
 
 def table(config: Config, stages: dict[str, Forecast]) -> Table:
@@ -181,8 +181,9 @@ def say_machines(words: list[str]) -> None:
     """
     if idle := next((word for word in words if word.startswith(("hardware.", "tuning="))), None):
         raise UserError(f"{idle} would do nothing: {ALL} shows every profile and tuning; remove it")
-    # any profile with a GPU: the table puts each in its place
-    config = composed([word for word in words if word != ALL] + ["hardware=1x80gb"])
+    # any profile with a GPU, and adapters where their options are given: the table puts each in its place
+    adapters = ["tuning=lora"] if any(word.startswith("model.lora_") for word in words) else []
+    config = composed([*(word for word in words if word != ALL), "hardware=1x80gb", *adapters])
     output.print(f"{title(config)}; pairs of {config.dataset.name}")
     output.print(what_fits(config))
     output.print(LEGEND.format(stages=", ".join(trained_stages(config))))

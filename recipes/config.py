@@ -17,7 +17,9 @@ FORMAT = 1
 # The first words of a stage's error when its device runs out of memory: the launcher may then use smaller
 # micro-batches.
 OUT_OF_MEMORY = "out of memory"
-NEEDS_LESS = f"{OUT_OF_MEMORY}: halve hardware.per_device_batch (batch_size stays), or use tuning=lora or tuning=qlora"
+NEEDS_LESS = f"{OUT_OF_MEMORY}: use a smaller micro-batch (batch_size stays), tuning=lora or tuning=qlora"
+# A micro-batch's size and how many make an optimizer step: their product belongs to the experiment.
+SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps")
 # The record of a training whose adapters are not yet merged; the launcher renames it afterwards.
 UNMERGED = "record.partial.json"
 # In a model's directory that was made from a GGUF file: what of, and how its weights were stored.
@@ -78,6 +80,11 @@ class Stage:
         if self.options.get("deepspeed"):
             return f"zero{self.options['deepspeed']['zero_optimization']['stage']}"
         return "fsdp2" if self.options.get("fsdp") else "ddp"
+
+
+def splits_alike(options: dict[str, Any]) -> bool:
+    """Whether a stage's optimizer steps are the same, up to rounding, for every size of micro-batch."""
+    return options.get("engine") == "packed" and options.get("nll_mean") != "micro_batch"
 
 
 def reads_every_pair(options: dict[str, Any], batch_size: int, pairs: int) -> bool:

@@ -149,6 +149,18 @@ def test_what_is_advised_fits_and_is_the_nearest(compose: Compose) -> None:
     assert fits(again, worst(again, shape, TOKENS).peak)
 
 
+def test_what_is_advised_is_another_setting(compose: Compose) -> None:
+    """Also where one stage's checkpointing was given, or the data are longer than the estimate that was chosen by."""
+    given = [words for words, _ in alternatives(with_splits(compose(*CARD, "sft.activation_checkpointing=false")))]
+    least = "hardware.per_device_batch=1 hardware.activation_checkpointing=true"
+    assert given[:2] == ["sft.activation_checkpointing=null", f"{least} sft.activation_checkpointing=true"]
+    assert [words for words, _ in alternatives(with_splits(compose(*CARD)))][:2] == [least, "tuning=lora"]
+    config = with_splits(compose("model=phi-3-mini", "hardware=1x80gb", "pipeline=compare", "tuning=lora"))
+    longer, shape = Tokens(6400, 500, 500, 500, "counted"), shape_of(config.model)
+    assert not fits(config, worst(config, shape, longer).peak)
+    assert nearest(config, shape, longer).startswith(f"{least} (")
+
+
 def test_a_launch_that_cannot_fit_is_refused(compose: Compose) -> None:
     with pytest.raises(UserError, match=r"1x24gb has 24: use tuning=lora"):
         check_memory(compose(*CARD))

@@ -25,10 +25,9 @@ from launch.config.schema import Config
 from launch.config.splits import with_folds
 from launch.executors.local import Devices, device_names, needed
 from launch.executors.shared import by_depth
-from launch.stages.digest import splits_alike
 from launch.stages.micro_batch import halve
 from launch.stages.run import OutOfMemory, StageFailed, failure
-from recipes.config import OUT_OF_MEMORY, UserError
+from recipes.config import OUT_OF_MEMORY, UserError, splits_alike
 from recipes.training.loop import in_words
 
 Words = Callable[..., list[str]]

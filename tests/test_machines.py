@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from launch.config.errors import unknown_profile
 from launch.config.machine import PROFILES, detect, plain_profiles, profile
 from launch.config.schema import Config
 from launch.forecast.cost import micro_batch
@@ -89,6 +90,33 @@ def test_what_fits_where(compose: Compose, capsys: pytest.CaptureFixture[str]) -
         matched = re.fullmatch(r"(\d+)( ckpt)?, ([\d.]+) GB", found[name][1])
         assert matched and (int(matched[1]), bool(matched[2])) == (size, bool(checkpointing))
         assert float(matched[3]) <= 0.9 * (config.hardware.memory_gb or 0)
+
+
+def test_profiles_of_users_are_read_or_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The options of adapters are heeded, too: LoRA needs more with a larger rank."""
+    files = {"1x40gb": "name: 1x40gb\nprocesses: 1\nmemory_gb: 40", "empty": "", "nameless": "processes: 1"}
+    files |= {"mine": "defaults: [1x40gb, _self_]\nname: mine", "unmeasured": "name: unmeasured\nprocesses: 1"}
+    files |= {"under": "defaults: [_self_, 1x40gb]\nprocesses: 2"}
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    for module in ("config.machine", "forecast.machines"):
+        monkeypatch.setattr(f"launch.{module}.PROFILES", tmp_path)
+    assert (profile("mine").memory_gb, profile("under").processes) == (40, 1)
+    (tmp_path / "under.yaml").unlink()
+    found = []
+    for words in ([], ["model.lora_r=256"]):
+        assert main(["model=phi-3-mini", "pipeline=orpo", "hardware=all", *words]) == 0
+        said = capsys.readouterr().out
+        assert {name for name in files if f"left out: conf/hardware/{name}.yaml" in said} == {"empty", "nameless"}
+        found.append(cells(said))
+        assert found[-1]["unmeasured"] == ["?"] * 3 and found[-1]["mine"] == found[-1]["1x40gb"]
+    assert found[0]["mine"][0] == found[1]["mine"][0] and found[0]["mine"][1] != found[1]["mine"][1]
+
+
+def test_a_launch_on_all_profiles_is_told_of_the_plan() -> None:
+    assert "make plan" in str(unknown_profile("Could not find 'hardware/all'"))
 
 
 @pytest.mark.parametrize("word", ["tuning=lora", "hardware.per_device_batch=4", "seed=0,1", "model.shape=null"])

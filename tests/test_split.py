@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
+from eval.results.lineage import lineage
+from eval.results.options import differences
 from launch.config.machine import profile
 from launch.config.schema import Config
 from launch.config.shape import shape_of
 from launch.forecast.cost import micro_batch
 from launch.forecast.fit import TUNINGS
-from launch.forecast.split import FREE, lengths, peak, room, ways, with_splits
+from launch.forecast.split import FREE, lengths, peak, room, unknown, ways, with_splits
 from launch.plan import main
 from launch.stages import micro_batch as retries
 from launch.stages.digest import Planned, Start, plan
 from launch.stages.run import OutOfMemory, prepare_directory
-from recipes.config import FORMAT, UserError
+from recipes.config import FORMAT, OUT_OF_MEMORY, UserError, write_config
 from recipes.profiles import Estimate
 
 Compose = Callable[..., Config]
@@ -77,12 +79,36 @@ def test_given_values_stand(compose: Compose, settings: dict[str, Config]) -> No
 
 def test_where_nothing_is_known_the_least_is_taken(settings: dict[str, Config]) -> None:
     full = settings["full"]
-    unknown, strange = on(full, "1x80gb", memory_gb=None), replace(full, model=replace(full.model, shape=None))
+    unmeasured, strange = on(full, "1x80gb", memory_gb=None), replace(full, model=replace(full.model, shape=None))
     small = on(full, "1x12gb")  # nothing fits
-    for config in (unknown, strange, small):
+    for config in (unmeasured, strange, small):
         assert split(with_splits(config), "orpo") == (1, True)
-    with pytest.raises(UserError, match="batch_size=32 is no multiple of 3"):
+    with pytest.raises(UserError, match=r"must be a multiple of hardware.processes=3 \(use 30 or 33\)"):
         with_splits(on(full, "1x80gb", processes=3))
+    assert "memory of a device unknown" in str(unknown(unmeasured)) and "memory_gb=" in str(unknown(unmeasured))
+    assert "phi-3-mini unknown" in str(unknown(strange)) and unknown(small) is None
+    assert unknown(on(full, "1x80gb", memory_gb=None, per_device_batch=2)) is None
+
+
+def test_where_the_micro_batch_changes_the_result_half_of_the_memory_is_left(settings: dict[str, Config]) -> None:
+    lora = settings["lora"]
+    orpo = lora.options["orpo"] | {"engine": "stock"}
+    other = replace(lora, options=lora.options | {"orpo": orpo}, pipelines={"rlhf": ["orpo", "reward", "rloo"]})
+    for hardware in ("1x40gb", "1x80gb", "1x141gb"):
+        config, shape = with_splits(on(other, hardware)), shape_of(other.model)
+        for stage, most in (("orpo", 0.5), ("reward", 0.9), ("rloo", 0.5)):
+            taken = peak(config, stage, config.options[stage], shape, lengths(config, stage))
+            assert taken <= most * (room(config) or 0) * 1e9, (hardware, stage)
+
+
+def test_trls_kto_has_no_micro_batches_of_one_pair(settings: dict[str, Config]) -> None:
+    lora = settings["lora"]
+
+    def sizes(**options: Any) -> set[int]:
+        config = replace(lora, options=lora.options | {"kto": lora.options["kto"] | options}, batch_size=8)
+        return {micro_batch("kto", way) for way in ways(on(config, "1x80gb"), "kto")}
+
+    assert sizes(engine="stock") == {2, 4, 8} and sizes() == {1, 2, 4, 8}
 
 
 def test_without_an_estimate_every_dialogue_is_as_long_as_allowed(settings: dict[str, Config]) -> None:
@@ -126,8 +152,11 @@ def test_out_of_memory_takes_smaller_micro_batches_then_checkpointing(monkeypatc
             raise OutOfMemory("out of memory")
 
         monkeypatch.setattr(retries, "run_stage", run)
-        with pytest.raises(OutOfMemory):
+        with pytest.raises(OutOfMemory) as error:
             retries.run_as_it_fits(Planned(Path("x"), {"options": options}), "group")
+        size = options["per_device_train_batch_size"]
+        assert f"out of memory with micro-batches of {size} and activation checkpointing" in str(error.value)
+        assert ("smaller hardware.per_device_batch" in str(error.value)) is (size > 1)
         return tried
 
     options = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4, "activation_checkpointing": False}
@@ -136,6 +165,8 @@ def test_out_of_memory_takes_smaller_micro_batches_then_checkpointing(monkeypatc
 
 
 def test_a_stage_goes_on_with_the_least_that_it_began_with(tmp_path: Path) -> None:
+    error = tmp_path / "orpo-1" / "error.txt"
+
     def begin(size: int, checkpointing: bool) -> tuple[int, bool]:
         options = {"per_device_train_batch_size": size, "gradient_accumulation_steps": 8 // size}
         options["activation_checkpointing"] = checkpointing
@@ -143,5 +174,25 @@ def test_a_stage_goes_on_with_the_least_that_it_began_with(tmp_path: Path) -> No
         prepare_directory(Planned(tmp_path / "orpo-1", values))
         return options["per_device_train_batch_size"], options["activation_checkpointing"]
 
-    assert begin(4, False) == (4, False) and begin(2, False) == (2, False) and begin(8, False) == (2, False)
+    assert begin(2, True) == (2, True) and begin(4, False) == (4, False)  # written, but never started
+    error.write_text(f"{OUT_OF_MEMORY}: …")
+    assert begin(2, False) == (2, False) and begin(8, False) == (2, False)
+    error.unlink()
+    (tmp_path / "orpo-1" / "checkpoint-3").mkdir()
     assert begin(8, True) == (8, True) and begin(1, False) == (8, True)
+
+
+def test_a_choice_without_effect_makes_no_other_experiment(tmp_path: Path) -> None:
+    def began(engine: str, size: int) -> Path:
+        directory = tmp_path / f"{engine}-{size}"
+        directory.mkdir()
+        options = {"engine": engine, "per_device_train_batch_size": size, "gradient_accumulation_steps": 8 // size}
+        options["activation_checkpointing"] = size == 4
+        values = {"stage": "orpo", "start": "base", "pairs": "pairs", "options": options}
+        write_config(directory, {"format": FORMAT, **values})
+        return directory
+
+    for engine, lines in (("packed", 0), ("stock", 2)):
+        one, other = began(engine, 1), began(engine, 4)
+        assert (lineage(one) == lineage(other)) is (engine == "packed")
+        assert [len(table) - 1 for table in differences({"one": one, "other": other})] == [lines, 0]

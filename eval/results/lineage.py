@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from eval.results.options import UNSAID, flat, text
+from eval.results.options import said, text
 from recipes.config import read_config
 
 # Options that follow from the seed, or from the model's name.
@@ -22,8 +22,8 @@ def lineage(directory: Path) -> dict[str, str]:
     earlier = (before / "config.yaml").is_file() and "start" in read_config(before)
     found = lineage(before) if earlier else {"start": config["start"]}
     found["pairs"] = config["pairs"]
-    for name, value in flat(config):
-        if name not in UNSAID | OF_SEEDS and not name.startswith(OF_NAMES):
+    for name, value in said(config):
+        if name not in OF_SEEDS and not name.startswith(OF_NAMES):
             option = f"{config['stage']}.{name.removeprefix('options.')}" if name.startswith("options.") else name
             found[option] = text(value)
     return found | {"stages": f"{found.get('stages', '')} {config['stage']}".strip()}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recipes.config import read_config
+from recipes.config import SPLIT, read_config, splits_alike
 
 ABSENT = "–"
 # Paths, values that follow from other options, and a secret: no differences between experiments.
@@ -20,6 +20,7 @@ UNSAID = {
     "options.output_dir",
     "options.run_name",
     "options.hub_token",
+    "options.activation_checkpointing",  # changes no result
 }
 
 
@@ -32,8 +33,8 @@ def differences(stages: dict[str, Path]) -> tuple[list[list[str]], list[list[str
     Raises:
         UserError: a stage's configuration is missing or damaged.
     """
-    found = {name: dict(flat(read_config(path))) for name, path in stages.items()}
-    options = dict.fromkeys(option for values in found.values() for option in values if option not in UNSAID)
+    found = {name: dict(said(read_config(path))) for name, path in stages.items()}
+    options = dict.fromkeys(option for values in found.values() for option in values)
     head = ["option", *stages]
     differing, particular = [head], [head]
     for option in options:
@@ -45,6 +46,12 @@ def differences(stages: dict[str, Path]) -> tuple[list[list[str]], list[list[str
         elif len(set(known)) > 1:
             differing.append(line)
     return differing, particular
+
+
+def said(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a stage that can make another experiment of it, by dotted name."""
+    split = {f"options.{name}" for name in SPLIT} if splits_alike(config["options"]) else set()
+    return ((name, value) for name, value in flat(config) if name not in UNSAID | split)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -57,6 +57,8 @@ def unknown_profile(text: str) -> str | None:
     if not found:
         return None
     group, name = found.groups()
+    if (group, name) == ("hardware", "all"):
+        return "hardware=all is a table of what fits where, which only `make plan` prints: name one profile here"
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     meant = nearest(name.lower(), names)
     return (

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from recipes.profiles import Hardware
+from recipes.system.errors import UserError
 from recipes.system.paths import ROOT
 
 PROFILES = ROOT / "conf" / "hardware"
@@ -51,15 +52,25 @@ def plain_profiles() -> list[tuple[int, int, str]]:
 
 
 def profile(name: str) -> Hardware:
-    """Return a profile of `conf/hardware`."""
-    return Hardware(**profile_values(name))
+    """Return a profile of `conf/hardware`.
+
+    Raises:
+        UserError: the file describes no machine.
+    """
+    try:
+        return Hardware(**profile_values(name))
+    except (TypeError, ValueError, AttributeError, OSError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).removeprefix("Hardware.__init__() ").split())
+        raise UserError(f"conf/hardware/{name}.yaml describes no machine: {reason}") from None
 
 
 def profile_values(name: str) -> dict[str, Any]:
-    """Return the values of a profile, over those of the one that it starts from."""
-    values = yaml.safe_load((PROFILES / f"{name}.yaml").read_text())
-    base, *_ = values.pop("defaults", [None])
-    return {**(profile_values(base) if base else {}), **values}
+    """Return the values of a profile, over those of the ones that it starts from, in Hydra's order."""
+    values = yaml.safe_load((PROFILES / f"{name}.yaml").read_text()) or {}
+    bases, found = values.pop("defaults", []), {}
+    for base in bases if "_self_" in bases else [*bases, "_self_"]:
+        found |= values if base == "_self_" else profile_values(base)
+    return found
 
 
 def gpu_memories() -> list[float]:

@@ -151,11 +151,14 @@ def accumulate(batch_size: int, per_device: int | None, processes: int) -> int:
     Raises:
         UserError: `batch_size` is no multiple of the pairs in one micro-batch of all processes.
     """
-    per_device = 1 if per_device is None else per_device
-    at_once = per_device * processes
-    if batch_size < 1 or per_device < 1 or processes < 1:
+    at_once = given(per_device, 1) * processes
+    if min(batch_size, given(per_device, 1), processes) < 1:
         raise UserError("batch_size, hardware.per_device_batch and hardware.processes must be at least 1")
     if batch_size % at_once:
+        if per_device is None:
+            below = at_once * (batch_size // at_once)
+            use = f"{below} or {below + at_once}" if below else f"{at_once}"
+            raise UserError(f"batch_size={batch_size} must be a multiple of hardware.processes={processes} (use {use})")
         nearest = at_once * max(1, round(batch_size / at_once))
         raise UserError(
             f"batch_size={batch_size} is no multiple of {at_once} (hardware.per_device_batch={per_device} pairs "

@@ -22,7 +22,7 @@ from launch.config.tuned import found_by, without_named
 from launch.executors.prepare import prepare
 from launch.forecast.ahead import expected, only_warming_up
 from launch.forecast.budget import Budget, describe, match, refuse_budget
-from launch.forecast.split import with_splits
+from launch.forecast.split import unknown, with_splits
 from launch.stages.base_model import base_row
 from launch.stages.digest import Planned, digest, plan
 from launch.stages.evaluation import evaluation_of
@@ -105,6 +105,8 @@ def run_job(
         refuse_useless(config)
         refuse_unused(config, overrides)
         refuse_budget(config, overrides)
+        if line := unknown(config):
+            say(line)
         train(with_splits(config), outcome)
 
 

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+from launch.config.judging import trained_stages
 from launch.config.machine import profile
 from launch.config.schema import Config
 from launch.config.shape import parameters, shape_of
 from launch.forecast.cost import Forecast, forecast_all
-from launch.forecast.split import LEFT_OPEN, left_open, room, with_splits
+from launch.forecast.split import LEFT_OPEN, everywhere, left_open, room, takes_one, with_splits
 from launch.forecast.tokens import Tokens, estimated
 from recipes.config import UserError
 from recipes.profiles import Shape
 
 TUNINGS = ("full", "lora", "qlora")
+LEAST: dict[str, Any] = {"per_device_batch": 1, "activation_checkpointing": True}
 
 
 def worst(config: Config, shape: Shape, tokens: Tokens) -> Forecast:
@@ -31,16 +34,35 @@ def alternatives(config: Config) -> Iterator[tuple[str, Config]]:
     """Yield nearby settings, nearest first, as words and configuration.
 
     With the packed engine the micro-batch and activation checkpointing that the forecast chooses change no result;
-    another tuning does; another machine costs.
+    another tuning does; another machine costs. The forecast chooses by estimated lengths: where the data's are longer,
+    one pair with checkpointing may fit all the same.
     """
     free = left_open(config)
+    least = everywhere(config, LEAST)
     words = [] if config.hardware == free.hardware else [f"hardware.{name}=null" for name in LEFT_OPEN]
+    own = [f"{stage}.activation_checkpointing" for stage in with_own_checkpointing(config)]
+    words += [f"{name}=null" for name in own]
+    given = ["hardware.per_device_batch=1", *(f"{name}=true" for name in ("hardware.activation_checkpointing", *own))]
     for kind in TUNINGS[TUNINGS.index(config.tuning) :]:
         word = [] if kind == config.tuning else [f"tuning={kind}"]
-        yield " ".join([*word, *words]), with_splits(tuned(free, kind))
+        if word or words:
+            yield " ".join([*word, *words]), with_splits(tuned(free, kind))
+        if all(takes_one(config, stage) for stage in trained_stages(config)):
+            yield " ".join([*word, *given]), with_splits(tuned(least, kind))
     node = profile("8x80gb")
     if not config.hardware.use_cpu and config.batch_size % node.processes == 0:
-        yield f"hardware={node.name}", with_splits(replace(free, hardware=node))
+        yield " ".join([f"hardware={node.name}", *words]), with_splits(replace(free, hardware=node))
+
+
+def with_own_checkpointing(config: Config) -> list[str]:
+    """Return the stages whose activation checkpointing was given for them alone, and is not what would be chosen."""
+    chosen, of_all = with_splits(left_open(config)), config.hardware.activation_checkpointing
+    name = "activation_checkpointing"
+    return [
+        stage
+        for stage in trained_stages(config)
+        if config.options[stage][name] not in (None, of_all, chosen.options[stage][name])
+    ]
 
 
 def tuned(config: Config, kind: str) -> Config:

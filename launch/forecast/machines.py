@@ -11,22 +11,28 @@ from launch.config.schema import Config
 from launch.config.shape import shape_of
 from launch.forecast.cost import Forecast, forecast, micro_batch
 from launch.forecast.fit import TUNINGS, fits, tuned
-from launch.forecast.split import left_open, lengths, with_splits
+from launch.forecast.split import left_open, lengths, room, with_splits
 from recipes.config import UserError
 from recipes.profiles import Hardware
+from recipes.system.commands import output
 
 ALL = "hardware=all"
 REFUSED = "refused"
 LEGEND = (
     "Each cell: pairs of a micro-batch and GB of one device, of the stage that needs the most ({stages}). ckpt: with "
-    "activation checkpointing, which takes a third longer; no: what one pair needs with it. refused: not with "
-    "this profile's strategy; make plan with both says why."
+    "activation checkpointing, which takes a third longer; no: does not fit; GB that one pair needs with "
+    "checkpointing. refused: not with this profile's strategy; make plan with both says why. ?: no memory_gb."
 )
 
 
 def machines() -> list[Hardware]:
-    """Return the profiles with GPUs, by their number and memory."""
-    found = [profile(path.stem) for path in PROFILES.glob("*.yaml")]
+    """Return the profiles with GPUs, by their number and memory; say which files are no profiles."""
+    found = []
+    for path in sorted(PROFILES.glob("*.yaml")):
+        try:
+            found.append(profile(path.stem))
+        except UserError as error:
+            output.print(f"left out: {error}", soft_wrap=True)
     return sorted(
         (machine for machine in found if not machine.use_cpu),
         key=lambda machine: (machine.processes, machine.memory_gb or 0, machine.name),
@@ -54,6 +60,8 @@ def cell(config: Config) -> str:
         config = with_splits(config)
     except UserError:
         return REFUSED
+    if room(config) is None:
+        return "?"
     shape = shape_of(config.model)
     found = [forecast(config, stage, shape, lengths(config, stage)) for stage in trained_stages(config)]
     largest = max(found, key=lambda stage: stage.peak)

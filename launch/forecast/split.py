@@ -15,11 +15,13 @@ from launch.config.shape import shape_of
 from launch.forecast.cost import Forecast, forecast, micro_batch
 from launch.forecast.tokens import Tokens, estimated
 from launch.stages.demonstrations import demonstrations_of
-from launch.stages.digest import SPLIT, splits_alike
-from recipes.config import UserError
+from recipes.config import SPLIT, UserError, splits_alike
 from recipes.profiles import Shape
 
 FREE = 0.1  # of a device's memory: the forecast errs, and allocators leave gaps
+# Where the micro-batch changes the result: there the forecast was never compared with measurements, and a stage that
+# runs out of memory cannot go on with a smaller one.
+FREE_UNTRIED = 0.5
 LEFT_OPEN: dict[str, None] = {"per_device_batch": None, "activation_checkpointing": None}
 
 
@@ -38,37 +40,70 @@ def with_splits(config: Config) -> Config:
     Raises:
         UserError: `sft.dataset` names nothing, there is no such judge, or `batch_size` does not divide.
     """
-    try:
-        shape, most = shape_of(config.model), room(config)
-    except UserError:  # an unsupported model family
-        shape, most = None, None
+    shape, most = known_shape(config), room(config)
     chosen = {}
     for stage in trained_stages(config):
         options = least = list(ways(config, stage))[-1]
         if shape and most:
-            tokens, limit = lengths(config, stage), (1 - FREE) * most * 1e9
+            tokens, limit = lengths(config, stage), (1 - left_free(options)) * most * 1e9
             fitting = (way for way in ways(config, stage) if peak(config, stage, way, shape, tokens) <= limit)
             options = next(fitting, least)
         chosen[stage] = options
     return replace(config, options=config.options | chosen)
 
 
+def known_shape(config: Config) -> Shape | None:
+    """Return the model's shape; None for an unsupported family."""
+    try:
+        return shape_of(config.model)
+    except UserError:
+        return None
+
+
+def left_free(options: dict[str, Any]) -> float:
+    """Return the share of memory that a stage's choice leaves free."""
+    return FREE if splits_alike(options) else FREE_UNTRIED
+
+
+def unknown(config: Config) -> str | None:
+    """Return one line on why micro-batches that are left open are the least there are; None where they are chosen."""
+    shape, most = known_shape(config), room(config)
+    if config.hardware.per_device_batch is not None or (shape and most):
+        return None
+    what, memory = ("memory of a device", "hardware.memory_gb= or ") if shape else (f"shape of {config.model.name}", "")
+    how = ", with activation checkpointing" if config.hardware.activation_checkpointing is None else ""
+    return f"{what} unknown, so micro-batches of one pair{how}: add {memory}hardware.per_device_batch="
+
+
 def left_open(config: Config) -> Config:
     """Return a configuration that leaves micro-batches and activation checkpointing to the forecast."""
-    options = {stage: options | {"activation_checkpointing": None} for stage, options in config.options.items()}
-    return replace(config, options=options, hardware=replace(config.hardware, **LEFT_OPEN))
+    return everywhere(config, LEFT_OPEN)
+
+
+def everywhere(config: Config, values: dict[str, Any]) -> Config:
+    """Return a configuration with one size of micro-batch and one activation checkpointing for all stages."""
+    checkpointing = {"activation_checkpointing": values["activation_checkpointing"]}
+    options = {stage: options | checkpointing for stage, options in config.options.items()}
+    return replace(config, options=options, hardware=replace(config.hardware, **values))
 
 
 def ways(config: Config, stage: str) -> Iterator[dict[str, Any]]:
     """Yield a stage's options with each split and checkpointing that its setting leaves open, most memory first."""
     options, hardware = config.options[stage], config.hardware
-    share = accumulate(config.batch_size, 1, hardware.processes)
+    share = accumulate(config.batch_size, None, hardware.processes)
     sizes = [size for size in range(share, 0, -1) if share % size == 0]
+    if len(sizes) > 1 and not takes_one(config, stage):
+        sizes.remove(1)
     given, answers = options["activation_checkpointing"], options["num_generations"] if stage == "rloo" else 1
     for checkpointing in [False, True] if given is None else [given]:
         for size in sizes if hardware.per_device_batch is None else [hardware.per_device_batch]:
             split = dict(zip(SPLIT, (answers * size, share // size), strict=True))
             yield options | split | {"activation_checkpointing": checkpointing}
+
+
+def takes_one(config: Config, stage: str) -> bool:
+    """Whether a stage can train with micro-batches of one pair; TRL's KTO compares each pair with another."""
+    return (stage, config.options[stage].get("engine")) != ("kto", "stock")
 
 
 def peak(config: Config, stage: str, options: dict[str, Any], shape: Shape, tokens: Tokens) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.config.schema import Config
-from recipes.config import FORMAT, UserError
+from recipes.config import FORMAT, SPLIT, UserError, splits_alike
 from recipes.methods import METHODS
 
 # Trainer options that cannot change a weight: where files go, and what is logged.
@@ -32,7 +32,6 @@ UNSCIENTIFIC = {
 }
 # Neither can these, unless the best checkpoint is loaded at the end.
 WHEN = {"save_strategy", "save_steps", "eval_strategy", "eval_steps", "eval_on_start", "eval_delay"}
-SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps")  # their product belongs to the experiment
 
 
 @dataclass(frozen=True)
@@ -150,16 +149,6 @@ def chosen_alike(config: Config, stage: str) -> list[str]:
     split = hardware.per_device_batch is None and splits_alike(config.options[stage])
     checkpointing = hardware.activation_checkpointing is None
     return [*(SPLIT if split else ()), *(["activation_checkpointing"] if checkpointing else [])]
-
-
-def splits_alike(options: dict[str, Any]) -> bool:
-    """Whether a stage's optimizer steps are the same, up to rounding, for every size of micro-batch."""
-    return options.get("engine") == "packed" and options.get("nll_mean") != "micro_batch"
-
-
-def takes(options: dict[str, Any]) -> tuple[bool, int]:
-    """Return what orders the ways to train a stage by their memory: activation checkpointing, then the micro-batch."""
-    return not options["activation_checkpointing"], options["per_device_train_batch_size"]
 
 
 def digest(value: Any) -> str:

@@ -7,8 +7,9 @@ choose. Then with activation checkpointing, which changes no result.
 
 from typing import Any
 
-from launch.stages.digest import SPLIT, Planned, splits_alike
+from launch.stages.digest import Planned
 from launch.stages.run import OutOfMemory, run_stage, say
+from recipes.config import OUT_OF_MEMORY, SPLIT, splits_alike
 
 
 def run_as_it_fits(stage: Planned, group: str) -> None:
@@ -30,8 +31,18 @@ def run_as_it_fits(stage: Planned, group: str) -> None:
                 options["activation_checkpointing"] = True
                 how = "activation checkpointing, which takes a third longer"
             else:
-                raise
+                raise OutOfMemory(nothing_less(options)) from None
         say(f"out of memory: resuming with {how}")
+
+
+def nothing_less(options: dict[str, Any]) -> str:
+    """Return what to change where a stage runs out of memory with all that the launcher may do."""
+    pairs = options[SPLIT[0]] // options.get("num_generations", 1)
+    smaller = "a smaller hardware.per_device_batch (another experiment), " if pairs > 1 else ""
+    return (
+        f"{OUT_OF_MEMORY} with micro-batches of {pairs} and activation checkpointing: use {smaller}tuning=lora, "
+        "tuning=qlora, a shorter dataset.max_length, a smaller model or a larger machine"
+    )
 
 
 def halve(options: dict[str, Any]) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from launch.config.checks import RETRAIN
 from launch.config.parallelism import with_deepspeed
+from launch.stages.begun import go_on
 from launch.stages.command import module, tracking, training
-from launch.stages.digest import SPLIT, Planned, takes
+from launch.stages.digest import Planned
 from launch.stages.nodes import on_every_node, rendezvous
 from launch.stages.processes import start, stop
 from launch.stages.progress import watch
@@ -149,9 +150,7 @@ def prepare_directory(planned: Planned) -> None:
         raise UserError(
             f"{directory} was begun with {', '.join(changed)}: install these to finish it, or remove it and run again"
         )
-    begun, options = found["options"], planned.config["options"]
-    if takes(begun) < takes(options):  # of one digest: an earlier attempt ran out of memory, or had less of it
-        options.update({name: begun[name] for name in (*SPLIT, "activation_checkpointing")})
+    go_on(directory, found["options"], planned.config["options"])
     write_config(directory, planned.config)
 
 
