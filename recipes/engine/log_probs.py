@@ -33,7 +33,7 @@ def log_probs_of(model: PreTrainedModel, states: Tensor, targets: Tensor | None)
     assert isinstance(head, nn.Module) and targets is not None
     chunks = max(1, math.ceil(len(targets) * model.config.get_text_config().vocab_size / CHUNK_LOGITS))
     drops = any(isinstance(module, nn.Dropout) and module.training and module.p for module in head.modules())
-    kept = 0 if model.is_activation_checkpointing else KEPT_CHUNKS  # memory is short: it is made instead
+    kept = 0 if model.is_activation_checkpointing else KEPT_CHUNKS  # checkpointing: memory is short
     parts = []
     for number, (own, wanted) in enumerate(zip(states.chunk(chunks), targets.chunk(chunks), strict=True)):
         if number < kept:
