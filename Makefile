@@ -36,7 +36,7 @@ PYTHON := .venv/bin/python
 GGUF   := .venv/gguf/installed
 DEEPSPEED := .venv/deepspeed/installed
 OLDEST := .venv/oldest/installed
-ENGINE_TESTS := $(patsubst %,tests/test_%.py,packing packed unpackable engines equal trainers dpo_losses reference_free kto gpu)
+ENGINE_TESTS := $(patsubst %,tests/test_%.py,packing packed unpackable engines families equal trainers dpo_losses reference_free kto gpu)
 AUDIT  := 2.10.1
 # If two commands start on a fresh clone, one installs and the other waits.
 CLAIM  := $(if $(shell command -v flock),flock .venv.claim)

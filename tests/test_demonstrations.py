@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from door import launch, run, stages, weights
+from jsonl import write_rows
 
 from launch.config.schema import Config
 from launch.forecast.cost import work
@@ -21,12 +22,6 @@ Words = Callable[..., list[str]]
 SFT = ("sft.max_steps=3", "sft.learning_rate=1e-3")
 ORPO = ("orpo.max_steps=2",)
 USER, ASSISTANT = {"role": "user", "content": "Q?"}, {"role": "assistant", "content": "A."}
-
-
-def write(path: Path, rows: list[dict[str, object]]) -> Path:
-    """Write rows as JSON Lines."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def of_pairs(pairs_file: Path) -> list[dict[str, object]]:
@@ -76,7 +71,7 @@ def test_demonstrations_that_are_the_chosen_responses_give_the_weights_of_sft_on
     Rows of pairs may be shown; that their two scores are equal says nothing against the preferred response.
     """
     scores = {"score_chosen": 1, "score_rejected": 1}
-    demonstrations = write(tmp_path / "shown.jsonl", [row | scores for row in of_pairs(pairs_file)])
+    demonstrations = write_rows(tmp_path / "shown.jsonl", [row | scores for row in of_pairs(pairs_file)])
     launch(*words(tmp_path / "pairs", "pipeline=sft", *SFT))
     options = [f"sft.dataset={demonstrations}", "dataset.policies.tied=drop"]
     printed = launch(*words(tmp_path / "shown", "pipeline=sft", *SFT, *options))
@@ -93,7 +88,7 @@ def test_sft_learns_from_demonstrations_and_dpo_and_orpo_from_the_pairs(words: W
         {"messages": [USER | {"content": f"Who is {name}?"}, ASSISTANT | {"content": f"{name} is a friend."}]}
         for name in ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hal")
     ]
-    shown = f"sft.dataset={write(tmp_path / 'shown.jsonl', rows)}"
+    shown = f"sft.dataset={write_rows(tmp_path / 'shown.jsonl', rows)}"
     options = (*SFT, *ORPO, "dpo.max_steps=2", "pipeline=compare", "evaluate=true", "judge=none", "eval_prompts=4")
     printed = launch(*words(tmp_path / "runs", *options, shown))
     launch(*words(tmp_path / "pairs", *ORPO, "pipeline=orpo"))
@@ -112,8 +107,8 @@ def test_sft_learns_from_demonstrations_and_dpo_and_orpo_from_the_pairs(words: W
 
 
 def test_a_wrong_name_is_told_before_anything_trains(words: Words, pairs_file: Path, tmp_path: Path) -> None:
-    table = write(tmp_path / "table.jsonl", [{"question": "Q?", "reply": "A."}])
-    empty = write(tmp_path / "empty.jsonl", [{"prompt": "Q?", "completion": ""}] * 3)
+    table = write_rows(tmp_path / "table.jsonl", [{"question": "Q?", "reply": "A."}])
+    empty = write_rows(tmp_path / "empty.jsonl", [{"prompt": "Q?", "completion": ""}] * 3)
     for word, said in (
         ("sft.dataset=data/nowhere.jsonl", "sft.dataset=data/nowhere.jsonl does not exist"),
         ("sft.dataset=nowhere", "'nowhere' in sft.dataset is neither a file"),
@@ -135,7 +130,7 @@ def test_a_forecast_counts_what_each_stage_reads(compose: Callable[..., Config])
 
 
 def test_the_plan_reads_a_file_of_demonstrations(words: Words, pairs_file: Path, tmp_path: Path) -> None:
-    shown = write(tmp_path / "shown.jsonl", of_pairs(pairs_file) * 10)
+    shown = write_rows(tmp_path / "shown.jsonl", of_pairs(pairs_file) * 10)
     options = [*words(tmp_path, "pipeline=dpo"), "dataset.estimate={rows:64,prompt:9,chosen:20,rejected:9}"]
     fewer = run([sys.executable, "-m", "launch.plan", *options])
     more = run([sys.executable, "-m", "launch.plan", *options, f"sft.dataset={shown}"])
@@ -147,7 +142,7 @@ def test_a_folder_of_demonstrations_may_have_the_shards_of_a_published_one(
     compose: Callable[..., Config], pairs_file: Path, tmp_path: Path
 ) -> None:
     for split in ("test_sft", "train_gen", "train_sft"):
-        write(tmp_path / f"{split}-00000-of-00001.jsonl", of_pairs(pairs_file))
+        write_rows(tmp_path / f"{split}-00000-of-00001.jsonl", of_pairs(pairs_file))
     found = demonstrations_of(compose(f"sft.dataset={tmp_path}", "pipeline=sft"))
     assert found and found.train_split == "train_sft"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonl import write_rows
 from samples import both
 from tokenizers.processors import TemplateProcessing
 
@@ -39,11 +40,6 @@ def said(text: str, role: str = "user") -> dict[str, str]:
     return {"role": role, "content": text}
 
 
-def write(path: Path, rows: list[Any]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 @pytest.fixture
 def model(tiny_model: Path) -> Model:
     return Model("tiny", str(tiny_model), stop_tokens=[STOP], pad_token="<|pad|>")
@@ -54,7 +50,7 @@ def look(model: Model, tmp_path: Path) -> Examine:
     """Examine rows with the tiny model's tokenizer."""
 
     def make(rows: list[Any], tokenizer: Any = None, thorough: bool = True, **options: Any) -> dict[str, Split]:
-        dataset = Dataset("file", str(write(tmp_path / "rows.jsonl", rows)), **options)
+        dataset = Dataset("file", str(write_rows(tmp_path / "rows.jsonl", rows)), **options)
         tokenizer = tokenizer or load_tokenizer(model, model.model_name_or_path)
         return examine(dataset, [dataset], model, tokenizer, lambda _: None, thorough)
 
@@ -87,7 +83,7 @@ SICK: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("finding", SICK)
 def test_each_finding_names_its_row_and_no_other(look: Examine, tmp_path: Path, finding: str) -> None:
-    asked = write(tmp_path / "asked.jsonl", [{"prompt": "what was the tallest tower of the north before the war"}])
+    asked = write_rows(tmp_path / "asked.jsonl", [{"prompt": "what was the tallest tower of the north before the war"}])
     rows = [*FINE, *SICK[finding]]
     found = look(rows, max_length=512, evaluation_prompts=[str(asked)])["train"].findings
     expected = {finding: [len(rows) - 1]}
@@ -160,7 +156,7 @@ def test_ifevals_prompts_are_found_again_and_ordinary_ones_are_not(file: Path) -
 def test_a_file_of_evaluation_prompts_must_hold_some(tmp_path: Path) -> None:
     benches = [{"instruction": "A"}, {"turns": ["B", "C"]}, {"prompt": "D", "key": 1}]
     (tmp_path / "array.json").write_text(json.dumps(benches))
-    lines = write(tmp_path / "lines.jsonl", benches)
+    lines = write_rows(tmp_path / "lines.jsonl", benches)
     assert (
         evaluation_prompts([str(tmp_path / "array.json")]) == evaluation_prompts([str(lines)]) == ["A", "B", "C", "D"]
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonl import write_rows
 
 from launch.config.schema import Config
 from launch.stages.pairs import sources
@@ -21,8 +22,7 @@ from recipes.training.tokenizer import load_tokenizer
 
 def write(path: Path, count: int, answer: str = "Yes.") -> Path:
     rows = [{"prompt": f"Question {number}?", "chosen": answer, "rejected": f"No {number}."} for number in range(count)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_rows(path, rows)
 
 
 def mixture(**options: Any) -> Dataset:

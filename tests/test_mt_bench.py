@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonl import write_rows
 from judge_server import Messages, endpoint
 from samples import both
 
@@ -20,8 +21,7 @@ QUESTIONS = [
 
 
 def write(path: Path, rows: list[Any]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
+    return str(write_rows(path, rows))
 
 
 def turns(number: int, *texts: str) -> dict[str, Any]:

@@ -1,18 +1,17 @@
 """Mixtures and streams through the user's door: the rows of each source, once, the same under the same seed."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from door import launch, record, short, stages
+from jsonl import write_rows
 
 Words = Callable[..., list[str]]
 
 
 def write(path: Path, name: str, count: int) -> Path:
     rows = [{"prompt": f"{name} {n}?", "chosen": f"Yes, {name} {n}.", "rejected": "No."} for n in range(count)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_rows(path, rows)
 
 
 def test_a_mixture_is_trained_on_and_recorded_by_source(words: Words, tmp_path: Path) -> None:

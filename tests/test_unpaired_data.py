@@ -1,6 +1,5 @@
 """Responses without a partner, from the file to the table: who trains on them, who is refused, what is counted."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 from conftest import PLACES, QUESTIONS
 from datasets import load_from_disk
 from door import launch, look
+from jsonl import write_rows
 
 from launch.config.schema import Config
 from launch.executors.prepare import prepare as prepare_job
@@ -33,11 +33,6 @@ def single(prompt: str, good: bool, text: str = "") -> dict[str, Any]:
     return {"prompt": prompt, "completion": text or (GOOD if good else BAD).format(prompt), "label": good}
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def thumbs(count: int = 64) -> list[dict[str, Any]]:
     """Responses of which each prompt has one; every third is good."""
     asked = [question.format(place) for place in PLACES for question in QUESTIONS][:count]
@@ -54,7 +49,7 @@ def prepared(tiny_model: Path, tmp_path: Path) -> Callable[..., Any]:
     model = Model("tiny", str(tiny_model), stop_tokens=["<|im_end|>"], pad_token="<|pad|>")
 
     def make(rows: list[dict[str, Any]], alone: str = "keep", **options: Any) -> Path:
-        path = write(tmp_path / "rows.jsonl", rows)
+        path = write_rows(tmp_path / "rows.jsonl", rows)
         dataset = Dataset("file", str(path), policies=Policies(alone=alone), **{"test_fraction": 0.2, **options})
         directory = tmp_path / f"prepared-{len(list(tmp_path.glob('prepared-*')))}"
         prepare(dataset, model, load_tokenizer(model, str(tiny_model)), directory, say=lambda _: None)
@@ -130,7 +125,7 @@ def test_findings_are_those_of_single_responses(prepared: Callable[..., Any]) ->
 
 
 def test_a_published_test_split_keeps_its_prompts(prepared: Callable[..., Any], tmp_path: Path) -> None:
-    held_out = write(tmp_path / "held-out.jsonl", [*both("Pair?"), *both("Second?"), single("Alone?", True)])
+    held_out = write_rows(tmp_path / "held-out.jsonl", [*both("Pair?"), *both("Second?"), single("Alone?", True)])
     rows = [*thumbs(20), single("Pair?", True, "Leaked."), single("Alone?", False), *both("Alone?"), *both("Own?")]
     directory = prepared(rows, test_path=str(held_out))
     manifest = read_json(directory / "manifest.json")
@@ -158,7 +153,7 @@ def test_a_published_test_split_keeps_its_prompts(prepared: Callable[..., Any], 
 def test_what_cannot_train_without_pairs_is_refused_in_a_line(
     words: Words, tmp_path: Path, given: tuple[str, ...], said: list[str]
 ) -> None:
-    file = write(tmp_path / "thumbs.jsonl", thumbs())
+    file = write_rows(tmp_path / "thumbs.jsonl", thumbs())
     printed = launch(*words(tmp_path, f"dataset.path={file}", *given), status=2)
     (line,) = {line for line in printed.splitlines() if "error:" in line}
     assert all(part in line for part in said), line
@@ -166,7 +161,7 @@ def test_what_cannot_train_without_pairs_is_refused_in_a_line(
 
 
 def test_kto_learns_from_ratings_alone_and_is_measured_by_their_prompts(words: Words, tmp_path: Path) -> None:
-    file = write(tmp_path / "thumbs.jsonl", thumbs())
+    file = write_rows(tmp_path / "thumbs.jsonl", thumbs())
     options = words(tmp_path / "runs", f"dataset.path={file}", KEEP, "pipeline=sft+kto,sft", "evaluate=true")
     options += ["judge=none", "eval_prompts=4", "sft.num_train_epochs=1", "kto.num_train_epochs=2"]
     printed = launch(*options)
@@ -191,7 +186,7 @@ def test_a_forecast_counts_what_the_record_counts(
     words: Words, compose: Callable[..., Config], tmp_path: Path, engine: str
 ) -> None:
     rows = [row for number in range(16) for row in both(f"Pair {number}?")] + thumbs(30)
-    file = write(tmp_path / "rows.jsonl", rows)
+    file = write_rows(tmp_path / "rows.jsonl", rows)
     given = words(tmp_path / "runs", f"dataset.path={file}", KEEP, "pipeline=kto", f"kto.engine={engine}")
     given += ["kto.num_train_epochs=1", "sft.num_train_epochs=1"]
     launch(*given)
@@ -226,7 +221,7 @@ def test_weights_that_suit_the_numbers_say_nothing(
 
 def test_the_doctor_and_show_tell_them_apart(words: Words, tmp_path: Path) -> None:
     rows = [row for number in range(16) for row in both(f"Pair {number}?")] + thumbs(30)
-    given = words(tmp_path / "runs", f"dataset.path={write(tmp_path / 'rows.jsonl', rows)}", KEEP)
+    given = words(tmp_path / "runs", f"dataset.path={write_rows(tmp_path / 'rows.jsonl', rows)}", KEEP)
     printed = look("launch.doctor", *given)
     assert "train: 16 rows, 16 kept" in printed and "unpaired train: 30 rows, 30 kept" in printed
     assert "responses without a partner, for KTO and SFT:" in printed
@@ -237,7 +232,7 @@ def test_the_doctor_and_show_tell_them_apart(words: Words, tmp_path: Path) -> No
 
 
 def test_an_unpaired_file_says_what_it_is_for(words: Words, tmp_path: Path) -> None:
-    file = write(tmp_path / "thumbs.jsonl", thumbs())
+    file = write_rows(tmp_path / "thumbs.jsonl", thumbs())
     options = [word for word in words(tmp_path, "pipeline=dpo") if not word.startswith("dataset")]
     printed = launch(*options, f"dataset={file}", status=2)
     assert "of single responses KTO and SFT learn with dataset.policies.alone=keep" in printed
@@ -246,7 +241,7 @@ def test_an_unpaired_file_says_what_it_is_for(words: Words, tmp_path: Path) -> N
 def test_a_job_is_checked_before_it_trains(compose: Callable[..., Config], words: Words, tmp_path: Path) -> None:
     """Validation prompts are held out of ratings too, and a stage that would be evaluated on nothing is refused."""
     rows = [single(f"Q {number}?", False) for number in range(40)] + both("Pair?")
-    file = write(tmp_path / "rows.jsonl", rows)
+    file = write_rows(tmp_path / "rows.jsonl", rows)
     config = compose(*words(tmp_path / "runs", f"dataset.path={file}", KEEP, "pipeline=sft"))
     with pytest.raises(UserError, match=r"sft \(\d to train on, \d held out\)"):
         prepare_job(config)

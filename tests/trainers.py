@@ -88,3 +88,11 @@ def gradients(trainer: Any) -> tuple[float, dict[str, torch.Tensor]]:
     loss = trainer.compute_loss(trainer.model, inputs[0], num_items_in_batch=items)
     named = {name: weight for name, weight in trainer.model.named_parameters() if weight.requires_grad}
     return loss.item(), dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
+
+
+def move_away(trainer: Any) -> None:
+    """Move a policy away from its reference, so that every pair weighs differently."""
+    torch.manual_seed(2)
+    for weight in trainer.model.parameters():
+        if weight.requires_grad:
+            weight.data += 0.02 * torch.randn_like(weight)

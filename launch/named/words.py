@@ -133,12 +133,10 @@ def with_profiles(words: Iterable[str]) -> list[str]:
     """
     words = list(words)
     refuse_borrowed(words)
-    parts = [part for word in words for part in spelled(word)]
-    if parts != words:  # pipelines that are spelled are compared
+    if (parts := [part for word in words for part in spelled(word)]) != words:  # spelled pipelines are compared
         first = next(place for place, part in enumerate(parts) if "=" in part)  # flags stay before all options
         parts.insert(first, EVALUATED)
-    words = parts
-    door = open_door(words)
+    door = open_door(parts)
     tell(door.made)
     refuse_unreadable(door.words)
     return door.words
