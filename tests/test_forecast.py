@@ -103,6 +103,11 @@ def test_flops_are_those_of_the_records_formula(compose: Compose) -> None:
     assert found["orpo"].tokens == 6400 * (100 + 200 + 150)
     assert found["orpo"].flops == pytest.approx(3 * forward(config, 6400 * 450, 6400 * 449, both))
     assert found["sft"].hours == pytest.approx(found["sft"].flops / (71e12 * 0.4) / 3600)
+    again = compose(*CARD, "batch_size=64", "hardware.activation_checkpointing=true")
+    for stage, passes in (("sft", 3), ("dpo", 4)):  # the policy's forward pass a second time, not the reference model's
+        longer = forecast(again, stage, shape_of(config.model), TOKENS)
+        assert longer.flops == found[stage].flops
+        assert longer.hours == pytest.approx(found[stage].hours * (passes + 1) / passes)
 
 
 def test_rloo_computes_each_answer_five_times_and_holds_three_models(compose: Compose) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from launch.config.errors import unknown_profile
 from launch.config.machine import PROFILES, detect, plain_profiles, profile
-from launch.config.schema import Config
+from launch.config.schema import Config, register
 from launch.forecast.cost import micro_batch
 from launch.forecast.split import with_splits
 from launch.plan import main
@@ -47,14 +47,50 @@ MACHINES = {
 }
 
 
+def stand_in(directory: Path, memories: list[int], capabilities: list[str]) -> None:
+    """Write an nvidia-smi that knows two fields."""
+    lines = {"memory.total": memories, "compute_cap": capabilities}
+    cases = [f"*{field}*) {'; '.join(f'echo {value}' for value in lines[field]) or ':'};;" for field in lines]
+    (directory / "nvidia-smi").write_text("\n".join(["#!/bin/sh", 'case "$1" in', *cases, "esac"]))
+    (directory / "nvidia-smi").chmod(0o755)
+
+
 @pytest.mark.parametrize("machine", MACHINES)
 def test_a_machine_gets_the_profile_of_its_gpus(machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memories, expected = MACHINES[machine]
-    command = tmp_path / "nvidia-smi"
-    command.write_text("#!/bin/sh\n" + "".join(f"echo {memory}\n" for memory in memories))
-    command.chmod(0o755)
+    stand_in(tmp_path, memories, [])
     monkeypatch.setenv("PATH", str(tmp_path))
     assert detect() == expected
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "seen", "bf16"),
+    [
+        (["7.5"], None, False),  # T4
+        (["8.9"], None, True),  # L4
+        (["8.9", "7.0"], None, False),
+        (["8.9", "7.0"], "0", True),
+        (["[N/A]"], None, True),  # an old driver does not say
+    ],
+)
+def test_gpus_without_bfloat16_train_in_float32(
+    capabilities: list[str],
+    seen: str | None,
+    bf16: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    compose: Compose,
+) -> None:
+    stand_in(tmp_path, [15360] * len(capabilities), capabilities)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if seen:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    register()
+    config = compose("model=smollm2-135m")
+    monkeypatch.undo()
+    register()  # other tests see this machine again
+    assert (config.hardware.name, config.hardware.bf16) == ("1x16gb", bf16)
+    assert {config.options[stage]["bf16"] for stage in config.stages} == {bf16}
 
 
 def test_profiles_are_what_their_names_say() -> None:
@@ -99,6 +135,9 @@ def test_profiles_of_users_are_read_or_left_out(
     files = {"1x40gb": "name: 1x40gb\nprocesses: 1\nmemory_gb: 40", "empty": "", "nameless": "processes: 1"}
     files |= {"mine": "defaults: [1x40gb, _self_]\nname: mine", "unmeasured": "name: unmeasured\nprocesses: 1"}
     files |= {"under": "defaults: [_self_, 1x40gb]\nprocesses: 2"}
+    wrong = {"empty", "nameless", "worded", "misspelt", "circle", "around"}
+    files |= {"worded": "name: worded\nprocesses: two", "misspelt": "name: misspelt\nprocesses: 1\nmemory: 24"}
+    files |= {"circle": "defaults: [around]\nname: circle", "around": "defaults: [circle]\nname: around"}
     for name, text in files.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     for module in ("config.machine", "forecast.machines"):
@@ -109,7 +148,7 @@ def test_profiles_of_users_are_read_or_left_out(
     for words in ([], ["model.lora_r=256"]):
         assert main(["model=phi-3-mini", "pipeline=orpo", "hardware=all", *words]) == 0
         said = capsys.readouterr().out
-        assert {name for name in files if f"left out: conf/hardware/{name}.yaml" in said} == {"empty", "nameless"}
+        assert {name for name in files if f"left out: conf/hardware/{name}.yaml" in said} == wrong
         found.append(cells(said))
         assert found[-1]["unmeasured"] == ["?"] * 3 and found[-1]["mine"] == found[-1]["1x40gb"]
     assert found[0]["mine"][0] == found[1]["mine"][0] and found[0]["mine"][1] != found[1]["mine"][1]

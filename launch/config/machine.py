@@ -6,9 +6,11 @@ import shutil
 import subprocess
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from recipes.profiles import Hardware
 from recipes.system.errors import UserError
@@ -16,6 +18,7 @@ from recipes.system.paths import ROOT
 
 PROFILES = ROOT / "conf" / "hardware"
 REPORTED = 0.95  # of its nominal memory a GPU reports at least so much: error correction and drivers keep some
+AMPERE = 8.0  # compute capability
 LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of a container, in /sys/fs/cgroup
 
 
@@ -25,9 +28,7 @@ def detect() -> str:
     Of those whose GPUs are there, by name alone (2x24gb is two of 24 GB): a profile that shards the model over them has
     all their memory, so the most memory wins. Else each GPU holds the whole model: the largest GPU wins, then the most.
     """
-    every = gpu_memories()
-    known = {str(number): memory for number, memory in enumerate(every)}
-    memories = [known.get(name, min(every, default=0.0)) for name in visible_devices(len(every))]
+    memories = visible(gpu_memories())
     fitting: list[tuple[int, int, int, str]] = [(0, 0, 0, "cpu")]
     for count, size, name in plain_profiles():
         if sum(memory >= REPORTED * size for memory in memories) >= count:
@@ -36,12 +37,28 @@ def detect() -> str:
     return max(fitting)[-1]
 
 
+def auto() -> dict[str, Any]:
+    """Return the profile `auto`: the detected one, in float32 where a GPU has no bfloat16."""
+    return {"defaults": [detect(), "_self_"]} | ({} if has_bfloat16() else {"bf16": False})
+
+
+def has_bfloat16() -> bool:
+    """Whether every GPU that CUDA would see computes in bfloat16: from Ampere (8.0) on; as if so where none says."""
+    return all(capability >= AMPERE for capability in visible(gpu_values("compute_cap")))
+
+
+def visible(values: list[float]) -> list[float]:
+    """Return those of all GPUs' values that CUDA would see; of one with another name, the least there is."""
+    known = {str(number): value for number, value in enumerate(values)}
+    return [known.get(name, min(values, default=0.0)) for name in visible_devices(len(values))]
+
+
 def visible_devices(count: int) -> list[str]:
     """Return the devices that CUDA would see of `count` GPUs: numbers, or names that CUDA_VISIBLE_DEVICES gives."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
         return [str(number) for number in range(count)]
-    return list(takewhile(lambda name: name not in ("", "-1"), map(str.strip, visible.split(","))))  # as CUDA does
+    return list(takewhile(lambda name: name not in ("", "-1"), map(str.strip, named.split(","))))  # as CUDA does
 
 
 def plain_profiles() -> list[tuple[int, int, str]]:
@@ -58,30 +75,44 @@ def profile(name: str) -> Hardware:
         UserError: the file describes no machine.
     """
     try:
-        return Hardware(**profile_values(name))
-    except (TypeError, ValueError, AttributeError, OSError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).removeprefix("Hardware.__init__() ").split())
+        found = OmegaConf.to_object(OmegaConf.merge(Hardware, profile_values(name)))
+    except (TypeError, ValueError, AttributeError, OSError, yaml.YAMLError, OmegaConfBaseException) as error:
+        message, _, key = str(error).partition("object_type=")[0].partition("full_key:")
+        reason = " ".join([*message.split(), *(f"({word})" for word in key.split())])
         raise UserError(f"conf/hardware/{name}.yaml describes no machine: {reason}") from None
+    return cast("Hardware", found)
 
 
-def profile_values(name: str) -> dict[str, Any]:
-    """Return the values of a profile, over those of the ones that it starts from, in Hydra's order."""
+def profile_values(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the values of a profile, over those of the ones that it starts from, in Hydra's order.
+
+    Raises:
+        ValueError: the profile starts from itself, by way of those `above`.
+    """
+    if name in above:
+        raise ValueError(f"its defaults lead back to {name}")
     values = yaml.safe_load((PROFILES / f"{name}.yaml").read_text()) or {}
     bases, found = values.pop("defaults", []), {}
     for base in bases if "_self_" in bases else [*bases, "_self_"]:
-        found |= values if base == "_self_" else profile_values(base)
+        found |= values if base == "_self_" else profile_values(base, (*above, name))
     return found
 
 
 def gpu_memories() -> list[float]:
-    """Return the memory of each GPU in GB (10^9 bytes), without importing torch; empty when there is none."""
+    """Return the memory of each GPU in GB (10^9 bytes); empty when there is none."""
+    return [1.048576e-3 * mebibytes for mebibytes in gpu_values("memory.total")]
+
+
+def gpu_values(field: str) -> list[float]:
+    """Return what nvidia-smi says of each GPU, without importing torch; empty where it does not know the field."""
     if shutil.which("nvidia-smi") is None:
         return []
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
     answer = subprocess.run(query, capture_output=True, text=True, check=False)
-    if answer.returncode:
+    try:
+        return [] if answer.returncode else [float(line) for line in answer.stdout.split()]
+    except ValueError:  # [N/A]
         return []
-    return [float(line) * 1.048576e-3 for line in answer.stdout.split()]
 
 
 def memory_gb() -> float:

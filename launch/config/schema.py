@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from launch.config.machine import detect
+from launch.config.machine import auto
 from launch.config.parallelism import shared
 from launch.config.session import Session
 from launch.config.trl_options import STAGES, TYPES, trl_options
@@ -205,7 +205,7 @@ def register(session: Session | None = None) -> None:
     for stage in STAGES:
         store.store(group="trl", name=stage, node=node(f"{stage.upper()}Config", options[stage]))
     store.store(name="stages", node={"defaults": [{f"stage@{stage}": stage} for stage in STAGES]})
-    store.store(group="hardware", name="auto", node={"defaults": [detect()]})
+    store.store(group="hardware", name="auto", node=auto())
     OmegaConf.register_new_resolver("accumulate", accumulate, replace=True)
     OmegaConf.register_new_resolver("given", given, replace=True)
     OmegaConf.register_new_resolver("times", mul, replace=True)

@@ -40,7 +40,7 @@ class Forecast:
     updates: int
     tokens: float  # computed by the policy's forward passes
     flops: float
-    hours: float | None  # None: the machine's rate is unknown
+    hours: float | None  # with what checkpointing computes again; None: the machine's rate is unknown
 
     @property
     def peak(self) -> float:
@@ -54,14 +54,14 @@ def forecast(config: Config, stage: str, shape: Shape, tokens: Tokens) -> Foreca
     if not METHODS[stage].answers:  # a reward model has no LM head of its own
         shape = replace(shape, tied=True)
     hardware, done = config.hardware, work(config, stage, tokens)
-    found = flops(config, stage, shape, tokens)
+    found, again = flops(config, stage, shape, tokens), computed_again(config, stage, shape, tokens)
     rate = hardware.tflops and hardware.tflops * 1e12 * hardware.utilisation * hardware.processes
     memory = forecast_memory(
         shape,
         setting_of(config, stage, tokens.pairs),
         largest(config, stage, tokens, micro_batch(stage, config.options[stage])),
     )
-    return Forecast(stage, memory, done.updates, done.computed, found, found / rate / 3600 if rate else None)
+    return Forecast(stage, memory, done.updates, done.computed, found, (found + again) / rate / 3600 if rate else None)
 
 
 def micro_batch(stage: str, options: dict[str, Any]) -> int:
@@ -112,6 +112,14 @@ def flops(config: Config, stage: str, shape: Shape, tokens: Tokens) -> float:
             model, once.times(read * (method.reference_passes + method.probe_passes) / method.policy_passes)
         )
     return found
+
+
+def computed_again(config: Config, stage: str, shape: Shape, tokens: Tokens) -> float:
+    """Return the FLOPs of activation checkpointing: the policy's forward passes once more. No record counts them."""
+    if not config.options[stage]["activation_checkpointing"]:
+        return 0.0
+    read = reading(config, stage, tokens).times(work(config, stage, tokens).pairs)
+    return forward(matrices(config, stage, shape, tokens), read)
 
 
 def matrices(config: Config, stage: str, shape: Shape, tokens: Tokens) -> Matrices:
