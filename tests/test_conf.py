@@ -1,4 +1,4 @@
-"""Every profile composes with every other, and gives the real trainers arguments that they take."""
+"""Every profile composes, and gives the real trainers arguments that they take."""
 
 import re
 from collections.abc import Callable
@@ -59,8 +59,10 @@ def test_models_tunings_and_machines_compose(compose: Compose, model: str, hardw
             assert args.gradient_accumulation_steps * at_once == config.batch_size
 
 
-@pytest.mark.parametrize("dataset", profiles("dataset"))
-@pytest.mark.parametrize("pipeline", profiles("pipeline"))
+@pytest.mark.parametrize(
+    "dataset, pipeline",
+    [*((dataset, "compare") for dataset in profiles("dataset")), *(("pocket", name) for name in profiles("pipeline"))],
+)
 def test_data_sets_and_pipelines_compose(compose: Compose, dataset: str, pipeline: str) -> None:
     config = compose(f"dataset={dataset}", f"pipeline={pipeline}", *GIVEN.get(dataset, []))
     assert {config.options[stage]["max_length"] for stage in set(CONFIGS) - {"rloo"}} == {config.dataset.max_length}
