@@ -94,6 +94,23 @@ def reads_every_pair(options: dict[str, Any], batch_size: int, pairs: int) -> bo
     return options["num_train_epochs"] >= 1
 
 
+def late(options: dict[str, Any], adapters: bool) -> bool:
+    """Whether the model that DPO refers to is on its devices only once the training begins.
+
+    DeepSpeed and FSDP2 move and shard the policy then. With adapters it is itself the reference, without them.
+    """
+    return bool(options["deepspeed"] or (options["fsdp"] and adapters))
+
+
+def scores_before(options: dict[str, Any], adapters: bool, batch_size: int, pairs: int) -> bool:
+    """Whether DPO's reference model scores all pairs before the training, as `precompute_ref_log_probs` says.
+
+    Null: where the training reads each of them, and the model can be used before it.
+    """
+    asked = options["precompute_ref_log_probs"]
+    return reads_every_pair(options, batch_size, pairs) and not late(options, adapters) if asked is None else asked
+
+
 def read_config(directory: Path) -> dict[str, Any]:
     """Return a stage directory's config.yaml as a dictionary.
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 import trl
+from peft import PeftModel
 from torch.nn.functional import logsigmoid
 
-from recipes.config import Stage, reads_every_pair
+from recipes.config import Stage, scores_before
 from recipes.data.prepare import load_rows
 from recipes.engine.dpo_losses import DPO, LIKELIHOOD, RELATIVES, SORTED, Ratios
 from recipes.engine.loss import LogProbs, Loss
@@ -108,9 +109,9 @@ class StockDPOTrainer(trl.DPOTrainer):
     reference_seconds = 0.0  # seconds of the reference model's pass before the training
 
     def __init__(self, model: Any, args: Any, train_dataset: Any, **options: Any) -> None:
-        if args.precompute_ref_log_probs is None:
-            batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-            args.precompute_ref_log_probs = reads_every_pair(vars(args), batch_size, len(train_dataset))
+        batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        adapters = options.get("peft_config") is not None or isinstance(model, PeftModel)
+        args.precompute_ref_log_probs = scores_before(vars(args), adapters, batch_size, len(train_dataset))
         super().__init__(model, args=args, train_dataset=train_dataset, **options)
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:

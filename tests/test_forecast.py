@@ -13,7 +13,7 @@ from door import PATIENCE, QUIET, ROOT, run
 from launch.config.checks import refuse_useless
 from launch.config.schema import Config
 from launch.config.shape import shape_of
-from launch.forecast.cost import forecast, largest
+from launch.forecast.cost import forecast, largest, precomputed
 from launch.forecast.fit import alternatives, check_memory, fits, nearest, worst
 from launch.forecast.memory import MicroBatch
 from launch.forecast.split import with_splits
@@ -72,6 +72,32 @@ def test_a_reference_model_is_held_where_dpo_needs_one(compose: Compose) -> None
     assert parts(compose(*CARD, "tuning=lora"), "dpo").reference == 0
 
 
+@pytest.mark.parametrize(
+    ("strategy", "tuning"), [("zero2", "full"), ("zero3", "full"), ("zero2", "lora"), ("fsdp2", "lora")]
+)
+def test_a_model_that_is_placed_late_scores_nothing_before_the_training(
+    compose: Compose, strategy: str, tuning: str
+) -> None:
+    words = [*CARD, "hardware.processes=2", f"hardware.strategy={strategy}", f"tuning={tuning}", "pipeline=dpo"]
+    config = compose(*words)
+    refuse_useless(config)
+    assert not precomputed(config, "dpo", TOKENS.pairs)
+    assert precomputed(compose(*words, "hardware.strategy=ddp"), "dpo", TOKENS.pairs)
+    with pytest.raises(UserError, match="precompute_ref_log_probs=true: with"):
+        refuse_useless(compose(*words, "dpo.precompute_ref_log_probs=true"))
+
+
+def test_several_processes_of_ddp_copy_their_gradients(compose: Compose) -> None:
+    one, two = (parts(compose(*CARD, f"hardware.processes={count}"), "sft") for count in (1, 2))
+    assert (one.buckets, two.buckets) == (0, two.gradients) and two.peak == one.peak + two.gradients
+
+
+def test_a_gpu_without_bf16_has_no_known_rate(compose: Compose) -> None:
+    for word, known in (("hardware.bf16=true", True), ("hardware.bf16=false", False)):
+        config = compose(*CARD, word)
+        assert (forecast(config, "sft", shape_of(config.model), TOKENS).hours is not None) == known
+
+
 def test_stock_orpo_holds_logits_of_every_token_and_packed_a_chunk(compose: Compose) -> None:
     packed, stock = (
         parts(compose(*CARD, "tuning=lora", f"orpo.engine={engine}"), "orpo") for engine in ("packed", "stock")
@@ -107,7 +133,7 @@ def test_flops_are_those_of_the_records_formula(compose: Compose) -> None:
     for stage, passes in (("sft", 3), ("dpo", 4)):  # the policy's forward pass a second time, not the reference model's
         longer = forecast(again, stage, shape_of(config.model), TOKENS)
         assert longer.flops == found[stage].flops
-        assert longer.hours == pytest.approx(found[stage].hours * (passes + 1) / passes)
+        assert longer.hours == pytest.approx((found[stage].hours or 0) * (passes + 1) / passes)
 
 
 def test_rloo_computes_each_answer_five_times_and_holds_three_models(compose: Compose) -> None:

@@ -14,6 +14,7 @@ from door import run as type_in
 
 from dev.gpu.__main__ import main
 from dev.gpu.exactness import FAMILIES, distance, exact, exactness
+from dev.gpu.front_door import check_resumed
 from dev.gpu.job import FAILED, LATE, MEASURED, SHARES, SKIPPED, Job, Outcome, Skip, run
 from dev.gpu.page import publish
 from dev.gpu.plan import Options, gpu_cases, jobs
@@ -56,6 +57,14 @@ def test_a_job_can_be_measured_skipped_failed_dead_or_late(tmp_path: Path) -> No
     assert outcomes[1]["reason"] == "RuntimeError: it broke in two lines" and "exit status -9" in outcomes[2]["reason"]
     assert found["status"] == MEASURED and found["figures"] == {"value": 8}
     assert "seen in the log" in log.read_text() and "Traceback" in log.read_text()
+
+
+def test_a_stage_that_begins_again_is_no_resumption(tmp_path: Path) -> None:
+    (tmp_path / "model/data/orpo-1a").mkdir(parents=True)
+    (tmp_path / "model/data/orpo-1a/log.txt").write_text("loading\nresuming from checkpoint-3\n")
+    check_resumed(tmp_path, 3)
+    with pytest.raises(RuntimeError):
+        check_resumed(tmp_path, 4)
 
 
 def looks_like(*gpus: str | None) -> Callable[..., Outcome]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launch.config.errors import unknown_profile
-from launch.config.machine import PROFILES, detect, plain_profiles, profile
+from launch.config.machine import PROFILES, detect, first_device, plain_profiles, profile
 from launch.config.schema import Config, register
 from launch.forecast.cost import micro_batch
 from launch.forecast.split import with_splits
@@ -91,6 +91,16 @@ def test_gpus_without_bfloat16_train_in_float32(
     register()  # other tests see this machine again
     assert (config.hardware.name, config.hardware.bf16) == ("1x16gb", bf16)
     assert {config.options[stage]["bf16"] for stage in config.stages} == {bf16}
+
+
+@pytest.mark.parametrize(("seen", "first"), [(None, "0"), ("2,3", "2"), ("GPU-1a,0", "GPU-1a"), ("", ""), ("-1", "")])
+def test_one_process_gets_the_first_device_that_it_may_see(
+    seen: str | None, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    assert first_device() == first
 
 
 def test_profiles_are_what_their_names_say() -> None:

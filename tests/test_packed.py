@@ -232,12 +232,22 @@ def test_activation_checkpointing_changes_no_gradient(make: Make) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_compiled_model_takes_the_same_steps(make: Make) -> None:
-    """Dynamo traces the layers around the attention; eager kernels stand for a compiler's."""
+def test_a_compiled_model_takes_the_same_steps(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dynamo traces the layers around the attention, as often whether or not the head's chunks vary in number.
+
+    Eager kernels stand for a compiler's.
+    """
     steps = {"max_steps": 3, "per_device_train_batch_size": 4, "learning_rate": 1e-3}
-    compiling: list[dict[str, Any]] = [{}, {"torch_compile": True, "torch_compile_backend": "aot_eager"}]
-    plain, compiled = (make("packed", model_of("Phi3"), rows_of(12), **steps, **how) for how in compiling)
-    for trainer in (plain, compiled):
+    compiling = {"torch_compile": True, "torch_compile_backend": "aot_eager"}
+    traced, found = [], []
+    for how, tokens in (({}, 1000), (compiling, 1000), (compiling, 7)):
+        monkeypatch.setattr("recipes.engine.log_probs.CHUNK_LOGITS", tokens * model_of("Phi3").config.vocab_size)
+        trainer = make("packed", model_of("Phi3"), rows_of(12), **steps, **how)
+        torch.compiler.reset()
+        counters.clear()
         trainer.train()
-    assert counters["frames"]["ok"] > 0
-    assert_same(dict(compiled.model.named_parameters()), dict(plain.model.named_parameters()), 1e-6)
+        traced.append(counters["frames"]["ok"])
+        found.append(dict(trainer.model.named_parameters()))
+    assert 0 == traced[0] < traced[1] == traced[2]
+    for weights in found[1:]:
+        assert_same(weights, found[0], 1e-6)

@@ -182,6 +182,12 @@ def metered(trainer: Any, directory: Path) -> Meter:
     return meter
 
 
+def test_counts_of_more_than_64_bits_are_summed(tmp_path: Path) -> None:
+    meter = Meter(tmp_path, dict)
+    meter.cost.inference_flops, meter.cost.seconds = 2**70, 0.5
+    assert meter.total() == meter.cost
+
+
 @pytest.mark.parametrize("stage", KINDS)
 def test_the_meter_counts_what_was_trained_on(make: Make, rows: DatasetDict, tmp_path: Path, stage: str) -> None:
     """One epoch sees every pair once, whatever was collated ahead of its use."""

@@ -2,6 +2,7 @@
 
 import argparse
 import multiprocessing
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +18,7 @@ from dev.bench.report import environment, publish, summary
 from dev.bench.shapes import MADE
 from dev.bench.tokenise import measure_tokenisation
 from dev.bench.workload import even, pairs_of
+from launch.config.machine import first_device
 from recipes.config import UserError
 from recipes.engine.packing import Pair
 from recipes.system.commands import output as console
@@ -30,6 +32,7 @@ def alone(function: Callable[..., Any], *arguments: Any) -> Any:
     Raises:
         UserError: the process was killed.
     """
+    os.environ["CUDA_VISIBLE_DEVICES"] = first_device()  # a trainer would split its batches over several
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dev.bench.measure"])
     with ProcessPoolExecutor(1, mp_context=context) as pool:

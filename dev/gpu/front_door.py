@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ from dev.bench.pipelines import base_model
 from dev.gpu.job import Skip
 from launch.stages.command import module
 from recipes.config import read_json
+from recipes.system.files import SEAL
 from recipes.system.processes import die_with_parent
 from recipes.training.compare import difference
 
@@ -113,20 +115,33 @@ def killed_and_resumed(model: str) -> dict[str, Any]:
             finish(command(runs, LONG, model), runs)
         step = kill_after_checkpoint(command(broken, LONG, model), broken)
         finish(command(broken, LONG, model), broken)
+        check_resumed(broken, step)
         models = [next(runs.glob("*/*/orpo-*/model")) for runs in (whole, again, broken)]
         apart, same = difference(models[0], models[2])
         repeated, _ = difference(models[0], models[1])
     return {"resumed_from": step, "difference": apart, "bit_equal": same, "repeated": repeated}
 
 
+def check_resumed(runs: Path, least: int) -> None:
+    """Reject a stage that did not go on from a checkpoint of this optimizer step or a later one.
+
+    Raises:
+        RuntimeError: it began again.
+    """
+    logs = "".join(path.read_text() for path in runs.glob("*/*/orpo-*/log.txt"))
+    steps = [int(step) for step in re.findall(r"^resuming from checkpoint-(\d+)$", logs, re.M)]
+    if not steps or min(steps) < least:
+        raise RuntimeError(f"killed after checkpoint {least}, it went on from {steps or 'none'}")
+
+
 def kill_after_checkpoint(words: list[str], runs: Path) -> int:
-    """Start a training, kill all its processes once it has saved a checkpoint, and return that optimizer step.
+    """Start a training, kill all its processes once a checkpoint is sealed, and return that optimizer step.
 
     Raises:
         RuntimeError: it ended first.
     """
     process = subprocess.Popen(words, start_new_session=True, preexec_fn=die_with_parent)
-    while not (saved := list(runs.glob("*/*/orpo-*/checkpoint-*/trainer_state.json"))):
+    while not (saved := list(runs.glob(f"*/*/orpo-*/checkpoint-*/{SEAL}"))):
         if process.poll() is not None:
             raise RuntimeError(f"the training ended with exit status {process.returncode} before a checkpoint was seen")
         time.sleep(0.01)

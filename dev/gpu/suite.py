@@ -14,7 +14,7 @@ from dev.gpu.job import FAILED, MEASURED, SHARES, Job, Outcome, run
 from dev.gpu.page import publish
 from dev.gpu.plan import Options, jobs
 from dev.gpu.store import begin, keep, read, todo
-from launch.config.machine import gpu_memories
+from launch.config.machine import first_device, gpu_memories
 from recipes.config import UserError
 
 LOOKING = 300  # seconds to inspect the machine
@@ -44,6 +44,7 @@ def look(log: Path) -> tuple[dict[str, Any], str]:
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # otherwise checking for a GPU initializes it
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded; without a network every request would wait
     expected = bool(gpu_memories())
+    os.environ["CUDA_VISIBLE_DEVICES"] = first_device()  # a trainer would split its batches over several
     outcome: Outcome = {}
     for method in ("forkserver", "spawn"):
         outcome = run(Job("machine", method, environment), LOOKING, log, method)

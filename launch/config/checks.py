@@ -11,7 +11,7 @@ from launch.config.schema import Config, Launcher
 from launch.config.shape import linears, shape_of
 from launch.config.trl_options import STAGES, trl_options
 from launch.config.trust import refuse_untrusted
-from recipes.config import UserError
+from recipes.config import UserError, late
 from recipes.data.files import check_source
 from recipes.methods import ENGINES
 
@@ -55,6 +55,7 @@ def refuse_useless(config: Config) -> None:
         refuse_unknown(name, stages, config)
         for stage in stages:
             refuse_stage(stage, config.of(name).options[stage])
+            refuse_early(stage, config.of(name))
     if not 0 <= config.seed < 2**32:
         raise UserError(f"seed must be between 0 and 2**32 - 1 (got {config.seed})")
     for name in RATES:
@@ -116,6 +117,20 @@ def refuse_stage(stage: str, options: dict[str, Any]) -> None:
     if options.get("engine", "packed") not in ENGINES:
         raise UserError(f"{stage}.engine={options['engine']}: use {' or '.join(ENGINES)}")
     refuse_unheeded(stage, options)
+
+
+def refuse_early(stage: str, config: Config) -> None:
+    """Reject scores of a reference model that is not on its devices before the training.
+
+    Raises:
+        UserError: they are asked for.
+    """
+    options = config.options[stage]
+    if options.get("precompute_ref_log_probs") and late(options, config.model_options["use_peft"]):
+        raise UserError(
+            f"{stage}.precompute_ref_log_probs=true: with hardware.strategy={config.hardware.strategy} the reference "
+            "model is on its devices only once the training begins; leave this option out"
+        )
 
 
 def refuse_unheeded(stage: str, options: dict[str, Any]) -> None:

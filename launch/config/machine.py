@@ -61,6 +61,11 @@ def visible_devices(count: int) -> list[str]:
     return list(takewhile(lambda name: name not in ("", "-1"), map(str.strip, named.split(","))))  # as CUDA does
 
 
+def first_device() -> str:
+    """Return the first device that CUDA would see, as a value of CUDA_VISIBLE_DEVICES; empty where it may see none."""
+    return next(iter(visible_devices(1)), "")
+
+
 def plain_profiles() -> list[tuple[int, int, str]]:
     """Return the number of GPUs, their memory in GB and the name of profiles that are named by these alone."""
     names = [path.stem for path in PROFILES.glob("*.yaml")]

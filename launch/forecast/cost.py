@@ -12,7 +12,7 @@ from launch.config.schema import Config
 from launch.config.shape import body_parameters, lm_head_parameters, query_width
 from launch.forecast.memory import Memory, MicroBatch, Setting, forecast_memory, trained
 from launch.forecast.tokens import Tokens, of_judge
-from recipes.config import reads_every_pair
+from recipes.config import scores_before
 from recipes.methods import METHODS
 from recipes.profiles import JUDGE, Shape
 from recipes.training.flops import Matrices, Reading, forward, training
@@ -55,7 +55,8 @@ def forecast(config: Config, stage: str, shape: Shape, tokens: Tokens) -> Foreca
         shape = replace(shape, tied=True)
     hardware, done = config.hardware, work(config, stage, tokens)
     found, again = flops(config, stage, shape, tokens), computed_again(config, stage, shape, tokens)
-    rate = hardware.tflops and hardware.tflops * 1e12 * hardware.utilisation * hardware.processes
+    known = hardware.tflops if hardware.bf16 or hardware.use_cpu else None  # a GPU's rate is that of bf16
+    rate = known and known * 1e12 * hardware.utilisation * hardware.processes
     memory = forecast_memory(
         shape,
         setting_of(config, stage, tokens.pairs),
@@ -183,6 +184,7 @@ def setting_of(config: Config, stage: str, pairs: int) -> Setting:
         rank=model["lora_r"],
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         shards=hardware.processes if hardware.strategy != "ddp" else 1,
+        buckets=hardware.strategy == "ddp" and hardware.processes > 1,
         whole=hardware.strategy in ("ddp", "zero2"),
         offload=hardware.offload,
         frozen=frozen_copies(options, model["use_peft"]) if stage == "rloo" else int(frozen),
@@ -192,10 +194,8 @@ def setting_of(config: Config, stage: str, pairs: int) -> Setting:
 
 
 def precomputed(config: Config, stage: str, pairs: int) -> bool:
-    """Whether the reference model scores all pairs before the training; the same rule as in `recipes.dpo`."""
-    options = config.options[stage]
-    asked = options["precompute_ref_log_probs"]
-    return reads_every_pair(options, config.batch_size, pairs) if asked is None else asked
+    """Whether the reference model scores all pairs before the training."""
+    return scores_before(config.options[stage], config.model_options["use_peft"], config.batch_size, pairs)
 
 
 def mean_tokens(config: Config, stage: str, tokens: Tokens) -> float:

@@ -38,6 +38,7 @@ class Setting:
     targets: tuple[str, ...] = ()  # of the adapters; empty: on all matrices
     shards: int = 1  # devices that shard gradients, optimizer state and, unless `whole`, weights
     whole: bool = False  # every device has all weights: DDP, ZeRO-2
+    buckets: bool = False  # DDP of several processes: gradients are copied to be summed
     offload: bool = False  # what is sharded is in CPU memory
     cpu: bool = False
     frozen: int = 0  # frozen models of the same size: reference model, reward model
@@ -64,13 +65,15 @@ class Memory:
     reference: float
     activations: float
     head: float
+    buckets: float = 0.0
     accumulates: bool = False
 
     @property
     def peak(self) -> float:
         """The maximum: when the LM head's backward pass begins, or when all gradients exist."""
         before = self.activations + self.head + (self.gradients if self.accumulates else 0.0)
-        return self.weights + self.adapters + self.optimiser + self.reference + max(before, self.gradients)
+        held = self.weights + self.adapters + self.optimiser + self.reference + self.buckets
+        return held + max(before, self.gradients)
 
     @property
     def above_idle(self) -> float:
@@ -106,6 +109,7 @@ def forecast_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> Memory
         reference=base * setting.frozen,
         activations=activation_memory(shape, setting, batch),
         head=head_memory(shape, setting, batch),
+        buckets=gradients if setting.buckets else 0.0,
         accumulates=setting.accumulates,
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.config.checks import RETRAIN
+from launch.config.machine import first_device
 from launch.config.parallelism import with_deepspeed
 from launch.stages.begun import go_on
 from launch.stages.command import module, tracking, training
@@ -77,7 +78,7 @@ def run_stage(planned: Planned, group: str) -> None:
             return
         environment = tracking(directory, config["digest"], group, dict(os.environ))
         if config["processes"] == 1:  # otherwise the trainer would split every batch over all visible GPUs
-            environment.setdefault("CUDA_VISIBLE_DEVICES", "0")
+            environment["CUDA_VISIBLE_DEVICES"] = first_device()
         if config["options"]["deepspeed"]:
             environment = with_deepspeed(environment)
         warm = config["options"]["use_cpu"] and config["processes"] == 1

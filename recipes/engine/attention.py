@@ -18,6 +18,7 @@ PAIRS = "packed_pairs"  # its name in Transformers' registry of attention functi
 GROUPED = "enable_gqa" in inspect.signature(varlen_attn).parameters  # not in PyTorch 2.11
 OWN = ("softcap", "s_aux")  # soft-capped scores and sinks, by Transformers' names: in a model's own code only
 FLASH = (8, 0)  # the oldest compute capability that the flash kernel supports, Ampere
+DATACENTER = ((8, 0), (9, 0), (10, 0), (10, 3))  # A100, H100, B200, B300: more shared memory
 
 
 @torch.compiler.disable  # lengths differ from row to row: each would be compiled separately
@@ -122,11 +123,14 @@ def visible(queries: int, keys: int, window: int | None, device: torch.device) -
 def flash_takes(value: Tensor) -> bool:
     """Whether the variable-length flash kernel supports these values, of any shape (..., size).
 
-    In half precision, on Ampere or newer, with heads of a size that is a multiple of 8 up to 256.
+    In half precision, on Ampere or newer, with heads of a size that is a multiple of 8 up to 256. On consumer GPUs its
+    backward pass lacks the memory for sizes from 193 to 224.
     """
     half, size = value.dtype in (torch.bfloat16, torch.float16), value.shape[-1]
-    fits = half and size % 8 == 0 and size <= 256
-    return value.is_cuda and fits and torch.cuda.get_device_capability(value.device) >= FLASH
+    if not (value.is_cuda and half and size % 8 == 0 and size <= 256):
+        return False
+    capability = torch.cuda.get_device_capability(value.device)
+    return capability >= FLASH and (capability in DATACENTER or not 192 < size <= 224)
 
 
 def varlen_attention(

@@ -1,6 +1,7 @@
 """Log-probs of selected tokens inside a model's forward pass, without the logits of all positions."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,8 @@ def add_scoring(model: PreTrainedModel) -> None:
     start after one prompt; it takes the head's weight without its adapter, and without a GPU computes every position.
     The kernels of Liger and cut-cross-entropy return one summed loss, or need Triton.
     """
-    add_packed_forward(model, log_probs_of)
+    score: Any = torch.compiler.disable(log_probs_of)  # else it is compiled anew for each number of chunks
+    add_packed_forward(model, score)
 
 
 def log_probs_of(model: PreTrainedModel, states: Tensor, targets: Tensor | None) -> Tensor:

@@ -104,7 +104,7 @@ class PackedTrainer(Trainer):
 
     def log_probs(self, model: nn.Module, batch: PackedBatch) -> LogProbs:
         """Return a model's log-probs of a batch's pairs, from one forward pass."""
-        with torch.autocast(self.args.device.type) if cast_by_trl(self) else nullcontext():
+        with torch.autocast(self.args.device.type, torch.bfloat16) if cast_by_trl(self) else nullcontext():
             scores = model(**batch.model_inputs())
         sums = torch.segment_reduce(scores, "sum", lengths=batch.counts.flatten(), unsafe=True)
         return LogProbs.of(sums.view(batch.counts.shape), batch.counts)

@@ -130,11 +130,12 @@ def cast_by_trl(trainer: Trainer) -> bool:
 def keep_outputs_in_float32(args: Any) -> None:
     """Undo Accelerate's cast of all outputs to bf16 under FSDP2, before any model is sharded.
 
-    A loss of bf16 logits or log-probs has only three digits: DPO's first was 0.6914 instead of ln 2.
+    A loss of bf16 logits or log-probs has only three digits: DPO's first was 0.6914 instead of ln 2. Gradients are
+    summed in float32, too, over processes and over micro-batches, as DDP does.
     """
     if args.fsdp_plugin_args and args.bf16:
         half = torch.bfloat16
-        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=half, output_dtype=torch.float32)
+        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, output_dtype=torch.float32)
         args.fsdp_plugin_args["mixed_precision_policy"] = policy
 
 

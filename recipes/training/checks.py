@@ -31,6 +31,11 @@ def check_machine(trainer: Trainer, stage: Stage) -> None:
         UserError: the number of processes or the parallelism differs from the profile's.
     """
     found = trainer.args.world_size
+    if trainer.args.n_gpu > 1:
+        raise UserError(
+            f"one process sees {trainer.args.n_gpu} GPUs and would split its batches over them: use make or "
+            "python -m launch, or set CUDA_VISIBLE_DEVICES to one"
+        )
     if found != stage.processes:
         raise UserError(
             f"{found} processes train, but the hardware profile has {stage.processes}: use make or python -m launch"

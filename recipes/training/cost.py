@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import reduce
+from accelerate.utils import gather_object
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
@@ -104,10 +104,9 @@ class Meter:
     def total(self) -> Cost:
         """Return the cost summed over all processes; every process must call it."""
         own = asdict(self.cost)
-        seconds = own.pop("seconds")
-        counts = torch.tensor(list(own.values()), device=PartialState().device)
-        summed: Any = reduce(counts, reduction="sum")
-        return Cost(**dict(zip(own, map(int, summed), strict=True)), seconds=seconds)
+        every: Any = gather_object([own])  # Python's integers: FLOPs of long trainings have more than 64 bits
+        summed = {name: sum(cost[name] for cost in every) for name in own}
+        return Cost(**summed | {"seconds": own["seconds"]})
 
 
 def count_tokens(batch: dict[str, Any]) -> tuple[int, int]:
