@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from families import assert_same, rows_of
 from trainers import Make, gradients, maker, move_away
 
+from recipes.config import UserError
 from recipes.dpo import DPOConfig, dpo_loss, weighted_loss
 from recipes.engine.dpo_losses import DPO, LIKELIHOOD, RELATIVES, SORTED, first_loss
 from recipes.engine.loss import LogProbs
+from recipes.training.checks import check_first_loss
 
 BETA, WRONG, TAU = 0.3, 0.1, 0.05
 Pair = tuple[float, float, int, int]  # log-ratios of the chosen and the rejected response, and their tokens
@@ -169,3 +172,12 @@ def test_a_loss_that_cannot_be_trained_is_refused(tmp_path: Path, given: dict[st
     fixed: dict[str, object] = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False}
     with pytest.raises(ValueError, match=said):
         DPOConfig(**fixed, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("beta", "exact", "stops"), [(0.1, False, True), (1.0, False, False), (1.0, True, True)])
+def test_a_first_loss_may_be_off_by_what_beta_makes_of_bf16s_rounding(
+    tmp_path: Path, beta: float, exact: bool, stops: bool
+) -> None:
+    args = DPOConfig(str(tmp_path), beta=beta, use_cpu=True, bf16=False)
+    with pytest.raises(UserError, match="first loss") if stops else nullcontext():
+        check_first_loss("dpo", args, math.log(2) + 0.1, exact=exact)

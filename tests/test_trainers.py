@@ -183,7 +183,7 @@ def metered(trainer: Any, directory: Path) -> Meter:
 
 
 def test_counts_of_more_than_64_bits_are_summed(tmp_path: Path) -> None:
-    meter = Meter(tmp_path, dict)
+    meter = Meter(tmp_path, lambda rows: {})
     meter.cost.inference_flops, meter.cost.seconds = 2**70, 0.5
     assert meter.total() == meter.cost
 
