@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 from typing import Any
 
 from eval.results.cells import markdown
@@ -50,15 +51,16 @@ def speed(results: dict[str, Any]) -> str:
     lines = [["", "TRL, pairs/s", "packed, pairs/s", "ratio"]]
     for method, found in results["methods"].items():
         stock, packed = median(found["stock"]), median(found["packed"])
-        lines.append([METHODS[method].label, f"{stock:.1f}", f"{packed:.1f}", f"{packed / stock:.2f}"])
-    options = results["options"]
+        lines.append([METHODS[method].label, f"{stock:.2f}", f"{packed:.2f}", f"{packed / stock:.1f}"])
+    options, device = results["options"], results["machine"]["device"]
     said = (
-        f"Medians of {options['repeats']} optimizer steps of {options['batch_size']} pairs, both engines in turns on"
-        f" the same pairs: lengths like {results['lengths']}'s, a random model of {results['model']} parameters in "
-        f"float32, {results['machine']['device']} (`python -m dev.bench.methods`). KTO's reference point makes it read "
-        "more."
+        f"Medians of {options['repeats']} optimizer steps of {options['batch_size']} pairs, both engines in turns on "
+        f"the same pairs (`python -m dev.bench.methods`): lengths like {results['lengths']}'s, a random model of "
+        f"{results['model']} parameters in float32, {device}. TRL's trainers read a prompt with each of its responses "
+        "and pad to the longest of the micro-batch, so the more uneven the lengths, the larger the ratio. KTO's "
+        "reference point makes it read more."
     )
-    return "\n".join(["## Speed", "", *markdown(lines), "", said, ""])
+    return "\n".join(["## Speed", "", *markdown(lines), "", fill(said, 118), ""])
 
 
 if __name__ == "__main__":
