@@ -31,6 +31,7 @@ def parts(config: Config, stage: str) -> Any:
     return forecast(config, stage, shape_of(config.model), TOKENS).memory
 
 
+@pytest.mark.usefixtures("compose")  # which reads TRL's options once, for the cache
 def test_it_says_what_fits_without_torch(tmp_path: Path) -> None:
     """Importing torch, TRL or Transformers would fail here: an empty module of each name raises."""
     for name in ("torch", "trl", "transformers", "datasets"):
