@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -161,6 +162,13 @@ def keep() -> Callable[[str, str, float], None]:
                 file.write(json.dumps([method, what, figure]) + "\n")
 
     return append
+
+
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """Put back what a test's command wrote into the environment: the next test of this worker would read it."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -47,6 +47,12 @@ MACHINES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def all_gpus_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget which GPUs of this machine may be used: the machines here are made up."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
 def stand_in(directory: Path, memories: list[int], capabilities: list[str]) -> None:
     """Write an nvidia-smi that knows two fields."""
     lines = {"memory.total": memories, "compute_cap": capabilities}
@@ -97,7 +103,6 @@ def test_gpus_without_bfloat16_train_in_float32(
 def test_one_process_gets_the_first_device_that_it_may_see(
     seen: str | None, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if seen is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
     assert first_device() == first
