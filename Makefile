@@ -239,4 +239,4 @@ $(VENV): requirements.lock
 environment:
 	@echo "installing the environment into .venv (once: a minute with uv, else some; 2.5 GB without CUDA; log: .venv.log)"
 	@rm -rf .venv && python3 -m venv .venv && $(INSTALL) -r requirements.lock || { rm -rf .venv; exit 1; }
-	@$(PYTHON) -m launch.config.trl_options && cp requirements.lock $(VENV)
+	@env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m launch.first_start && cp requirements.lock $(VENV)

@@ -1,5 +1,8 @@
 """The environment's installation: uv looks where pip would."""
 
+from importlib.util import cache_from_source, find_spec
+from pathlib import Path
+
 from launch.install import settings, translated
 
 LISTED = """:env:.find-links='/wheels /more'
@@ -29,3 +32,10 @@ def test_uv_gets_pips_settings_in_pips_order_of_precedence() -> None:
 
 def test_without_settings_of_pip_uv_keeps_its_own() -> None:
     assert translated(settings("")) == {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+
+
+def test_what_stages_import_is_compiled_already() -> None:
+    """Where Python is told to write no bytecode, nothing after the installation would."""
+    for name in ("torch", "transformers", "trl", "peft"):
+        spec = find_spec(name)
+        assert spec and spec.origin and Path(cache_from_source(spec.origin)).exists(), name

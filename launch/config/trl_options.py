@@ -95,7 +95,3 @@ def is_mirror(kept: Any) -> bool:
     return all(map(bool, kept.values())) and all(
         isinstance(option, list) and len(option) == 2 and option[0] in TYPES for option in options
     )
-
-
-if __name__ == "__main__":
-    trl_options()  # `make` runs this once after an install, so that the first command is as quick as the next
