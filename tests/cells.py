@@ -21,9 +21,9 @@ Make = Callable[..., Path]
 PLAIN = ("optim=sgd", "learning_rate=0.1", "max_steps=2", "warmup_steps=0", "save_strategy=no")
 
 
-def maker(words: Words, compose: Compose, runs: Path) -> Make:
+def maker(words: Words, compose: Compose, runs: Path, *more: str) -> Make:
     """Return what writes the directory of a stage that would train as a cell says; RLOO's asks `reward`."""
-    common = words(runs, "batch_size=8")
+    common = words(runs, "batch_size=8", *more)
     config = compose(*common)
     template = chat_template(config.model.chat_template)
     config.model.chat_template = template

@@ -41,7 +41,6 @@ LONGEST = (
     "pocket",
     "resume",
     "equal",
-    "fsdp",
     "gpu",
     "rlhf",
 )

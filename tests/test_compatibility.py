@@ -1,6 +1,7 @@
 """The table of what goes together: its page, its refusals, and each cell that a CPU can run against one process."""
 
 import gc
+import json
 import math
 import os
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from cells import train
+from cells import maker, train
 from door import QUIET, ROOT, descendants, kill, losses, run
 from safetensors.torch import load_file
 
@@ -21,9 +22,10 @@ from launch.config.compatibility import ZERO, Cell, cells, nearest, page, refusa
 from launch.config.compatibility import tested as trained_here
 from launch.config.parallelism import DEEPSPEED, with_deepspeed
 from launch.config.schema import Config
-from recipes.config import UserError
+from recipes.config import UNMERGED, UserError, read_json
 from recipes.methods import METHODS, PACKED
 from recipes.system.files import SEAL
+from recipes.training.merge import merge
 from recipes.training.model import check_loadable
 
 Words = Callable[..., list[str]]
@@ -33,6 +35,7 @@ SHIM = str(Path(__file__).parent / "fsdp_on_cpu")
 PATHS = with_deepspeed({"PYTHONPATH": f"{SHIM}{os.pathsep}{ROOT}"})
 ONE = [cell for cell in cells() if trained_here(cell) and cell.strategy == "one"]
 TWO = [cell for cell in cells() if trained_here(cell) and cell.strategy != "one"]
+UNEVEN = 11  # pairs
 
 
 def judges(cell: Cell) -> bool:
@@ -44,6 +47,13 @@ def trained(directory: Path) -> dict[str, Any]:
     """The trained weights: a model's, or its adapter's."""
     found = [path for path in directory.glob("*/*.safetensors") if path.parent.name in ("model", "adapter")]
     return load_file(found[0])
+
+
+def apart(one: Path, other: Path) -> float:
+    """How far apart the trained weights of two stages are, at most."""
+    ours, theirs = trained(one), trained(other)
+    assert ours.keys() == theirs.keys(), one
+    return max(float((ours[name] - weight).abs().max()) for name, weight in theirs.items())
 
 
 def on_two_processes(directories: Iterable[Path]) -> list[str]:
@@ -65,7 +75,24 @@ def single(make: Make) -> dict[Cell, Path]:
 
 
 @pytest.fixture(scope="module")
-def double(make: Make, single: dict[Cell, Path]) -> dict[Cell | str, Path]:
+def uneven(words: Words, compose: Compose, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """Stages on eleven pairs, which divide neither into batches nor over processes: of one, trained, and of two."""
+    rows = [f"dataset.train_rows={UNEVEN}", "dataset.test_rows=5"]
+    build = maker(words, compose, tmp_path_factory.mktemp("uneven"), *rows)
+    found = {}
+    for method in ("sft", "dpo", "orpo"):
+        options = [f"{method}.{option}" for option in ("max_steps=-1", "num_train_epochs=2", "eval_strategy=epoch")]
+        options += ["dpo.precompute_ref_log_probs=true"]  # each process scores its share
+        one, two = (
+            build(Cell(method, "full", strategy, False, "fp32", "packed"), None, *options)
+            for strategy in ("one", "ddp")
+        )
+        found[method] = train(one), two
+    return found
+
+
+@pytest.fixture(scope="module")
+def double(make: Make, single: dict[Cell, Path], uneven: dict[str, tuple[Path, Path]]) -> dict[Cell | str, Path]:
     """Every cell of two processes, trained in one pair of them, whose start costs more than a dozen cells."""
     (reward,) = (directory for cell, directory in single.items() if judges(cell))
     fsdp2 = Cell("orpo", "full", "fsdp2", False, "fp32", "packed")
@@ -75,6 +102,7 @@ def double(make: Make, single: dict[Cell, Path]) -> dict[Cell | str, Path]:
         "sharded": make(fsdp2, None, "orpo.fsdp_config={state_dict_type:SHARDED_STATE_DICT}"),
         "bf16": make(replace(fsdp2, method="dpo", precision="bf16", engine="stock")),
     }
+    found |= {f"uneven {method}": two for method, (_, two) in uneven.items()}
     found |= {cell: make(cell, reward if cell.method == "rloo" else None) for cell in cells}
     run(on_two_processes(found.values()), 0, ROOT, **PATHS)
     return found
@@ -102,18 +130,46 @@ def test_two_processes_end_with_the_weights_of_one_in_every_cell_that_a_cpu_can_
         pytest.skip("no DeepSpeed: run `make deepspeed`")
     trained_so = {cell: path for cell, path in double.items() if isinstance(cell, Cell) and cell.strategy == strategy}
     assert len(trained_so) == count
-    apart = {}
+    gaps = {}
     for cell, directory in trained_so.items():
         assert not (directory / "error.txt").exists(), (cell, (directory / "error.txt").read_text())
-        ours, theirs = trained(directory), trained(single[replace(cell, strategy="one", offload=False)])
-        assert ours.keys() == theirs.keys(), cell
-        apart[cell] = max(float((ours[name] - weight).abs().max()) for name, weight in theirs.items())
-    assert all(0 < distance < 1 for cell, distance in apart.items() if cell.method == "rloo"), apart
-    compared = {cell: distance for cell, distance in apart.items() if cell.method != "rloo"}
+        gaps[cell] = apart(directory, single[replace(cell, strategy="one", offload=False)])
+    assert all(0 < gap < 1 for cell, gap in gaps.items() if cell.method == "rloo"), gaps
+    compared = {cell: gap for cell, gap in gaps.items() if cell.method != "rloo"}
     assert max(compared.values()) < 1e-5, compared
     for method in PACKED if strategy == "ddp" else ():
         keep(method, "two processes", max(gap for cell, gap in compared.items() if cell.method == method))
     print(f"\n{strategy}: {len(compared)} cells within {max(compared.values()):.1e} of one process")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", ["sft", "dpo", "orpo"])
+def test_pairs_that_do_not_divide_over_two_processes_count_once(
+    uneven: dict[str, tuple[Path, Path]], double: dict[Cell | str, Path], method: str
+) -> None:
+    """Accelerate fills the last batches up with pairs from the beginning; evaluation too."""
+    one, two = uneven[method]
+    assert apart(two, one) < 1e-6
+    records = [read_json(path / UNMERGED) for path in (one, two)]
+    assert [found["processes"] for found in records] == [1, 2] and records[0]["tokens"] == records[1]["tokens"]
+    assert [found["pairs"] for found in records] == [2 * UNEVEN] * 2
+    logs = [[json.loads(line) for line in (path / "log_history.jsonl").read_text().splitlines()] for path in (one, two)]
+    ours, theirs = ([entry["eval_loss"] for entry in log if "eval_loss" in entry] for log in logs)
+    assert len(ours) == 2 and theirs == pytest.approx(ours, rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_adapters_that_two_processes_sharded_are_merged_as_those_of_one(
+    single: dict[Cell, Path], double: dict[Cell | str, Path]
+) -> None:
+    cell = Cell("orpo", "lora", "fsdp2", False, "fp32", "packed")
+    found = []
+    for directory in (double[cell], single[replace(cell, strategy="one")]):
+        merge(directory)
+        found.append(load_file(directory / "model" / "model.safetensors"))
+    ours, theirs = found
+    assert ours.keys() == theirs.keys()
+    assert max(float((ours[name] - weight).abs().max()) for name, weight in theirs.items()) < 1e-6
 
 
 @pytest.mark.filterwarnings("ignore")

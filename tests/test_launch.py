@@ -121,32 +121,6 @@ def test_orpos_update_is_the_same_in_micro_batches_of_any_size(words: Words, tmp
         assert (weight - found[1][name]).abs().max() < 1e-6, name
 
 
-def test_two_processes_give_the_weights_of_one_and_count_pairs_that_do_not_divide_once(
-    words: Words, tmp_path: Path
-) -> None:
-    """Accelerate fills the last batches up with pairs from the beginning; evaluation too."""
-    found, count = [], 11
-    for split in (["hardware.per_device_batch=8"], ["hardware.processes=2"]):
-        runs = tmp_path / str(len(found))
-        options = ["pipeline=compare", "evaluate=false", "batch_size=8"]
-        options += ["dpo.precompute_ref_log_probs=true"]  # each process scores its share
-        options += [f"dataset.train_rows={count}", "dataset.test_rows=5"]
-        for stage in ("sft", "dpo", "orpo"):
-            options += [*plain(stage), f"{stage}.num_train_epochs=2", f"{stage}.eval_strategy=epoch"]
-        launch(*words(runs, *options, *split))
-        found.append({path.name.split("-")[0]: path for path in stages(runs)})
-    for stage, one in found[0].items():
-        two = found[1][stage]
-        assert record(two)["processes"] == 2 and record(two)["tokens"] == record(one)["tokens"]
-        assert record(two)["pairs"] == record(one)["pairs"] == 2 * count
-        ours, theirs = (load_file(path / "model" / "model.safetensors") for path in (two, one))
-        assert max(float((ours[name] - weight).abs().max()) for name, weight in theirs.items()) < 1e-6, stage
-        texts = [(path / "log_history.jsonl").read_text() for path in (one, two)]
-        logs = [[json.loads(line) for line in text.splitlines()] for text in texts]
-        losses = [[entry["eval_loss"] for entry in log if "eval_loss" in entry] for log in logs]
-        assert losses[0] and losses[1] == pytest.approx(losses[0], rel=1e-5)
-
-
 @pytest.mark.parametrize("tuning, pipeline", [("lora", "dpo"), ("qlora", "orpo")])
 def test_adapters_are_merged_into_plain_models(words: Words, tmp_path: Path, tuning: str, pipeline: str) -> None:
     names = ["sft", "dpo"] if pipeline == "dpo" else ["orpo"]

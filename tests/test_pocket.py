@@ -189,6 +189,7 @@ def test_the_shipped_model_has_the_tokenizer_and_the_shape_that_its_code_makes(t
     assert loss(shipped) < 0.1 * loss(tmp_path)  # near 0.4 nats per token; a model that knows nothing loses 6.8
 
 
+@pytest.mark.slow
 def test_the_shipped_model_is_what_its_code_pretrains(tmp_path: Path) -> None:
     """Every CPU rounds in its own way, and 450 steps carry that far: so the losses are compared, not the weights."""
     base.pretrain("medium", 0, tmp_path)

@@ -11,4 +11,9 @@ if [ ! -f "$site/installed" ] || [ "$wheels" -nt "$site/installed" ]; then
     python3 -m pip install --quiet --no-index --no-deps --no-compile --target "$site" "$wheels"/*.whl
     touch "$site/installed"
 fi
-PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH} exec python3 "$@"
+export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
+missing=$(python3 -c 'import importlib.util, sys; print(*(name for name in sys.argv[1:] if not importlib.util.find_spec(name)))' \
+    torch numpy pandas pyarrow scipy psutil regex requests cloudpickle tqdm yaml rich jinja2 safetensors packaging filelock)
+[ -z "$missing" ] || echo "warning: this machine's python3 lacks $missing; a wheel for each in $wheels would mend it"
+# Bytecode is kept: several processes start, and each would compile Transformers for half a minute of the GPU's time.
+exec env -u PYTHONDONTWRITEBYTECODE python3 "$@"

@@ -1,4 +1,4 @@
-"""FSDP2 on CPUs, for tests only: Accelerate asks for a GPU before it shards, PyTorch does not. See test_fsdp.py."""
+"""FSDP2 on CPUs for test_compatibility.py: before it shards, Accelerate asks for a GPU, which PyTorch does not need."""
 
 import sys
 from importlib.abc import Loader, MetaPathFinder
