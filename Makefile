@@ -29,6 +29,21 @@ endif
 TYPED   := MODEL DATASET ARGS RUNS SUITE PAIRS WHEELS TOKENIZER RUN TO PUBLIC
 $(foreach name,$(TYPED),$(if $(findstring environment,$(origin $(name))),$(eval override $(name) :=)))
 
+# A word in quotes reaches the options as it is. Elsewhere these signs would end the command, and begin another.
+OPEN    := (
+SIGNS   := ; & | < > ` $(OPEN)
+ifeq ($(findstring ',$(ARGS))$(findstring ",$(ARGS)),)
+SIGN    := $(firstword $(foreach sign,$(SIGNS),$(if $(findstring $(sign),$(ARGS)),$(sign))))
+ifneq ($(SIGN),)
+$(error ARGS has a $(SIGN) that the shell would read: put the word that has it in quotes, as in ARGS="'orpo.beta=range(0.1,0.5,0.1)'")
+endif
+endif
+
+TRAIN   := compare check-run orpo dpo simpo cpo kto sft rlhf sweep halving plan paper
+ifneq ($(and $(RUNS),$(filter $(TRAIN),$(MAKECMDGOALS))),)
+$(error make $(filter $(TRAIN),$(MAKECMDGOALS)) reads no RUNS: the directory to train in is an option, ARGS="runs=$(RUNS)")
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help everything profile doctor show plan check-run compare orpo dpo simpo cpo kto sft rlhf sweep halving paper eval judge table keep reproduce export chat push pairs bench deepspeed parity faults gpu wheels oldest test audit check format docs lock clean environment
 VENV   := .venv/installed

@@ -35,7 +35,9 @@ def main(names: list[str], options: Options) -> None:
     Raises:
         UserError: nothing is named that can speak, or an option is out of range.
     """
-    if len(names) != 1 or not Path(names[0]).exists():
+    if len(names) == 1 and not Path(names[0]).exists():
+        raise UserError(f"{names[0]} does not exist: name a stage, a model directory or a GGUF file, by RUN=")
+    if len(names) != 1:
         raise UserError("name what to talk to: make chat RUN=runs/<model>/<dataset>/<stage>-<digest>, or a GGUF file")
     if options.temperature < 0 or options.max_new_tokens < 1:
         raise UserError("temperature must be at least 0 and max_new_tokens at least 1")

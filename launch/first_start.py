@@ -9,12 +9,14 @@ from importlib import import_module
 from launch.config.trl_options import trl_options
 from recipes.methods import METHODS
 
+COMMANDS = ("launch.train", "launch.plan", "launch.doctor", "eval.report")  # with what most commands import
+
 
 def main() -> None:
-    """Read TRL's options into their file, and import what every stage imports."""
+    """Read TRL's options into their file, and import what the launcher, every stage and the evaluation import."""
     trl_options()
-    for method in METHODS.values():
-        import_module(method.module)
+    for name in (*COMMANDS, *(method.module for method in METHODS.values())):
+        import_module(name)
 
 
 if __name__ == "__main__":

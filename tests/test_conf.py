@@ -69,6 +69,14 @@ def test_data_sets_and_pipelines_compose(compose: Compose, dataset: str, pipelin
     assert all(stages[-1] == LAST.get(name, name) for name, stages in config.pipelines.items())
 
 
+@pytest.mark.parametrize("tuning", ["lora", "qlora"])
+def test_adapters_have_a_rate_of_their_own_in_every_method(compose: Compose, tuning: str) -> None:
+    full, adapters = (compose("model=smollm2-135m", f"tuning={name}").options for name in ("full", tuning))
+    rates = {method: (full[method]["learning_rate"], adapters[method]["learning_rate"]) for method in METHODS}
+    assert all(one != other for one, other in rates.values()), rates
+    assert len({adapters[method]["learning_rate"] for method in ("dpo", "cpo", "simpo", "kto")}) == 1
+
+
 def test_the_experiment_of_all_methods_has_settings_of_its_own_pipelines(compose: Compose) -> None:
     config = compose("pipeline=methods", "experiment=all-methods")
     refuse_useless(config)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from families import assert_same, rows_of
-from trainers import Make, gradients, maker, move_away
+from trainers import FIVE_STEPS, Make, gradients, maker, move_away, train_alike
 
 from recipes.config import UserError
 from recipes.dpo import DPOConfig, dpo_loss, weighted_loss
@@ -126,15 +126,11 @@ def test_loss_and_gradients_are_stock_trls(make: Make, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_five_steps_give_stock_trls_weights_and_loss(make: Make, kind: str) -> None:
-    steps = {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 1e-3, **options(kind)}
+    steps = {**FIVE_STEPS, **options(kind)}
     stock, packed = (
         make("dpo", engine, rows_of(20), precompute_ref_log_probs=False, **steps) for engine in ("stock", "packed")
     )
-    for trainer in (stock, packed):
-        trainer.train()
-    theirs = dict(stock.model.named_parameters())
-    for name, weight in packed.model.named_parameters():
-        assert (weight - theirs[name]).abs().max() < 1e-5, name
+    train_alike(packed, stock)
     losses = [[entry["loss"] for entry in trainer.state.log_history[:5]] for trainer in (packed, stock)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     known = first_loss(packed.loss_types, packed.loss_weights, beta=BETA, label_smoothing=SMOOTHED.get(kind, 0.0))

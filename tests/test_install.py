@@ -36,6 +36,6 @@ def test_without_settings_of_pip_uv_keeps_its_own() -> None:
 
 def test_what_stages_import_is_compiled_already() -> None:
     """Where Python is told to write no bytecode, nothing after the installation would."""
-    for name in ("torch", "transformers", "trl", "peft"):
+    for name in ("torch", "transformers", "trl", "peft", "hydra", "matplotlib"):
         spec = find_spec(name)
         assert spec and spec.origin and Path(cache_from_source(spec.origin)).exists(), name

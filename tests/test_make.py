@@ -77,3 +77,21 @@ def test_a_home_directory_is_found_where_the_shell_left_it_to_us(
 def test_make_refuses_what_it_would_not_hand_on(word: str) -> None:
     found = subprocess.run(["make", "-n", "compare", word], cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 2 and f'options go into ARGS: ARGS="{word}"' in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("ARGS=orpo.beta=0.1;0.2", "ARGS has a ; that the shell would read"),
+        ("ARGS=orpo.beta=range(0.1,0.3,0.1)", "ARGS has a ( that the shell would read"),
+        ("ARGS=--check > log.txt", "ARGS has a > that the shell would read"),
+        ("RUNS=/elsewhere", "make compare reads no RUNS"),
+    ],
+)
+def test_make_refuses_what_the_shell_or_nobody_would_read(word: str, said: str) -> None:
+    found = subprocess.run(["make", "-n", "compare", word], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 2 and said in found.stderr
+
+
+def test_a_word_in_quotes_is_one_word() -> None:
+    assert handed("compare", "ARGS='orpo.beta=range(0.1,0.3,0.1)'")[-1] == "orpo.beta=range(0.1,0.3,0.1)"

@@ -17,7 +17,8 @@ from eval.answers import load
 from launch import profile
 from launch.config.schema import Config
 from launch.named import profile as profiles
-from launch.named.files import ModelFiles
+from launch.named.files import ModelFiles, read_files
+from launch.named.model import model_profile
 from launch.named.tokens import own_stops
 from launch.named.words import with_profiles
 from launch.stages.inputs import with_chat_template
@@ -47,6 +48,17 @@ def test_a_model_is_trained_with_what_it_says_of_itself(compose: Compose, name: 
     assert model.context_length == 2048
     assert config.options["orpo"]["beta"] == 1.0, "as for the smallest models, and not pocket's by chance"
     assert [config.options[stage]["learning_rate"] for stage in ("sft", "dpo", "orpo")] == [3e-4, 1e-6, 2e-5]
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_told(tmp_path: Path) -> None:
+    directory = write_files(FAMILIES[next(iter(FAMILIES))], tmp_path / "Own")
+    config = json.loads((directory / "config.json").read_text())
+    told = []
+    for rows in (config["vocab_size"], 100):
+        (directory / "config.json").write_text(json.dumps(config | {"vocab_size": rows}))
+        doubts = model_profile(read_files(str(directory), "main")).doubts
+        told.append([doubt for doubt in doubts if "the model 100 embeddings: are they of one model?" in doubt])
+    assert [*map(len, told)] == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from families import FAMILIES, assert_same, model_of, rows_of
 from peft import LoraConfig
 from torch import Tensor
 from torch._dynamo.utils import counters
+from trainers import FIVE_STEPS, train_alike
 from transformers import PreTrainedTokenizerFast
 from trl.trainer.utils import disable_dropout_in_model
 
@@ -71,13 +72,9 @@ def test_loss_and_gradients_are_stock_trls(make: Make, family: str, count: int, 
 
 
 def test_five_steps_give_stock_trls_weights_and_metrics(make: Make) -> None:
-    rows, steps = rows_of(20), {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 1e-3}
-    stock, packed = (make(engine, model_of("Llama"), rows, **steps) for engine in ("stock", "packed"))
-    for trainer in (stock, packed):
-        trainer.train()
-    theirs = dict(stock.model.named_parameters())
-    for name, weight in packed.model.named_parameters():
-        assert (weight - theirs[name]).abs().max() < 1e-5, name
+    rows = rows_of(20)
+    stock, packed = (make(engine, model_of("Llama"), rows, **FIVE_STEPS) for engine in ("stock", "packed"))
+    train_alike(packed, stock)
     for found, expected in zip(packed.state.log_history[:5], stock.state.log_history[:5], strict=True):
         assert found.keys() == {name for name in expected if not name.startswith("logits/")}
         assert found == {

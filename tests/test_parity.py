@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from families import rows_of
-from trainers import METHODS, OTHERS, Make, gradients, maker, move_away
+from trainers import FIVE_STEPS, METHODS, OTHERS, Make, gradients, maker, move_away
 
 from recipes.methods import PACKED
 
@@ -61,8 +61,7 @@ def test_loss_and_gradients_are_trls(make: Make, keep: Keep, method: str) -> Non
 
 @pytest.mark.parametrize("method", PACKED)
 def test_five_steps_end_with_trls_weights(make: Make, keep: Keep, method: str) -> None:
-    steps = {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 1e-3}
-    packed, stock = (make(method, engine, rows_of(20), **steps) for engine in ("packed", "stock"))
+    packed, stock = (make(method, engine, rows_of(20), **FIVE_STEPS) for engine in ("packed", "stock"))
     before = {name: weight.clone() for name, weight in weights(packed).items()}
     for trainer in (packed, stock):
         trainer.train()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from families import FAMILIES, assert_same, rows_of
-from trainers import Make, gradients, maker
+from trainers import FIVE_STEPS, Make, gradients, maker, train_alike
 
 from recipes.cpo import CPOConfig, cpo_loss
 from recipes.dpo import dpo_loss
@@ -108,13 +108,9 @@ def test_so_are_those_of_every_variant(make: Make, kind: str) -> None:
 @pytest.mark.parametrize("kind", LOSSES)
 def test_five_steps_give_stock_trls_weights_and_metrics(make: Make, kind: str) -> None:
     method, options = kind.split()[0], LOSSES[kind][0]
-    steps = {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 1e-3, **options}
+    steps = {**FIVE_STEPS, **options}
     stock, packed = (make(method, engine, rows_of(20), **steps) for engine in ("stock", "packed"))
-    for trainer in (stock, packed):
-        trainer.train()
-    theirs = dict(stock.model.named_parameters())
-    for name, weight in packed.model.named_parameters():
-        assert (weight - theirs[name]).abs().max() < 1e-5, name
+    train_alike(packed, stock)
     none = {"nll_loss"} if not packed.args.cpo_alpha else set[str]()  # TRL logs 0 where there is none
     for found, expected in zip(packed.state.log_history[:5], stock.state.log_history[:5], strict=True):
         assert found.keys() == {name for name in expected if not name.startswith("logits/")} - none

@@ -10,7 +10,7 @@ import torch
 import transformers
 from datasets import Dataset
 from families import FAMILIES, GROUPED, assert_same, classifier_of, rows_of
-from trainers import Make, gradients, maker
+from trainers import FIVE_STEPS, Make, gradients, maker, train_alike
 
 from recipes.config import UserError
 from recipes.engine.metrics import Extremes
@@ -55,16 +55,11 @@ def test_loss_and_gradients_are_stock_trls(make: Make, family: str, adapters: bo
 
 @pytest.mark.parametrize("center", [None, CENTER])
 def test_five_steps_give_stock_trls_weights_and_metrics(make: Make, center: float | None) -> None:
-    steps = {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 1e-3}
     stock, packed = (
-        make("reward", engine, rows_of(20), center_rewards_coefficient=center, **steps)
+        make("reward", engine, rows_of(20), center_rewards_coefficient=center, **FIVE_STEPS)
         for engine in ("stock", "packed")
     )
-    for trainer in (stock, packed):
-        trainer.train()
-    theirs = dict(stock.model.named_parameters())
-    for name, weight in packed.model.named_parameters():
-        assert (weight - theirs[name]).abs().max() < 1e-5, name
+    train_alike(packed, stock)
     for found, expected in zip(packed.state.log_history[:5], stock.state.log_history[:5], strict=True):
         assert found.keys() == expected.keys() - LEFT_OUT and {"accuracy", "margin", "min_reward"} <= found.keys()
         assert found == {name: pytest.approx(expected[name], rel=1e-4, abs=1e-6) for name in found}

@@ -60,6 +60,19 @@ def test_columns_of_another_name_are_understood_in_the_refusal(tmp_path: Path, c
         read(path)
 
 
+def test_the_prompts_column_is_named_with_the_others(tmp_path: Path) -> None:
+    path = write([{"Prompt": ASKED, " chosen": BETTER, "Rejected": WORSE}], tmp_path / "rows.jsonl")
+    said = "rename Prompt to prompt and rename ' chosen' to chosen and rename Rejected to rejected"
+    with pytest.raises(UserError, match=said):
+        read(path)
+
+
+def test_no_new_name_makes_pairs_of_responses_that_a_winner_judges(tmp_path: Path) -> None:
+    path = write([{"prompt": ASKED, "response_a": BETTER, "response_b": WORSE, "winner": "a"}], tmp_path / "rows.jsonl")
+    with pytest.raises(UserError, match="rename them to prompt, chosen, rejected"):
+        read(path)
+
+
 def test_other_columns_are_named_in_the_refusal(tmp_path: Path) -> None:
     path = write([{"history": ASKED, "human_ref_A": BETTER, "human_ref_B": WORSE}], tmp_path / "rows.jsonl")
     with pytest.raises(UserError, match="no column 'chosen' and no column 'rejected'; its columns are history"):

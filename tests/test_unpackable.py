@@ -38,6 +38,16 @@ def test_what_cannot_be_packed_is_refused_with_a_reason(family: str, tiny_model:
     assert "\n" not in str(error.value) and config.model_type in str(error.value)
 
 
+def test_a_weight_that_is_not_finite_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    """No engine would train it, so none is recommended."""
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    model.model.layers[1].mlp.up_proj.weight.data[0, 0] = float("nan")
+    args = ORPOConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", bf16=False, remove_unused_columns=False)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny_model)
+    with pytest.raises(UserError, match=r"layers\.1\.mlp\.up_proj\.weight of .* is not finite: copy the model again"):
+        PackedORPOTrainer(model, args=args, train_dataset=rows_of(2), processing_class=tokenizer)
+
+
 @pytest.mark.parametrize(
     "method, options, said",
     [

@@ -9,7 +9,7 @@ import trl
 from datasets import Dataset
 from families import FAMILIES, assert_same, model_of, rows_of
 from test_kto import BAD, BETA, GOOD, OPTIONS, SCORES, moved
-from trainers import Make, gradients, maker
+from trainers import FIVE_STEPS, Make, gradients, maker, train_alike
 from transformers import PreTrainedTokenizerFast
 
 from recipes.engine.mismatched import mismatched
@@ -120,14 +120,10 @@ def test_loss_and_gradients_are_those_of_trl_on_its_own_schema(tiny_model: Path,
 
 @pytest.mark.parametrize("kinds", ["cr2c", "cr"])
 def test_five_steps_give_stock_trls_weights_and_metrics(make: Make, kinds: str) -> None:
-    steps = {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 1e-3, **OPTIONS}
+    steps = {**FIVE_STEPS, **OPTIONS}
     stock, packed = (make("kto", engine, unpaired(20, kinds), **steps) for engine in ("stock", "packed"))
     moved(packed, stock)
-    for trainer in (stock, packed):
-        trainer.train()
-    theirs = dict(stock.model.named_parameters())
-    for name, weight in packed.model.named_parameters():
-        assert (weight - theirs[name]).abs().max() < 1e-5, name
+    train_alike(packed, stock)
     of_pairs = ("rewards_reference/accuracies", "rewards_reference/margins")
     for found, expected in zip(packed.state.log_history[:5], stock.state.log_history[:5], strict=True):
         known = {name for name in expected if not name.startswith(SCORES) and name not in of_pairs}

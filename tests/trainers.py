@@ -26,6 +26,8 @@ from recipes.simpo import TRAINERS as SIMPO_ENGINES
 from recipes.simpo import SimPOConfig
 
 Make = Callable[..., Any]
+# Of plain gradient descent: Adam would make a whole step of what rounding leaves of a gradient that is zero.
+FIVE_STEPS: dict[str, Any] = {"max_steps": 5, "per_device_train_batch_size": 4, "learning_rate": 0.1, "optim": "sgd"}
 METHODS: dict[str, tuple[Any, Any]] = {"sft": (SFTConfig, SFT_ENGINES), "dpo": (DPOConfig, DPO_ENGINES)}
 OTHERS: dict[str, tuple[Any, Any]] = {
     "orpo": (ORPOConfig, ORPO_ENGINES),
@@ -88,6 +90,16 @@ def gradients(trainer: Any) -> tuple[float, dict[str, torch.Tensor]]:
     loss = trainer.compute_loss(trainer.model, inputs[0], num_items_in_batch=items)
     named = {name: weight for name, weight in trainer.model.named_parameters() if weight.requires_grad}
     return loss.item(), dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
+
+
+def train_alike(packed: Any, stock: Any) -> None:
+    """Train two trainers of `FIVE_STEPS`, and assert that both end with the same weights, which have moved."""
+    before = [weight.clone() for weight in packed.model.parameters()]
+    for trainer in (packed, stock):
+        trainer.train()
+    pairs = zip(packed.model.parameters(), stock.model.parameters(), before, strict=True)
+    apart, moved = zip(*(((one - two).abs().max(), (one - old).abs().max()) for one, two, old in pairs), strict=True)
+    assert max(apart) < 1e-5 and max(moved) > 1e-3
 
 
 def move_away(trainer: Any) -> None:

@@ -43,8 +43,9 @@ def model_profile(files: ModelFiles) -> Profile:
     }
     values = {name: value for name, value in values.items() if value is not None}
     bos = bos_rule(files, shipped[tokens.template] if tokens.template else files.template or "")
-    lines = [*said(files, values, bos), *made_of(files), f"learning rates for its size: {row}, one epoch each"]
-    doubts = [*tokens.doubts, *kind(files), *([] if shape else [unknown(files)])]
+    rated = f"learning rates for its size, unless you or tuning= name others: {row}, one epoch each"
+    lines = [*said(files, values, bos), *made_of(files), rated]
+    doubts = [*tokens.doubts, *kind(files), *drawn(files, config), *([] if shape else [unknown(files)])]
     comments = [
         "Made by `make profile` from what the model says of itself.",
         *made_of(files),
@@ -132,6 +133,19 @@ def kind(files: ModelFiles) -> list[str]:
         return []
     return [
         "base or instruct? It has a chat template, its name says neither; a comparison is best begun from a base model"
+    ]
+
+
+def drawn(files: ModelFiles, config: dict[str, Any]) -> list[str]:
+    """Return the doubt about a tokenizer with more tokens than the model has embeddings."""
+    inner = files.tokenizer.get("model", {}).get("vocab", ())
+    ids = [*(inner.values() if isinstance(inner, dict) else range(len(inner))), *added_tokens(files)]
+    tokens, rows = max(ids, default=-1) + 1, config.get("vocab_size")
+    if not isinstance(rows, int) or tokens <= rows:
+        return []
+    return [
+        f"its tokenizer has {tokens:,} tokens and the model {rows:,} embeddings: are they of one model? The missing "
+        "ones are drawn at random"
     ]
 
 

@@ -10,6 +10,7 @@ SIDES = ("chosen", "rejected")
 DEMONSTRATED = ("completion", "response", "output", "answer", "chosen", "messages", "conversations")
 PROMPTS = ("prompt", "question", "instruction", "conversations", "messages")  # the first that there is
 MEANT = {
+    "prompt": (*PROMPTS, "input", "query", "instruction", "user"),
     "chosen": ("good", "better", "best", "preferred", "accepted", "winner", "win", "positive", "pos"),
     "rejected": ("bad", "worse", "worst", "dispreferred", "refused", "loser", "lose", "negative", "neg"),
 }
@@ -71,8 +72,12 @@ def check_columns(path: str, columns: Iterable[str], cluster: str | None = None)
     if makes_pairs(names):
         return
     missing = [column for column in SIDES if column not in names]
-    meant = {column: alike(column, names) for column in missing}
-    hints = [f"rename {found} to {column}" for column, found in meant.items() if found]
+    asks = [] if {*PROMPTS} & {*names} else ["prompt"]
+    hints = []
+    if not {*names} >= {"response_a", "response_b"}:  # another column judges these: no new name makes pairs of them
+        meant = {column: alike(column, names) for column in (*asks, *missing)}
+        shown = {column: found if found == found.strip() else repr(found) for column, found in meant.items() if found}
+        hints = [f"rename {found} to {column}" for column, found in shown.items()]
     raise UserError(
         f"{path} has no column {' and no column '.join(map(repr, missing))}; its columns are "
         f"{', '.join(names)}: {' and '.join(hints) or 'rename them to prompt, chosen, rejected'}"
@@ -80,7 +85,7 @@ def check_columns(path: str, columns: Iterable[str], cluster: str | None = None)
 
 
 def alike(column: str, names: Iterable[str]) -> str | None:
-    """Return the name that was probably meant for `chosen` or `rejected`: another case, another word, a slip."""
+    """Return the name that was probably meant for a column: another case, another word, a slip."""
     known = {name.lower().strip(): name for name in names}
     word = next((word for word in (column, *MEANT[column]) if word in known), None)
     close = [word] if word else difflib.get_close_matches(column, known, 1, 0.7)

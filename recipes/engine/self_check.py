@@ -89,9 +89,21 @@ def add_checked(model: Any, half: bool, scoring: Scoring) -> None:
             raise refusal(model, reason if layers else f"{ELSEWHERE.format('none')}; {reason}") from error
     for cast, difference in zip(casts, differences, strict=True):
         if not difference < TOLERANCE[cast]:
+            refuse_broken(base)
             reason = f"its {scoring.of} would be off by {difference:.2g}"
             some = len(layers) < getattr(text, "num_hidden_layers", 0)
             raise refusal(model, f"{ELSEWHERE.format('only some')}; {reason}" if some else reason)
+
+
+def refuse_broken(model: Any) -> None:
+    """Reject a model with a weight that is not finite: no engine trains it.
+
+    Raises:
+        UserError: it has one; the message names it.
+    """
+    broken = next((name for name, weight in model.named_parameters() if not weight.isfinite().all()), None)
+    if broken:
+        raise UserError(f"the weight {broken} of {model.config._name_or_path} is not finite: copy the model again")
 
 
 @contextmanager

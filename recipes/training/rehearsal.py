@@ -136,6 +136,6 @@ def check_reward_model(path: str, revision: str | None, option: str) -> None:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, **NO_CODE)
         config = AutoConfig.from_pretrained(path, revision=revision, **NO_CODE)
     if config.num_labels != 1:
-        raise UserError(f"{option}={path} is no reward model: name a sequence classifier with one output")
+        raise UserError(f"{path} ({option}) is no reward model: name a sequence classifier with one output")
     if not tokenizer.chat_template:
         raise UserError(f"{option}={path} has no chat template, which a reward model needs: name one that has")
