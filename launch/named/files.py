@@ -99,11 +99,14 @@ def converted(name: str, commit: str | None) -> dict[str, Any]:
 
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(str(expanded(name)), revision=commit, **NO_CODE)
-        return json.loads(tokenizer.backend_tokenizer.to_str())
+        found = json.loads(tokenizer.backend_tokenizer.to_str())
     except Exception as error:  # a missing or damaged file raises whatever its reader raises
         raise UserError(
             f"{name} has no tokenizer that can be loaded ({reason(error)}): copy or download it again"
         ) from None
+    if not {*found["model"].get("vocab", ())} - {token["content"] for token in found["added_tokens"]}:
+        raise UserError(f"{name} has no tokenizer.json, nor an older tokenizer's files: copy them from its base model")
+    return found
 
 
 def default_template(given: Any) -> str | None:

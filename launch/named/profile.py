@@ -14,6 +14,7 @@ from recipes.config import write_text
 from recipes.system.paths import ROOT, exists, expanded
 
 CONF = ROOT / "conf"
+NO_TEXT = re.compile(r"nan|inf|true|false|null|\d[\d_.]*e\d+")  # what Hydra reads as something else
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Profile:
 def plain_name(text: str) -> str:
     """Return a name that can name a directory and a file of `conf/`: lower case, without special characters."""
     name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
-    return name if re.search("[a-z]", name) else f"own-{name}".rstrip("-")
+    return name if re.search("[a-z]", name) and not NO_TEXT.fullmatch(name) else f"own-{name}".rstrip("-")
 
 
 def profile_of(group: str, name: str) -> dict[str, Any] | None:
