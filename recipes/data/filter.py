@@ -39,12 +39,12 @@ def refuse(splits: dict[str, Split], dataset: Dataset) -> None:
     """Reject the data set if it has rows that a policy refuses."""
     faults = [fault for name, split in splits.items() for fault in refusals(name, split, dataset)]
     if faults:
-        found = {
-            finding
-            for split in splits.values()
-            for finding in split.findings.verdict(dataset.policies, REFUSE).values()
-        }
-        raise UserError(f"{dataset.path}, {'; '.join(faults)}: {remedy(found)}")
+        refused = {name: split.findings.verdict(dataset.policies, REFUSE) for name, split in splits.items()}
+        whole = [name for name, rows in refused.items() if 1 < len(splits[name].rows) == len(rows)]
+        advice = remedy({finding for rows in refused.values() for finding in rows.values()})
+        if whole:  # to drop them would leave nothing
+            advice = f"these are all rows of {whole[0]}: look at its columns, and at the model's chat template"
+        raise UserError(f"{dataset.path}, {'; '.join(faults)}: {advice}")
 
 
 def refusals(name: str, split: Split, dataset: Dataset) -> list[str]:
