@@ -10,7 +10,7 @@ mkdir -p "$folder"
 rm -f "$folder"/*.whl # two versions of one package would stop the installation
 python=${PYTHON:-python3}
 platforms=$(for glibc in 39 35 34 31 28 27 24 17; do printf ' --platform manylinux_2_%s_x86_64' $glibc; done)
-for name in accelerate antlr4-python3-runtime anyio certifi contourpy cycler datasets datasketch dill fonttools h11 \
+for name in accelerate antlr4-python3-runtime anyio certifi cloudpickle contourpy cycler datasets datasketch dill fonttools h11 \
     httpcore2 httpx2 huggingface_hub hydra-core idna kiwisolver matplotlib multiprocess omegaconf peft pillow py3langid \
     pyparsing python-dateutil six submitit tokenizers transformers trl truststore xxhash; do
     pin=$(grep -i "^$name==" "$lock") || { echo "error: $lock has no $name"; exit 1; }
