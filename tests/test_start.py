@@ -154,6 +154,8 @@ def test_the_first_line_says_what_will_run() -> None:
         "pocket on file: sft; sft → dpo; orpo; reward, the judge (4 stages, for each of 4 settings)"
     )
     assert first_line(["pipeline=orpo"]) == "pocket: orpo (1 stage)"
+    forgotten = "pocket (the embedded toy; MODEL= names yours) on file: orpo (1 stage)"
+    assert first_line(["pipeline=orpo", "dataset=file"]) == forgotten
     judged = first_line([*words, "dataset=file", "judge=none"])
     assert judged == "pocket on file: sft; sft → dpo; orpo (3 stages)"
     assert str(first_line([*words, "judge=trained"])).endswith("orpo; reward, the judge (4 stages)")

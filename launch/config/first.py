@@ -18,7 +18,7 @@ def first_line(words: list[str]) -> str | None:
     """Return what will run; None if that cannot be said yet: a word is wrong, or belongs to a profile."""
     given = {name: value for name, _, value in (word.partition("=") for word in words)}
     name, model = given.get("pipeline", "orpo"), given.get("model", "pocket")
-    if model not in given.values() and given.get("dataset", "pocket") != "pocket":
+    if "model" not in given and given.get("dataset", "pocket") != "pocket":
         model += " (the embedded toy; MODEL= names yours)"
     profile = ROOT / "conf" / "pipeline" / f"{name}.yaml"
     renamed = "experiment" in given or any(name.lstrip("+~").startswith("pipelines") for name in given)
