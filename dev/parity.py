@@ -20,7 +20,7 @@ from recipes.system.paths import ROOT
 COLUMNS = {
     "loss": "relative difference from TRL's, at most 1e-5",
     "gradients": "largest difference from TRL's as a share of a tensor's largest entry, at most 1e-4",
-    "five steps": "largest difference from TRL's weights, below 1e-5",
+    "five steps": "largest difference from TRL's weights after steps of plain gradient descent, below 1e-5",
     "splits": "largest difference of weights between one micro-batch of eight pairs and eight of one, below 1e-9",
     "two processes": "the same between two processes (DDP) and one, in float32, below 1e-5",
     "resumed": "the same between a training resumed from a checkpoint and one without a break, 0",

@@ -103,7 +103,7 @@ def refuse_broken(model: Any) -> None:
     """
     broken = next((name for name, weight in model.named_parameters() if not weight.isfinite().all()), None)
     if broken:
-        raise UserError(f"the weight {broken} of {model.config._name_or_path} is not finite: copy the model again")
+        raise UserError(f"the weight {broken} of {model.config.name_or_path} is not finite: copy the model again")
 
 
 @contextmanager
