@@ -226,6 +226,12 @@ def test_each_policy_does_what_it_says(look: Examine) -> None:
     assert list(rule(look(rows), dataset)["train"].dropped) == ["empty", "tied"]
 
 
+def test_where_every_row_is_refused_no_policy_is_recommended(look: Examine) -> None:
+    dataset = Dataset("file", "rows.jsonl", policies=Policies(tied="refuse"))
+    with pytest.raises(UserError, match="these are all rows of train: look at its columns, and at the model's chat"):
+        rule(look(SICK["tied"] * 2), dataset)
+
+
 def test_a_row_is_dropped_for_its_first_finding(look: Examine) -> None:
     rows = [*FINE, *SICK["overlong"] * 2]  # the second is a copy as well
     ruling = rule(look(rows, max_length=512), Dataset("file", "rows.jsonl"))["train"]

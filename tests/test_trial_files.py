@@ -74,14 +74,6 @@ def test_a_row_that_cannot_be_rendered_right_is_its_own_finding(train: Callable[
     assert [*trained.rows] and 0 not in trained.rows and len(trained.rows) == 8
 
 
-def test_where_every_row_is_refused_the_template_is_named_rather_than_a_policy(
-    train: Callable[..., Trained], tmp_path: Path
-) -> None:
-    rows = [row([turn("Be brief.", "system"), turn(f"{name}?")], "Yes.", "No.") for name in ("Who", "What", "Where")]
-    why = "these are all rows of train: look at its columns, and at the model's chat template"
-    refused(train, write(tmp_path / "a.jsonl", rows), why, template=MISTRAL)
-
-
 def test_a_line_that_is_no_row_is_its_own_finding(train: Callable[..., Trained], tmp_path: Path) -> None:
     lines = [*map(json.dumps, ROWS), "{broken", "[1]", '{"prompt": "Q?", "chosen": "\\ud83d", "rejected": "No."}']
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")

@@ -104,7 +104,7 @@ def converted(name: str, commit: str | None) -> dict[str, Any]:
         raise UserError(
             f"{name} has no tokenizer that can be loaded ({reason(error)}): copy or download it again"
         ) from None
-    if not {*found["model"].get("vocab", ())} - {token["content"] for token in found["added_tokens"]}:
+    if len(found["model"].get("vocab", ())) <= len(found["added_tokens"]):
         raise UserError(f"{name} has no tokenizer.json, nor an older tokenizer's files: copy them from its base model")
     return found
 

@@ -10,7 +10,7 @@ SIDES = ("chosen", "rejected")
 DEMONSTRATED = ("completion", "response", "output", "answer", "chosen", "messages", "conversations")
 PROMPTS = ("prompt", "question", "instruction", "conversations", "messages")  # the first that there is
 MEANT = {
-    "prompt": (*PROMPTS, "input", "query", "instruction", "user"),
+    "prompt": (*PROMPTS, "input", "query", "user"),
     "chosen": ("good", "better", "best", "preferred", "accepted", "winner", "win", "positive", "pos"),
     "rejected": ("bad", "worse", "worst", "dispreferred", "refused", "loser", "lose", "negative", "neg"),
 }
