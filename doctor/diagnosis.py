@@ -15,6 +15,7 @@ from recipes.data.prepare import unused
 from recipes.data.splits import divide, too_few
 from recipes.data.tokenize import Split, examine
 from recipes.data.unpaired import unpaired
+from recipes.data.values import column, where
 from recipes.profiles import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Model
 
 SHOWN = 3  # rows shown per finding
@@ -133,7 +134,7 @@ def judge(splits: dict[str, Split], used: dict[str, Any], dataset: Dataset) -> s
 
 def describe(name: str, split: Split, ruling: Ruling, dataset: Dataset, used: Any) -> Diagnosis:
     """Describe one split; statistics cover its readable rows, truncated where the policy truncates."""
-    readable = split.rows.select([row for row, problem in enumerate(split.rows["problem"]) if not problem])
+    readable = split.rows.select(where(not problem for problem in column(split.rows, "problem")))
     lengths = sizes(readable)
     whole = lengths[:, 0] + lengths[:, 1:].max(axis=1, initial=0)
     columns = {part: lengths[:, place] for place, part in enumerate(PARTS)} | {"pair": whole}
@@ -147,7 +148,7 @@ def describe(name: str, split: Split, ruling: Ruling, dataset: Dataset, used: An
         findings=[find(name, split, finding, dataset) for finding in REASONS],
         sizes=lengths,
         spreads={part: spread(column[column > 0]) for part, column in columns.items()},
-        beyond=beyond(readable["long"]),
+        beyond=beyond([*column(readable, "long")]),
         bias=bias(lengths),
         languages=languages(readable),
         turns=turns(readable),
@@ -170,10 +171,10 @@ def find(name: str, split: Split, finding: str, dataset: Dataset) -> Found:
 
 def compare(split: Split, readable: Any, ruling: Ruling, used: Any) -> list[Source]:
     """Describe the sources of a mixture; a single source has nothing to compare."""
-    names = list(dict.fromkeys(split.rows["source"]))
-    lengths, origins = sizes(readable), np.asarray(readable["source"])
+    names = list(dict.fromkeys(column(split.rows, "source")))
+    lengths, origins = sizes(readable), np.array([*column(readable, "source")])
     whole = lengths[:, 0] + lengths[:, 1:].max(axis=1, initial=0)
-    counts = [list(rows["source"]) for rows in (split.rows, ruling.kept.rows, used)]
+    counts = [[*column(rows, "source")] for rows in (split.rows, ruling.kept.rows, used)]
     return [
         Source(
             name=name,

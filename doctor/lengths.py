@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from recipes.data.tokenize import IDS
+from recipes.data.values import column
 from recipes.methods import METHODS
 
 PARTS = ("prompt", "chosen", "rejected")
@@ -59,7 +60,7 @@ class Padding:
 
 def sizes(rows: Any) -> np.ndarray:
     """Return the lengths of prompt, chosen and rejected, shape (rows, 3), int64."""
-    columns = [np.fromiter(map(len, rows[name]), dtype=np.int64) for name in IDS]
+    columns = [np.fromiter(map(len, column(rows, name)), dtype=np.int64) for name in IDS]
     return np.stack(columns, axis=1)
 
 

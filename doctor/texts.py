@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from recipes.data.values import column
+
 SAMPLE = 2000  # rows whose language is guessed
 TELLING = 20  # characters; a guess from fewer is useless
 UNKNOWN = "too short to tell"
@@ -32,7 +34,7 @@ def languages(rows: Any) -> Languages:
     from py3langid import classify
 
     chosen = sorted(Random(0).sample(range(len(rows)), min(SAMPLE, len(rows))))
-    texts = [turns[-1]["content"].strip() for turns in rows.select(chosen)["prompt"]]
+    texts = [turns[-1]["content"].strip() for turns in column(rows.select(chosen), "prompt")]
     counts = Counter(str(classify(text)[0]) if len(text) >= TELLING else UNKNOWN for text in texts)
     common = dict(counts.most_common(NAMED))
     rest = sum(counts.values()) - sum(common.values())
@@ -41,7 +43,7 @@ def languages(rows: Any) -> Languages:
 
 def turns(rows: Any) -> Turns:
     """Count system turns and the user's turns."""
-    roles = [[turn["role"] for turn in prompt] for prompt in rows["prompt"]]
+    roles = [[turn["role"] for turn in prompt] for prompt in column(rows, "prompt")]
     users = Counter(min(NAMED, found.count("user")) for found in roles)
     names = {count: f"{count}+" if count == NAMED else str(count) for count in users}
     return Turns(sum("system" in found for found in roles), {names[count]: users[count] for count in sorted(users)})

@@ -21,6 +21,12 @@ ELSE = {
     "dataset": ", and neither a file, a folder nor a Hub id (organization/name)",
 }
 
+# What other tools and people call options of ours.
+ELSEWHERE = {
+    **{"lr": "learning_rate", "epochs": "num_train_epochs", "steps": "max_steps", "warmup": "warmup_steps"},
+    **{"batch": "batch_size", "bs": "batch_size", "lambda": "beta", "seq_length": "max_length"},
+}
+
 
 @contextmanager
 def explained() -> Iterator[None]:
@@ -86,9 +92,11 @@ def meant(path: str) -> str:
     """Suggest the option that was meant: a near miss of the whole name, or the same name in a part that has it."""
     known = names()
     part, _, key = path.rpartition(".")
+    key = ELSEWHERE.get(key, key)
     same = [name for name in known if name.rpartition(".")[2] == key]
+    own = [name for name in same if name.rpartition(".")[0] == part]
     if same:
-        return f"; did you mean {' or '.join(same[:3])}?"
+        return f"; did you mean {' or '.join(own or same[:3])}?"
     return nearest(path, [name for name in known if name.rpartition(".")[0] == part] or known)
 
 
@@ -113,7 +121,12 @@ def wrong_type(text: str) -> str | None:
     """Say which type an option takes."""
     found = re.search(r"(Value '.*' of type '\w+' could not be converted to \w+)", text)
     place = re.search(r"full_key: ([\w.]+)", text)
-    return f"{place.group(1)}: {found.group(1)}" if found and place else None
+    if not (found and place):
+        return None
+    several = (
+        f": several values of it have no brackets, {place.group(1)}=1,2" if "type 'list'" in found.group(1) else ""
+    )
+    return f"{place.group(1)}: {found.group(1)}{several}"
 
 
 def short(chain: list[BaseException]) -> str:

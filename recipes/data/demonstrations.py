@@ -9,7 +9,8 @@ from recipes.config import UserError
 from recipes.data.filter import rule
 from recipes.data.prepare import KEPT, open_pairs, reasons, store, unused
 from recipes.data.tokenize import examine
-from recipes.data.unpaired import unpaired, where
+from recipes.data.unpaired import unpaired
+from recipes.data.values import column, where
 from recipes.profiles import Dataset, Model
 
 
@@ -30,8 +31,10 @@ def prepare_demonstrations(
     """
     splits = examine(dataset, [dataset], model, tokenizer, say, demonstrations=True)
     trained_on = ("train", unpaired("train"))
-    held_out = {key for split, rows in open_pairs(pairs).items() if split not in trained_on for key in rows["key"]}
-    splits["train"].findings.add("leak", where(key in held_out for key in splits["train"].rows["key"]))
+    held_out = {
+        key for split, rows in open_pairs(pairs).items() if split not in trained_on for key in column(rows, "key")
+    }
+    splits["train"].findings.add("leak", where(key in held_out for key in column(splits["train"].rows, "key")))
     for line in unused(splits):
         say(line)
     rulings = rule(splits, dataset)

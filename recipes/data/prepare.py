@@ -22,7 +22,8 @@ from recipes.data.filter import Ruling, rule
 from recipes.data.mixture import check_shares, tally
 from recipes.data.splits import divide, too_few
 from recipes.data.tokenize import IDS, Split, examine
-from recipes.data.unpaired import parted, where, with_unpaired
+from recipes.data.unpaired import parted, with_unpaired
+from recipes.data.values import column, where
 from recipes.methods import METHODS
 from recipes.profiles import TEST, VALIDATION, Dataset, Model
 from recipes.system.files import seal, temporary
@@ -172,7 +173,7 @@ def store(rows: dict[str, Rows], rulings: dict[str, Ruling], directory: Path, **
 
 def measured(rows: Rows) -> dict[str, Any]:
     """Return numbers, tokens and attention of responses without a partner, the chosen and the rejected ones."""
-    found = {side: rows.select(where(rows[f"{side}_ids"])) for side in SIDES}
+    found = {side: rows.select(where(column(rows, f"{side}_ids"))) for side in SIDES}
     return {
         side: {"rows": len(part), "tokens": tokens(part), "attended": attended(part)} for side, part in found.items()
     }
@@ -180,7 +181,7 @@ def measured(rows: Rows) -> dict[str, Any]:
 
 def tokens(rows: Rows) -> dict[str, int]:
     """Return the numbers of tokens of prompts, chosen and rejected responses."""
-    return {column: sum(map(len, rows[column])) for column in IDS}
+    return {name: sum(map(len, column(rows, name))) for name in IDS}
 
 
 def attended(rows: Rows) -> dict[str, int]:
@@ -188,7 +189,7 @@ def attended(rows: Rows) -> dict[str, int]:
 
     And over the prompts that two responses share.
     """
-    prompt, chosen, rejected = (np.array([*map(len, rows[column])], dtype=np.int64) for column in IDS)
+    prompt, chosen, rejected = (np.array([*map(len, column(rows, name))], dtype=np.int64) for name in IDS)
     lengths = {"prompt": prompt * (chosen > 0) * (rejected > 0)}
     lengths |= {"chosen": (prompt + chosen) * (chosen > 0), "rejected": (prompt + rejected) * (rejected > 0)}
     return {name: int((found * (found + 1) // 2).sum()) for name, found in lengths.items()}
@@ -198,8 +199,8 @@ def fingerprint(rows: dict[str, Rows]) -> str:
     """Return a digest over all ids of all splits, in order."""
     digest = hashlib.sha256()
     for split in sorted(rows):
-        for column in IDS:
-            for ids in rows[split].with_format("numpy")[column]:
+        for name in IDS:
+            for ids in column(rows[split], name):
                 digest.update(np.asarray(ids, dtype=np.int64).tobytes() + b"|")
     return digest.hexdigest()[:16]
 

@@ -7,7 +7,8 @@ from datasets import Dataset as Rows
 
 from recipes.data.filter import Ruling
 from recipes.data.mixture import choose
-from recipes.data.unpaired import merged, separated, where
+from recipes.data.unpaired import merged, separated
+from recipes.data.values import column, where
 from recipes.profiles import JUDGE, TEST, VALIDATION, Dataset
 
 LEAST = 2  # prompts of a held-out split: an interval needs two
@@ -24,7 +25,7 @@ def divide(rulings: dict[str, Ruling], dataset: Dataset, parts: Sequence[Dataset
     kept = merged({split: ruling.kept.rows for split, ruling in rulings.items()})
     if parts:
         names = [part.name for part in parts]
-        kept["train"] = kept["train"].select(choose(kept["train"]["source"], names, dataset))
+        kept["train"] = kept["train"].select(choose([*column(kept["train"], "source")], names, dataset))
     if TEST not in kept:
         kept = hold_out(kept, TEST, dataset.test_fraction)
     limits = {"train": dataset.train_rows, TEST: dataset.test_rows, VALIDATION: dataset.test_rows}
@@ -41,8 +42,8 @@ def hold_out(kept: dict[str, Rows], split: str, fraction: float) -> dict[str, Ro
     A judge learns from pairs: prompts without any are not held out for it. The least have pairs if any prompt has.
     """
     rows = kept["train"]
-    shares = [share_of(key, split) for key in rows["key"]]  # equal prompts have equal shares
-    paired = {share for share, side in zip(shares, rows["side"], strict=True) if not side}
+    shares = [share_of(key, split) for key in column(rows, "key")]  # equal prompts have equal shares
+    paired = {share for share, side in zip(shares, column(rows, "side"), strict=True) if not side}
     able = paired if split == JUDGE else {*shares}
     least = sorted(able, key=lambda share: (share not in paired, share))[:LEAST]
     taken = {share for share in able if share < fraction} | {*least}
@@ -59,7 +60,7 @@ def too_few(kept: dict[str, Rows]) -> list[str]:
     small = {split: len(rows) for split, rows in together.items() if len(rows) < 2}
     if len(together) < len(kept):
         small.pop(JUDGE, None)
-    prompts = len({key for rows in kept.values() for key in rows["key"]})
+    prompts = len({key for rows in kept.values() for key in column(rows, "key")})
     if small and 1 <= prompts <= LEAST:
         have = "all pairs have one prompt" if prompts == 1 else f"the pairs have {prompts} prompts"
         return [

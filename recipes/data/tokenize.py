@@ -26,7 +26,8 @@ from recipes.data.findings import (
 )
 from recipes.data.messages import out_of_order
 from recipes.data.rows import read_rows
-from recipes.data.unpaired import apart, called, unpaired, where
+from recipes.data.unpaired import apart, called, unpaired
+from recipes.data.values import column, where
 from recipes.profiles import KEEP, TEST, TRUNCATE, VALIDATION, Dataset, Model
 
 IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
@@ -88,8 +89,8 @@ def examine(
     for split in (TEST, VALIDATION, "train"):
         both = [splits[name] for name in (split, unpaired(split)) if name in splits]
         for one in both if heard else ():
-            one.findings.add("leak", where(key in heard for key in one.rows["key"]))
-        heard |= {key for one in both for key in one.rows["key"]}
+            one.findings.add("leak", where(key in heard for key in column(one.rows, "key")))
+        heard |= {key for one in both for key in column(one.rows, "key")}
     return splits
 
 
@@ -196,30 +197,33 @@ def find(rows: Rows, dataset: Dataset, thorough: bool) -> Findings:
     """Return the findings in one split."""
     found = Findings()
     for finding in ("malformed", "unrendered", "diverging", "empty", "identical", "undecided", "alone"):
-        found.add(finding, where(problem == finding for problem in rows["problem"]))
-    fine = where(not problem for problem in rows["problem"])
+        found.add(finding, where(problem == finding for problem in column(rows, "problem")))
+    fine = where(not problem for problem in column(rows, "problem"))
     usable = rows.select(fine)
-    prompts, (chosen, rejected) = list(usable["prompt"]), (responses(usable, side) for side in SIDES)
+    prompts, (chosen, rejected) = [*column(usable, "prompt")], (responses(usable, side) for side in SIDES)
 
     def add(finding: str, indices: Sequence[int]) -> None:
         found.add(finding, (fine[index] for index in indices))
 
-    sizes = [tuple(map(len, ids)) for ids in zip(*(usable[name] for name in IDS), strict=True)]
-    add("overlong", where(length > dataset.max_length for length in usable["long"]))
+    sizes = [tuple(map(len, ids)) for ids in zip(*(column(usable, name) for name in IDS), strict=True)]
+    add("overlong", where(length > dataset.max_length for length in column(usable, "long")))
     if dataset.policies.overlong in TRUNCATE:
         add("unfit", where(prompt + max(answers) > dataset.max_length for prompt, *answers in sizes))
     add(
         "identical",
-        where(chosen == rejected for chosen, rejected in zip(*(usable[name] for name in IDS[1:]), strict=True)),
+        where(chosen == rejected for chosen, rejected in zip(*(column(usable, name) for name in IDS[1:]), strict=True)),
     )
-    add("tied", where(tied and not side for tied, side in zip(usable["tied"], usable["side"], strict=True)))
-    add("system_lost", where(usable["lost"]))
-    add("ignored", where(usable["ignored"]))
+    add(
+        "tied",
+        where(tied and not side for tied, side in zip(column(usable, "tied"), column(usable, "side"), strict=True)),
+    )
+    add("system_lost", where(column(usable, "lost")))
+    add("ignored", where(column(usable, "ignored")))
     texts = zip(prompts, chosen, rejected, strict=True)
     add("rendered", where(MARKS.search(" ".join([said(turns), *answers])) for turns, *answers in texts))
     add("role_order", where(map(out_of_order, prompts)))
     add("unfinished", where(unfinished(one) or unfinished(other) for one, other in zip(chosen, rejected, strict=True)))
-    for finding, indices in repeated(usable["key"], chosen, rejected).items():
+    for finding, indices in repeated([*column(usable, "key")], chosen, rejected).items():
         add(finding, indices)
     if thorough or wanted(dataset.policies, "near_duplicate"):
         texts = zip(prompts, chosen, rejected, strict=True)
@@ -233,8 +237,8 @@ def find(rows: Rows, dataset: Dataset, thorough: bool) -> Findings:
 
 def responses(rows: Rows, side: str) -> list[str]:
     """Return what each row's response says and, as JSON, what it calls."""
-    fields = [json.loads(extra).get(side) if extra else None for extra in rows["extra"]]
-    return [text + (json.dumps(more) if more else "") for text, more in zip(rows[side], fields, strict=True)]
+    fields = [json.loads(extra).get(side) if extra else None for extra in column(rows, "extra")]
+    return [text + (json.dumps(more) if more else "") for text, more in zip(column(rows, side), fields, strict=True)]
 
 
 def said(turns: list[dict[str, str]]) -> str:

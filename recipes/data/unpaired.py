@@ -4,14 +4,14 @@ Their rows have the columns of pairs; the side that they lack is empty. Methods 
 them: KTO trains on both kinds, SFT on the chosen ones.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset as Rows
 from datasets import DatasetDict, concatenate_datasets
 
 from recipes.data.columns import SIDES
+from recipes.data.values import column, where
 
 UNPAIRED = "unpaired_"
 
@@ -31,8 +31,8 @@ def apart(splits: dict[str, Rows]) -> dict[str, Rows]:
     found = {}
     for split, rows in splits.items():
         found[split] = rows
-        if alone := where(problem == "alone" for problem in rows["problem"]):
-            found[split] = rows.select(where(problem != "alone" for problem in rows["problem"]))
+        if alone := where(problem == "alone" for problem in column(rows, "problem")):
+            found[split] = rows.select(where(problem != "alone" for problem in column(rows, "problem")))
             found[unpaired(split)] = rows.select(alone).map(lambda row: {"problem": ""}, features=rows.features)
     return found
 
@@ -54,8 +54,8 @@ def separated(splits: dict[str, Rows]) -> dict[str, Rows]:
     found = {}
     for split, rows in splits.items():
         found[split] = rows
-        if single := where(rows["side"]):
-            found[split] = rows.select(where(not side for side in rows["side"]))
+        if single := where(column(rows, "side")):
+            found[split] = rows.select(where(not side for side in column(rows, "side")))
             found[unpaired(split)] = rows.select(single)
     return found
 
@@ -70,10 +70,5 @@ def with_unpaired(splits: DatasetDict, split: str, sides: Sequence[str] = SIDES)
     if not sides or unpaired(split) not in splits:
         return splits[split]
     single = splits[unpaired(split)]
-    flags = zip(*(map(bool, single[f"{side}_ids"]) for side in sides), strict=True)
+    flags = zip(*(map(bool, column(single, f"{side}_ids")) for side in sides), strict=True)
     return concatenate_datasets([splits[split], single.select(where(map(any, flags)))])
-
-
-def where(flags: Iterable[Any]) -> list[int]:
-    """Return the indices of the true values."""
-    return [index for index, flag in enumerate(flags) if flag]
