@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from recipes.data.tokenize import IDS
+from recipes.data.columns import IDS
 from recipes.data.values import column
 from recipes.methods import METHODS
 

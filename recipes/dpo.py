@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch.nn.functional import logsigmoid
 
 from recipes.config import Stage, scores_before
-from recipes.data.prepare import load_rows
+from recipes.data.pairs import load_rows
 from recipes.engine.dpo_losses import DPO, LIKELIHOOD, RELATIVES, SORTED, Ratios
 from recipes.engine.loss import LogProbs, Loss
 from recipes.engine.options import check_choice, check_engine

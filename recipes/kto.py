@@ -10,7 +10,7 @@ from torch import Tensor
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
 from recipes.config import Stage
-from recipes.data.prepare import load_rows
+from recipes.data.pairs import load_rows
 from recipes.engine.loss import LogProbs, Loss
 from recipes.engine.mismatched import mismatched
 from recipes.engine.options import check_choice, check_engine

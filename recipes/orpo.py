@@ -6,7 +6,7 @@ from typing import Any
 from torch.nn.functional import cross_entropy, logsigmoid
 
 from recipes.config import Stage
-from recipes.data.prepare import load_rows
+from recipes.data.pairs import load_rows
 from recipes.engine.loss import LogProbs, Loss, log_odds
 from recipes.engine.options import check_choice
 from recipes.engine.packing import PackedBatch

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from recipes.config import Stage
-from recipes.data.prepare import comparison, load_rows
+from recipes.data.pairs import comparison, load_rows
 from recipes.engine.loss import Loss
 from recipes.engine.metrics import Extremes
 from recipes.engine.options import check_engine

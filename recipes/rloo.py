@@ -20,7 +20,7 @@ from torch import Tensor
 from trl.trainer.utils import RepeatSampler
 
 from recipes.config import Stage, UserError
-from recipes.data.prepare import load_prompts
+from recipes.data.pairs import load_prompts
 from recipes.training.arguments import arguments
 from recipes.training.cost import Cost, Meter
 from recipes.training.flops import Reading, forward

@@ -7,7 +7,7 @@ import trl
 from datasets import Dataset
 
 from recipes.config import Stage
-from recipes.data.prepare import demonstrations, load_rows
+from recipes.data.pairs import demonstrations, load_rows
 from recipes.engine.loss import LogProbs, Loss
 from recipes.engine.options import check_engine
 from recipes.engine.packing import PackedBatch, collate_demonstrations

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from recipes.config import Stage
-from recipes.data.prepare import load_rows
+from recipes.data.pairs import load_rows
 from recipes.engine.loss import LogProbs, Loss
 from recipes.engine.options import check_choice, check_engine
 from recipes.engine.packing import PackedBatch

@@ -15,7 +15,7 @@ from launch.forecast.tokens import Tokens
 from launch.stages.demonstrations import demonstrations_of
 from recipes.config import UserError, read_config, read_json
 from recipes.data.messages import Malformed
-from recipes.data.prepare import open_pairs
+from recipes.data.pairs import open_pairs
 from recipes.data.schemas import Unusable, read_demonstration
 
 Words = Callable[..., list[str]]

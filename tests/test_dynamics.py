@@ -16,7 +16,8 @@ from eval import dynamics
 from eval.commands.cli import read_words
 from eval.results.session import COSTS
 from recipes.config import FORMAT, UserError, write_config, write_json
-from recipes.data.prepare import open_pairs, prepare
+from recipes.data.pairs import open_pairs
+from recipes.data.prepare import prepare
 from recipes.profiles import Dataset, Model
 from recipes.training.tokenizer import load_tokenizer
 

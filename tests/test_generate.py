@@ -14,7 +14,8 @@ from eval.answers import decode
 from eval.answers.generate import Answer, Sampling, answer, answer_prompts
 from eval.answers.load import load, load_renderer, prompt_ids
 from recipes.config import UserError, write_json
-from recipes.data.prepare import open_pairs, prepare
+from recipes.data.pairs import open_pairs
+from recipes.data.prepare import prepare
 from recipes.profiles import Dataset, Model
 
 DIALOGUES = [[{"role": "user", "content": "Where is it? " * (1 + size % 4) + str(size)}] for size in range(10)]

@@ -28,7 +28,7 @@ from launch.config.splits import with_split
 from launch.stages.inputs import find_model
 from launch.stages.judge import plan_judge, read_held_out
 from recipes.config import FORMAT, UserError, read_config, read_json, write_config, write_json
-from recipes.data.prepare import open_pairs
+from recipes.data.pairs import open_pairs
 
 POCKET, FILE = ["model=pocket"], ["model=qwen2.5-0.5b", "dataset=file", "dataset.path=x.jsonl"]
 

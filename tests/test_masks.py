@@ -13,7 +13,7 @@ from samples import real
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from recipes.data.chat import Renderer
-from recipes.data.prepare import demonstration, dialogues
+from recipes.data.pairs import demonstration, dialogues
 from recipes.data.tokenize import Tokenise
 from recipes.engine.packing import collate, pack
 from recipes.profiles import Dataset, Model

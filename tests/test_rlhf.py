@@ -20,7 +20,7 @@ from launch.config.checks import refuse_useless
 from launch.stages.digest import Start, plan_stage
 from launch.stages.inputs import asked_reward_model
 from recipes.config import Stage, UserError
-from recipes.data.prepare import load_pairs, load_prompts, open_pairs
+from recipes.data.pairs import load_pairs, load_prompts, open_pairs
 from recipes.training.flops import Reading, forward, training
 from recipes.training.reading import matrices
 from recipes.training.reward_model import load_classifier

@@ -14,7 +14,8 @@ from torch.nn.functional import log_softmax, logsigmoid
 from transformers import AutoModelForCausalLM
 
 from recipes.config import UserError
-from recipes.data.prepare import load_pairs, prepare
+from recipes.data.pairs import load_pairs
+from recipes.data.prepare import prepare
 from recipes.dpo import DPOConfig, StockDPOTrainer
 from recipes.engine.packing import pack
 from recipes.engine.trainer import as_inputs

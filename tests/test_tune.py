@@ -21,7 +21,7 @@ from launch.tune import read
 from launch.tuning.search import Search
 from launch.tuning.space import Range, read_range, space_of, spread
 from recipes.config import UserError
-from recipes.data.prepare import open_pairs
+from recipes.data.pairs import open_pairs
 from recipes.methods import METHODS
 
 Compose = Callable[..., Config]

@@ -16,7 +16,8 @@ from launch.forecast.cost import flops, work
 from launch.forecast.tokens import counted
 from launch.stages.unpaired import unbalanced
 from recipes.config import UserError, read_json
-from recipes.data.prepare import load_pairs, prepare
+from recipes.data.pairs import load_pairs
+from recipes.data.prepare import prepare
 from recipes.data.unpaired import unpaired
 from recipes.methods import METHODS
 from recipes.profiles import Dataset, Model, Policies

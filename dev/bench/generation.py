@@ -24,7 +24,7 @@ from eval.answers.decode import decode, left_padded
 from eval.answers.load import load
 from eval.answers.store import Sampling
 from eval.commands.cli import run, stages
-from recipes.data.prepare import open_pairs
+from recipes.data.pairs import open_pairs
 from recipes.system.commands import output
 
 LIMIT = 64  # tokens of a response

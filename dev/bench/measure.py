@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallba
 from transformers.utils import logging
 
 from dev.bench.workload import adapters, build_model
-from recipes.data.tokenize import IDS
+from recipes.data.columns import IDS
 from recipes.engine.packing import Pair, pack
 from recipes.engine.trainer import as_inputs
 from recipes.methods import METHODS

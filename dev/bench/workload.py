@@ -17,8 +17,9 @@ from transformers import (
 from dev.bench.shapes import LONGEST, MADE, SHAPES, Lengths
 from recipes.config import UserError
 from recipes.data.chat import Renderer
+from recipes.data.columns import IDS
 from recipes.data.rows import read_rows
-from recipes.data.tokenize import IDS, Tokenise
+from recipes.data.tokenize import Tokenise
 from recipes.engine.packing import Pair
 from recipes.profiles import Dataset, Model
 from recipes.training.model import start_head

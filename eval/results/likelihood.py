@@ -18,7 +18,7 @@ from eval.results.session import read_measured
 from recipes.config import UserError, read_config, write_json
 from recipes.data.chat import Renderer
 from recipes.data.columns import check_columns
-from recipes.data.prepare import open_pairs
+from recipes.data.pairs import open_pairs
 from recipes.data.rows import as_pairs
 from recipes.data.sources import load_files
 from recipes.data.tokenize import Tokenise

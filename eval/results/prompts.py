@@ -12,7 +12,7 @@ def held_out(settings: dict[str, Any]) -> Any:
     Raises:
         UserError: they are missing or damaged.
     """
-    from recipes.data.prepare import open_pairs  # takes seconds, which a table of old results does not need
+    from recipes.data.pairs import open_pairs  # takes seconds, which a table of old results does not need
 
     pairs = open_pairs(Path(settings["pairs"]))[settings.get("split", TEST)]
     return pairs if len(pairs) > 1 else pairs.select([])
@@ -24,7 +24,7 @@ def held_out_rows(settings: dict[str, Any]) -> Any:
     Raises:
         UserError: they are missing or damaged.
     """
-    from recipes.data.prepare import open_pairs
+    from recipes.data.pairs import open_pairs
     from recipes.data.unpaired import with_unpaired
 
     return with_unpaired(open_pairs(Path(settings["pairs"])), settings.get("split", TEST))
@@ -42,7 +42,9 @@ def held_out_prompts(settings: dict[str, Any]) -> Any:
 
 def distinct(pairs: Any) -> list[int]:
     """Return the place of the first pair of every prompt: a prompt is asked once, however many pairs it has."""
+    from recipes.data.values import column
+
     first: dict[tuple[int, ...], int] = {}
-    for place, ids in enumerate(pairs["prompt_ids"]):
+    for place, ids in enumerate(column(pairs, "prompt_ids")):
         first.setdefault(tuple(ids), place)
     return list(first.values())

@@ -76,7 +76,7 @@ def check_reads(config: Config, reward: Start, pairs: Path) -> None:
 
 def read_prompts(reward: Start, pairs: Path, splits: list[str]) -> None:
     """Write the prompts in a process that has the libraries."""
-    from recipes.data.prepare import load_prompts
+    from recipes.data.pairs import load_prompts
     from recipes.training.reward_model import check_template
 
     prompts = load_prompts(pairs)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from recipes.system.errors import UserError
 
 SIDES = ("chosen", "rejected")
+IDS = ("prompt_ids", "chosen_ids", "rejected_ids")  # of prepared pairs
 # The response of a demonstration: the first that there is; the last two hold the whole dialogue.
 DEMONSTRATED = ("completion", "response", "output", "answer", "chosen", "messages", "conversations")
 PROMPTS = ("prompt", "question", "instruction", "conversations", "messages")  # the first that there is

@@ -7,7 +7,8 @@ from transformers import PreTrainedTokenizerBase
 
 from recipes.config import UserError
 from recipes.data.filter import rule
-from recipes.data.prepare import KEPT, open_pairs, reasons, store, unused
+from recipes.data.pairs import open_pairs
+from recipes.data.prepare import KEPT, reasons, store, unused
 from recipes.data.tokenize import examine
 from recipes.data.unpaired import unpaired
 from recipes.data.values import column, where

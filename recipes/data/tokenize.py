@@ -11,7 +11,7 @@ from datasets import Features, List, Value, disable_caching, disable_progress_ba
 
 from pocket.world import TEST_PROMPTS
 from recipes.data.chat import Refused, Renderer
-from recipes.data.columns import SIDES
+from recipes.data.columns import IDS, SIDES
 from recipes.data.fields import Dialogue, render_fields, unwritten
 from recipes.data.findings import (
     MARKS,
@@ -30,7 +30,6 @@ from recipes.data.unpaired import apart, called, unpaired
 from recipes.data.values import column, where
 from recipes.profiles import KEEP, TEST, TRUNCATE, VALIDATION, Dataset, Model
 
-IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
 ADDED: Any = {"lost": Value("bool"), "long": Value("int64"), **dict.fromkeys(IDS, List(Value("int64")))}
 Texts = tuple[str, ...]  # of a prompt, and of the dialogue with each response
 ROWS_PER_PROCESS = 5000  # fewer are tokenized before another process would have started

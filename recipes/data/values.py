@@ -10,6 +10,7 @@ BATCH = 1000  # rows that are turned into Python objects at once: a hundred time
 
 def column(rows: Rows, name: str) -> Iterator[Any]:
     """Yield the values of one column in order, whatever its size. Iterating over `rows[name]` reads row by row."""
+    batch: Any
     for batch in rows.select_columns([name]).iter(BATCH):
         yield from batch[name]
 

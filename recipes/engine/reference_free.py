@@ -11,7 +11,7 @@ with warnings.catch_warnings():
     from trl.experimental import cpo as trl_cpo
     from trl.experimental import orpo as trl_orpo
 
-from recipes.data.prepare import dialogues
+from recipes.data.pairs import dialogues
 from recipes.engine.packing import collate
 from recipes.engine.trainer import PackedTrainer
 from recipes.engine.trl import rename_metrics

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch.nn.functional import relu
 
 from recipes.config import Stage
-from recipes.data.prepare import load_rows
+from recipes.data.pairs import load_rows
 from recipes.engine.loss import LogProbs, Loss
 from recipes.engine.packing import PackedBatch
 from recipes.methods import METHODS
