@@ -39,9 +39,28 @@ $(error ARGS has a $(SIGN) that the shell would read: put the word that has it i
 endif
 endif
 
-TRAIN   := compare check-run orpo dpo simpo cpo kto sft rlhf sweep halving plan paper
-ifneq ($(and $(RUNS),$(filter $(TRAIN),$(MAKECMDGOALS))),)
-$(error make $(filter $(TRAIN),$(MAKECMDGOALS)) reads no RUNS: the directory to train in is an option, ARGS="runs=$(RUNS)")
+# Which targets read a variable: given to another one, it would silently change nothing.
+TRAIN    := compare check-run orpo dpo simpo cpo kto sft rlhf sweep halving plan
+IN_MODEL := $(TRAIN) paper doctor show profile pairs
+IN_DATASET   := $(IN_MODEL)
+IN_HARDWARE  := $(TRAIN) paper doctor show
+IN_LAUNCHER  := $(TRAIN) paper
+IN_RUNS  := eval judge table keep docs
+IN_RUN   := pairs reproduce export chat push
+IN_TO    := pairs keep export push
+IN_SUITE := eval
+IN_ROW   := show
+IN_SCALE := paper
+IN_PAIRS := bench gpu
+IN_TOKENIZER := bench gpu
+IN_MINUTES   := gpu
+IN_WHEELS    := gpu wheels
+IN_FORMAT    := export
+IN_DRY_RUN   := push
+IN_PUBLIC    := push
+UNREAD  := $(firstword $(foreach name,$(filter-out ARGS,$(KNOWN)),$(if $(findstring command,$(origin $(name))),$(if $(filter $(IN_$(name)),$(MAKECMDGOALS)),,$(name)))))
+ifneq ($(and $(UNREAD),$(filter-out help everything,$(MAKECMDGOALS))),)
+$(error make $(MAKECMDGOALS) reads no $(UNREAD), which is for make $(IN_$(UNREAD))$(if $(and $(filter RUNS,$(UNREAD)),$(filter $(TRAIN) paper,$(MAKECMDGOALS))),; the directory to train in is an option: ARGS="runs=$(RUNS)"))
 endif
 
 .DEFAULT_GOAL := help

@@ -85,7 +85,9 @@ def test_make_refuses_what_it_would_not_hand_on(word: str) -> None:
         ("ARGS=orpo.beta=0.1;0.2", "ARGS has a ; that the shell would read"),
         ("ARGS=orpo.beta=range(0.1,0.3,0.1)", "ARGS has a ( that the shell would read"),
         ("ARGS=--check > log.txt", "ARGS has a > that the shell would read"),
-        ("RUNS=/elsewhere", "make compare reads no RUNS"),
+        ("RUNS=/elsewhere", "make compare reads no RUNS, which is for make eval judge table keep docs"),
+        ("RUN=runs/x", "make compare reads no RUN, which is for make pairs reproduce export chat push"),
+        ("MINUTES=3", "make compare reads no MINUTES, which is for make gpu"),
     ],
 )
 def test_make_refuses_what_the_shell_or_nobody_would_read(word: str, said: str) -> None:
