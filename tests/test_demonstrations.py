@@ -100,6 +100,7 @@ def test_sft_learns_from_demonstrations_and_dpo_and_orpo_from_the_pairs(words: W
     told = "SFT and SFT → DPO learnt from 8 demonstrations of shown.jsonl, which ORPO did not see."
     (table,) = (tmp_path / "runs").glob("_sessions/*/table.md")
     assert told in table.read_text() and "for SFT: 8 train demonstrations" in printed
+    assert not (sft / "README.md").exists(), "TRL's, which knows neither data nor start"
     run([sys.executable, "-m", "eval.card", str(table.parent)])
     assert "8 demonstrations to train on, of shown.jsonl" in (sft / "model" / "README.md").read_text()
     again = launch(*words(tmp_path / "runs", *options, shown))

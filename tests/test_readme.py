@@ -14,6 +14,7 @@ from dev.bench.__main__ import options
 from dev.gpu.__main__ import options as gpu_options
 from eval.commands.cli import NoOptions, read_words
 from eval.readme import block as generated
+from eval.readme import in_short
 from eval.results.metrics import METRIC, METRICS
 from launch.config.schema import register, resolve
 from launch.forecast.machines import ALL
@@ -125,6 +126,8 @@ def test_the_table_of_a_real_model_is_the_generated_one() -> None:
     block = re.search(r"<!-- table: begin .*?-->\n\n(.*)\n\n<!-- table: end -->", page, re.S)
     table = json.loads((ROOT / "docs" / "real-verifiable.json").read_text())
     assert block and block.group(1) == generated("real", table), "run `make docs RUNS=… ARGS=page=real`"
+    readme = re.search(r"<!-- real: begin .*?-->\n\n(.*)\n\n<!-- real: end -->", (ROOT / "README.md").read_text(), re.S)
+    assert readme and readme.group(1) == in_short(table)
 
 
 def test_every_row_of_the_table_is_explained() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from transformers import Trainer
 
 from recipes.config import NEEDS_LESS, UNMERGED, Stage, UserError, write_json, write_text
-from recipes.engine.trl import count_batches, forgive_trackers, train_adapters_in_float32
+from recipes.engine.trl import count_batches, forgive_trackers, train_adapters_in_float32, write_no_card
 from recipes.system.processes import die_with_parent
 from recipes.training.checkpoints import Ending, Interruption, Keeper, newest_checkpoint
 from recipes.training.checks import Alarms, check_machine, check_saved
@@ -70,6 +70,7 @@ def fit(trainer: Trainer, stage: Stage) -> None:
     meter = Meter(stage.directory, trainer.data_collator, seconds_before, nll_span)
     count_batches(trainer, meter)
     forgive_trackers(trainer)
+    write_no_card(trainer)
     interruption = Interruption(trainer)
     watching = (meter.callback, Guard(trainer, meter), Alarms(trainer, stage), Keeper(trainer), Ending(trainer))
     for callback in (interruption, *watching):
