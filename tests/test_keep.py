@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from comparison import make_session
-from door import launch, short, stages
+from door import ROOT, launch, short, stages
 from tables import edit
 
 from eval.keep import Options, main
@@ -39,6 +39,16 @@ def test_the_table_of_what_was_kept_is_the_sessions(here: Path) -> None:
     assert not weights.exists()
     write_table(session)
     assert (session / "table.md").read_text() == table
+
+
+def test_what_was_kept_of_the_real_comparison_prints_its_table(here: Path) -> None:
+    unpack(str(ROOT / "docs" / "real-verifiable.tar.gz"))
+    (session,) = Path("runs/_sessions").iterdir()
+    table = session / "table.md"
+    kept = table.read_text()
+    table.unlink()
+    write_table(session)
+    assert table.read_text() == kept and (ROOT / "docs" / "real-verifiable.md").read_text().endswith(kept)
 
 
 def test_a_kept_session_goes_on_with_another_seed(here: Path, words: Callable[..., list[str]]) -> None:
