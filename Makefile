@@ -41,10 +41,10 @@ endif
 
 # Which targets read a variable: given to another one, it would silently change nothing.
 TRAIN    := compare check-run orpo dpo simpo cpo kto sft rlhf sweep halving plan
-IN_MODEL := $(TRAIN) paper doctor show profile pairs
+IN_MODEL := $(TRAIN) doctor show profile pairs
 IN_DATASET   := $(IN_MODEL)
 IN_HARDWARE  := $(TRAIN) paper doctor show
-IN_LAUNCHER  := $(TRAIN) paper
+IN_LAUNCHER  := $(filter-out plan,$(TRAIN)) paper
 IN_RUNS  := eval judge table keep docs
 IN_RUN   := pairs reproduce export chat push
 IN_TO    := pairs keep export push
@@ -157,7 +157,6 @@ pairs: $(VENV) ## Make preference pairs TO=file.jsonl of MODEL's (or RUN's) own 
 	@$(PYTHON) -m launch.pairs $(STAGE) $(NAMED) $(TARGET) $(ARGS)
 
 paper: $(VENV) ## Measure the ORPO paper's tables and figures in the embedded world (about two hours); SCALE=full: its own models
-	@$(if $(filter command%,$(origin MODEL) $(origin DATASET)),$(error make paper uses the paper's models and data; MODEL and DATASET are for make compare))
 	@$(PYTHON) -m paper $(if $(SCALE),scale=$(SCALE)) $(if $(HARDWARE),hardware=$(HARDWARE)) $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(ARGS)
 
 plan: $(VENV) ## Predict each stage's memory, tokens, FLOPs and hours, and whether it fits; trains nothing
