@@ -47,14 +47,24 @@ def say(lines: Sequence[str]) -> None:
 
 def show(title: str, lines: Lines) -> bool:
     """Print a table; return False if it was shortened, as a word or an interval had to be broken."""
-    whole = drawn(title, lines)
+    whole = fitted(title, lines)
     fits = width(whole) <= output.width
-    output.print(whole if fits else drawn(title, shortened(lines)))
+    output.print(*[whole] if fits else drawn(title, shortened(lines)), sep="\n")
     return fits
 
 
-def drawn(title: str, lines: Lines) -> Table:
-    """Return a table as the terminal draws it: if it must, as narrow as its words and intervals allow."""
+def drawn(title: str, lines: Lines) -> list[Table]:
+    """Return a table as the terminal draws it: where it is too wide, its columns in several tables with one side."""
+    for count in range(len(lines[0]), 1, -1):
+        table = fitted(title, [line[:count] for line in lines])
+        if width(table) <= output.width:
+            rest = [line[:1] + line[count:] for line in lines]
+            return [table, *(drawn("", rest) if len(rest[0]) > 1 else [])]
+    return [fitted(title, lines)]  # nothing can be taken away
+
+
+def fitted(title: str, lines: Lines) -> Table:
+    """Return one table: if it must, as narrow as its words and intervals allow."""
     spread = columns(title, lines, [None for _ in lines[0]])
     if width(spread) <= output.width:
         return spread
@@ -118,8 +128,9 @@ def narrow(key: str | None, name: str) -> str:
 
 
 def signed(cell: str) -> str:
-    """Return a cell's number, with a sign for its verdict."""
+    """Return a cell's number, with a sign for its verdict and a power of ten without filling."""
     mean = re.sub(r" ± \S+| \[[^]]*\]|, p .*", "", cell)
+    mean = re.sub(r"e\+0?(?=\d)", "e", mean)
     mean = re.sub(rf"({LOWER}) .*", r"\1", mean)
     verdict = next((word for word in sorted(SIGNS, key=len, reverse=True) if mean.endswith(f" {word}")), None)
     return mean if verdict is None else f"{mean.removesuffix(verdict)}{SIGNS[verdict]}".rstrip()
