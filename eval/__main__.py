@@ -28,8 +28,7 @@ def main(names: list[str], options: Answering) -> None:
     endpoint = options.elsewhere()
     for session in sessions(names):
         evaluate_session(session, endpoint)
-        write_table(session)
-        write_report(session)
+        write_report(session, write_table(session))
 
 
 def evaluate_session(session: Path, endpoint: Endpoint | None = None) -> None:

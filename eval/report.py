@@ -46,16 +46,12 @@ def main(names: list[str], _: NoOptions) -> None:
         UserError: a directory is no session, or nothing was evaluated.
     """
     for session in sessions(names, measured=True):
-        write_report(session)
+        write_report(session, rows_of(session))
 
 
-def write_report(session: Path) -> None:
-    """Write report.html, results.json and responses.jsonl to a session's directory.
-
-    Raises:
-        UserError: no job trained anything, or nothing was evaluated.
-    """
-    rows, jobs = rows_of(session), jobs_of(session)
+def write_report(session: Path, rows: list[Row]) -> None:
+    """Write report.html, results.json and responses.jsonl to a session's directory, of its rows."""
+    jobs = jobs_of(session)
     found = trainings(rows)
     write_json(session / "results.json", results(session, rows, jobs, found))
     write_text(session / "report.html", render("report.html.jinja", page(session, rows, jobs, found)))

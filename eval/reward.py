@@ -66,7 +66,7 @@ def main(names: list[str], options: Options) -> None:
     Raises:
         UserError: the user can fix it.
     """
-    found = sessions(names)  # a wrong name is told before PyTorch is imported
+    found = sessions(names)  # a wrong name is an error before PyTorch is imported
     from eval.answers.reward_judge import Judge
 
     for session in found:

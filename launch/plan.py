@@ -12,7 +12,7 @@ from dataclasses import asdict
 from hydra import compose, initialize_config_dir
 from rich.table import Table
 
-from eval.results.variance import ERROR, planned
+from eval.results.variance import ERROR, foreseen
 from launch.config.checks import refuse_useless
 from launch.config.errors import CONF, explained
 from launch.config.help import helped
@@ -147,7 +147,7 @@ def detectable(config: Config, asked: int) -> Iterable[str]:
         return
     found = []
     for seeds in (1, 3, 5):
-        size = planned(seeds, asked, config.eval_samples).detectable(ERROR / pairs)
+        size = foreseen(seeds, asked, config.eval_samples, ERROR / pairs)
         found.append("none" if size is None else f"{50 + 100 * size:.0f} : {50 - 100 * size:.0f} or more")
     responses = f"{config.eval_samples} response{'s' * (config.eval_samples > 1)} each"
     yield (

@@ -18,8 +18,8 @@ PANELS: dict[str, Callable[[Difference], bool]] = {
     "Benchmarks: scores": lambda found: bool(found.dpo) and "win rate" not in found.orpo.metric,
 }
 COLOURS = {
-    **{"comparison": PINK, "all-methods": GREEN, "orpo": BLUE, "blur": ORANGE, "simpo": GREY},
-    **{"oxrl": BLUE, "dft": ORANGE, "repo": GREY},
+    **{"comparison": PINK, "all-methods": GREEN, "real-verifiable": ORANGE},
+    **{"orpo": BLUE, "blur": ORANGE, "simpo": GREY, "oxrl": BLUE, "dft": ORANGE, "repo": GREY},
 }
 SHAPES = {
     "ORPO": ("o", "ORPO in one stage"),

@@ -2,7 +2,7 @@
 
     python -m paper.others
 
-From paper/published.yaml, docs/comparison.json and docs/all-methods.json; `make docs` runs it.
+From paper/published.yaml and the results files of docs/; `make docs` runs it.
 """
 
 import sys

@@ -215,8 +215,7 @@ def test_other_options_have_a_section_each(tmp_path: Path) -> None:
 
 def test_table_page_and_json_begin_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     session = session_of(tmp_path, {"small": won, "large": half})
-    write_table(session)
-    write_report(session)
+    write_report(session, write_table(session))
     rows = build_rows(jobs_of(session))
     ((title, lines),), (sentence,) = sections(rows), told(rows)
     assert sentence in " ".join(capsys.readouterr().out.split())

@@ -32,8 +32,7 @@ KINDS |= {"integer": int, "number": (int, float)}
 def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison with its table and its page."""
     made = make_session(tmp_path_factory.mktemp("report"))
-    write_table(made)
-    write_report(made)
+    write_report(made, write_table(made))
     return made
 
 
@@ -182,7 +181,7 @@ def test_a_sweep_has_figures_of_one_setting_each(tmp_path: Path) -> None:
         path = swept / str(seed) / "job.json"
         setting = {f"orpo.{name}": seed for name in names}
         path.write_text(json.dumps(json.loads(path.read_text()) | {"setting": setting}))
-    write_report(swept)
+    write_report(swept, rows_of(swept))
     text = (swept / "report.html").read_text()
     assert [text.count(f"<figcaption>{setting}: ") for setting in settings] == [5, 5]
     labels = Page(text).labels

@@ -10,7 +10,7 @@ import numpy as np
 from dev.statistics.worlds import World
 from eval.results.differences import differ
 from eval.results.statistics import BETTER, WORSE, compare, share
-from eval.results.variance import ERROR, planned
+from eval.results.variance import ERROR, foreseen
 
 RATES = (0.5, 0.6, 0.75, 0.85, 0.95)
 PAIRS = 3  # of three pipelines
@@ -84,7 +84,7 @@ def between_models(world: World, worlds: int) -> list[float]:
 def power(world: World, worlds: int) -> list[float]:
     """Return the win rate that is forecast to be found with probability 80 %, and how often it is."""
     random = np.random.default_rng(0)
-    size = planned(world.seeds, world.prompts, world.samples).detectable(ERROR / PAIRS)
+    size = foreseen(world.seeds, world.prompts, world.samples, ERROR / PAIRS)
     if size is None:
         return [float("nan"), float("nan")]
     half = np.full((world.seeds, world.prompts, world.samples), 0.5)

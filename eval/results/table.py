@@ -23,8 +23,8 @@ from recipes.config import UserError, write_json, write_text
 from recipes.system.commands import output
 
 
-def write_table(session: Path) -> None:
-    """Print a session's table, and write it as table.md and table.json beside the session's jobs.
+def write_table(session: Path) -> list[Row]:
+    """Print a session's table, write it as table.md and table.json beside the session's jobs, and return its rows.
 
     Raises:
         UserError: no job trained anything, or nothing was evaluated.
@@ -49,6 +49,7 @@ def write_table(session: Path) -> None:
     kept = {"format": FORMAT, "rows": plain, "scope": limits, "missing": gaps, "effects": effects}
     write_json(session / "table.json", kept | {"across_models": across.as_json(rows)})
     output.print(f"all figures, with intervals, tests and how to read them: {session}/table.md", soft_wrap=True)
+    return rows
 
 
 def answer(rows: list[Row]) -> list[str]:

@@ -49,21 +49,26 @@ class Variance:
 
         return LEAST if excess(LEAST) < 0 else root(excess, LEAST, 1)
 
-    def detectable(self, level: float) -> float | None:
-        """Return the true distance from the null that a test at `level` finds with probability `POWER`; None: none.
+    def power(self, distance: float, level: float) -> float:
+        """Return how probably a test at `level` finds a mean that lies so far from the null.
 
         How much the seeds seem to vary is itself a draw (chi-square with S - 1 degrees of freedom): its distribution
         is taken in 200 equal parts.
         """
-        deviation = float(np.sqrt(self.from_seeds + self.from_prompts))
         freedom = max(self.seeds - 1, 1)
         draws = chdtri(freedom, (np.arange(200) + 0.5) / 200) / freedom
         seen = replace(self, from_seeds=self.from_seeds * draws).half_width(level)
+        return float(ndtr((distance - seen) / np.sqrt(self.from_seeds + self.from_prompts)).mean())
 
-        def excess(distance: float) -> float:
-            return float(ndtr((distance - seen) / deviation).mean()) - POWER
+    def detectable(self, level: float) -> float | None:
+        """Return the true distance from the null that a test at `level` finds with probability `POWER`; None: none."""
+        known = 0 < self.from_seeds + self.from_prompts < np.inf
+        return least_found(lambda distance: self.power(distance, level)) if known else None
 
-        return root(excess, 0, 0.5) if 0 < deviation < np.inf and excess(0.5) > 0 else None
+
+def least_found(power: Callable[[float], float]) -> float | None:
+    """Return the distance of a win rate from one half that is found with probability `POWER`; None: none is."""
+    return root(lambda distance: power(distance) - POWER, 0, 0.5) if power(0.5) > POWER else None
 
 
 def root(function: Callable[[float], float], low: float, high: float) -> float:
@@ -104,20 +109,32 @@ def clustered(values: np.ndarray, members: np.ndarray | None) -> np.ndarray:
 
 
 def of_shares(shares: np.ndarray, clusters: np.ndarray | None = None) -> Variance:
-    """Return the variance of a mean of numbers between 0 and 1: never less than if one cluster more had differed.
+    """Return the variance of a mean of numbers between 0 and 1."""
+    return doubted(variance(shares, clusters))
+
+
+def doubted(found: Variance) -> Variance:
+    """Return the variance of a share: never less than if one cluster more had differed.
 
     So three seeds that agree, or prompts that were all won, leave a doubt of the size that an exact interval has.
     """
-    found = variance(shares, clusters)
     least = 0.25 / found.clusters**2
     seeds = np.maximum(found.from_seeds, least / found.seeds) if found.seeds > 1 else found.from_seeds
     return replace(found, from_seeds=seeds, from_prompts=np.maximum(found.from_prompts, least))
 
 
-def planned(seeds: int, prompts: int, samples: int = 1) -> Variance:
-    """Return the variance that a win rate near one half is expected to have, if no two responses tie."""
-    draws = 0.25 * (1 - OF_PROMPTS) / samples / prompts
-    of_prompts = 0.25 * OF_PROMPTS / prompts
+def planned(seeds: int, prompts: int, samples: int = 1, rate: float = 0.5) -> Variance:
+    """Return the variance that a win rate of `rate` is expected to have, if no two responses tie.
+
+    A rate far from one half varies less. Not so with one seed: its test takes the variance of equal pipelines.
+    """
+    point = 0.25 if seeds == 1 else rate * (1 - rate)
+    draws, of_prompts = point * (1 - OF_PROMPTS) / samples / prompts, point * OF_PROMPTS / prompts
     if seeds == 1:
         return Variance(np.zeros(()), np.asarray(of_prompts + draws), 1, prompts)
-    return Variance(np.asarray((SEED_DEVIATION**2 + draws) / seeds), np.asarray(of_prompts), seeds, prompts)
+    return doubted(Variance(np.asarray((SEED_DEVIATION**2 + draws) / seeds), np.asarray(of_prompts), seeds, prompts))
+
+
+def foreseen(seeds: int, prompts: int, samples: int, level: float) -> float | None:
+    """Return the distance from one half at which a win rate will be found with probability `POWER`; None: at none."""
+    return least_found(lambda distance: planned(seeds, prompts, samples, 0.5 + distance).power(distance, level))

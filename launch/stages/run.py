@@ -139,7 +139,7 @@ def prepare_directory(planned: Planned) -> None:
     """
     directory = planned.directory
     directory.mkdir(parents=True, exist_ok=True)
-    found = read_config_or_mend(directory, planned.config)
+    found = read_or_rewrite_config(directory, planned.config)
     if done(directory):
         moved = {name: planned.config[name] for name in PLACES if name in planned.config}
         if found | moved != found:
@@ -155,7 +155,7 @@ def prepare_directory(planned: Planned) -> None:
     write_config(directory, planned.config)
 
 
-def read_config_or_mend(directory: Path, planned: dict[str, Any]) -> dict[str, Any]:
+def read_or_rewrite_config(directory: Path, planned: dict[str, Any]) -> dict[str, Any]:
     """Return the config.yaml that a stage began with; the planned one if it is missing or damaged.
 
     Raises:
