@@ -12,6 +12,7 @@ from door import run
 from dev.bench import peer, workload
 from dev.bench.__main__ import main, options
 from dev.bench.measure import Case, measure
+from dev.bench.predict import predict
 from dev.bench.report import ratio
 from dev.bench.shapes import MADE
 from dev.bench.suite import alone, refuse_pairs
@@ -61,6 +62,14 @@ def test_a_reward_model_is_measured_as_the_other_methods_are(engine: str) -> Non
     assert found["computed_tokens_per_second"] / found["useful_tokens_per_second"] == pytest.approx(
         1 if engine == "packed" else 8 / 5
     )
+
+
+@pytest.mark.parametrize("engine", ["packed", "stock"])
+@pytest.mark.parametrize("method", ["sft", "dpo", "orpo"])
+def test_a_forecast_peak_is_the_measured_one(method: str, engine: str) -> None:
+    """Within a quarter; libraries' own buffers differ between CPUs."""
+    case, pairs = Case("21m", "hh-rlhf", "full", 2, engine, method=method), made_pairs(MADE["hh-rlhf"], 2, 512, 32064)
+    assert predict(case, pairs) == pytest.approx(alone(measure, case, pairs)["peak_bytes"], rel=0.25)
 
 
 def test_made_lengths_have_the_medians_they_say() -> None:

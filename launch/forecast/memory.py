@@ -15,14 +15,15 @@ from launch.config.shape import (
 from recipes.profiles import Shape
 
 PACKED_CHUNK, KEPT_CHUNKS = 2**24, 8  # logits at once, and chunks that are kept, as in recipes.engine.log_probs
-FUSED_CHUNK = 4096 * 8192  # tokens x vocabulary at once, as in TRL's add_fused_lm_head
+FUSED_TILE = (4096, 32768)  # tokens x vocabulary at once, as in TRL's add_fused_lm_head
 HEAP, HEAP_BLOCK = 1.15, 2**25  # glibc fragments blocks of up to 32 MiB: a seventh more, as measured
 QUANTISED = 0.53  # bytes of a 4-bit weight with its scales
 # Copies of the LM head's logits that are alive at once in its backward pass. Packed: a chunk's log-softmax and two
-# gradients, beside the log-softmax of the chunks that are kept. Fused: the tile, its float32 and its softmax. Stock
-# ORPO: all logits, half of them again as log-softmax of the NLL term, and the gradients of both while they are summed;
-# as measured by `make bench`.
-COPIES = {"packed": 3.0, "fused": 3.0, "stock": 4.0}
+# gradients, beside the log-softmax of the chunks that are kept. Fused: the tile alone, in place; on a CPU, where TRL has
+# no kernel, seven values computed from it, too. Stock ORPO: all logits, half of them again as log-softmax of the NLL term,
+# and the gradients of both while they are summed; as measured by `make bench`.
+COPIES = {"packed": 3.0, "fused": 1.0, "stock": 4.0}
+ON_CPU = {"fused": 8.0}
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,9 @@ def head_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> float:
         logits = min(total, max(PACKED_CHUNK, shape.vocabulary))
         beside = 0 if setting.checkpointing else min(total - logits, KEPT_CHUNKS * PACKED_CHUNK)
     elif setting.head == "fused":
-        logits = min(batch.scored, 4096) * min(shape.vocabulary, FUSED_CHUNK // 4096)
-    at_once = COPIES[setting.head] * logits * (2 if setting.half and setting.head == "stock" else 4) + 4.0 * beside
+        logits = min(batch.scored, FUSED_TILE[0]) * min(shape.vocabulary, FUSED_TILE[1])
+    copies = ON_CPU.get(setting.head, COPIES[setting.head]) if setting.cpu else COPIES[setting.head]
+    at_once = copies * logits * (2 if setting.half and setting.head != "packed" else 4) + 4.0 * beside
     gradient = 0.0
     if setting.tuning == "full" and logits < total:
         gradient = head_parameters(shape) * 8.0  # of earlier chunks, and of the current one
