@@ -19,9 +19,9 @@ FUSED_TILE = (4096, 32768)  # tokens x vocabulary at once, as in TRL's add_fused
 HEAP, HEAP_BLOCK = 1.15, 2**25  # glibc fragments blocks of up to 32 MiB: a seventh more, as measured
 QUANTISED = 0.53  # bytes of a 4-bit weight with its scales
 # Copies of the LM head's logits that are alive at once in its backward pass. Packed: a chunk's log-softmax and two
-# gradients, beside the log-softmax of the chunks that are kept. Fused: the tile alone, in place; on a CPU, where TRL has
-# no kernel, seven values computed from it, too. Stock ORPO: all logits, half of them again as log-softmax of the NLL term,
-# and the gradients of both while they are summed; as measured by `make bench`.
+# gradients, beside the log-softmax of the chunks that are kept. Fused: the tile alone, in place; on a CPU, where TRL
+# has no kernel, seven values computed from it, too. Stock ORPO: all logits, half of them again as log-softmax of the
+# NLL term, and the gradients of both while they are summed; as measured by `make bench`.
 COPIES = {"packed": 3.0, "fused": 1.0, "stock": 4.0}
 ON_CPU = {"fused": 8.0}
 
