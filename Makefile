@@ -169,10 +169,10 @@ judge: $(VENV) ## Judge the newest session's responses (or RUNS=...) yourself: a
 	@$(SESSIONS) $(PYTHON) -m eval.people "$$@" $(ARGS)
 
 table: $(VENV) ## Print the table of the newest session, or of RUNS=...
-	@$(SESSIONS) $(PYTHON) -m eval.table "$$@"
+	@$(SESSIONS) $(PYTHON) -m eval.table "$$@" $(ARGS)
 
 keep: $(VENV) ## Keep what the newest session (or RUNS=...) measured in TO=file.tar.gz, without weights: table and further seeds need no more
-	@$(SESSIONS) $(PYTHON) -m eval.keep "$$@" $(TARGET)
+	@$(SESSIONS) $(PYTHON) -m eval.keep "$$@" $(TARGET) $(ARGS)
 
 reproduce: $(VENV) ## Train the finished stage RUN=runs/<model>/<dataset>/<stage>-<digest> again; compare weights and metrics
 	@$(PYTHON) -m launch.reproduce $(STAGE) $(ARGS)

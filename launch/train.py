@@ -17,7 +17,7 @@ from launch.config.errors import CONF, explained
 from launch.config.machine import gpu_memories
 from launch.config.schema import register
 from launch.config.session import Session
-from launch.config.sweep import swept
+from launch.config.sweep import refuse_repeated, swept
 from launch.config.trust import refuse_words
 from launch.executors.check import check_pipelines
 from launch.executors.elsewhere import run_elsewhere
@@ -51,10 +51,11 @@ def main(words: list[str]) -> int:
     Raises:
         UserError: a word is rejected, or the configuration cannot be composed.
     """
-    if any(word.startswith("tune=") for word in words) and CHECK not in words:
-        from launch.tune import tune  # takes a second, which no other launch needs
+    if any(word.startswith("tune=") for word in words):
+        from launch.tune import trials_of, tune  # takes a second, which no other launch needs
 
-        return tune(words)
+        if not (CHECK in words and trials_of(words)):
+            return tune(words)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, which we report in one line
     if {"--cfg", "-c"} & set(words):  # of one job, all values in effect
         words = [word for word in words if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
@@ -73,6 +74,7 @@ def main(words: list[str]) -> int:
 
     sys.argv[1:] = words  # where Hydra reads them
     with explained():
+        refuse_repeated(words)
         job()
     if session.directory is None:  # Hydra printed what was asked for, and ran no job
         return 0

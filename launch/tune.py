@@ -102,24 +102,34 @@ def tune(words: list[str]) -> int:
     return status
 
 
+def trials_of(words: list[str]) -> int:
+    """Return the number of trials that a command line asks for.
+
+    Raises:
+        UserError: it is none, or too small.
+    """
+    given = [word.partition("=")[2] for word in words if word.startswith("tune=")]
+    if len(given) != 1 or not given[0].isdecimal() or int(given[0]) < LEAST:
+        raise UserError(f"tune={','.join(given)}: give one number of trials for each pipeline, {LEAST} or more")
+    return int(given[0])
+
+
 def read(words: list[str]) -> Command:
     """Take a command line apart.
 
     Raises:
         UserError: the number of trials is wrong, or something other than the seed has several values.
     """
-    given = [word.partition("=")[2] for word in words if word.startswith("tune=")]
-    if len(given) != 1 or not given[0].isdecimal() or int(given[0]) < LEAST:
-        raise UserError(f"tune={','.join(given)}: give one number of trials for each pipeline, {LEAST} or more")
-    refuse_split(words, f"tune={given[0]}")
+    trials = trials_of(words)
+    refuse_split(words, f"tune={trials}")
     left = with_profiles(word for word in words if not word.startswith(("tune=", "-")))
     if several := swept(left):
-        raise UserError(f"tune={given[0]} tries values by itself: give {', '.join(several)} one value, or none")
+        raise UserError(f"tune={trials} tries values by itself: give {', '.join(several)} one value, or none")
     seeds = [word for word in overrides(left) if word.key_or_group == "seed"][-1:]
     values = [list(word.sweep_string_iterator()) if word.is_sweep_override() else [str(word.value())] for word in seeds]
     kept = [word for word in left if not word.startswith(("seed=", "launcher=here"))]
     launcher = [] if any(word.startswith("launcher=") for word in kept) else ["launcher=local"]
-    return Command(int(given[0]), [*launcher, "evaluate=true", *kept], *(values or [["0"]]))
+    return Command(trials, [*launcher, "evaluate=true", *kept], *(values or [["0"]]))
 
 
 def searches_of(config: Config, command: Command) -> list[Search]:

@@ -70,7 +70,7 @@ def test_effects_are_the_contrasts_of_four_pipelines(tmp_path: Path) -> None:
     assert interaction.sentence.startswith("SFT first adds more to ORPO than to DPO (-100.0 [")
     ((title, lines),) = stage_or_loss(rows)
     assert title == "The stage or the loss" and [len(line) for line in lines] == [5] * 4
-    assert told(rows)[1].startswith("DPO without SFT is held to the base model")
+    assert told(rows)[1].startswith("DPO without SFT is kept near the base model")
     assert effects([row for row in rows if row.pipeline in ("sft", "dpo", "orpo", "sft_orpo")]) == []
 
 

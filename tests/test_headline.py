@@ -76,7 +76,7 @@ def test_a_row_without_words_of_its_own_is_named_and_seconds_replace_flops(rows:
     orpo["values"]["device_seconds"], sft["values"]["reward_sampled"] = 5.0, {"mean": 3.0}
     (first, *_) = headline(rows)
     assert first == (
-        "On your prompts, SFT → DPO gives better responses than ORPO (62 : 38, sure) for 2.00 times its "
+        "On these prompts, SFT → DPO gives better responses than ORPO (62 : 38, sure) for 2.00 times its "
         "device-seconds; but it is worse in judge's reward, temperature 1 (1.00 against ORPO's 1.00 and SFT's 3.00)."
     )
 

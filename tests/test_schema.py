@@ -10,7 +10,7 @@ from hydra import initialize_config_dir
 from trl import ModelConfig
 
 from launch.config.errors import explain
-from launch.config.schema import accumulate, register
+from launch.config.schema import accumulate, micro_batch, register
 from launch.config.trl_options import import_trl_options, trl_options
 from recipes.config import UserError
 from recipes.dpo import DPOConfig
@@ -42,8 +42,10 @@ def test_the_cached_options_are_the_imported_ones() -> None:
     "word, said",
     [
         ("orpo.lerning_rate=1", "orpo.lerning_rate: no such option; did you mean orpo.learning_rate?"),
-        ("dpo.beta=strong", "dpo.beta: Value 'strong' of type 'str' could not be converted to Float"),
-        ("batch_size=many", "batch_size: Value 'many' of type 'str' could not be converted to Integer"),
+        ("dpo.beta=strong", "dpo.beta=strong must be a number"),
+        ("batch_size=many", "batch_size=many must be a whole number"),
+        ("hardware.use_cpu=3.5", "hardware.use_cpu=3.5 must be true or false"),
+        ("model=", "model= names nothing"),
         ("lr=1e-5", "did you mean sft.learning_rate or dpo.learning_rate or orpo.learning_rate?"),
         ("orpo.lr=1e-5", "did you mean orpo.learning_rate?"),
         ("seed=[0,1]", "several values of it have no brackets, seed=1,2"),
@@ -71,6 +73,20 @@ def test_a_plus_does_not_smuggle_an_option_in(compose: Callable[..., Any], word:
 @pytest.mark.parametrize("batch_size, per_device, processes", [(32, 8, 1), (32, 4, 8), (7, 7, 1)])
 def test_accumulation_makes_the_batch(batch_size: int, per_device: int, processes: int) -> None:
     assert accumulate(batch_size, per_device, processes) * per_device * processes == batch_size
+
+
+@pytest.mark.parametrize(
+    "batch_size, processes, size", [(64, 1, 8), (64, 4, 8), (4, 1, 4), (12, 1, 6), (12, 2, 6), (7, 2, 8)]
+)
+def test_a_micro_batch_divides_the_batch_where_one_can(
+    compose: Callable[..., Any], batch_size: int, processes: int, size: int
+) -> None:
+    assert micro_batch(8, batch_size, processes) == size
+    if batch_size % processes == 0:
+        words = ("model=qwen3-0.6b-base", f"batch_size={batch_size}", f"hardware.processes={processes}")
+        options = compose(*words, "hardware=cpu").options["orpo"]
+        made = options["per_device_train_batch_size"] * options["gradient_accumulation_steps"] * processes
+        assert options["per_device_train_batch_size"] == size and made == batch_size
 
 
 @pytest.mark.parametrize("batch_size, per_device, processes", [(17, 8, 1), (3, 8, 1), (100, 8, 3)])

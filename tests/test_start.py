@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from door import launch, short
 
+from eval.results.variance import foreseen
 from launch.config.first import first_line
 from launch.config.help import GROUPS
 from launch.config.idle import refuse_unused
 from launch.config.schema import Config
-from launch.forecast.ahead import duration, only_warming_up
+from launch.forecast.ahead import FEWEST, duration, only_warming_up, too_few_prompts
 from launch.stages.digest import Planned
 from launch.stages.inputs import check_cache
 from launch.stages.rehearsal import outline, rehearse_all
@@ -213,3 +214,16 @@ def test_a_training_that_is_all_warm_up_is_told() -> None:
     assert [line.partition(":")[0] for line in told] == ["reward", "orpo"]
     assert "all 1 of its optimizer steps" in told[0] and "add reward.warmup_steps=0" in told[0]
     assert not list(only_warming_up([stage("sft", lr_scheduler_type="constant")], {"train": 5}))
+
+
+def test_too_few_held_out_prompts_are_told_before_anything_trains(compose: Callable[..., Config]) -> None:
+    """Of two pipelines or more, where the responses are evaluated."""
+    config = compose("pipeline=compare", "evaluate=true", "eval_prompts=200")
+    (told,) = too_few_prompts(config, {"train": 46, "test": 2})
+    assert told.startswith("2 held-out prompts tell no two pipelines apart") and "dataset.test_fraction=0.3" in told
+    (told,) = too_few_prompts(compose("pipeline=compare", "evaluate=true", "eval_prompts=6"), {"test": 200})
+    assert told.endswith("raise eval_prompts=")
+    assert foreseen(1, FEWEST - 1, 1, 0.05 / 3) is None and foreseen(1, FEWEST, 1, 0.05 / 3)
+    for words in (["pipeline=orpo"], ["pipeline=compare", "evaluate=false"]):
+        assert not list(too_few_prompts(compose("evaluate=true", *words), {"test": 2}))
+    assert not list(too_few_prompts(config, {"test": FEWEST}))

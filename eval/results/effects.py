@@ -23,6 +23,7 @@ from recipes.methods import METHODS
 
 SFT = "sft"
 Cell = tuple[str, bool]  # a method, and whether SFT was trained before it
+APART = "DPO without SFT is kept near the base model, DPO after SFT near the SFT model: their reference models differ."
 Points = dict[Cell, np.ndarray]  # of a win against SFT, shape (seeds, prompts)
 
 
@@ -125,4 +126,4 @@ def told(rows: list[Row]) -> list[str]:
         for setting, found in by_setting(rows)
     ]
     alone = any(row.stages == ["dpo"] for row in rows)
-    return [*said, *(["DPO without SFT is held to the base model, whose chat behavior differs."] if alone else [])]
+    return [*said, *([APART] if alone else [])]

@@ -18,17 +18,17 @@ Row = dict[str, Any]  # as `eval.results.rows.as_json` makes it
 MOST = 4  # settings that are answered one by one
 LOSSES = 3  # said in the sentence about what a pipeline lost
 SAID = {
-    BETTER: "gives better responses than {name} ({odds}, sure)",
-    WORSE: "gives worse responses than {name} ({odds}, sure)",
-    SAME: "is practically the same as {name} ({odds}, surely between {low} and {high})",
-    UNSURE: "is not distinguishable from {name} ({odds})",
-    NONE: "has no verdict against {name} ({odds})",
+    BETTER: ("gives better responses than", ", sure"),
+    WORSE: ("gives worse responses than", ", sure"),
+    SAME: ("is practically the same as", ", surely between {low} and {high}"),
+    UNSURE: ("is not distinguishable from", ""),
+    NONE: ("has no verdict against", ""),
 }
 # What a pipeline does that is worse in a metric; of a metric without words here, its label says it.
 LOST = {
     "right_greedy": "states the right fact less often when decoding greedily",
     "right_sampled": "states the right fact less often",
-    "forgetting": "has forgotten more plain text, in nats per token",
+    "forgetting": "ends with a higher loss on plain text, in nats per token beside the base model's",
 }
 MORE = "use more prompts (eval_prompts=) or seeds (seed=0,1,2)"
 BY_HAND = "compare the responses yourself (`make judge`)"
@@ -113,9 +113,9 @@ class Contest:
     def sentence(self) -> str:
         """Return the answer in a sentence: verdicts, costs, and what was lost."""
         best, opponents = self.best, self.opponents()
-        said = [f"{self.clause(row)}{cost(best, row)}" for row in opponents]
+        said = [self.clause(verdict, list(rows)) for verdict, rows in groupby(opponents, self.verdict_of_best)]
         losses = [f"it {loss}" for loss in lost(best, self.rows)]
-        unbeaten = [row for row in opponents if self.verdict(best, row) != BETTER]
+        unbeaten = [row for row in opponents if row["pipeline"] != "sft" and self.verdict(best, row) != BETTER]
         losses += [f"{row['label']} {loss}" for row in unbeaten for loss in lost(row, [best])]
         if len(losses) > LOSSES:
             losses[LOSSES - 1 :] = [f"{len(losses) - LOSSES + 1} other rows are surely worse (▼ in the table)"]
@@ -127,15 +127,22 @@ class Contest:
         """Whose prompts they are, or who decided."""
         if self.outcome == PEOPLE:
             return "By people's votes"
-        return "In the embedded world" if embedded(self.rows[0]) else "On your prompts"
+        return "In the embedded world" if embedded(self.rows[0]) else "On these prompts"
 
-    def clause(self, other: Row) -> str:
-        """Say what the verdict on the best is against another."""
-        found = self.against(self.best, other)
-        assert found
-        margin = round(100 * found.get("margin", 0))
-        values = {"name": other["label"], "odds": odds(found["rate"]["mean"]), "low": 50 - margin, "high": 50 + margin}
-        return SAID[found["verdict"]].format(**values)
+    def verdict_of_best(self, other: Row) -> str:
+        """Return the verdict on the best against an opponent."""
+        return self.verdict(self.best, other) or NONE
+
+    def clause(self, verdict: str, others: list[Row]) -> str:
+        """Say of opponents with one verdict what it is, and what the best costs beside each."""
+        phrase, doubt = SAID[verdict]
+        parts = []
+        for other in others:
+            found = self.against(self.best, other) or {}
+            margin = round(100 * found.get("margin", 0))
+            sure = doubt.format(low=50 - margin, high=50 + margin)
+            parts.append(f"{other['label']} ({odds(found['rate']['mean'])}{sure}){cost(self.best, other)}")
+        return f"{phrase} {listed(parts)}"
 
     def further(self) -> Iterator[str]:
         """Say how the candidates do against SFT, and what to do where nothing is sure."""

@@ -1,7 +1,7 @@
 """What a row of the table is: its key, label and format, and where its number comes from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -42,6 +42,7 @@ class Measured(Metric):
 
     numbers: Callable[[Result], Any]  # of one model: per prompt (and sample), pair or passage; KeyError: not measured
     of: Literal["prompts", "pairs", "passages"] = "prompts"
+    least: float = field(default=-np.inf, kw_only=True)  # no mean can be smaller, so no interval reaches below
     only: Literal["embedded", "golden", "judged", "trained", "referenced"] | None = (
         None  # the rows of which it is: see `Row`
     )
@@ -62,7 +63,8 @@ class Measured(Metric):
         """Return the mean with its interval."""
         if (self.only and not getattr(row, self.only)) or (self.of == "pairs" and not row.paired):
             return None
-        return (share if self.text is percent else estimate)(self.scores(row), self.clusters(row))
+        found = (share if self.text is percent else estimate)(self.scores(row), self.clusters(row))
+        return replace(found, low=max(found.low, self.least))
 
 
 @dataclass(frozen=True)

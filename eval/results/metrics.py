@@ -136,7 +136,14 @@ CHOSEN = Likelihood("logp_chosen", "log-prob of chosen", decimals(2), None, log_
 REJECTED = Likelihood("logp_rejected", "log-prob of rejected", decimals(2), None, log_probs("rejected"))
 MARGIN = Likelihood("margin", "margin, chosen - rejected", decimals(2), "higher", margins)
 KL = Likelihood(
-    "kl", "KL to the base model, nats", decimals(2), None, lambda result: result["kl"], "prompts", only="trained"
+    "kl",
+    "KL to the base model, nats",
+    decimals(2),
+    None,
+    lambda result: result["kl"],
+    "prompts",
+    only="trained",
+    least=0,
 )
 TEXT = Likelihood(
     "text_loss", "loss on plain text, nats per token", decimals(3), None, lambda result: result["text"], "passages"
@@ -145,7 +152,7 @@ FORGOTTEN = Likelihood(
     "forgetting", "that loss above the base model's", decimals(3), "lower", forgotten, "passages", only="trained"
 )
 STOPPED = Measured("stopped", "ended with a stop token", percent, None, sampled("stopped"), group=ENDINGS)
-LENGTH = Measured("length", "mean length, tokens", decimals(1), None, sampled("tokens"), group=ENDINGS)
+LENGTH = Measured("length", "mean length, tokens", decimals(1), None, sampled("tokens"), group=ENDINGS, least=0)
 TRUNCATED = Computed("truncated", "truncated at max_new_tokens", percent, None, truncated, group=ENDINGS)
 SECONDS = Cost("device_seconds", "device-seconds", decimals(0), "lower", total("device_seconds"))
 MEMORY = Cost("peak_memory_gb", "peak memory, GB", decimals(2), "lower", peak_memory, np.max)

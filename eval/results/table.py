@@ -126,5 +126,6 @@ def regressions(rows: list[Row]) -> Iterable[str]:
     if tested:
         yield (
             f"{LOWER}: surely worse than the pipelines named after it, by the paired difference; p below 5% after Holm "
-            f"over {tested} rows: those with an arrow and an interval, except win rates and what decides them."
+            f"over {tested} rows of a pair of pipelines: those with an arrow and an interval, except win rates and "
+            "what decides them."
         )

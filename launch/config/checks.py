@@ -1,5 +1,6 @@
 """Reject values that would fail or do nothing, in a launch and in `make plan`; needs no torch."""
 
+import math
 import re
 import shutil
 from typing import Any
@@ -21,6 +22,7 @@ LEAST = {"max_length": 2, "train_rows": 2, "test_rows": 2, "max_new_tokens": 1}
 DEVICE = re.compile(r"0|[1-9]\d*|(GPU|MIG)-[\w/-]+")  # a device in CUDA_VISIBLE_DEVICES, with one spelling each
 PADDED = ("pad_to_multiple_of", "padding_value", "dataset_num_proc")  # TRL's options that packed rows do not need
 RATES = ("memory_gb", "tflops", "utilisation")
+NEVER_NEGATIVE = ("beta", "weight_decay", "max_grad_norm", "adam_epsilon")
 OUTER = {"lm_head", "embed_tokens", "score"}  # adapters may target these besides the layers' matrices
 
 
@@ -114,6 +116,9 @@ def refuse_stage(stage: str, options: dict[str, Any]) -> None:
         raise UserError(f"{stage}.max_steps and {stage}.num_train_epochs leave nothing to train: set one above 0")
     if not 0 < options["learning_rate"] < float("inf"):
         raise UserError(f"{stage}.learning_rate must be above 0 and finite (got {options['learning_rate']})")
+    for name, value in options.items():
+        if isinstance(value, float) and (math.isnan(value) or (name in NEVER_NEGATIVE and value < 0)):
+            raise UserError(f"{stage}.{name} must be a number{', 0 or more' * (name in NEVER_NEGATIVE)} (got {value})")
     if options.get("engine", "packed") not in ENGINES:
         raise UserError(f"{stage}.engine={options['engine']}: use {' or '.join(ENGINES)}")
     refuse_unheeded(stage, options)

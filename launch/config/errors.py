@@ -27,6 +27,8 @@ ELSEWHERE = {
     **{"batch": "batch_size", "bs": "batch_size", "lambda": "beta", "seq_length": "max_length"},
 }
 
+TYPES = {"Float": "a number", "Integer": "a whole number", "bool": "true or false"}
+
 
 @contextmanager
 def explained() -> Iterator[None]:
@@ -59,10 +61,12 @@ def explain(error: BaseException) -> str:
 
 def unknown_profile(text: str) -> str | None:
     """Say that a profile does not exist, and name those that do."""
-    found = re.search(r"Could not find '(\w+)/(.+)'", text)
+    found = re.search(r"Could not find '(\w+)/(.*?)'", text)
     if not found:
         return None
     group, name = found.groups()
+    if not name:
+        return f"{group}= names nothing: give its value, or leave {group}= out"
     if (group, name) == ("hardware", "all"):
         return "hardware=all is a table of what fits where, which only `make plan` prints: name one profile here"
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
@@ -119,14 +123,14 @@ def missing_value(text: str) -> str | None:
 
 def wrong_type(text: str) -> str | None:
     """Say which type an option takes."""
-    found = re.search(r"(Value '.*' of type '\w+' could not be converted to \w+)", text)
+    found = re.search(r"Value '(.*)' of type '(\w+)' could not be converted to (\w+)", text)
+    found = found or re.search(r"Value '(.*)' is not a valid (bool) \(type (\w+)\)", text)
     place = re.search(r"full_key: ([\w.]+)", text)
     if not (found and place):
         return None
-    several = (
-        f": several values of it have no brackets, {place.group(1)}=1,2" if "type 'list'" in found.group(1) else ""
-    )
-    return f"{place.group(1)}: {found.group(1)}{several}"
+    value, given, wanted = found.groups() if found[2] != "bool" else (found[1], found[3], "bool")
+    several = f": several values of it have no brackets, {place.group(1)}=1,2" if given == "list" else ""
+    return f"{place.group(1)}={value} must be {TYPES.get(wanted, wanted)}{several}"
 
 
 def short(chain: list[BaseException]) -> str:

@@ -145,6 +145,12 @@ def given(value: Any, other: Any) -> Any:
     return other if value is None else value
 
 
+def micro_batch(most: int, batch_size: int, processes: int) -> int:
+    """Return the largest micro-batch of at most `most` pairs that divides a batch; `most` where none does."""
+    fitting = (size for size in range(most, 0, -1) if batch_size % (size * max(processes, 1)) == 0)
+    return next(fitting, most)
+
+
 def accumulate(batch_size: int, per_device: int | None, processes: int) -> int:
     """Return how many micro-batches make one optimizer step; of one pair where their size is open.
 
@@ -162,7 +168,8 @@ def accumulate(batch_size: int, per_device: int | None, processes: int) -> int:
         nearest = at_once * max(1, round(batch_size / at_once))
         raise UserError(
             f"batch_size={batch_size} is no multiple of {at_once} (hardware.per_device_batch={per_device} pairs "
-            f"x hardware.processes={processes}): use batch_size={nearest}, or a per_device_batch that divides it"
+            f"x hardware.processes={processes}): use batch_size={nearest}, or a hardware.per_device_batch that "
+            "divides it"
         )
     return batch_size // at_once
 
@@ -207,6 +214,7 @@ def register(session: Session | None = None) -> None:
     store.store(name="stages", node={"defaults": [{f"stage@{stage}": stage} for stage in STAGES]})
     store.store(group="hardware", name="auto", node=auto())
     OmegaConf.register_new_resolver("accumulate", accumulate, replace=True)
+    OmegaConf.register_new_resolver("micro_batch", micro_batch, replace=True)
     OmegaConf.register_new_resolver("given", given, replace=True)
     OmegaConf.register_new_resolver("times", mul, replace=True)
     OmegaConf.register_new_resolver("divided", floordiv, replace=True)

@@ -22,13 +22,16 @@ class Session:
         one.
 
         Raises:
-            UserError: the name could leave `runs/`.
+            UserError: the name could leave `runs/`, or nothing can be written there.
         """
         if self.directory is None:
             if name is not None and not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
                 raise UserError(f"session={name}: use letters, digits, '.', '_', '+' and '-', a letter or digit first")
             name = (None if dry_run else name) or f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
             self.directory = Path(runs, "_sessions", name).expanduser()
+            above = next(place for place in self.directory.absolute().parents if place.exists())
+            if not (above.is_dir() and os.access(above, os.W_OK)):
+                raise UserError(f"runs={runs}: nothing can be written in {above}; name a directory to train in")
             for old in self.directory.glob("*/job.json"):
                 old.unlink()
         return str(self.directory)

@@ -28,6 +28,18 @@ def swept(words: Iterable[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name != "seed"]
 
 
+def refuse_repeated(words: Iterable[str]) -> None:
+    """Reject an option that has a value twice: it would count as two settings, or as two seeds.
+
+    Raises:
+        UserError: there is one.
+    """
+    for word in overrides(words):
+        values = list(word.sweep_string_iterator()) if word.is_choice_sweep() else []
+        if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
+            raise UserError(f"{word.input_line}: {', '.join(twice)} stands there twice; give each value once")
+
+
 def refuse_split(words: Iterable[str], search: str) -> None:
     """Reject words that would leave a search without figures, or with figures of the test split.
 

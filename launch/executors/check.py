@@ -5,7 +5,7 @@ from launch.config.schema import Config
 from launch.config.splits import with_folds
 from launch.executors.job import Outcome
 from launch.executors.prepare import prepare
-from launch.forecast.ahead import only_warming_up
+from launch.forecast.ahead import only_warming_up, too_few_prompts
 from launch.forecast.budget import match
 from launch.stages.base_model import check_source, pretrained_before
 from launch.stages.demonstrations import demonstrations_of
@@ -41,7 +41,7 @@ def check_pipelines(config: Config, outcome: Outcome) -> None:
     stages, _ = plan_judge(config, ready.start, ready.pairs, fingerprint)
     for name, names in config.pipelines.items():
         stages += plan(configs[name], names, ready.start, ready.pairs, fingerprint, ready.reward, ready.demonstrations)
-    for line in only_warming_up(stages, ready.counts):
+    for line in (*only_warming_up(stages, ready.counts), *too_few_prompts(config, ready.counts)):
         say(line)
     for stage in {stage.directory: stage for stage in stages}.values():
         refuse_stale(stage)

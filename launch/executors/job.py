@@ -20,7 +20,7 @@ from launch.config.splits import with_folds, with_split
 from launch.config.sweep import setting
 from launch.config.tuned import found_by, without_named
 from launch.executors.prepare import prepare
-from launch.forecast.ahead import expected, only_warming_up
+from launch.forecast.ahead import expected, only_warming_up, too_few_prompts
 from launch.forecast.budget import Budget, describe, match, refuse_budget
 from launch.forecast.split import unknown, with_splits
 from launch.stages.base_model import base_row
@@ -158,7 +158,7 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
     outcome.evaluation |= decides
     everything = [stage for stages in (judge, *pipelines.values()) for stage in stages]
     begin(config, everything)
-    for line in only_warming_up(everything, ready.counts):
+    for line in (*only_warming_up(everything, ready.counts), *too_few_prompts(config, ready.counts)):
         say(line)
     if line := expected(configs, pipelines, tokens, judge):
         say(line)

@@ -12,10 +12,11 @@ from launch.forecast.tokens import Tokens, of_judge
 from launch.stages.digest import Planned
 from launch.stages.inputs import disk
 from recipes.config import UserError, done
-from recipes.profiles import Shape
+from recipes.profiles import TEST, Shape
 from recipes.training.flops import Reading, forward
 
 UNITS = ((2 * 86400, 86400, "days"), (2 * 3600, 3600, "h"), (120, 60, "min"))  # from, seconds of one, name
+FEWEST = 14  # prompts: with fewer, no win rate of three pipelines is found with probability 80%, whatever it is
 GREEDY = 1  # response to each prompt, besides the sampled ones
 
 
@@ -65,6 +66,14 @@ def only_warming_up(stages: list[Planned], pairs: dict[str, int]) -> Iterator[st
                 f"{name}: warm-up begins at a rate of 0 and takes all {updates} of its optimizer steps, so little or "
                 f"nothing is learnt: add {name}.warmup_steps=0, lower batch_size, or give more pairs"
             )
+
+
+def too_few_prompts(config: Config, pairs: dict[str, int]) -> Iterator[str]:
+    """Say that a comparison has too few held-out prompts for a verdict; `pairs` are the rows of splits."""
+    asked = min(pairs.get(config.eval_split or TEST, FEWEST), config.eval_prompts)
+    if config.evaluate and len(config.pipelines) > 1 and asked < FEWEST:
+        more = "eval_prompts=" if asked == config.eval_prompts else "dataset.test_fraction=0.3, or give more pairs"
+        yield f"{asked} held-out prompts tell no two pipelines apart, it takes {FEWEST} at the least: raise {more}"
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,9 @@ def used(columns: Iterable[str]) -> set[str]:
     return names & {*SIDES, *MORE, prompt, *more}
 
 
+LONG_NAME = 40  # characters; a longer "name" is probably a cell
+
+
 def check_columns(path: str, columns: Iterable[str], cluster: str | None = None) -> None:
     """Reject a table that cannot hold pairs.
 
@@ -81,8 +84,17 @@ def check_columns(path: str, columns: Iterable[str], cluster: str | None = None)
         hints = [f"rename {found} to {column}" for column, found in shown.items()]
     raise UserError(
         f"{path} has no column {' and no column '.join(map(repr, missing))}; its columns are "
-        f"{', '.join(names)}: {' and '.join(hints) or 'rename them to prompt, chosen, rejected'}"
+        f"{', '.join(names)}: {' and '.join(hints) or advice(names)}"
     )
+
+
+def advice(names: list[str]) -> str:
+    """Say what is probably wrong with columns of which none is close to a known one."""
+    if any(len(name) > LONG_NAME or name.rstrip().endswith((".", "?", "!")) for name in names):
+        return "is the header missing? The first line names the columns prompt, chosen, rejected"
+    if len(names) == 1:
+        return "give one row per line, or a list of rows, with prompt, chosen, rejected"
+    return f"{'rename them to' if len(names) > 2 else 'pairs need'} prompt, chosen, rejected"
 
 
 def alike(column: str, names: Iterable[str]) -> str | None:

@@ -64,7 +64,7 @@ def files_of(path: str, split: str = "train") -> list[Path]:
     place = expanded(path)
     files = shards(place, split) if place.is_dir() else named(path)
     if not files:
-        raise UserError(f"{path} matches no file: check dataset.path (relative to {Path.cwd()})")
+        raise UserError(f"{path} matches no file: check the path (relative to {Path.cwd()})")
     for file in files:
         check_file(file)
     return files
@@ -95,7 +95,7 @@ def check_file(path: Path) -> None:
         UserError: it is missing, empty, or of an unknown format.
     """
     if not path.exists():
-        raise UserError(f"{path} does not exist: check dataset.path (relative to {Path.cwd()})")
+        raise UserError(f"{path} does not exist: check the path (relative to {Path.cwd()})")
     if file_ending(path) not in READERS:
         raise UserError(f"{path} has no supported format: use {', '.join(READERS)} (JSON and CSV also with .gz)")
     if path.stat().st_size == 0:
