@@ -1,8 +1,9 @@
 """`python -m eval.keep [SESSION …] to=FILE.tar.gz`: what a session measured, without its weights, in one small file.
 
-It has the session's own files and, of each of its stages, settings, record, log history and measurements. Unpacked with
-`tar xf` in an empty checkout, `make table` prints the same table, and the command that made the session skips what is
-finished: so the seeds of a long comparison can be trained on several days, or machines, without moving weights.
+It has the session's own files and, of each of its stages, settings, record, log history and measurements; the page is
+left out, as `make eval` makes it again. Unpacked with `tar xf` in an empty checkout, `make table` prints the same
+table, and the command that made the session skips what is finished: so the seeds of a long comparison can be trained on
+several days, or machines, without moving weights.
 """
 
 import gzip
@@ -23,6 +24,7 @@ from recipes.system.commands import output
 from recipes.system.files import write_bytes
 
 OF_STAGE = ("config.yaml", "record.json", "log_history.jsonl", "eval/**/*")
+MADE_AGAIN = ("report.html", "responses.jsonl")  # of a session, by `make eval`, from what is kept
 ENDING = ".tar.gz"
 
 
@@ -55,7 +57,7 @@ def kept(session: Path) -> Iterator[Path]:
     Raises:
         UserError: a job did not train all that was asked, or its models are not measured.
     """
-    yield from (path for path in session.rglob("*") if path.is_file())
+    yield from (path for path in session.rglob("*") if path.is_file() and path.name not in MADE_AGAIN)
     for path in session.glob("**/job.json"):
         job = read_job(path)
         refuse_unfinished(job, session)

@@ -12,6 +12,7 @@ from door import ROOT, launch, short, stages
 from tables import edit
 
 from eval.keep import Options, main
+from eval.report import write_report
 from eval.results.result import measured
 from eval.results.table import write_table
 from recipes.config import UserError
@@ -47,7 +48,8 @@ def test_what_was_kept_of_the_real_comparison_prints_its_table(here: Path) -> No
     table = session / "table.md"
     kept = table.read_text()
     table.unlink()
-    write_table(session)
+    write_report(session, write_table(session))
+    assert (session / "report.html").exists() and (session / "responses.jsonl").exists()
     assert table.read_text() == kept and (ROOT / "docs" / "real-verifiable.md").read_text().endswith(kept)
 
 

@@ -223,7 +223,8 @@ def findable(sizes: list[float | None]) -> str:
     """Say which win rate could have been found, and what to do to find a smaller one."""
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes):
-        return f"No win rate could have been found with so few prompts or seeds: {MORE}."
+        which = "For some of these pipelines no" if known else "No"
+        return f"{which} win rate could have been found with so few prompts or seeds: {MORE}."
     found = f"A true win rate of {percent(0.5 + max(known))} would have been found with probability 80%"
     return f"{found}; to find a smaller one, {MORE}."
 
