@@ -129,7 +129,7 @@ def say_session(session: Path, found: list[dict[str, Any]]) -> None:
     for setting, group in groupby(found, lambda one: one["setting"]):
         results = list(group)
         of = f"{setting}: " if setting else ""
-        if not show(f"{of}win rates by {results[0]['judge']}, row over column", matrix(results)):
+        if not show([(f"{of}win rates by {results[0]['judge']}, row over column", matrix(results))]):
             output.print(LEGEND)
         places = [f"{place}. {name} ({percent(rate)})" for place, (name, rate) in enumerate(ranking(results), 1)]
         output.print(f"Ranking by mean win rate over the others: {', '.join(places)}", soft_wrap=True)

@@ -59,9 +59,10 @@ def test_many_pipelines_break_no_figure(
     monkeypatch.setattr(output, "_width", 80)
     names = [f"SFT → method{place}" for place in range(count)]
     figures = [[f"{kind}{10 + place}.5%" for place in range(count)] for kind in ("1", "2")]
-    show("many", [["", *names], ["Responses"], ["ended with a stop token", *figures[0]], ["b", *figures[1]]])
-    lines = capsys.readouterr().out.splitlines()
-    words = [word for line in lines for word in line.replace("┃", "│").strip("│ ").split() if word != "│"]
-    assert max(map(len, lines)) <= 80
+    lines = [["", *names], ["Responses"], ["ended with a stop token", *figures[0]], ["b", *figures[1]]]
+    show([("many", lines)])
+    printed = capsys.readouterr().out.splitlines()
+    words = [word for line in printed for word in line.replace("┃", "│").strip("│ ").split() if word != "│"]
+    assert max(map(len, printed)) <= 80
     assert sorted(word for word in words if word.endswith("%")) == sorted([*figures[0], *figures[1]])
     assert {f"method{place}" for place in range(count)} <= set(words)

@@ -38,7 +38,7 @@ def write_table(session: Path) -> list[Row]:
         parts.append((budgets(rows), best_settings(rows)))
     output.print(first[0], style="bold", soft_wrap=not output.is_terminal)
     say([*first[1:], *limits, *gaps, *cautions(rows)])
-    if not all([show(name, lines) for name, lines in parts]):
+    if not show(parts):
         say([f"{LEGEND}."])
     top = [f"**{first[0]}**", *first[1:], " ".join(limits), *gaps]
     tables = [*parts, *across_text.sections(rows), *stage_or_loss(rows), *carried_over(rows)]

@@ -45,11 +45,12 @@ def say(lines: Sequence[str]) -> None:
         output.print(line, soft_wrap=not output.is_terminal)
 
 
-def show(title: str, lines: Lines) -> bool:
-    """Print a table; return False if it was shortened, as a word or an interval had to be broken."""
-    whole = fitted(title, lines)
-    fits = width(whole) <= output.width
-    output.print(*[whole] if fits else drawn(title, shortened(lines)), sep="\n")
+def show(parts: Sequence[tuple[str, Lines]]) -> bool:
+    """Print tables with their titles; return False if they were shortened, as one did not fit without broken words."""
+    whole = [fitted(title, lines) for title, lines in parts]
+    fits = all(width(table) <= output.width for table in whole)
+    short = [table for title, lines in parts for table in drawn(title, shortened(lines))]
+    output.print(*(whole if fits else short), sep="\n")
     return fits
 
 

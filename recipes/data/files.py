@@ -19,6 +19,7 @@ from recipes.system.paths import exists, expanded
 SPLIT = re.compile(r"(.*[-_. ])?(train|test|validation|valid|val|dev|eval)(ing)?(?(1)|([-_]\w+)?)", re.IGNORECASE)
 SHARD = re.compile(r"[-_.]?\d+([-_]of[-_]\d+([-_][0-9a-f]+)?)?$")
 METADATA = ("dataset_info.json", "dataset_dict.json", "state.json", "config.json")  # beside the shards of a folder
+SPREADSHEETS, GZIPPED = (".xlsx", ".xls", ".ods"), "JSON and CSV also with .gz"
 HEAD = 100  # rows that are read to find the columns
 PATTERN = re.compile(r"[*?\[]")
 
@@ -97,7 +98,8 @@ def check_file(path: Path) -> None:
     if not path.exists():
         raise UserError(f"{path} does not exist: check the path (relative to {Path.cwd()})")
     if file_ending(path) not in READERS:
-        raise UserError(f"{path} has no supported format: use {', '.join(READERS)} (JSON and CSV also with .gz)")
+        use = "save it as CSV" if file_ending(path) in SPREADSHEETS else f"use {', '.join(READERS)} ({GZIPPED})"
+        raise UserError(f"{path} has no supported format: {use}")
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty: give a file with one row per line")
 
