@@ -80,7 +80,9 @@ def profile(name: str) -> Hardware:
         UserError: the file describes no machine.
     """
     try:
-        found = OmegaConf.to_object(OmegaConf.merge(Hardware, profile_values(name)))
+        around = OmegaConf.create({"batch_size": 0})  # of no batch, which every micro-batch divides
+        around.hardware = OmegaConf.merge(Hardware, profile_values(name))
+        found = OmegaConf.to_object(around.hardware)
     except (TypeError, ValueError, AttributeError, OSError, yaml.YAMLError, OmegaConfBaseException) as error:
         message, _, key = str(error).partition("object_type=")[0].partition("full_key:")
         reason = " ".join([*message.split(), *(f"({word})" for word in key.split())])
