@@ -93,12 +93,21 @@ def test_too_small_a_budget_is_refused(config: Config) -> None:
 
 @pytest.fixture(scope="module")
 def matched(words: Words, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, list[dict[str, Any]]]:
-    """A comparison under two budgets, each job twice: what was printed, the session and its four jobs."""
+    """A comparison under two budgets, typed twice: what was printed, the session, and each job both times."""
     runs = tmp_path_factory.mktemp("matched")
-    options = ["pipeline=compare", "~pipelines.sft", "eval_prompts=2", "judge=none", "budget=flops,pairs", "seed=0,0"]
-    printed = launch("-m", *words(runs, *options))
-    (session,) = (runs / "_sessions").iterdir()
-    return printed, session, [read_json(session / str(number) / "job.json") for number in range(4)]
+    options = [
+        "pipeline=compare",
+        "~pipelines.sft",
+        "eval_prompts=2",
+        "judge=none",
+        "budget=flops,pairs",
+        "session=both",
+    ]
+    session, printed, jobs = runs / "_sessions" / "both", "", []
+    for _ in range(2):
+        printed += launch("-m", *words(runs, *options))
+        jobs.append([read_json(session / number / "job.json") for number in ("0", "1")])
+    return printed, session, [jobs[time][number] for number in range(2) for time in range(2)]
 
 
 def test_what_was_trained_spent_alike(matched: tuple[str, Path, list[dict[str, Any]]]) -> None:

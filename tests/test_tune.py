@@ -173,9 +173,8 @@ def test_a_command_line_that_cannot_be_tuned_is_refused(words: list[str], said: 
 
 
 def test_a_check_refuses_a_number_of_trials_as_a_launch_does() -> None:
-    assert run([sys.executable, "-m", "launch", "--check", "tune=0"], status=2).startswith(
-        "error: tune=0: give one number"
-    )
+    printed = run([sys.executable, "-m", "launch", "--check", "tune=0"], status=2)
+    assert "error: tune=0: give one number" in printed
 
 
 @pytest.mark.parametrize("word", ["judge=none", "judge=people", "budget=pairs"])
