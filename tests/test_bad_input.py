@@ -88,6 +88,10 @@ def test_bad_input_is_one_line_and_nothing_is_trained(words: Words, tmp_path: Pa
     assert not list(tmp_path.glob("**/log.txt"))
 
 
+def test_a_check_refuses_a_number_of_trials_as_a_launch_does() -> None:
+    assert "error: tune=0: give one number" in launch("--check", "tune=0", status=2)
+
+
 def test_a_full_disk_is_told_before_anything_trains(words: Words, tmp_path: Path) -> None:
     runs = tmp_path / "small"
     runs.mkdir()

@@ -172,11 +172,6 @@ def test_a_command_line_that_cannot_be_tuned_is_refused(words: list[str], said: 
         read(words)
 
 
-def test_a_check_refuses_a_number_of_trials_as_a_launch_does() -> None:
-    printed = run([sys.executable, "-m", "launch", "--check", "tune=0"], status=2)
-    assert "error: tune=0: give one number" in printed
-
-
 @pytest.mark.parametrize("word", ["judge=none", "judge=people", "budget=pairs"])
 def test_what_nobody_can_choose_by_is_refused_before_any_training(
     words: Callable[..., list[str]], tmp_path: Path, word: str
