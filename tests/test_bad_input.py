@@ -63,7 +63,7 @@ BAD = {
     "orpo.num_train_epochs=0 orpo.max_steps=-1": "leave nothing to train",
     "orpo.auto_find_batch_size=true": "is not supported",
     "runs=/proc/none": "/proc/none",
-    "runs=/etc/hostname": "nothing can be written in /etc/hostname; name a directory to train in",
+    "runs=README.md": "README.md; name a directory to train in",
     "orpo.lr_scheduler_type=nonsense": "nonsense",
     "+pipelines.mine=[sft,ppo]": "give a list of one or more of sft, dpo, orpo",
     "pipelines.orpo=[]": "give a list of one or more of sft, dpo, orpo",
