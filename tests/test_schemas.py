@@ -9,6 +9,7 @@ import pytest
 from published import ASKED, BETTER, PUBLISHED, WORSE, expected, read, write
 
 from recipes.config import UserError
+from recipes.data.columns import check_columns
 from recipes.data.findings import prompt_key
 from recipes.data.messages import Malformed
 from recipes.data.rows import as_columns
@@ -141,3 +142,16 @@ def test_a_row_without_a_cluster_is_in_none() -> None:
     row = {"prompt": ASKED, "chosen": BETTER, "rejected": WORSE}
     found = [as_columns(row | more, "topic", read_pair)["cluster"] for more in ({"topic": 7}, {"topic": None}, {})]
     assert found == ["7", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["Where is Ashford?", "By the river."], "is the header missing"),
+        (["data"], "give one row per line, or a list of rows"),
+        (["prompt", "text"], "pairs need prompt, chosen, rejected"),
+    ],
+)
+def test_advice_on_columns_fits_what_is_wrong(names: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check_columns("pairs.csv", names)
