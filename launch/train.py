@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 from launch.config.errors import CONF, explained
 from launch.config.machine import gpu_memories
 from launch.config.schema import register
-from launch.config.session import Session
-from launch.config.sweep import refuse_repeated, swept
+from launch.config.session import Session, ran_before
+from launch.config.sweep import as_one_job, refuse_repeated, swept
 from launch.config.trust import refuse_words
 from launch.executors.check import check_pipelines
 from launch.executors.elsewhere import run_elsewhere
@@ -59,8 +59,10 @@ def main(words: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, which we report in one line
     if {"--cfg", "-c"} & set(words):  # of one job, all values in effect
         words = [word for word in words if word not in ("-m", "--multirun", "--resolve")] + ["--resolve"]
-    elif not any(word.startswith("launcher=") and word != f"launcher={HERE}" for word in words):
-        warm_up()
+    elif not ran_before(words) and not any(
+        word.startswith("launcher=") and word != f"launcher={HERE}" for word in words
+    ):
+        warm_up()  # PyTorch is imported meanwhile
     check = CHECK in words
     refuse_words([word for word in words if word != CHECK])
     # the trials of tune= check themselves
@@ -72,9 +74,9 @@ def main(words: list[str]) -> int:
     def job(config: DictConfig) -> None:
         run_or_hand_over(config, words, queue, check)
 
-    sys.argv[1:] = words  # where Hydra reads them
     with explained():
         refuse_repeated(words)
+        sys.argv[1:] = as_one_job(words)  # where Hydra reads them
         job()
     if session.directory is None:  # Hydra printed what was asked for, and ran no job
         return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from door import (
     PATIENCE,
     ROOT,
+    command,
     descendants,
     kill,
     launch,
@@ -35,6 +36,15 @@ def test_a_forked_stage_has_the_weights_of_one_started_by_hand(words: Words, tmp
     (directory / "record.json").unlink()
     run_alone([sys.executable, "-m", "recipes.orpo", str(directory)])
     assert (directory / "record.partial.json").exists() and weights(directory) == forked
+
+
+def test_a_command_that_was_run_before_imports_no_torch_in_any_of_its_processes(tmp_path: Path) -> None:
+    launcher = command(f"runs={tmp_path}", *short("orpo", steps=1))
+    first, again = (run_alone(launcher, PYTHONPROFILEIMPORTTIME="1") for _ in range(2))
+    assert "done before" in again
+    imported = {line.rpartition("|")[2].strip() for line in again.splitlines() if line.startswith("import time:")}
+    assert "hydra" in imported and "torch" not in imported
+    assert " torch\n" in first  # by the process that stages are forked from
 
 
 def test_only_the_launcher_stays_without_torch_and_a_kill_leaves_no_process(words: Words, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ five where they do matter, and then a p below 0.001 is found up to seventy times
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from scipy.special import chdtri, ndtr, stdtrit
@@ -52,12 +53,9 @@ class Variance:
     def power(self, distance: float, level: float) -> float:
         """Return how probably a test at `level` finds a mean that lies so far from the null.
 
-        How much the seeds seem to vary is itself a draw (chi-square with S - 1 degrees of freedom): its distribution
-        is taken in 200 equal parts.
+        How much the seeds seem to vary is itself a draw.
         """
-        freedom = max(self.seeds - 1, 1)
-        draws = chdtri(freedom, (np.arange(200) + 0.5) / 200) / freedom
-        seen = replace(self, from_seeds=self.from_seeds * draws).half_width(level)
+        seen = replace(self, from_seeds=self.from_seeds * seen_variances(self.seeds)).half_width(level)
         return float(ndtr((distance - seen) / np.sqrt(self.from_seeds + self.from_prompts)).mean())
 
     def detectable(self, level: float) -> float | None:
@@ -76,6 +74,13 @@ def root(function: Callable[[float], float], low: float, high: float) -> float:
     from scipy.optimize import root_scalar  # takes half a second, and most commands need no root
 
     return float(root_scalar(function, bracket=(low, high)).root)
+
+
+@cache
+def seen_variances(seeds: int) -> np.ndarray:
+    """Return 200 variances that seeds may show where the true one is 1, equally probable: chi-square over S - 1."""
+    freedom = max(seeds - 1, 1)
+    return chdtri(freedom, (np.arange(200) + 0.5) / 200) / freedom
 
 
 def quantile(level: float, freedom: int) -> float:

@@ -28,6 +28,16 @@ def swept(words: Iterable[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name != "seed"]
 
 
+def as_one_job(words: list[str]) -> list[str]:
+    """Return the words without `--multirun` where they are one job: Hydra would compose it four times, not twice."""
+    profiles = ("sweep=", "experiment=", "hydra")  # which may sweep, too
+    if any(word.lstrip("+~").startswith(profiles) for word in words) or any(
+        map(Override.is_sweep_override, overrides(words))
+    ):
+        return words
+    return [word for word in words if word not in ("-m", "--multirun")]
+
+
 def refuse_repeated(words: Iterable[str]) -> None:
     """Reject an option that has a value twice: it would count as two settings, or as two seeds.
 
