@@ -14,7 +14,7 @@ from eval.results.row import Row
 from eval.results.row_json import as_json
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of
-from eval.results.statistics import NONE
+from eval.results.statistics import NONE, step_down
 from eval.results.table import write_table
 from launch.config.checks import refuse_useless
 from launch.config.schema import Config
@@ -58,6 +58,24 @@ def test_holm_corrects_over_the_pairs_that_were_asked_for(tmp_path: Path) -> Non
     small, large = sorted(found.values(), key=lambda one: one.p)
     assert small.p < large.p
     assert (small.adjusted, large.adjusted) == pytest.approx((min(1, 2 * small.p), max(2 * small.p, large.p)))
+
+
+def test_marked_regressions_are_one_family_over_all_rows_and_pairs_that_were_asked_for(tmp_path: Path) -> None:
+    session = make_session(tmp_path)
+    for asked, pairs in ((None, 3), ("dpo", 2)):
+        rows = rows_of(session, asked)
+        found = {
+            (key, *sorted((name, other))): one
+            for name, row in rows.items()
+            for key, others in row.differences.items()
+            for other, one in others.items()
+        }
+        assert len({names[1:] for names in found}) == pairs and len(found) % pairs == 0
+        assert {one.family for one in found.values()} == {len(found)}
+        ordered = list(found.values())
+        assert [one.adjusted for one in ordered] == pytest.approx(step_down([one.p for one in ordered]))
+        write_table(session)
+        assert f"after Holm over the {len(found)} differences" in (session / "table.md").read_text()
 
 
 @pytest.mark.parametrize("asked", ["sft", "orpo"])

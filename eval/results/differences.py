@@ -29,8 +29,9 @@ class Difference:
 
     mean: Estimate
     p: float  # two-sided, of the null hypothesis that it is zero
-    adjusted: float  # the same after Holm over all metrics that two pipelines are compared by
+    adjusted: float  # the same after Holm over all differences of a page
     better: Literal["higher", "lower"]
+    family: int = 1  # how many those are
 
     @property
     def verdict(self) -> str:
@@ -82,6 +83,6 @@ def differ(
 
 
 def holm(found: Sequence[Difference]) -> list[Difference]:
-    """Adjust the p of all metrics that two pipelines are compared by (Holm 1979)."""
+    """Adjust the p of all differences of one family (Holm 1979)."""
     adjusted = step_down([one.p for one in found])
-    return [replace(one, adjusted=p) for one, p in zip(found, adjusted, strict=True)]
+    return [replace(one, adjusted=p, family=len(found)) for one, p in zip(found, adjusted, strict=True)]

@@ -1,6 +1,6 @@
 """The numbers of a table: one row per pipeline and setting, from records and measurements, over all seeds."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from itertools import combinations, groupby
 from pathlib import Path
@@ -49,8 +49,7 @@ def build_rows(jobs: list[Job], votes: Votes | None = None) -> list[Row]:
     for row in rows:
         row.values = {metric.key: metric.value(row) for metric in METRICS}
     for _, group in groupby([row for row in rows if row.stages], lambda row: row.setting):
-        for one, other in combinations(group, 2):
-            add_differences(one, other)
+        add_differences(list(group))
     return rows
 
 
@@ -100,21 +99,35 @@ def add_votes(rows: list[Row], votes: Votes) -> None:
     keep(PEOPLE, found)
 
 
-def add_differences(one: Row, other: Row) -> None:
-    """Compare two pipelines by every metric that has a direction, p adjusted over all of them.
+def add_differences(rows: list[Row]) -> None:
+    """Compare a setting's pipelines by every metric that has a direction.
+
+    p is adjusted over all metrics of all pairs that were asked for: the table marks every one that is sure.
+    """
+    found = [
+        (one, other, key, difference)
+        for one, other in combinations(rows, 2)
+        if one.tested_against(other)
+        for key, difference in differences_of(one, other)
+    ]
+    adjusted = differences.holm([difference for *_, difference in found])
+    for (one, other, key, _), difference in zip(found, adjusted, strict=True):
+        one.differences.setdefault(key, {})[other.pipeline] = difference
+        other.differences.setdefault(key, {})[one.pipeline] = difference.reversed()
+
+
+def differences_of(one: Row, other: Row) -> Iterator[tuple[str, Difference]]:
+    """Yield every metric's key and difference, over common seeds; p is not adjusted.
 
     What decides a win is left out: its verdict is the win rate's.
     """
     seeds = [seed for seed in one.seeds if seed in other.seeds]
-    decides, found = outcomes(one).get(WIN), dict[str, Difference]()
+    decides = outcomes(one).get(WIN)
     for metric in METRICS if seeds else ():
         measured = one.values[metric.key] is not None and other.values[metric.key] is not None
         if isinstance(metric, Measured) and metric.better and metric is not decides and measured:
             ours, theirs = metric.of_seeds(one, seeds), metric.of_seeds(other, seeds)
-            found[metric.key] = differ(ours, theirs, metric.clusters(one), metric.better, metric.text is percent)
-    for key, difference in zip(found, differences.holm(list(found.values())), strict=True):
-        one.differences.setdefault(key, {})[other.pipeline] = difference
-        other.differences.setdefault(key, {})[one.pipeline] = difference.reversed()
+            yield metric.key, differ(ours, theirs, metric.clusters(one), metric.better, metric.text is percent)
 
 
 def keep(outcome: str, found: list[tuple[Row, Row, Comparison]]) -> None:

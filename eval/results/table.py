@@ -121,11 +121,11 @@ def cost_notes(rows: list[Row]) -> Iterable[str]:
 
 
 def regressions(rows: list[Row]) -> Iterable[str]:
-    """Say what the mark of a regression means, and by how many rows of the table two pipelines were compared."""
-    tested = max(len({key for key, others in row.differences.items() if others}) for row in rows)
+    """Say what the mark of a regression means, and among how many differences it was found."""
+    tested = [found.family for row in rows for others in row.differences.values() for found in others.values()]
     if tested:
         yield (
             f"{LOWER}: surely worse than the pipelines named after it, by the paired difference; p below 5% after Holm "
-            f"over {tested} rows of a pair of pipelines: those with an arrow and an interval, except win rates and "
-            "what decides them."
+            f"over the {max(tested)} differences of a setting: every pair of pipelines, by the rows with an arrow and "
+            "an interval, except win rates and what decides them."
         )
