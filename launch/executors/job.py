@@ -184,9 +184,13 @@ def train_pipeline(name: str, stages: list[Planned], group: str, outcome: Outcom
 def train_stages(stages: list[Planned], group: str, outcome: Outcome) -> bool:
     """Train stages in order; return whether all are done, and note what stopped them.
 
-    A stage that already failed in another pipeline, or in another job of the session, is not tried again.
+    A stage that another pipeline has in common, finished or failed, is not tried again; nor is one that failed in
+    another job of the session.
     """
+    finished = {directory for directories in outcome.pipelines.values() for directory in directories}
     for stage in stages:
+        if str(stage.directory) in finished:
+            continue
         if str(stage.directory) in (*outcome.failed, *outcome.avoided):
             if not outcome.errors:
                 outcome.fail(CRASH, f"{stage.directory} failed before in this session: see its error.txt or log.txt")
