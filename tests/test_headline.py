@@ -52,6 +52,18 @@ def test_a_win_stands_with_its_cost_and_its_loss(rows: Rows) -> None:
     assert further == "Against SFT alone: ORPO 63 : 37 (better), SFT → DPO 72 : 28 (better)."
 
 
+def test_opponents_with_one_verdict_share_its_words(rows: Rows) -> None:
+    _, _, dpo, orpo = rows
+    alone = row("dpo_alone", "DPO alone", 400.0)
+    compare(dpo, alone, 0.7, "better")
+    compare(orpo, alone, 0.55, "not distinguishable")
+    first, *_ = headline([*rows, alone])
+    assert first.startswith(
+        "In the embedded world, SFT → DPO gives better responses than ORPO (62 : 38, sure) for 0.80 times its FLOPs "
+        "and DPO alone (70 : 30, sure) for 2.00 times its FLOPs; but"
+    )
+
+
 def test_many_losses_are_counted(rows: Rows) -> None:
     _, sft, dpo, _ = rows
     others = ("right_greedy", "stopped", "gold_sampled")

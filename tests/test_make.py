@@ -54,6 +54,9 @@ def test_sessions_are_one_path_or_several_words(tmp_path: Path) -> None:
         assert handed(target, f"RUNS={' '.join(both)}") == ["-m", module, *both]
         assert handed(target, f"RUNS={tmp_path}/[ot][nw][eo]") == ["-m", module, *both]
         assert handed(target) == ["-m", module]
+    for target in ("table", "keep"):
+        *_, last = handed(target, f"RUNS={both[0]}", "ARGS=to=a.tar.gz")
+        assert last == "to=a.tar.gz", "what follows in ARGS is handed on, where it is checked"
 
 
 def test_what_the_shell_happens_to_have_changes_no_command() -> None:

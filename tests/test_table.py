@@ -46,6 +46,15 @@ def test_means_spreads_and_win_rates_are_over_seeds(session: Path) -> None:
     assert rows["base"]["preference_accuracy"].mean == 0.5
 
 
+def test_the_interval_of_what_cannot_be_negative_begins_at_zero_at_the_least(session: Path) -> None:
+    """KL of two prompts, one far above the other: a symmetric interval would reach far below zero."""
+    for path in session.parent.rglob("eval/*.json"):
+        write_json(path, read_json(path) | {"kl": [0.1, 5.0]})
+    rows: Any = {row.pipeline: row.values for row in build_rows(jobs_of(session))}
+    kl = rows["orpo"]["kl"]
+    assert kl.low == 0 and kl.mean == pytest.approx(2.55) and kl.high > 2 * kl.mean
+
+
 def test_the_table_is_written_and_absent_figures_are_dashes(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_table(session)
     lines = (session / "table.md").read_text().splitlines()

@@ -40,6 +40,16 @@ def test_a_csv_file_that_has_no_rows_to_find_is_refused(
     refused(train, tmp_path / "a.csv", said)
 
 
+@pytest.mark.parametrize(
+    "ending, advice", [(".xlsx", "save it as CSV"), (".ods", "save it as CSV"), (".pdf", "use .json")]
+)
+def test_a_spreadsheet_is_to_be_saved_as_csv(
+    train: Callable[..., Trained], tmp_path: Path, ending: str, advice: str
+) -> None:
+    (tmp_path / f"a{ending}").write_bytes(b"PK")
+    refused(train, tmp_path / f"a{ending}", "has no supported format", advice)
+
+
 def test_a_csv_row_of_other_length_is_said(train: Callable[..., Trained], tmp_path: Path) -> None:
     lines = ["prompt,chosen,rejected", *(f"Question {number}?,Yes {number}.,No." for number in range(8)), "Q?,Yes."]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
