@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.special import betaincinv
 
 from recipes.data.columns import IDS
 from recipes.data.values import column
@@ -84,8 +84,14 @@ def bias(lengths: np.ndarray) -> Bias:
     longer, shorter = (int(np.sum(sign * (lengths[:, 1] - lengths[:, 2]) > 0)) for sign in (1, -1))
     if not longer + shorter:
         return Bias(0, 0, 0.0, 1.0)
-    interval = binomtest(longer, longer + shorter).proportion_ci(0.95)
-    return Bias(longer, longer + shorter, float(interval.low), float(interval.high))
+    return Bias(longer, longer + shorter, *exact_interval(longer, shorter))
+
+
+def exact_interval(won: int, lost: int) -> tuple[float, float]:
+    """Return the 95% interval of a share (Clopper & Pearson 1934); importing `scipy.stats` for it takes a second."""
+    low = float(betaincinv(won, lost + 1, 0.025)) if won else 0.0
+    high = float(betaincinv(won + 1, lost, 0.975)) if lost else 1.0
+    return low, high
 
 
 def epoch(lengths: np.ndarray, single: np.ndarray | None = None) -> dict[str, int]:

@@ -15,9 +15,10 @@ import torch
 from datasets import Dataset as Rows
 from datasets import load_from_disk
 from door import PATIENCE, launch, look, short, stages
+from scipy.stats import binomtest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from doctor.lengths import bias, epoch, padding, spread
+from doctor.lengths import bias, epoch, exact_interval, padding, spread
 from launch.doctor import doctor
 from recipes.orpo import ORPOConfig, trl_orpo
 
@@ -204,6 +205,8 @@ def test_a_bias_is_what_its_interval_shows() -> None:
     assert "the shorter response is preferred" in bias(lengths(20, 80, 5)).words
     assert bias(lengths(1, 0, 0)).low == pytest.approx(0.025)  # Clopper-Pearson of one in one: (alpha/2)^(1/n)
     assert "no responses" in bias(lengths(0, 0, 3)).words
+    for won, lost in ((0, 7), (7, 0), (3, 9), (250, 248)):
+        assert exact_interval(won, lost) == pytest.approx(tuple(binomtest(won, won + lost).proportion_ci(0.95)))
 
 
 def test_tokens_and_padding_are_counted_as_they_are_computed() -> None:
