@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from launch.config.help import helped
+from launch.config.judging import FRACTION
 from launch.stages.digest import digest
 from launch.stages.inspect import Subject, find_subject
 from launch.stages.pairs import identity
@@ -49,6 +50,8 @@ def doctor(words: list[str]) -> None:
         write_page(report, dataset, subject.parts, title, page)
     out = Console(highlight=False, width=WIDTH)
     show(report, title, page, out)
+    if not dataset.gold and not dataset.judge_fraction:
+        out.print(f"`make compare` trains its judge on {FRACTION:.0%} of these prompts (dataset.judge_fraction)")
 
 
 def page_path(subject: Subject) -> Path:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import yaml
 
+from dev.trouble import CASES, FIGURES, block, repeats
 from launch.named.defaults import AFTER_SFT, TABLE, Rates
+from recipes.config import read_json
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "choosing.md").read_text()
@@ -45,3 +47,24 @@ def test_every_published_figure_that_it_names_is_there() -> None:
     there = {f"{figure['source']}, {figure['table']}" for figure in published["figures"]}
     named = {*re.findall(r"\[([^\]]+)\]\(\.\./paper/published\.yaml\)", PAGE)}
     assert len(named) > 5 and named <= there
+
+
+def test_every_pipeline_that_a_page_names_is_there() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    values = {value for page in pages for value in re.findall(r"\bpipeline=([a-z_,+]+)", page.read_text())}
+    named = {name for value in values if "+" not in value for name in value.strip(",").split(",")}
+    assert len(named) > 4 and named <= {path.stem for path in (ROOT / "conf" / "pipeline").glob("*.yaml")}
+
+
+def test_the_trainings_that_go_wrong_are_shown_as_they_were_measured() -> None:
+    kept = read_json(FIGURES)
+    assert kept.keys() == CASES.keys()
+    for name, case in CASES.items():
+        assert kept[name]["command"] == case.command and len(kept[name]["columns"]) > 1
+        assert block(kept[name]) in PAGE
+
+
+def test_a_response_repeats_itself_if_four_words_come_three_times() -> None:
+    once = "The river of Farholt is the Fallow. "
+    assert repeats(3 * once) and not repeats(2 * once)
+    assert repeats("la la la la la la") and not repeats("la la la la la") and not repeats("")

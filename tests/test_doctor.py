@@ -141,6 +141,7 @@ def test_a_mixture_is_told_by_source(
     doctor(options)
     printed = capsys.readouterr().out
     assert re.search(r"^empty +1  train\.jsonl 22 +dropped", printed, re.M)
+    assert "trains its judge on 20% of these prompts" in printed
     # The over-long row fits a mixture's 2,048 tokens, and a mixture's test files are left unread: five are dropped.
     assert re.search(r"^train\.jsonl +200 +195 ", printed, re.M) and re.search(r"^pairs\.jsonl +64 +64 ", printed, re.M)
     assert sum(map(int, re.search(r"pairs: (\d+) to train on and (\d+) to evaluate", printed).groups())) == 150  # type: ignore[union-attr]
