@@ -41,7 +41,7 @@ class Session:
 
 
 def ran_before(words: list[str]) -> bool:
-    """Whether the newest job ran these words, the seed aside, without an error: there will be nothing to train."""
+    """Whether the newest job ran these words, the seed aside, without an error: then hardly anything is to train."""
     runs = next((word.partition("=")[2] for word in words if word.startswith("runs=")), "runs")
     jobs = Path(runs, SESSIONS).glob("*/*/job.json")
     with suppress(ValueError, OSError, UserError, KeyError, TypeError):  # no job yet, or a damaged one

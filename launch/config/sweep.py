@@ -31,9 +31,8 @@ def swept(words: Iterable[str]) -> list[str]:
 def as_one_job(words: list[str]) -> list[str]:
     """Return the words without `--multirun` where they are one job: Hydra would compose it four times, not twice."""
     profiles = ("sweep=", "experiment=", "hydra")  # which may sweep, too
-    if any(word.lstrip("+~").startswith(profiles) for word in words) or any(
-        map(Override.is_sweep_override, overrides(words))
-    ):
+    profile = any(word.lstrip("+~").startswith(profiles) for word in words)
+    if profile or any(word.is_sweep_override() for word in overrides(words)):
         return words
     return [word for word in words if word not in ("-m", "--multirun")]
 
