@@ -163,6 +163,11 @@ def test_each_of_a_few_settings_has_its_answer(rows: Rows) -> None:
     assert headline(many)[0].startswith("No single answer: 5 settings")
 
 
+def test_a_sweep_of_one_pipeline_is_called_so_once(rows: Rows) -> None:
+    settings = [rows[3] | {"setting": {"orpo.beta": beta}} for beta in (0.1, 0.2)]
+    assert headline(settings) == ["A sweep of ORPO over 2 settings: no pipeline to compare with in any of them."]
+
+
 def test_a_paired_difference_is_the_mean_of_differences_and_its_p_is_exact() -> None:
     """Of 12 prompts ten are lost and none is won: the exact test of signs; the mirror image sees a win."""
     ours, theirs = np.array([[0.0] * 10 + [1.0] * 2]), np.ones((1, 12))

@@ -12,6 +12,7 @@ from eval.report import sweep_figures
 from eval.results.best import best_settings, budgets, expected_best, is_sweep
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of
+from launch.config.sweep import as_one_job
 from recipes.config import write_json
 
 
@@ -66,3 +67,9 @@ def test_a_sweeps_figure_has_every_value_and_one_setting_has_none(session: Path)
     assert "gold reward, temperature 1" in said
     alone = [row for row in rows if row.setting in ({}, {"orpo.beta": 0.1})]
     assert not is_sweep(alone) and sweep_figures(alone) == []
+
+
+@pytest.mark.parametrize("word", ["seed=0,1", "orpo.beta=choice(0.1,0.2)", "sweep=pocket-orpo", "experiment=mine"])
+def test_one_job_is_no_multirun_and_what_may_be_several_is(word: str) -> None:
+    assert as_one_job(["--multirun", "model=pocket", "seed=0"]) == ["model=pocket", "seed=0"]
+    assert as_one_job(["--multirun", "model=pocket", word]) == ["--multirun", "model=pocket", word]

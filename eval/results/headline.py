@@ -12,6 +12,7 @@ from eval.results.deciding import STRONG
 from eval.results.metric import Measured, percent
 from eval.results.metrics import FLOPS, GOLD, JUDGE, METRIC, PEOPLE, RIGHT_SAMPLED, SECONDS, TRUNCATED, WIN
 from eval.results.rows import place
+from eval.results.setting import Setting
 from eval.results.statistics import BETTER, NONE, SAME, UNSURE, WORSE
 
 Row = dict[str, Any]  # as `eval.results.rows.as_json` makes it
@@ -42,12 +43,10 @@ def headline(rows: list[Row]) -> list[str]:
         return [f"No single answer: {len(settings)} settings were compared, and each has its verdict in the table."]
     if len(settings) == 1:
         return Contest.of(settings[0]).answer()
-    return [f"{in_words(group[0]['setting'])}: {Contest.of(group).answer()[0]}" for group in settings]
-
-
-def in_words(setting: dict[str, Any]) -> str:
-    """Return a setting's name."""
-    return " ".join(f"{option}={value}" for option, value in setting.items())
+    if settings and all(len(group) == 1 for group in settings):
+        names = listed(list(dict.fromkeys(row["label"] for row in trained)))
+        return [f"A sweep of {names} over {len(settings)} settings: no pipeline to compare with in any of them."]
+    return [f"{Setting(group[0]['setting'])}: {Contest.of(group).answer()[0]}" for group in settings]
 
 
 @dataclass(frozen=True)
