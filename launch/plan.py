@@ -21,7 +21,7 @@ from launch.config.judging import trained_stages
 from launch.config.schema import Config, register, resolve
 from launch.config.shape import parameters, shape_of
 from launch.config.splits import with_folds
-from launch.config.sweep import overrides
+from launch.config.sweep import TUNE, overrides, trials_of
 from launch.config.trust import unpinned
 from launch.config.tuned import without_named
 from launch.forecast.ahead import duration, prompts, totals
@@ -103,8 +103,8 @@ def title(config: Config) -> str:
     return f"{config.model.name} ({f'{count / 1e9:.3g}B' if count >= 1e8 else f'{count / 1e6:.2g}M'})"
 
 
-def say(config: Config) -> None:
-    """Print the forecast."""
+def say(config: Config, repeated: str | None) -> None:
+    """Print the forecast, and the line on how often the command repeats it."""
     hardware, shape, tokens = config.hardware, shape_of(config.model), tokens_of(config)
     memory = "?" if room(config) is None else f"{room(config):.3g}"
     output.print(
@@ -118,7 +118,7 @@ def say(config: Config) -> None:
     stages = columns_of(config, shape, tokens, configs)
     output.print(table(config, stages))
     output.print(described(config, stages), soft_wrap=True)
-    for line in totals(config, shape, tokens, list(stages.values())):
+    for line in [*totals(config, shape, tokens, list(stages.values())), *([repeated] if repeated else [])]:
         output.print(line, soft_wrap=True)
     if budget:
         output.print(f"{describe(config, configs, budget)}.", soft_wrap=True)
@@ -165,12 +165,11 @@ def plan(words: list[str]) -> None:
     """
     if not helped(words, __doc__):
         register()
-        named = with_profiles(words)
-        refuse_sweep(named)
+        named, repeated = once(with_profiles(words))
         if ALL in named:
             say_machines(named)
         else:
-            say(composed(named))
+            say(composed(named), repeated)
 
 
 def say_machines(words: list[str]) -> None:
@@ -189,15 +188,24 @@ def say_machines(words: list[str]) -> None:
     output.print(LEGEND.format(stages=", ".join(trained_stages(config))))
 
 
-def refuse_sweep(words: list[str]) -> None:
-    """Reject several values of an option.
+def once(words: list[str]) -> tuple[list[str], str | None]:
+    """Return the words of one training of every pipeline, and a line on how often the command repeats it, if it does.
 
     Raises:
-        UserError: there are.
+        UserError: an option other than the seed has several values, or the number of trials is wrong.
     """
-    several = next((word.input_line for word in overrides(words) if word.is_sweep_override()), None)
-    if several:
-        raise UserError(f"{several}: make plan forecasts one job, so give one value of each option")
+    several = [word for word in overrides(words) if word.is_sweep_override()]
+    other = next((word.input_line for word in several if word.key_or_group != "seed"), None)
+    if other:
+        raise UserError(f"{other}: make plan forecasts one job, so give one value of each option")
+    repeated = [word.input_line for word in several] + [word for word in words if word.startswith(TUNE)]
+    if not repeated:
+        return words, None
+    seeds = len(list(several[-1].sweep_iterator())) if several else 1
+    trials = trials_of(words) if any(word.startswith(TUNE) for word in words) else 0
+    kept = [word for word in words if word not in repeated]
+    varied = "; trials choose other epochs" if trials else ""
+    return kept, f"With {' '.join(reversed(repeated))} every pipeline trains {trials + seeds} times{varied}."
 
 
 def main(words: list[str]) -> int:

@@ -17,7 +17,7 @@ from launch.config.errors import CONF, explained
 from launch.config.machine import gpu_memories
 from launch.config.schema import register
 from launch.config.session import Session, ran_before
-from launch.config.sweep import as_one_job, refuse_repeated, swept
+from launch.config.sweep import TUNE, as_one_job, refuse_repeated, swept, trials_of
 from launch.config.trust import refuse_words
 from launch.executors.check import check_pipelines
 from launch.executors.elsewhere import run_elsewhere
@@ -51,8 +51,8 @@ def main(words: list[str]) -> int:
     Raises:
         UserError: a word is rejected, or the configuration cannot be composed.
     """
-    if any(word.startswith("tune=") for word in words):
-        from launch.tune import trials_of, tune  # takes a second, which no other launch needs
+    if any(word.startswith(TUNE) for word in words):
+        from launch.tune import tune  # takes a second, which no other launch needs
 
         if not (CHECK in words and trials_of(words)):
             return tune(words)
@@ -66,7 +66,7 @@ def main(words: list[str]) -> int:
     check = CHECK in words
     refuse_words([word for word in words if word != CHECK])
     # the trials of tune= check themselves
-    words = with_profiles(word for word in words if word != CHECK and not word.startswith("tune="))
+    words = with_profiles(word for word in words if word != CHECK and not word.startswith(TUNE))
     session, queue = Session(), Queue()
     register(session)
 

@@ -29,7 +29,7 @@ from launch.config.judging import ELSEWHERE, NONE, judge_of
 from launch.config.schema import Config, register, resolve
 from launch.config.session import Session
 from launch.config.splits import with_folds
-from launch.config.sweep import overrides, refuse_split, swept
+from launch.config.sweep import TUNE, overrides, refuse_split, swept, trials_of
 from launch.config.trust import refuse_words
 from launch.config.tuned import without_named
 from launch.executors.elsewhere import run_elsewhere
@@ -43,7 +43,6 @@ from recipes.config import UserError, write_text
 from recipes.profiles import TEST, VALIDATION
 from recipes.system.commands import console, run_command
 
-LEAST = 2  # trials
 ROUNDS = 4  # the trials of a round are asked for together, and train at the same time where there is room
 FOLDER = "tune"  # of a session, for its trials
 
@@ -102,18 +101,6 @@ def tune(words: list[str]) -> int:
     return status
 
 
-def trials_of(words: list[str]) -> int:
-    """Return the number of trials that a command line asks for.
-
-    Raises:
-        UserError: it is none, or too small.
-    """
-    given = [word.partition("=")[2] for word in words if word.startswith("tune=")]
-    if len(given) != 1 or not given[0].isdecimal() or int(given[0]) < LEAST:
-        raise UserError(f"tune={','.join(given)}: give one number of trials for each pipeline, {LEAST} or more")
-    return int(given[0])
-
-
 def read(words: list[str]) -> Command:
     """Take a command line apart.
 
@@ -122,7 +109,7 @@ def read(words: list[str]) -> Command:
     """
     trials = trials_of(words)
     refuse_split(words, f"tune={trials}")
-    left = with_profiles(word for word in words if not word.startswith(("tune=", "-")))
+    left = with_profiles(word for word in words if not word.startswith((TUNE, "-")))
     if several := swept(left):
         raise UserError(f"tune={trials} tries values by itself: give {', '.join(several)} one value, or none")
     seeds = [word for word in overrides(left) if word.key_or_group == "seed"][-1:]

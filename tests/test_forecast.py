@@ -229,12 +229,6 @@ def test_what_a_launch_refuses_is_not_forecast(word: str, capsys: pytest.Capture
     assert line.startswith("error: ") and word.split("=")[0] in line and REFUSED[word] in line
 
 
-def test_a_sweep_is_not_forecast(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["model=pocket-small,pocket", "pipeline=compare"]) == 2
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("error: model=pocket-small,pocket: make plan forecasts one job")
-
-
 def test_targets_that_peft_finds_are_taken(compose: Compose) -> None:
     for targets in ("all-linear", ".*qkv_proj", "[qkv_proj,foo]", "[lm_head,self_attn.o_proj]"):
         refuse_useless(compose(*CARD, "tuning=lora", f"model.lora_target_modules={targets}"))

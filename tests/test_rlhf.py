@@ -63,8 +63,11 @@ def test_a_fresh_reward_model_prefers_nothing_and_a_trained_one_ranks_its_pairs(
         reward.of_ids([row["prompt_ids"] + row[f"{answer}_ids"] for row in pairs]) for answer in ("chosen", "rejected")
     )
     assert (chosen > rejected).float().mean() > 0.9
-    alone = model(torch.tensor([pairs[0]["prompt_ids"] + pairs[0]["chosen_ids"]])).logits
-    assert alone.shape == (1, 1) and alone.item() == pytest.approx(chosen[0].item(), abs=1e-5), "padding counts not"
+    alone = [model(torch.tensor([row["prompt_ids"] + row["chosen_ids"]])).logits for row in pairs]
+    assert alone[0].shape == (1, 1), "one reward per dialogue"
+    assert torch.cat(alone)[:, 0].tolist() == pytest.approx(chosen.tolist(), abs=1e-5), (
+        "neither padding nor order counts"
+    )
 
 
 def test_rloo_answers_the_training_prompts_and_counts_all_that_is_computed(rlhf: Path) -> None:

@@ -13,6 +13,7 @@ from eval.results.best import best_settings, budgets, expected_best, is_sweep
 from eval.results.rows import build_rows
 from eval.results.session import jobs_of
 from launch.config.sweep import as_one_job
+from launch.plan import main
 from recipes.config import write_json
 
 
@@ -73,3 +74,21 @@ def test_a_sweeps_figure_has_every_value_and_one_setting_has_none(session: Path)
 def test_one_job_is_no_multirun_and_what_may_be_several_is(word: str) -> None:
     assert as_one_job(["--multirun", "model=pocket", "seed=0"]) == ["model=pocket", "seed=0"]
     assert as_one_job(["--multirun", "model=pocket", word]) == ["--multirun", "model=pocket", word]
+
+
+def test_a_sweep_is_not_forecast(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model=pocket-small,pocket", "pipeline=compare"]) == 2
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("error: model=pocket-small,pocket: make plan forecasts one job")
+
+
+def test_trials_and_seeds_are_said_as_repetitions(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["model=pocket-small", "pipeline=compare"]
+    assert main(words) == 0
+    once = capsys.readouterr().out.splitlines()
+    assert main([*words, "tune=8", "seed=0,1,2"]) == 0
+    several = capsys.readouterr().out.splitlines()
+    (line,) = set(several) - set(once)
+    assert line == "With tune=8 seed=0,1,2 every pipeline trains 11 times; trials choose other epochs."
+    assert [row for row in several if row != line] == once
+    assert main([*words, "tune=1"]) == 2

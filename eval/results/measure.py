@@ -17,6 +17,7 @@ from eval.results.result import Result, measured
 from eval.results.stale import MEASURE
 from pocket.world import PROMPTS
 from recipes.config import UserError, write_json
+from recipes.profiles import TEST
 from recipes.system.commands import progress
 from recipes.system.fingerprint import fingerprint
 
@@ -37,7 +38,7 @@ def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | Non
     result |= {"endpoint": endpoint and {"host": host_class(endpoint.url), "model": endpoint.model}}
     result |= measure(directory, settings, pairs, asked, endpoint)
     if settings.get("judge"):
-        result |= judged(settings["judge"], pairs, asked, result)
+        result |= judged(settings, asked, result)
     path = measured(directory, settings)
     path.parent.mkdir(exist_ok=True)
     write_json(path, result)
@@ -93,20 +94,29 @@ def described(asked: Any, responses: list[list[Answer]], gold: Gold | None) -> l
     ]
 
 
-def judged(name: str, pairs: Any, asked: Any, result: Result) -> Result:
+def judged(settings: dict[str, Any], asked: Any, result: Result) -> Result:
     """Give each sampled response its `reward` by a judge; return how often the judge is right about held-out pairs."""
-    judge = judge_of(name)
+    judge = judge_of(settings["judge"])
     prompts = list(asked["prompt"])
     for responses in (result["sampled"], *zip(*result["further"], strict=True)):
         for response, reward in zip(responses, judge.rewards(prompts, list(responses)), strict=True):
             response["reward"] = reward
-    return {"judge": {"name": judge.name, "right": judge.right(pairs) if len(pairs) else []}}
+    return {
+        "judge": {"name": judge.name, "right": right(settings["judge"], settings["pairs"], settings.get("split", TEST))}
+    }
 
 
 @cache  # the models of a session have one judge
 def judge_of(name: str) -> Judge:
     """Return the judge of a name, loaded once."""
     return Judge(name)
+
+
+@cache  # and the same held-out pairs
+def right(name: str, pairs: str, split: str) -> list[float]:
+    """Return, for each held-out pair of a split, whether the judge is right about it."""
+    rows = held_out({"pairs": pairs, "split": split})
+    return judge_of(name).right(rows) if len(rows) else []
 
 
 def clusters(pairs: Any, embedded: bool) -> list[int]:

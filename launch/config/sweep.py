@@ -10,6 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from launch.config.errors import CONF
 from recipes.config import UserError
 
+TUNE = "tune="  # the word with the number of trials
+LEAST = 2  # trials
+
 
 def overrides(words: Iterable[str]) -> list[Override]:
     """Return the options among the words of a command line, flags left out.
@@ -26,6 +29,18 @@ def swept(words: Iterable[str]) -> list[str]:
     """Return the options with several values, each once; seeds are repetitions, not settings."""
     names = [word.key_or_group for word in overrides(words) if word.is_sweep_override()]
     return [name for name in dict.fromkeys(names) if name != "seed"]
+
+
+def trials_of(words: list[str]) -> int:
+    """Return the number of trials that a command line asks for.
+
+    Raises:
+        UserError: it is none, or too small.
+    """
+    given = [word.removeprefix(TUNE) for word in words if word.startswith(TUNE)]
+    if len(given) != 1 or not given[0].isdecimal() or int(given[0]) < LEAST:
+        raise UserError(f"{TUNE}{','.join(given)}: give one number of trials for each pipeline, {LEAST} or more")
+    return int(given[0])
 
 
 def as_one_job(words: list[str]) -> list[str]:

@@ -27,8 +27,10 @@ class RewardModel:
 
     def of_ids(self, dialogues: list[list[int]], batch: int = 64) -> Tensor:
         """Return the rewards of dialogues given as the ids of the model's training, shape (dialogues,), float32."""
-        parts = [self.forward(dialogues[start : start + batch]) for start in range(0, len(dialogues), batch)]
-        return torch.cat(parts)
+        order = sorted(range(len(dialogues)), key=lambda row: len(dialogues[row]))  # so that little is padded
+        batches = [order[start : start + batch] for start in range(0, len(order), batch)]
+        found = torch.cat([self.forward([dialogues[row] for row in rows]) for rows in batches])
+        return found[torch.tensor(order).argsort().to(found.device)]
 
     def of_texts(self, dialogues: list[list[Message]], batch: int = 64) -> Tensor:
         """Return the rewards of dialogues given as messages, with the model's own chat template; shape (dialogues,)."""
