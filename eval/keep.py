@@ -4,14 +4,20 @@ It has the session's own files and, of each of its stages, settings, record, log
 left out, as `make eval` makes it again. Unpacked with `tar xf` in an empty checkout, `make table` prints the same
 table, and the command that made the session skips what is finished: so the seeds of a long comparison can be trained on
 several days, or machines, without moving weights.
+
+`texts=false` leaves out what nobody but you may read: each prompt becomes a digest and each response is empty, which
+changes no figure.
 """
 
 import gzip
+import hashlib
 import io
+import json
 import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +29,8 @@ from recipes.config import UserError, done
 from recipes.system.commands import output
 from recipes.system.files import write_bytes
 
-OF_STAGE = ("config.yaml", "record.json", "log_history.jsonl", "eval/**/*")
+HISTORY = "log_history.jsonl"
+OF_STAGE = ("config.yaml", "record.json", HISTORY, "eval/**/*")
 MADE_AGAIN = ("report.html", "responses.jsonl")  # of a session, by `make eval`, from what is kept
 ENDING = ".tar.gz"
 
@@ -33,6 +40,7 @@ class Options:
     """The options of the command line."""
 
     to: str = MISSING
+    texts: bool = True  # whether prompts and responses are kept
 
 
 def main(names: list[str], options: Options) -> None:
@@ -44,7 +52,7 @@ def main(names: list[str], options: Options) -> None:
     if not options.to.endswith(ENDING):
         raise UserError(f"TO={options.to}: name the file to write, with the ending {ENDING}")
     files = sorted({path for session in sessions(names) for path in kept(session)})
-    write_bytes(Path(options.to), archive(files))
+    write_bytes(Path(options.to), archive(files, options.texts))
     size = Path(options.to).stat().st_size
     output.print(
         f"{options.to}: {len(files)} files, {size / 1e6:.1f} MB; `tar xf {options.to}` unpacks it", soft_wrap=True
@@ -91,7 +99,7 @@ def stages_of(job: dict[str, Any]) -> list[Path]:
     return [Path(stage) for stage in sorted(stages | ({judge} if judge and done(Path(judge)) else set()))]
 
 
-def archive(files: list[Path]) -> bytes:
+def archive(files: list[Path], texts: bool) -> bytes:
     """Return a compressed archive of files, by their places below the working directory.
 
     Raises:
@@ -99,12 +107,29 @@ def archive(files: list[Path]) -> bytes:
     """
     made = io.BytesIO()
     with gzip.GzipFile(fileobj=made, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as members:
-        for file in files:
+        for file in files if texts else filterfalse(says, files):
             member = tarfile.TarInfo(place(file))
-            content = file.read_bytes()
+            content = file.read_bytes() if texts or file.suffix != ".json" else without_texts(file.read_bytes())
             member.size = len(content)
             members.addfile(member, io.BytesIO(content))
     return made.getvalue()
+
+
+def says(file: Path) -> bool:
+    """Whether a file is of lines with what was said: responses, or a judge's verdicts on them."""
+    return file.suffix == ".jsonl" and file.name != HISTORY
+
+
+def without_texts(content: bytes) -> bytes:
+    """Return a JSON file whose prompts are digests and whose responses are empty."""
+
+    def emptied(value: dict[str, Any]) -> dict[str, Any]:
+        hidden = {name: "" for name in ("text", "prompt") if isinstance(value.get(name), str)}
+        if "prompt" in hidden:  # two prompts stay two
+            hidden["prompt"] = hashlib.sha256(value["prompt"].encode()).hexdigest()[:12]
+        return value | hidden
+
+    return json.dumps(json.loads(content, object_hook=emptied)).encode()
 
 
 def place(file: Path) -> str:

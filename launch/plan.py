@@ -194,18 +194,19 @@ def once(words: list[str]) -> tuple[list[str], str | None]:
     Raises:
         UserError: an option other than the seed has several values, or the number of trials is wrong.
     """
-    several = [word for word in overrides(words) if word.is_sweep_override()]
-    other = next((word.input_line for word in several if word.key_or_group != "seed"), None)
-    if other:
-        raise UserError(f"{other}: make plan forecasts one job, so give one value of each option")
-    repeated = [word.input_line for word in several] + [word for word in words if word.startswith(TUNE)]
+    several = {str(word.input_line): word for word in overrides(words) if word.is_sweep_override()}
+    for said, word in several.items():
+        if word.key_or_group != "seed":
+            raise UserError(f"{said}: make plan forecasts one job, so give one value of each option")
+    repeated = [word for word in words if word.startswith(TUNE) or word in several]
     if not repeated:
         return words, None
-    seeds = len(list(several[-1].sweep_iterator())) if several else 1
-    trials = trials_of(words) if any(word.startswith(TUNE) for word in words) else 0
+    times = sum(len(list(seeds.sweep_iterator())) for seeds in several.values()) or 1
+    searched = any(word.startswith(TUNE) for word in words)
+    times += trials_of(words) if searched else 0
+    varied = "; trials choose other epochs" if searched else ""
     kept = [word for word in words if word not in repeated]
-    varied = "; trials choose other epochs" if trials else ""
-    return kept, f"With {' '.join(reversed(repeated))} every pipeline trains {trials + seeds} times{varied}."
+    return kept, f"With {' '.join(repeated)} every pipeline trains {times} times{varied}."
 
 
 def main(words: list[str]) -> int:

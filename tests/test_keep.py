@@ -15,7 +15,7 @@ from eval.keep import Options, main
 from eval.report import write_report
 from eval.results.result import measured
 from eval.results.table import write_table
-from recipes.config import UserError
+from recipes.config import UserError, read_json
 
 
 @pytest.fixture
@@ -40,6 +40,28 @@ def test_the_table_of_what_was_kept_is_the_sessions(here: Path) -> None:
     assert not weights.exists()
     write_table(session)
     assert (session / "table.md").read_text() == table
+
+
+def test_without_texts_the_table_is_the_same(here: Path) -> None:
+    session = make_session(Path("runs")).absolute()
+    write_table(session)
+    table = (session / "table.md").read_text()
+    said = {
+        answer[part]
+        for path in here.glob("runs/**/eval/*.json")
+        for answer in read_json(path)["sampled"]
+        for part in ("prompt", "text")
+    }
+    store = next(here.glob("runs/**/eval")) / "answers.jsonl"
+    store.write_text(json.dumps({"text": "said"}))
+    main([str(session)], Options("kept.tar.gz", texts=False))
+    shutil.rmtree("runs")
+    unpack("kept.tar.gz")
+    (session / "table.md").unlink()
+    write_table(session)
+    assert (session / "table.md").read_text() == table
+    kept = "".join(path.read_text() for path in here.glob("runs/**/*") if path.is_file())
+    assert len(said) > 1 and not any(json.dumps(text) in kept for text in said) and not store.exists()
 
 
 def test_what_was_kept_of_the_real_comparison_prints_its_table(here: Path) -> None:

@@ -13,8 +13,8 @@ from hydra import compose, initialize_config_dir
 from dev.bench.__main__ import options
 from dev.gpu.__main__ import options as gpu_options
 from eval.commands.cli import NoOptions, read_words
+from eval.pages.blocks import in_short
 from eval.readme import block as generated
-from eval.readme import in_short
 from eval.results.metrics import METRIC, METRICS
 from launch.config.schema import register, resolve
 from launch.forecast.machines import ALL
