@@ -33,6 +33,14 @@ def test_a_file_is_estimated_and_planned_at_once(pairs_file: Path, tmp_path: Pat
     assert "64 pairs to train on (pairs, estimate; means: " in printed and f"{mean:.0f} and " in printed
 
 
+@pytest.mark.parametrize(("word", "held"), [("batch_size=8", "5%"), ("experiment=harmless-short", "17%")])
+def test_what_is_said_of_a_file_is_what_its_experiment_does(
+    pairs_file: Path, word: str, held: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_profiles([word, f"dataset={pairs_file}"])
+    assert f"held out: {held} of the prompts" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".json", ".jsonl.gz"])
 def test_any_kind_of_file_is_counted(compose: Compose, ending: str, tmp_path: Path) -> None:
     import pandas

@@ -45,8 +45,7 @@ class Door:
     def number(self, name: str, default: float) -> float:
         """Return the number that the command line gives an option; the default where it is none, or several."""
         with suppress(ValueError):
-            value = float(self.given(name, str(default)))
-            return value if math.isfinite(value) else default
+            return value if math.isfinite(value := float(self.given(name, str(default)))) else default
         return default
 
     def model(self, name: str) -> str:
@@ -111,12 +110,13 @@ class Door:
 
     def asked(self) -> Asked:
         """Return what is known of a data set before it is looked at."""
-        standard = Dataset("", "")
-        longest = min(standard.max_length, self.context or standard.max_length)
+        experiment = profile_of("experiment", self.given("experiment", "")) or {}
+        standard = vars(Dataset("", "")) | experiment.get("dataset", {})
+        longest = min(standard["max_length"], self.context or standard["max_length"])
         return Asked(
             self.counter,
             round(self.number("dataset.max_length", longest)),
-            self.number("dataset.test_fraction", standard.test_fraction),
+            self.number("dataset.test_fraction", standard["test_fraction"]),
             self.given("dataset.test_path", ""),
             self.given("dataset.revision", ""),
         )
