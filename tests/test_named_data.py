@@ -13,6 +13,7 @@ from models import FAMILIES, write_files
 from launch.config.schema import Config
 from launch.named import data
 from launch.named.words import with_profiles
+from launch.plan import main as plan
 from recipes.data.files import files_of
 
 Compose = Callable[..., Config]
@@ -30,7 +31,19 @@ def test_a_file_is_estimated_and_planned_at_once(pairs_file: Path, tmp_path: Pat
     rows = [json.loads(line) for line in pairs_file.read_text().splitlines()]
     mean = sum(len(row["chosen"][0]["content"]) + 1 for row in rows) / len(rows)
     assert f"about {len(rows)} pairs; columns prompt, chosen, rejected" in printed
-    assert "64 pairs to train on (pairs, estimate; means: " in printed and f"{mean:.0f} and " in printed
+    assert "61 pairs to train on (pairs, estimate; means: " in printed and f"{mean:.0f} and " in printed
+
+
+def test_held_out_are_a_share_of_all_pairs_however_few_are_trained_on(
+    pairs_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """16 of 64: answered greedily and once at temperature 1, by three pipelines and the base model."""
+    words = ["model=pocket-small", f"dataset={pairs_file}", "pipeline=compare", "judge=none", "eval_samples=1"]
+    for rows, trained in (("8", 8), ("null", 48)):
+        assert plan([*words, "dataset.test_fraction=0.25", f"dataset.train_rows={rows}"]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert f"{trained} pairs to train on" in printed
+        assert f"Evaluation: {16 * 2 * 4} responses of 4 models" in printed
 
 
 @pytest.mark.parametrize(("word", "held"), [("batch_size=8", "5%"), ("experiment=harmless-short", "17%")])

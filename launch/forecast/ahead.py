@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from launch.config.idle import warms_up
+from launch.config.judging import ELSEWHERE, GOLD, NONE, judge_of
 from launch.config.schema import Config
 from launch.config.shape import parameters, shape_of
 from launch.forecast.cost import Forecast, forecast, matrices, updates_of
@@ -82,28 +83,37 @@ class Evaluation:
 
     models: int
     responses: int
-    hours: float | None  # at the rate of a training, which sampling token by token does not reach
+    hours: float | None  # at the rate of a training
+
+
+def held_out(config: Config, tokens: Tokens) -> int:
+    """Return how many pairs are held out, as many as prompts are asked for where it is unknown."""
+    return min(filter(None, (config.dataset.test_rows, tokens.held_out)), default=config.eval_prompts)
 
 
 def prompts(config: Config, tokens: Tokens) -> int:
-    """Return how many held-out prompts are answered: no more than there will be, where a share of all is held out."""
-    dataset = config.dataset
-    most = [config.eval_prompts, *([dataset.test_rows] if dataset.test_rows else [])]
-    if not (dataset.test_path or dataset.test_split):
-        most.append(max(2, round(tokens.of("kto").pairs * dataset.test_fraction / (1 - dataset.test_fraction))))
-    return min(most)
+    """Return how many held-out prompts are answered."""
+    return min(config.eval_prompts, held_out(config, tokens))
 
 
 def evaluation(config: Config, shape: Shape, tokens: Tokens) -> Evaluation:
-    """Return the evaluation of a job's pipelines and its base model; responses are as long as the chosen ones."""
-    models, tokens = len(config.pipelines) + 1, tokens.of(config.stages[-1])
-    responses = models * prompts(config, tokens) * (config.eval_samples + GREEDY)
+    """Return the evaluation of a job's pipelines and its base model; responses are as long as the chosen ones.
+
+    A model samples its responses, and reads both responses of each held-out pair. Responses at temperature 1 are read
+    again by the model, by the base model (for the KL) and by a reward model that judges.
+    """
+    models, asked, pairs = len(config.pipelines) + 1, prompts(config, tokens), held_out(config, tokens)
+    tokens = tokens.of(config.stages[-1])
+    sampled = asked * config.eval_samples
+    responses = sampled + asked * GREEDY
+    again = 3 if judge_of(config) not in (GOLD, NONE, *ELSEWHERE) else 2
+    dialogues = models * (responses + 2 * pairs + again * sampled) - sampled  # the base model's KL is 0
     length = tokens.prompt + min(tokens.chosen, config.dataset.max_new_tokens)
-    read = Reading(responses * length, responses * tokens.chosen, responses * tokens.seen[1])
+    read = Reading(length, tokens.chosen, tokens.seen[1]).times(dialogues)
     hardware = config.hardware
     rate = hardware.tflops and hardware.tflops * 1e12 * hardware.utilisation * hardware.processes
     work = forward(matrices(config, config.stages[-1], shape, tokens), read)
-    return Evaluation(models, responses, work / rate / 3600 if rate else None)
+    return Evaluation(models, models * responses, work / rate / 3600 if rate else None)
 
 
 def totals(config: Config, shape: Shape, tokens: Tokens, stages: list[Forecast]) -> list[str]:
@@ -113,8 +123,9 @@ def totals(config: Config, shape: Shape, tokens: Tokens, stages: list[Forecast])
     lines = [f"In all: {len(stages)} stage{'s' * (len(stages) > 1)} to train{time}."]
     if config.evaluate:
         found = evaluation(config, shape, tokens)
-        least = f"; at least {duration(found.hours)}, sampled token by token" if found.hours else ""
-        lines.append(f"Evaluation: {found.responses:,} responses of {found.models} models, with the base model{least}.")
+        about = "about" if config.hardware.use_cpu else "at least"  # a GPU samples below the rate of a training
+        time = f"; {about} {duration(found.hours)} to sample and score them" if found.hours else ""
+        lines.append(f"Evaluation: {found.responses:,} responses of {found.models} models, with the base model{time}.")
     space = disk(config, parameters(shape), len(stages))
     size = f"{space / 1e9:.3g} GB" if space >= 1e9 else f"{math.ceil(space / 1e6)} MB"
     lines.append(f"Disk: at most {size} under {config.runs}/; {saving(config, stages)}.")

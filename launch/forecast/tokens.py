@@ -16,7 +16,7 @@ from recipes.config import UserError, read_json
 from recipes.data.files import is_local
 from recipes.data.schemas import read_demonstration
 from recipes.methods import METHODS
-from recipes.profiles import Estimate
+from recipes.profiles import TEST, Estimate
 from recipes.training.flops import causal
 
 
@@ -36,6 +36,7 @@ class Tokens:
     # Of stages that train on responses without a partner too: these and the pairs; a missing response has no tokens.
     with_unpaired: "dict[str, Tokens]" = field(default_factory=dict)
     shared: float | None = None  # tokens of prompts that two responses share; None: every row is a pair
+    held_out: int | None = None  # rows to evaluate on; None: unknown, they are published apart
 
     def of(self, stage: str) -> "Tokens":
         """Return what a stage trains on."""
@@ -120,10 +121,12 @@ def of_pairs(config: Config) -> Tokens:
             f"dataset={dataset.name}: its pairs are not prepared yet and its profile has no estimate: add "
             "dataset.estimate={rows:1000,prompt:100,chosen:200,rejected:200} (mean tokens)"
         )
-    rows = min(estimate.rows, dataset.train_rows or estimate.rows)
-    for held_out in (dataset.validation_fraction, dataset.judge_fraction):
-        rows -= round(rows * (held_out or 0))
-    return estimated(estimate, rows)
+    apart = dataset.test_path or dataset.test_split
+    held_out = 0 if apart else max(2, round(estimate.rows * dataset.test_fraction))
+    rows = min(estimate.rows - held_out, dataset.train_rows or estimate.rows)
+    for fraction in (dataset.validation_fraction, dataset.judge_fraction):
+        rows -= round(rows * (fraction or 0))
+    return replace(estimated(estimate, rows), held_out=held_out or None)
 
 
 def of_judge(config: Config, tokens: Tokens) -> Tokens:
@@ -147,7 +150,9 @@ def counted(manifest: dict[str, Any]) -> Tokens:
         for name, method in METHODS.items()
         if single and method.unpaired
     }
-    return replace(together([pairs], tokens["prompt_ids"]), with_unpaired=found, shared=None)
+    alone = sum(side["rows"] for side in manifest.get("unpaired", {}).get(TEST, {}).values())
+    held_out = manifest["pairs"].get(TEST, 0) + alone
+    return replace(together([pairs], tokens["prompt_ids"]), with_unpaired=found, shared=None, held_out=held_out or None)
 
 
 def together(parts: Sequence[dict[str, Any]], shared: int) -> Tokens:
