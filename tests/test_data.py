@@ -14,7 +14,7 @@ from kinds import PHI, phi_3
 from samples import real
 from transformers import AutoTokenizer
 
-from eval.results.measure import clusters
+from eval.results.clusters import clusters
 from recipes.config import UserError, read_json
 from recipes.data.prepare import prepare
 from recipes.profiles import Dataset, Model

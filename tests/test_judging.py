@@ -105,6 +105,9 @@ def test_a_judge_is_trained_on_pairs_that_no_policy_sees(words: Callable[..., li
     assert (
         orpo["values"]["reward_sampled"] is not None and orpo["against"]["win_rate"]["dpo"]["variance"]["samples"] >= 0
     )
+    (kept,) = (judge / "eval").glob("right-*.json")
+    measured = [read_json(path)["judge"]["right"] for path in stages(tmp_path, "orpo-*")[0].glob("eval/*.json")]
+    assert measured == [read_json(kept)["right"]] and len(measured[0]) == len(rows["test"])
     accuracy = orpo["values"]["judge_accuracy"]
     assert (orpo["values"]["win_rate_over_rival"]["verdict"] == "no verdict") == (accuracy["low"] < 0.55)
 

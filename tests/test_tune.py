@@ -236,6 +236,8 @@ def test_every_pipeline_gets_as_many_trials_and_the_winners_are_reported_on_test
     prompts = {split: {str(row) for row in rows[split]["prompt"]} for split in rows}
     assert {*prompts} == {"train", "validation", "test", "judge"}
     assert sum(map(len, prompts.values())) == len({*chain.from_iterable(prompts.values())})
+    rights = [json.loads(path.read_text())["judge"]["right"] for path in tmp_path.glob("*/*/orpo-*/eval/*.json")]
+    assert {*map(len, rights)} == {len(rows["test"]) + len(rows["validation"])}, "no judge is tried on few pairs"
     for name in ("sft", "orpo"):
         chosen = finals[0]["tuned"]["pipelines"][name]["chosen"]
         assert chosen in [job["setting"] for job in trials]

@@ -1,6 +1,5 @@
 """Evaluate one stage directory: held-out log-probs and sampled responses, kept beside the model."""
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +8,14 @@ from eval.answers.generate import answer_prompts
 from eval.answers.gold import Gold, as_read, gold_of
 from eval.answers.load import load
 from eval.answers.log_probs import mean_log_probs
-from eval.answers.reward_judge import Judge
 from eval.answers.store import Answer, Sampling
 from eval.results.beside import SIDES, Scored, as_rows, beside, losses, sampled_ids, sums, texts_of
+from eval.results.clusters import clusters, numbered
+from eval.results.judged import judge_responses, right_about
 from eval.results.prompts import held_out, held_out_prompts
 from eval.results.result import Result, measured
 from eval.results.stale import MEASURE
-from pocket.world import PROMPTS
 from recipes.config import UserError, write_json
-from recipes.profiles import TEST
 from recipes.system.commands import progress
 from recipes.system.fingerprint import fingerprint
 
@@ -38,7 +36,10 @@ def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | Non
     result |= {"endpoint": endpoint and {"host": host_class(endpoint.url), "model": endpoint.model}}
     result |= measure(directory, settings, pairs, asked, endpoint)
     if settings.get("judge"):
-        result |= judged(settings, asked, result)
+        judge = judge_responses(settings["judge"], list(asked["prompt"]), result)
+        right = right_about(judge, Path(settings["pairs"]), embedded=settings["gold"] is True)
+        result["judge"] = {"name": judge.name, "right": right.right}
+        result["clusters"]["judge"] = right.clusters
     path = measured(directory, settings)
     path.parent.mkdir(exist_ok=True)
     write_json(path, result)
@@ -92,53 +93,6 @@ def described(asked: Any, responses: list[list[Answer]], gold: Gold | None) -> l
         [describe(row, response, gold) for row, response in zip(asked, sample, strict=True)]
         for sample in zip(*responses, strict=True)
     ]
-
-
-def judged(settings: dict[str, Any], asked: Any, result: Result) -> Result:
-    """Give each sampled response its `reward` by a judge; return how often the judge is right about held-out pairs."""
-    judge = judge_of(settings["judge"])
-    prompts = list(asked["prompt"])
-    for responses in (result["sampled"], *zip(*result["further"], strict=True)):
-        for response, reward in zip(responses, judge.rewards(prompts, list(responses)), strict=True):
-            response["reward"] = reward
-    return {
-        "judge": {"name": judge.name, "right": right(settings["judge"], settings["pairs"], settings.get("split", TEST))}
-    }
-
-
-@cache  # the models of a session have one judge
-def judge_of(name: str) -> Judge:
-    """Return the judge of a name, loaded once."""
-    return Judge(name)
-
-
-@cache  # and the same held-out pairs
-def right(name: str, pairs: str, split: str) -> list[float]:
-    """Return, for each held-out pair of a split, whether the judge is right about it."""
-    rows = held_out({"pairs": pairs, "split": split})
-    return judge_of(name).right(rows) if len(rows) else []
-
-
-def clusters(pairs: Any, embedded: bool) -> list[int]:
-    """Return the number of each pair's cluster.
-
-    It is what `dataset.cluster` says of the row, else the first user turn, and in the embedded world the place.
-    What a model does wrong for one prompt it often does wrong for its relatives, so they do not vary independently.
-    Where all are relatives, each prompt is a cluster.
-    """
-    firsts = [next((turn["content"] for turn in prompt if turn["role"] == "user"), "") for prompt in pairs["prompt"]]
-    related = [PROMPTS[first].place for first in firsts] if embedded else firsts
-    # pairs that were prepared before there was `dataset.cluster` have no such column
-    told = pairs["cluster"] if "cluster" in pairs.column_names else [""] * len(pairs)
-    names = [cluster or name for cluster, name in zip(told, related, strict=True)]
-    names = names if len({*names}) > 1 else list(map(str, pairs["prompt_ids"]))
-    return numbered(names)
-
-
-def numbered(names: list[str]) -> list[int]:
-    """Return a number for each name, equal for equal ones."""
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return [numbers[name] for name in names]
 
 
 def describe(row: Any, response: Answer, gold: Gold | None) -> dict[str, Any]:

@@ -99,10 +99,16 @@ def judge_accuracy(row: Row) -> Estimate | None:
 
     It is about these judges only: the interval is over pairs.
     """
-    if not row.judged or not row.paired:
+    if not row.judged:
         return None
-    right = np.array([result["judge"]["right"] for result in row.results])
-    return share(right.mean(axis=0, keepdims=True), ACCURACY.clusters(row))
+    of_pairs = [(result["judge"]["right"], result["clusters"].get("judge")) for result in row.results]
+    most = max(len(right) for right, _ in of_pairs)
+    if most < 2:
+        return None
+    # a measurement by older code has the pairs of the split alone, without clusters of their own
+    right, clusters = zip(*(one for one in of_pairs if len(one[0]) == most), strict=True)
+    numbers = clusters[0] or row.results[0]["clusters"]["pairs"]
+    return share(np.mean(right, axis=0, keepdims=True), np.unique(numbers, return_inverse=True)[1])
 
 
 def truncated(row: Row) -> float:
