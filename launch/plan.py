@@ -165,11 +165,12 @@ def plan(words: list[str]) -> None:
     """
     if not helped(words, __doc__):
         register()
-        named, repeated = once(with_profiles(words))
+        named = with_profiles(words)
+        kept, repeated = once(named)
         if ALL in named:
             say_machines(named)
         else:
-            say(composed(named), repeated)
+            say(composed(kept), repeated)
 
 
 def say_machines(words: list[str]) -> None:
@@ -178,8 +179,8 @@ def say_machines(words: list[str]) -> None:
     Raises:
         UserError: as in `plan`, or an option would do nothing.
     """
-    if idle := next((word for word in words if word.startswith(("hardware.", "tuning="))), None):
-        raise UserError(f"{idle} would do nothing: {ALL} shows every profile and tuning; remove it")
+    if idle := next((word for word in words if word.startswith(("hardware.", "tuning=", "seed=", TUNE))), None):
+        raise UserError(f"{idle} would do nothing: {ALL} shows what every profile and tuning can train; remove it")
     # any profile with a GPU, and adapters where their options are given: the table puts each in its place
     adapters = ["tuning=lora"] if any(word.startswith("model.lora_") for word in words) else []
     config = composed([*(word for word in words if word != ALL), "hardware=1x80gb", *adapters])

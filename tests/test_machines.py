@@ -173,7 +173,9 @@ def test_a_launch_on_all_profiles_is_told_of_the_plan() -> None:
     assert "make plan" in str(unknown_profile("Could not find 'hardware/all'"))
 
 
-@pytest.mark.parametrize("word", ["tuning=lora", "hardware.per_device_batch=4", "seed=0,1", "model.shape=null"])
+@pytest.mark.parametrize(
+    "word", ["tuning=lora", "hardware.per_device_batch=4", "seed=0,1", "tune=8", "model.shape=null"]
+)
 def test_what_the_table_would_not_heed_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["model=phi-3-mini", "hardware=all", word]) == 2
     (line,) = capsys.readouterr().out.splitlines()

@@ -91,9 +91,8 @@ def test_a_measurement_that_other_code_made_is_told(tmp_path: Path, capsys: pyte
     now = fingerprint("eval.results.measure")
     assert {"eval/results/measure.py", "eval/answers/decode.py", "pocket/world.py"} <= now.keys()
     results = {path for path in now if path.startswith("eval/results/")}
-    assert results == {f"eval/results/{name}.py" for name in ("beside", "measure", "prompts", "result", "stale")}, (
-        "no row, no table"
-    )
+    measuring = ("beside", "clusters", "judged", "measure", "prompts", "result", "stale")
+    assert results == {f"eval/results/{name}.py" for name in measuring}, "no row, no table"
     for path, code in zip(paths, (now, now | {"eval/answers/decode.py": "other"}), strict=True):
         path.write_text(json.dumps({**json.loads(path.read_text()), "code": code}))
     line, rest = told()
