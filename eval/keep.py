@@ -107,7 +107,7 @@ def archive(files: list[Path], texts: bool) -> bytes:
     """
     made = io.BytesIO()
     with gzip.GzipFile(fileobj=made, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as members:
-        for file in files if texts else filterfalse(says, files):
+        for file in files if texts else filterfalse(has_responses, files):
             member = tarfile.TarInfo(place(file))
             content = file.read_bytes() if texts or file.suffix != ".json" else without_texts(file.read_bytes())
             member.size = len(content)
@@ -115,8 +115,8 @@ def archive(files: list[Path], texts: bool) -> bytes:
     return made.getvalue()
 
 
-def says(file: Path) -> bool:
-    """Whether a file is of lines with what was said: responses, or a judge's verdicts on them."""
+def has_responses(file: Path) -> bool:
+    """Whether a file has responses, or a judge's verdicts on them, line by line."""
     return file.suffix == ".jsonl" and file.name != HISTORY
 
 

@@ -2,8 +2,7 @@
 
     python -m eval.readme [SESSION] [page=readme]
 
-The page is readme (README.md and docs/comparison.md), methods (docs/methods.md), or real or harmless (docs/real.md and
-README.md).
+The page is readme (README.md and docs/comparison.md), methods (docs/methods.md) or real (docs/real.md and README.md).
 """
 
 import shutil
@@ -43,7 +42,6 @@ class Page:
     path: str
     table: str  # the whole table's name in docs/
     title: str  # of the whole table
-    block: str = "table"  # the marker that the main figures stand between
     rows: tuple[str, ...] = ROWS
     short: str | None = None  # the README's marker for a few of them
 
@@ -55,12 +53,6 @@ PAGES = {
         *("docs/real.md", "real-verifiable", "A real language model on the verifiable data, in full"),
         rows=REAL_ROWS,
         short="real",
-    ),
-    "harmless": Page(
-        *("docs/real.md", "real-harmless", "A real language model on pairs that people chose, in full"),
-        block="harmless",
-        rows=REAL_ROWS,
-        short="harmless",
     ),
 }
 
@@ -86,7 +78,7 @@ def publish(session: Path, name: str) -> None:
     figures = read_json(session / "table.json")
     write_text(ROOT / "docs" / f"{page.table}.md", HEAD.format(page.title) + table.read_text())
     shutil.copy(session / "table.json", ROOT / "docs" / f"{page.table}.json")
-    fill(ROOT / page.path, page.block, block(name, figures))
+    fill(ROOT / page.path, "table", block(name, figures))
     if page.short:
         fill(ROOT / "README.md", page.short, in_short(figures))
 
