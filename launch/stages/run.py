@@ -36,8 +36,9 @@ from recipes.system.errors import CrashError
 from recipes.system.files import remove_leftovers
 from recipes.system.secrets import scrub, without_password
 
-# How libraries in Rust and C++ end a process that is refused memory; no error in Python is left to read.
-ABORTED = re.compile(r"memory allocation of \d+ bytes failed|std::bad_alloc")
+# What stands in the log of a process that was refused memory and could not even write its error: from Rust, C++, Python
+# and the kernel.
+ABORTED = re.compile(r"memory allocation of \d+ bytes failed|std::bad_alloc|^MemoryError\b|Cannot allocate memory", re.M)
 PLACES = (
     "pairs",
     "demonstrations",
