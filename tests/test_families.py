@@ -67,6 +67,15 @@ def test_a_reference_model_of_the_family_scores_packed_rows_too(make: Make, fami
     assert_same(found, expected, 1e-4)
 
 
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto"])
+def test_a_mixture_without_its_auxiliary_loss_trains_packed(make: Make, method: str) -> None:
+    (loss, found), (truth, expected) = (
+        gradients(make(method, engine, "qwen3_moe", rows_of(5), router_aux_loss_coef=0.0)) for engine in ENGINES
+    )
+    assert loss == pytest.approx(truth, rel=1e-5)
+    assert_same(found, expected, 1e-4)
+
+
 @pytest.mark.parametrize("family", SPECIAL)
 def test_five_steps_end_with_stock_trls_weights(make: Make, family: str) -> None:
     packed, stock = (make("orpo", engine, family, rows_of(20), **FIVE_STEPS) for engine in ENGINES)
