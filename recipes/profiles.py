@@ -91,17 +91,17 @@ class Dataset:
     name: str
     path: str  # a Hub id, or a JSON, JSONL (also .gz), CSV or Parquet file, a folder or a pattern of them, or "pocket"
     test_path: str | None = None  # a second file; null: hold out `test_fraction` of the prompts
-    config: str | None = None
+    config: str | None = None  # of a Hub data set with several
     data_dir: str | None = None  # of a Hub data set: the folder that is read
-    revision: str | None = None
-    train_split: str = "train"
+    revision: str | None = None  # of a Hub data set: a commit, a tag or a branch
+    train_split: str = "train"  # of a Hub data set
     test_split: str | None = None  # null: hold out `test_fraction` of the prompts
-    test_fraction: float = 0.05
+    test_fraction: float = 0.05  # of the prompts, held out for the table
     validation_fraction: float | None = None  # of the other prompts, where settings are chosen by them; null: 0.1
     judge_fraction: float | None = None  # of the other prompts: for the reward model that `judge` trains; null: 0.2
     max_length: int = 1024  # tokens of prompt and response; policies.overlong decides about longer pairs
     train_rows: int | None = None  # null: all
-    test_rows: int | None = 500
+    test_rows: int | None = 500  # the most held-out pairs; null: all
     max_new_tokens: int = 512  # per sampled response, in evaluation
     cluster: str | None = None  # a column: rows with equal values have related prompts; null: those with one first turn
     gold: str | None = None  # what scores responses exactly: "pocket", or a function of a local file, file.py:function
@@ -130,8 +130,8 @@ class Hardware:
     processes: int
     per_device_batch: int | None = None  # pairs of a micro-batch; null: for each stage as many as its forecast allows
     memory_gb: float | None = None  # per device; null: not checked
-    use_cpu: bool = False
-    bf16: bool = True
+    use_cpu: bool = False  # train on CPUs, also where there is a GPU
+    bf16: bool = True  # compute in bfloat16; the trained weights stay in float32
     strategy: str = "ddp"  # for several processes: ddp, fsdp2, zero2 or zero3; see docs/compatibility.md
     nodes: int = 1  # `processes` are spread evenly over them
     offload: bool = False  # fsdp2, zero2, zero3: keep what is sharded in CPU memory, much slower

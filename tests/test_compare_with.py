@@ -136,5 +136,5 @@ def test_the_page_of_all_methods_has_a_line_for_each_pipeline(tmp_path: Path) ->
     assert "p = " in orpo[1] or "p < " in orpo[1]
     assert orpo[2].endswith("%"), "it was not asked for: no verdict"
     assert orpo[-1] == "1.00 |", "both are one stage of equal cost here"
-    with pytest.raises(UserError, match="page=all: use readme, methods, real"):
+    with pytest.raises(UserError, match="page=all: use readme, methods, verifiable"):
         publish(session, "all")

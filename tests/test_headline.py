@@ -1,5 +1,6 @@
 """The answer in words follows from the rows: verdicts, costs and sure losses, whatever rows the table has."""
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -103,10 +104,30 @@ def test_what_is_not_sure_comes_with_advice(rows: Rows) -> None:
         "and ORPO states the right fact less often (86.0% against SFT → DPO's 82.0%)."
     )
     assert (
-        advice.startswith("A true win rate of 58.0% would have been found with probability 80%") and "seeds" in advice
+        advice.startswith("A true win rate of 58.0% for SFT → DPO would have been found with probability 80%")
+        and "seeds" in advice
     )
     dpo["against"]["win_rate"]["orpo"]["detectable"] = None
     assert headline(rows)[-1].startswith("No win rate could have been found")
+
+
+def test_no_best_is_named_where_none_of_many_is_told_apart(rows: Rows) -> None:
+    _, sft, dpo, orpo = rows
+    alone = row("dpo_alone", "DPO alone", 600.0, right_sampled=0.8)
+    for one, other in combinations([sft, dpo, orpo, alone], 2):
+        compare(one, other, 0.6, "not distinguishable")
+    orpo["differences"] = {"right_sampled": {"dpo_alone": {"verdict": "better"}}}
+    alone["differences"] = {"right_sampled": {"orpo": {"verdict": "worse"}, "dpo": {"verdict": "worse"}}}
+    dpo["differences"] = {}
+    first, paid, over_sft, advice = headline([*rows, alone])
+    assert first == (
+        "In the embedded world, no pipeline is distinguishable from another; but DPO alone states the right fact less "
+        "often (80.0% against ORPO's 86.0% and SFT → DPO's 82.0%)."
+    )
+    assert paid == ("SFT is the cheapest: DPO alone takes 1.20 times its FLOPs, SFT → DPO 1.60 and ORPO 2.00.")
+    assert over_sft.startswith("Against SFT alone: ") and advice.startswith("A true win rate of 58.0%")
+    del orpo["against"]["win_rate"]["dpo_alone"]  # not compared: nobody says that these two are alike
+    assert " is not distinguishable from " in headline([*rows, alone])[0]
 
 
 def test_what_is_practically_the_same_is_chosen_by_cost(rows: Rows) -> None:

@@ -64,15 +64,16 @@ def test_without_texts_the_table_is_the_same(here: Path) -> None:
     assert len(said) > 1 and not any(json.dumps(text) in kept for text in said) and not store.exists()
 
 
-def test_what_was_kept_of_the_real_comparison_prints_its_table(here: Path) -> None:
-    unpack(str(ROOT / "docs" / "real-verifiable.tar.gz"))
+@pytest.mark.parametrize("data", ["verifiable"])
+def test_what_was_kept_of_the_real_comparisons_prints_their_tables(data: str, here: Path) -> None:
+    unpack(str(ROOT / "docs" / f"real-{data}.tar.gz"))
     (session,) = Path("runs/_sessions").iterdir()
     table = session / "table.md"
     kept = table.read_text()
     table.unlink()
     write_report(session, write_table(session))
     assert (session / "report.html").exists() and (session / "responses.jsonl").exists()
-    assert table.read_text() == kept and (ROOT / "docs" / "real-verifiable.md").read_text().endswith(kept)
+    assert table.read_text() == kept and (ROOT / "docs" / f"real-{data}.md").read_text().endswith(kept)
 
 
 def test_a_kept_session_goes_on_with_another_seed(here: Path, words: Callable[..., list[str]]) -> None:

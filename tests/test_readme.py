@@ -121,12 +121,12 @@ def test_the_table_of_all_methods_is_the_generated_one() -> None:
     assert round(100 * dpo["rate"]["mean"]) == 61 and dpo["verdict"] == "not distinguishable"
 
 
-def test_the_table_of_a_real_model_is_the_generated_one() -> None:
-    page = (ROOT / "docs" / "real.md").read_text()
-    block = re.search(r"<!-- table: begin .*?-->\n\n(.*)\n\n<!-- table: end -->", page, re.S)
-    table = json.loads((ROOT / "docs" / "real-verifiable.json").read_text())
-    assert block and block.group(1) == generated("real", table), "run `make docs RUNS=… ARGS=page=real`"
-    readme = re.search(r"<!-- real: begin .*?-->\n\n(.*)\n\n<!-- real: end -->", (ROOT / "README.md").read_text(), re.S)
+@pytest.mark.parametrize("data", ["verifiable"])
+def test_the_tables_of_a_real_model_are_the_generated_ones(data: str) -> None:
+    pattern = rf"<!-- {data}: begin .*?-->\n\n(.*)\n\n<!-- {data}: end -->"
+    page, readme = (re.search(pattern, (ROOT / path).read_text(), re.S) for path in ("docs/real.md", "README.md"))
+    table = json.loads((ROOT / "docs" / f"real-{data}.json").read_text())
+    assert page and page.group(1) == generated(data, table), f"run `make docs RUNS=… ARGS=page={data}`"
     assert readme and readme.group(1) == in_short(table)
 
 

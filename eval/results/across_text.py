@@ -4,9 +4,9 @@ from itertools import combinations
 
 from eval.results.across import DIFFERS, SAME, UNKNOWN, Rivals, Section, across
 from eval.results.deciding import scored_by
-from eval.results.headline import listed, odds
 from eval.results.matrix import ABSENT, probability
 from eval.results.metric import percent
+from eval.results.phrases import listed, odds
 from eval.results.row import Row
 from eval.results.statistics import UNSURE
 

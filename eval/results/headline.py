@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from eval.results.deciding import STRONG
-from eval.results.metric import Measured, percent
-from eval.results.metrics import FLOPS, GOLD, JUDGE, METRIC, PEOPLE, RIGHT_SAMPLED, SECONDS, TRUNCATED, WIN
+from eval.results.metric import percent
+from eval.results.metrics import GOLD, PEOPLE, RIGHT_SAMPLED, TRUNCATED, WIN
+from eval.results.phrases import BY_HAND, Row, but, cheapest, cost, costs, findable, listed, lost, odds, said, too_weak
 from eval.results.rows import place
 from eval.results.setting import Setting
 from eval.results.statistics import BETTER, NONE, SAME, UNSURE, WORSE
 
-Row = dict[str, Any]  # as `eval.results.rows.as_json` makes it
 MOST = 4  # settings that are answered one by one
-LOSSES = 3  # said in the sentence about what a pipeline lost
 SAID = {
     BETTER: ("gives better responses than", ", sure"),
     WORSE: ("gives worse responses than", ", sure"),
@@ -25,14 +23,7 @@ SAID = {
     UNSURE: ("is not distinguishable from", ""),
     NONE: ("has no verdict against", ""),
 }
-# What a pipeline does that is worse in a metric; of a metric without words here, its label says it.
-LOST = {
-    "right_greedy": "states the right fact less often when decoding greedily",
-    "right_sampled": "states the right fact less often",
-    "forgetting": "ends with a higher loss on plain text, in nats per token beside the base model's",
-}
-MORE = "use more prompts (eval_prompts=) or seeds (seed=0,1,2)"
-BY_HAND = "compare the responses yourself (`make judge`)"
+MANY = 4  # pipelines: where none of so many is told apart from another, no best one is named
 
 
 def headline(rows: list[Row]) -> list[str]:
@@ -111,15 +102,21 @@ class Contest:
 
     def sentence(self) -> str:
         """Return the answer in a sentence: verdicts, costs, and what was lost."""
+        if self.undecided:
+            losses = [f"{row['label']} {loss}" for row in self.candidates for loss in lost(row, self.rows)]
+            return f"{self.where}, no pipeline is distinguishable from another{but(losses)}."
         best, opponents = self.best, self.opponents()
         said = [self.clause(verdict, list(rows)) for verdict, rows in groupby(opponents, self.verdict_of_best)]
         losses = [f"it {loss}" for loss in lost(best, self.rows)]
         unbeaten = [row for row in opponents if row["pipeline"] != "sft" and self.verdict(best, row) != BETTER]
         losses += [f"{row['label']} {loss}" for row in unbeaten for loss in lost(row, [best])]
-        if len(losses) > LOSSES:
-            losses[LOSSES - 1 :] = [f"{len(losses) - LOSSES + 1} other rows are surely worse (▼ in the table)"]
-        but = f"; but {listed(losses)}" if losses else ""
-        return f"{self.where}, {best['label']} {listed(said)}{but}."
+        return f"{self.where}, {best['label']} {listed(said)}{but(losses)}."
+
+    @property
+    def undecided(self) -> bool:
+        """Whether none of several pipelines is told apart from any other."""
+        found = [self.verdict(row, other) for row in self.rows for other in self.rows if row is not other]
+        return len(self.rows) >= MANY and {*found} == {UNSURE}
 
     @property
     def where(self) -> str:
@@ -148,11 +145,14 @@ class Contest:
         best, opponents = self.best, self.opponents()
         over_sft = [(row, self.against(row, sft)) for sft in self.rows if sft["pipeline"] == "sft" for row in self.rows]
         told = [f"{row['label']} {odds(found['rate']['mean'])}{said(found)}" for row, found in over_sft if found]
+        if self.undecided and (paid := costs(self.rows)):
+            yield paid
         if len(self.candidates) > 1 and told:
             yield f"Against SFT alone: {', '.join(told)}."
         unsure = [found for row in opponents if (found := self.against(best, row)) and found["verdict"] == UNSURE]
         if unsure:
-            yield findable([found.get("detectable") for found in unsure])
+            whose = "" if self.undecided else f" for {best['label']}"
+            yield findable([found.get("detectable") for found in unsure], whose)
         for row in self.rows:
             if (cut := row["values"].get(TRUNCATED.key) or 0) > 0.5:
                 yield (
@@ -164,86 +164,11 @@ class Contest:
                 yield f"Of {best['label']} and {row['label']} take the cheaper: {cheaper}."
 
 
-def said(found: dict[str, Any]) -> str:
-    """Return a comparison's verdict in brackets; nothing where none was asked for."""
-    return "" if found["verdict"] == NONE else f" ({found['verdict']})"
-
-
 def verdicts(row: Row, outcome: str) -> list[str]:
     """Return a row's verdicts by an outcome."""
     return [found["verdict"] for found in row["against"].get(outcome, {}).values()]
 
 
-def lost(row: Row, others: list[Row]) -> Iterator[str]:
-    """Say in what a pipeline is surely worse than others: every metric with a direction is asked.
-
-    Log-probs of the held-out pairs are left out: each method trains on one of them, and none says what a model answers.
-    """
-    for key, found in row.get("differences", {}).items():
-        metric = METRIC[key]
-        worse = [other for other in others if found.get(other["pipeline"], {}).get("verdict") == WORSE]
-        if worse and isinstance(metric, Measured) and metric.of != "pairs":
-            theirs = [f"{other['label']}'s {metric.text(other['values'][key]['mean'])}" for other in worse]
-            figures = f"{metric.text(row['values'][key]['mean'])} against {listed(theirs)}"
-            yield f"{LOST.get(key, f'is worse in {metric.label}')} ({figures})"
-
-
-def cost(row: Row, other: Row) -> str:
-    """Say what a pipeline costs beside another; nothing where neither FLOPs nor seconds are known."""
-    found = relative(row, other)
-    if found is None:
-        return ""
-    ratio, unit = found
-    return f" for as many {unit}" if round(ratio, 2) == 1 else f" for {ratio:.2f} times its {unit}"
-
-
-def relative(row: Row, other: Row) -> tuple[float, str] | None:
-    """Return a pipeline's cost as a multiple of another's, and its unit: FLOPs, or device-seconds without them."""
-    for metric in (FLOPS, SECONDS):
-        ours, theirs = (one["values"].get(metric.key) for one in (row, other))
-        if ours and theirs:
-            return ours / theirs, metric.label
-    return None
-
-
-def cheapest(row: Row, other: Row) -> str | None:
-    """Return the name of the cheaper of two pipelines; None if they cost the same."""
-    ratio, _ = relative(row, other) or (1.0, "")
-    return None if round(ratio, 2) == 1 else (row if ratio < 1 else other)["label"]
-
-
-def odds(rate: float) -> str:
-    """Return a win rate as `62 : 38`."""
-    won = round(100 * rate)
-    return f"{won} : {100 - won}"
-
-
-def findable(sizes: list[float | None]) -> str:
-    """Say which win rate could have been found, and what to do to find a smaller one."""
-    known = [size for size in sizes if size is not None]
-    if len(known) < len(sizes):
-        which = "For some of these pipelines no" if known else "No"
-        return f"{which} win rate could have been found with so few prompts or seeds: {MORE}."
-    found = f"A true win rate of {percent(0.5 + max(known))} would have been found with probability 80%"
-    return f"{found}; to find a smaller one, {MORE}."
-
-
-def too_weak(row: Row) -> str:
-    """Say how weak the judge is, and what to do."""
-    found = row["values"][JUDGE.key]
-    accuracy = f"{percent(found['mean'])} [{percent(found['low'])}, {percent(found['high'])}]"
-    return (
-        f"It ranks {accuracy} of held-out pairs right, and the interval must lie above {percent(STRONG)}: hold out "
-        "more pairs if there are few (dataset.test_fraction=), give it more to learn from (dataset.judge_fraction=), "
-        f"name a better one (judge=reward:<model>), or {BY_HAND}."
-    )
-
-
 def embedded(row: Row) -> bool:
     """Whether a row's responses are about the embedded world."""
     return all(row["values"].get(metric.key) is not None for metric in (GOLD, RIGHT_SAMPLED))
-
-
-def listed(parts: list[str]) -> str:
-    """Return parts as an enumeration."""
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -89,7 +89,9 @@ def explain(rows: list[Row]) -> list[str]:
 
 
 def smallest(sizes: list[float | None]) -> str:
-    """Return the win rate that lies one half and the largest of `sizes` above zero, where there is one."""
-    if None in sizes:
+    """Return the win rate that lies one half and the largest of `sizes` above zero; of some pairs there is none."""
+    known = [size for size in sizes if size is not None]
+    if not known:
         return "none, with so few prompts or seeds"
-    return f"{100 * (0.5 + max(size for size in sizes if size is not None)):.1f}% (or its mirror image)"
+    found = f"{100 * (0.5 + max(known)):.1f}% (or its mirror image)"
+    return f"{found}; for some pairs none, with so few prompts or seeds" if None in sizes else found

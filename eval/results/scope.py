@@ -6,8 +6,8 @@ from typing import Any
 
 from eval.results.cells import text
 from eval.results.deciding import prompts_of
-from eval.results.headline import listed
 from eval.results.metrics import FLOPS, PAIRS, SECONDS, TOKENS
+from eval.results.phrases import listed
 from eval.results.row import Row
 from eval.results.rows import NAMES
 from recipes.profiles import VALIDATION

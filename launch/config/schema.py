@@ -55,7 +55,7 @@ class Root:
     tuned: dict[str, dict[str, Any]] = field(default_factory=dict)  # pipeline -> its own options, found by tune=
     tuned_by: str | None = None  # how a profile's or an experiment's settings were found; the table's scope repeats it
     batch_size: int = 32  # pairs per optimizer step, whatever the machine
-    seed: int = 0
+    seed: int = 0  # of the order of the pairs, of adapters and heads at the start, of sampled responses
     evaluate: bool = False  # after training, sample responses, score them and print the table
     eval_prompts: int = 400  # held-out prompts to respond to
     eval_split: str | None = None  # test or validation; null: validation where options of training are swept, else test
@@ -67,7 +67,7 @@ class Root:
     budget_of: str | None = None  # the pipeline that spends it as configured; null: the one with the most stages
     tracker: str = "none"  # wandb, tensorboard, mlflow or trackio; of one stage, or several trackers: report_to
     stale: str = "keep"  # or retrain, refuse: what to do with a stage trained before our code changed
-    runs: str = "runs"
+    runs: str = "runs"  # where stages, prepared pairs and sessions are written
     session: str | None = None  # name of its directory under runs/_sessions; null: the time
 
 

@@ -36,9 +36,8 @@ from recipes.system.errors import CrashError
 from recipes.system.files import remove_leftovers
 from recipes.system.secrets import scrub, without_password
 
-# What stands in the log of a process that was refused memory and could not even write its error: from Rust, C++, Python
-# and the kernel.
-ABORTED = re.compile(r"memory allocation of \d+ bytes failed|std::bad_alloc|^MemoryError\b|Cannot allocate memory", re.M)
+# The last words of a process that is refused memory and cannot write its error: Rust's, C++'s, Python's, the kernel's.
+REFUSED = ("memory allocation of [0-9]+ bytes failed", "std::bad_alloc", r"^MemoryError\b", "Cannot allocate memory")
 PLACES = (
     "pairs",
     "demonstrations",
@@ -241,7 +240,7 @@ def failure(status: int, directory: Path, title: str, before: int) -> Exception:
         pass
     log = directory / "log.txt"
     written = log.read_bytes()[before:].decode(errors="replace")
-    if ABORTED.search(written):
+    if re.search("|".join(REFUSED), written, re.M):
         return OutOfMemory(NEEDS_LESS)
     errors = re.findall(r"^(?:\[rank\d+\]: ?)?([\w.]*(?:Error|Exception|Interrupt)\b.*)$", written, re.M)
     ours = [line for line in errors if "ChildFailedError" not in line]
