@@ -21,7 +21,17 @@ from typing import Any
 
 from eval.answers.endpoint import Answering, Reply, host_class
 from eval.answers.files import answered, endings_of, read_answers, read_rows, say_endings
-from eval.answers.judging import Judging, Question, account, announce, digest, judge_all, say_account, unanswered
+from eval.answers.judging import (
+    Judging,
+    Question,
+    account,
+    announce,
+    digest,
+    judge_all,
+    say_account,
+    unanswered,
+    weights,
+)
 from eval.answers.store import Sampling
 from eval.commands.cli import models, run
 from eval.results.alpaca_score import read_annotations, score
@@ -54,7 +64,7 @@ class Options(Judging, Answering):
 def answer(directory: Path, instructions: list[str], options: Options) -> Path:
     """Generate a stage's responses to the instructions, once; return the file, in AlpacaEval's format."""
     endpoint, who = options.elsewhere(), options.names_of_endpoint()
-    name = digest(instructions, options.max_new_tokens, options.temperature, options.seed, *who)
+    name = digest(instructions, options.max_new_tokens, options.temperature, options.seed, *who, *weights(directory))
     file = directory / "eval" / f"alpaca-answers-{name}.json"
     if not file.exists():
         from eval.answers.dialogues import answer_once  # takes seconds, which judging a file does not need
@@ -163,7 +173,7 @@ def evaluate(path: Path, options: Options) -> dict[str, Any]:
 def say(result: dict[str, Any]) -> None:
     """Print AlpacaEval's figures."""
     output.print(result["model"], soft_wrap=True)
-    if result["judged"]:
+    if "win_rate" in result:
         low, high = result["win_rate_interval"]
         output.print(
             f"  win rate {result['win_rate']:.4f} [{low:.2f}, {high:.2f}], standard error "

@@ -25,7 +25,7 @@ import numpy as np
 from eval.answers.endpoint import Answering
 from eval.answers.store import Answer, Sampling
 from eval.commands.cli import run, show, stages
-from eval.results.prompts import held_out_rows
+from eval.results.prompts import held_out_prompts
 from eval.results.result import measured
 from eval.results.session import read_measured
 from eval.results.statistics import Estimate, estimate
@@ -94,7 +94,7 @@ def asked(directory: Path, settings: dict[str, Any], options: Options) -> "list[
         return [[{"role": "user", "content": text}] for text in texts]
     if "pairs" not in settings:
         raise UserError(f"{directory} has no held-out pairs: give questions=<file>, or name a session")
-    return list(held_out_rows(settings)["prompt"])[: options.prompts]
+    return list(held_out_prompts(settings)["prompt"])[: options.prompts]
 
 
 def diversity(answers: list[list[Answer]], embedder: str, revision: str | None) -> dict[str, list[float]]:

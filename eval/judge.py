@@ -25,7 +25,7 @@ import numpy as np
 
 from eval.answers.files import endings_of, say_endings
 from eval.answers.judging import Judging, account, digest, say_account
-from eval.answers.pairwise import SCORE, Judged, case_of, judge_cases, points, template
+from eval.answers.pairwise import SCORE, Case, Judged, case_of, judge_cases, points, relatives, template
 from eval.commands.cli import run
 from eval.results import statistics
 from eval.results.matrix import ABSENT, probability
@@ -58,6 +58,15 @@ class Pair:
     places: list[tuple[Path, Path]]
     seeds: list[int] | None = None  # None: two files or stages, without seeds
     setting: str = ""
+    evaluations: list[dict[str, Any]] | None = None  # the settings of each seed's measurements; None: the newest count
+
+    def cases(self, options: Options) -> list[Case]:
+        """Return what to ask the judge, seed by seed."""
+        settings = self.evaluations or [None] * len(self.places)
+        return [
+            case_of(*place, options, options.answers, options.prompts, one)
+            for place, one in zip(self.places, settings, strict=True)
+        ]
 
 
 def compare(pairs: list[Pair], options: Options) -> list[dict[str, Any]]:
@@ -66,11 +75,12 @@ def compare(pairs: list[Pair], options: Options) -> list[dict[str, Any]]:
     Raises:
         UserError: two sides share no prompt, or the judge fails.
     """
-    cases = [case_of(*place, options, options.answers, options.prompts) for pair in pairs for place in pair.places]
+    cases = [case for pair in pairs for case in pair.cases(options)]
     verdicts = iter(judge_cases(cases, options))
     judged = [[next(verdicts) for _ in pair.places] for pair in pairs]
     found = [points(seeds) for seeds in judged]
-    tests = iter(statistics.holm([statistics.compare_points(one) for one in found if one.size]))
+    known = [(one, relatives(seeds)) for one, seeds in zip(found, judged, strict=True) if one.size]
+    tests = iter(statistics.holm([statistics.compare_points(*one) for one in known]))
     return [
         result(pair, seeds, next(tests) if one.size else None, options)
         for pair, seeds, one in zip(pairs, judged, found, strict=True)
@@ -200,7 +210,8 @@ def pairs_of(jobs: list[dict[str, Any]], base: bool) -> list[Pair]:
             if places:
                 found = [(lasts[place][ours], lasts[place][theirs]) for place in places]
                 names = NAMES.get(ours, ours), NAMES.get(theirs, theirs)
-                pairs.append(Pair(*names, found, [group[place]["seed"] for place in places], str(setting)))
+                seeds, settings = ([group[place][name] for place in places] for name in ("seed", "evaluation"))
+                pairs.append(Pair(*names, found, seeds, str(setting), settings))
     return pairs
 
 

@@ -6,18 +6,18 @@ table, and the command that made the session skips what is finished: so the seed
 several days, or machines, without moving weights.
 
 `texts=false` leaves out what nobody but you may read: each prompt becomes a digest and each response is empty, which
-changes no figure.
+changes no figure of the table. Logs, people's votes and what other suites measured have texts too, and are left out.
 """
 
 import gzip
 import hashlib
 import io
 import json
+import re
 import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ HISTORY = "log_history.jsonl"
 OF_STAGE = ("config.yaml", "record.json", HISTORY, "eval/**/*")
 MADE_AGAIN = ("report.html", "responses.jsonl")  # of a session, by `make eval`, from what is kept
 ENDING = ".tar.gz"
+TABLES = r"([0-9a-f]{8}|right-.*|dynamics-.*|likelihood-.*)\.json"  # of a stage's eval/: what has no texts but answers'
 
 
 @dataclass
@@ -68,13 +69,15 @@ def kept(session: Path) -> Iterator[Path]:
     yield from (path for path in session.rglob("*") if path.is_file() and path.name not in MADE_AGAIN)
     for path in session.glob("**/job.json"):
         job = read_job(path)
-        refuse_unfinished(job, session)
+        refuse_unfinished(job, session, evaluated=path.parent.name.isdecimal())
         for directory in stages_of(job):
             yield from (file for pattern in OF_STAGE for file in directory.glob(pattern) if file.is_file())
 
 
-def refuse_unfinished(job: dict[str, Any], session: Path) -> None:
+def refuse_unfinished(job: dict[str, Any], session: Path, evaluated: bool) -> None:
     """Reject a job of which something would be missing once the weights are gone.
+
+    A job whose stages others share, before theirs, is not `evaluated`.
 
     Raises:
         UserError: a stage is not finished, a pipeline is missing, or a model is not measured.
@@ -85,7 +88,7 @@ def refuse_unfinished(job: dict[str, Any], session: Path) -> None:
         raise UserError(
             f"{(missing + unfinished)[0]} is not finished: type the command of {session} again, then keep it"
         )
-    for directory in models_of(job):
+    for directory in models_of(job) if evaluated else ():
         if why := unmeasured(directory, job["evaluation"]):
             raise UserError(f"{directory} is not measured ({why}): `make eval RUNS={session}`, then keep it")
 
@@ -107,7 +110,7 @@ def archive(files: list[Path], texts: bool) -> bytes:
     """
     made = io.BytesIO()
     with gzip.GzipFile(fileobj=made, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as members:
-        for file in files if texts else filterfalse(has_responses, files):
+        for file in files if texts else filter(has_figures, files):
             member = tarfile.TarInfo(place(file))
             content = file.read_bytes() if texts or file.suffix != ".json" else without_texts(file.read_bytes())
             member.size = len(content)
@@ -115,9 +118,11 @@ def archive(files: list[Path], texts: bool) -> bytes:
     return made.getvalue()
 
 
-def has_responses(file: Path) -> bool:
-    """Whether a file has responses, or a judge's verdicts on them, line by line."""
-    return file.suffix == ".jsonl" and file.name != HISTORY
+def has_figures(file: Path) -> bool:
+    """Whether a file has figures, and no texts but those of responses in JSON, which `without_texts` empties."""
+    if file.parent.name == "eval":
+        return bool(re.fullmatch(TABLES, file.name))
+    return file.name == HISTORY or file.suffix in (".json", ".yaml", ".md")
 
 
 def without_texts(content: bytes) -> bytes:

@@ -11,6 +11,7 @@ checkpoint. Methods without a reference model have no such figure.
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,16 @@ def main(names: list[str], options: Options) -> None:
         values = measure(directory, Path(pairs), options.reference)
         table[directory.name] = figures(values, log_odds_ratios(values))
     show(f"{options.pairs or 'held-out pairs'}, ranked by mean log-prob; log-probs in nats per token", table)
-    output.print("Brackets: 95% interval, bootstrap over pairs. Files: eval/likelihood-*.json in each stage directory.")
+    output.print(
+        "Brackets: 95% interval over pairs, related ones as a cluster. Files: eval/likelihood-*.json in each stage."
+    )
 
 
 def figures(values: dict[str, Any], ratios: np.ndarray) -> dict[str, Estimate | float | str | None]:
     """Return the rows of a model's column, from its log-probs of pairs and their log-odds ratios."""
     chosen, rejected = (np.array(values[side]) for side in ("chosen", "rejected"))
+    clusters = np.array(values.get("cluster", range(len(chosen))))  # files of older versions have none
+    mean = partial(mean_of, clusters)
     ranked = (chosen > rejected).astype(float)
     found: dict[str, Any] = {
         "log-prob of chosen": mean(chosen),
@@ -63,7 +68,9 @@ def figures(values: dict[str, Any], ratios: np.ndarray) -> dict[str, Estimate | 
     }
     categories = np.array(values["category"])
     names = sorted(set(values["category"])) if len(set(values["category"])) > 1 else []
-    found |= {f"  {name} ({(categories == name).sum()})": mean(ranked[categories == name]) for name in names}
+    for name in names:
+        own = categories == name
+        found[f"  {name} ({own.sum()})"] = mean_of(clusters[own], ranked[own])
     if "reward" in values:
         margins = np.array(values["reward"])
         found |= {
@@ -73,9 +80,10 @@ def figures(values: dict[str, Any], ratios: np.ndarray) -> dict[str, Estimate | 
     return found
 
 
-def mean(values: np.ndarray) -> Estimate | float:
-    """Return a mean with its interval over pairs; a single pair has none."""
-    return estimate(values[None]) if len(values) > 1 else float(values.mean())
+def mean_of(clusters: np.ndarray, values: np.ndarray) -> Estimate | float:
+    """Return a mean with its interval over the clusters of pairs; a single one has none."""
+    related = np.unique(clusters, return_inverse=True)[1]
+    return estimate(values[None], related) if related.any() else float(values.mean())
 
 
 if __name__ == "__main__":

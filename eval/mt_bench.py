@@ -31,6 +31,7 @@ from eval.answers.judging import (
     judge_all,
     say_account,
     unanswered,
+    weights,
 )
 from eval.answers.store import Answer, Sampling
 from eval.commands.cli import models, run
@@ -43,6 +44,7 @@ PROMPT = Path(__file__).with_name("prompts") / "mt_bench.yaml"
 TEMPERATURES = defaultdict(lambda: 0.7, extraction=0.0, math=0.0, coding=0.0, reasoning=0.0, stem=0.1, humanities=0.1)
 WITH_REFERENCE = ("math", "reasoning", "coding")
 MAX_TOKENS = 2048  # of a judgment
+LEAST = 2  # questions: one has no interval
 Turns = dict[int, list[str]]  # question id -> the texts of both turns
 
 
@@ -93,7 +95,9 @@ def are_turns(value: Any) -> bool:
 def answer_turns(directory: Path, questions: list[dict[str, Any]], options: Options) -> Path:
     """Generate a stage's answers to both turns of every question, once; return the file, in FastChat's format."""
     endpoint, who = options.elsewhere(), options.names_of_endpoint()
-    name = digest([question["turns"] for question in questions], options.max_new_tokens, options.seed, *who)
+    name = digest(
+        [question["turns"] for question in questions], options.max_new_tokens, options.seed, *who, *weights(directory)
+    )
     file = directory / "eval" / f"mt-bench-answers-{name}.jsonl"
     if not file.exists():
         from eval.answers.dialogues import answer_once  # takes seconds, which grading a file does not need
@@ -171,14 +175,14 @@ def read(reply: Reply) -> float | None:
 def summary(questions: list[dict[str, Any]], ratings: list[Any]) -> dict[str, Any]:
     """Return mean ratings, from two in a row for each question: overall with an interval, by turn and by category.
 
-    Questions with a malformed verdict are left out of all of them.
+    Questions with a malformed verdict are left out of all of them. An interval needs two questions.
     """
     pairs = zip(questions, ratings[::2], ratings[1::2], strict=True)
     whole = [
         (question["category"], first, second) for question, first, second in pairs if MALFORMED not in (first, second)
     ]
-    if not whole:
-        return {"judged": 0}
+    if len(whole) < LEAST:
+        return {"judged": len(whole)}
     turns = np.array([[first, second] for _, first, second in whole])
     return {
         "judged": len(whole),
@@ -222,7 +226,7 @@ def endings_in(file: Path) -> dict[str, Any]:
 def say(result: dict[str, Any]) -> None:
     """Print a model's grades."""
     output.print(result["model"], soft_wrap=True)
-    if result["judged"]:
+    if result["judged"] >= LEAST:
         score = Estimate(**result["score"])
         output.print(
             f"  MT-Bench {score.mean:.2f} [{score.low:.2f}, {score.high:.2f}] over {result['judged']} questions; "

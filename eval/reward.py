@@ -34,7 +34,8 @@ class Scored:
     seeds: list[int]
     prompts: list[str]
     rewards: np.ndarray
-    gold: np.ndarray | None  # in the embedded world
+    gold: np.ndarray | None  # where the data set has one
+    clusters: np.ndarray  # the number of each prompt's cluster
 
     def against(self, other: "Scored") -> Comparison | None:
         """Return how often our response has the higher reward; None if prompts differ, or no seed is common."""
@@ -42,7 +43,7 @@ class Scored:
         if not common:
             return None
         ours, theirs = (row.rewards[[row.seeds.index(seed) for seed in common]] for row in (self, other))
-        return compare(ours, theirs)
+        return compare(ours, theirs, self.clusters)
 
     @property
     def agreement(self) -> float | None:
@@ -110,16 +111,18 @@ def score_pipeline(title: str, name: str, jobs: list[dict[str, Any]], judge: "Ju
 
     jobs = [job for job in jobs if name == "base" or name in job["pipelines"]]
     asked: list[str] = []
-    rewards, gold = [], []
+    rewards, gold, clusters = [], [], []
     for job in jobs:
         directory = Path(job["base"] if name == "base" else job["pipelines"][name][-1])
-        answers = read_result(directory, job["evaluation"])["sampled"]
+        result = read_result(directory, job["evaluation"])
+        answers, clusters = result["sampled"], result["clusters"]["prompts"]
         prompts = list(held_out_prompts(job["evaluation"])["prompt"])[: len(answers)]
         asked = [answer["prompt"] for answer in answers]
         rewards.append(judge.rewards(prompts, answers))
         gold.append([answer.get("gold") for answer in answers])
     known = None if gold[0][0] is None else np.array(gold, dtype=float)
-    return Scored(title, [job["seed"] for job in jobs], asked, np.array(rewards), known)
+    related = np.unique(clusters, return_inverse=True)[1]
+    return Scored(title, [job["seed"] for job in jobs], asked, np.array(rewards), known, related)
 
 
 def report(session: Path, judge: str, rows: list[Scored]) -> None:
@@ -140,9 +143,9 @@ def summary(rows: list[Scored]) -> list[str]:
     """Return each pipeline's mean reward and, if known, its mean gold reward."""
     lines = ["| | reward | gold reward | rank correlation |", "| --- | ---: | ---: | ---: |"]
     for row in rows:
-        gold = "–" if row.gold is None else interval(estimate(row.gold))
+        gold = "–" if row.gold is None else interval(estimate(row.gold, row.clusters))
         agreement = "–" if row.agreement is None else f"{row.agreement:.2f}"
-        lines.append(f"| {row.name} | {interval(estimate(row.rewards))} | {gold} | {agreement} |")
+        lines.append(f"| {row.name} | {interval(estimate(row.rewards, row.clusters))} | {gold} | {agreement} |")
     return lines
 
 

@@ -13,7 +13,7 @@ Typed again, a search that was stopped asks for the same trials, and those that 
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ from launch.executors.queue import Queue, hand_over
 from launch.executors.report import print_table, report, score, write_page
 from launch.named.words import with_profiles
 from launch.tuning.search import Search
-from launch.tuning.space import space_of, with_configured
+from launch.tuning.space import configurable, space_of, with_configured
 from recipes.config import UserError, write_text
 from recipes.profiles import TEST, VALIDATION
 from recipes.system.commands import console, run_command
@@ -89,8 +89,7 @@ def tune(words: list[str]) -> int:
         config = command.config()
         session = Path(Session().place(config.runs, config.session, dry_run=False))
         searches, by = searches_of(config, command), ""
-        for first in range(0, command.trials, size := math.ceil(command.trials / ROUNDS)):
-            numbers = range(first, min(first + size, command.trials))
+        for numbers in rounds(command.trials):
             console.print(f"tune: trials {numbers[0] + 1} to {numbers[-1] + 1} of {command.trials}, each pipeline")
             by = try_out(searches, numbers, command, session / FOLDER) or by
         found = {search.pipeline: search.found() for search in searches}
@@ -99,6 +98,13 @@ def tune(words: list[str]) -> int:
     write_page(session / FOLDER)
     tell(found, by, command.trials, session)
     return status
+
+
+def rounds(trials: int) -> Iterator[range]:
+    """Yield the numbers of the trials that are asked for together; half-way all are told before ranges are widened."""
+    size, half = math.ceil(trials / ROUNDS), trials // 2
+    for begin, end in ((0, half), (half, trials)):
+        yield from (range(first, min(first + size, end)) for first in range(begin, end, size))
 
 
 def read(words: list[str]) -> Command:
@@ -130,6 +136,7 @@ def searches_of(config: Config, command: Command) -> list[Search]:
     for pipeline in config.pipelines:
         space, options = space_of(config, pipeline, fixed), config.of(pipeline).options
         configured = {name: options[name.partition(".")[0]][name.partition(".")[2]] for name in space}
+        configured = configurable(space, configured)
         found.append(Search(pipeline, with_configured(space, configured), configured, command.trials))
     return found
 
@@ -180,7 +187,7 @@ def train_winners(found: dict[str, Any], by: str, config: Config, command: Comma
     def winner(config: Config, outcome: Outcome) -> Config:
         outcome.tuned = {"trials": command.trials, "split": VALIDATION, "by": by, "pipelines": found}
         dataset = replace(config.dataset, validation_fraction=fraction)
-        tuned = {name: result["chosen"] for name, result in found.items()}
+        tuned = {name: config.tuned.get(name, {}) | result["chosen"] for name, result in found.items()}
         return replace(config, tuned=tuned, dataset=dataset, eval_split=TEST, judge=judge)
 
     queue = Queue()

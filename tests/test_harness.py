@@ -64,6 +64,8 @@ def test_a_multiple_choice_task_ranks_as_the_model_does(tiny_model: Path, tasks:
     written = file.stat().st_mtime_ns
     assert evaluate(tiny_model, Options(tasks="places", tasks_dir=str(tasks))) == file
     assert file.stat().st_mtime_ns == written, "what was measured is not measured again"
+    (tasks / "places.yaml").write_text((tasks / "places.yaml").read_text() + "# changed\n")
+    assert evaluate(tiny_model, Options(tasks="places", tasks_dir=str(tasks))) != file, "a changed task is"
 
 
 def log_prob(speaker: Speaker, prompt: list[int], choice: str) -> float:

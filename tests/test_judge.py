@@ -23,6 +23,7 @@ from eval.answers.pairwise import read
 from eval.commands.cli import read_words
 from eval.judge import Options, Pair, compare, main, pages
 from eval.results import statistics
+from eval.results.result import measured
 from recipes.config import UserError
 
 FAULTS = ["drop", "limit", "broken", "half", "hang", *["none", "drop", "none", "limit"] * 4]
@@ -128,6 +129,7 @@ NAMES, SEEDS, QUESTIONS = {"base": "base model", "sft": "SFT", "orpo": "ORPO"}, 
 QUALITIES = np.random.default_rng(0).integers(0, 4, (len(NAMES), len(SEEDS), QUESTIONS)) + np.array(
     [[[0]], [[1]], [[4]]]
 )
+EVALUATION = {"prompts": QUESTIONS}
 UNREADABLE = ("SFT", 1, 3)  # whose answer to that question, with which seed, no judge can read
 
 
@@ -153,15 +155,12 @@ def session(directory: Path, *pipelines: str) -> Path:
             rows = [
                 {"prompt": f"prompt {n}", "text": text, "tokens": 3, "stopped": True} for n, text in enumerate(said)
             ]
-            (stage / "eval" / "12345678.json").write_text(json.dumps({"greedy": rows}))
-        job = {
-            "base": str(stages["base"]),
-            "evaluation": {},
-            "overrides": [],
-            "setting": {},
-            "seed": seed,
-            "errors": [],
-        }
+            found = {"greedy": rows, "clusters": {"prompts": [n // 2 for n in range(QUESTIONS)]}}
+            measured(stage, EVALUATION).write_text(json.dumps(found))
+            newer = [row | {"text": "worth 0 another sweep's"} for row in rows]
+            (stage / "eval" / "newer.json").write_text(json.dumps({"greedy": newer}))
+        job: dict[str, Any] = {"base": str(stages["base"]), "evaluation": EVALUATION, "overrides": []}
+        job |= {"setting": {}, "seed": seed, "errors": []}
         job["pipelines"] = {name: [str(stages[name])] for name in pipelines or ("sft", "orpo")}
         (directory / "session" / str(place)).mkdir(parents=True)
         (directory / "session" / str(place) / "job.json").write_text(json.dumps(job))
@@ -178,11 +177,12 @@ def test_a_sessions_seeds_are_joined_and_its_pairs_corrected(
         main([str(named)], Options(judge="judge", url=server.url, base=True))
     base, sft, orpo = QUALITIES[0, [0, 0, 0]], QUALITIES[1], QUALITIES[2]
     readable = [number for number in range(QUESTIONS) if number != UNREADABLE[2]]
+    clusters = np.arange(QUESTIONS) // 2
     expected = statistics.holm(
         [
-            statistics.compare(base[:, readable], sft[:, readable]),
-            statistics.compare(base, orpo),
-            statistics.compare(sft[:, readable], orpo[:, readable]),
+            statistics.compare(base[:, readable], sft[:, readable], clusters[readable]),
+            statistics.compare(base, orpo, clusters),
+            statistics.compare(sft[:, readable], orpo[:, readable], clusters[readable]),
         ]
     )
     found = json.loads((named / "judge.json").read_text())

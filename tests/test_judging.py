@@ -187,6 +187,20 @@ def test_a_judge_of_the_hub_is_read_at_one_commit(
         plan_judge(replace(config, judge="reward:someone/judge@v3"), find_model(str(tiny_model), "main"), tmp_path, "")
 
 
+def test_a_reward_model_in_a_directory_is_known_by_its_content(
+    compose: Callable[..., Config], tiny_model: Path, tmp_path: Path
+) -> None:
+    """Retrained in its place it is another judge: rewards of both would else stand in one table."""
+    config = compose(*FILE, "pipeline=compare", f"judge=reward:{tmp_path}/judge")
+    found = []
+    for seed in (0, 1, 1):
+        save_classifier(tiny_model, tmp_path / "judge", seed=seed)
+        _, settings = plan_judge(config, find_model(str(tiny_model), "main"), tmp_path, "")
+        assert settings["judge"] == f"{tmp_path}/judge"
+        found.append(settings["judge_digest"])
+    assert found[0] != found[1] == found[2]
+
+
 NO_SYSTEM = (
     "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system turns, please') }}{% endif %}"
 )

@@ -52,8 +52,12 @@ def test_without_texts_the_table_is_the_same(here: Path) -> None:
         for answer in read_json(path)["sampled"]
         for part in ("prompt", "text")
     }
-    store = next(here.glob("runs/**/eval")) / "answers.jsonl"
-    store.write_text(json.dumps({"text": "said"}))
+    home = next(here.glob("runs/**/eval"))
+    others = ("answers.jsonl", "alpaca-answers-1.json", "lm-eval-0.4-ifeval-1.json", "../log.txt")
+    private = [home / name for name in others] + [session / "0" / "log.txt", session / "votes" / "ada.jsonl"]
+    for path in private:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"output": "said"}))
     main([str(session)], Options("kept.tar.gz", texts=False))
     shutil.rmtree("runs")
     unpack("kept.tar.gz")
@@ -61,7 +65,8 @@ def test_without_texts_the_table_is_the_same(here: Path) -> None:
     write_table(session)
     assert (session / "table.md").read_text() == table
     kept = "".join(path.read_text() for path in here.glob("runs/**/*") if path.is_file())
-    assert len(said) > 1 and not any(json.dumps(text) in kept for text in said) and not store.exists()
+    assert len(said) > 1 and not any(json.dumps(text) in kept for text in said)
+    assert not [path for path in private if path.exists()]
 
 
 @pytest.mark.parametrize("data", ["verifiable"])
@@ -110,6 +115,22 @@ def test_a_failed_job_and_a_link_are_no_reason_not_to_keep_the_rest(here: Path) 
         names = packed.getnames()
     assert "runs/judge/record.json" in names and "runs/session/1/job.json" in names
     assert not any("seed-1" in name for name in names)
+
+
+def test_stages_that_jobs_share_are_kept_without_measurements(here: Path) -> None:
+    """SFT of a sweep on several GPUs is a job of its own, which nobody evaluates."""
+    session = make_session(Path("runs"))
+    job = json.loads((session / "0" / "job.json").read_text())
+    stage = job["pipelines"]["sft"][0]
+    shared = session / "shared" / "1-sft-0"
+    shared.mkdir(parents=True)
+    settings = job["evaluation"] | {"seed": 9}  # of which nothing was measured
+    (shared / "job.json").write_text(
+        json.dumps(job | {"pipelines": {"sft": [stage]}, "wanted": ["sft"], "evaluation": settings})
+    )
+    main([str(session)], Options("kept.tar.gz"))
+    with tarfile.open("kept.tar.gz") as packed:
+        assert "runs/session/shared/1-sft-0/job.json" in packed.getnames()
 
 
 def unpack(name: str) -> None:

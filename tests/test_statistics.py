@@ -17,6 +17,7 @@ from eval.results.statistics import (
     Comparison,
     Estimate,
     compare,
+    compare_points,
     estimate,
     holm,
     share,
@@ -82,6 +83,14 @@ def test_an_interval_is_never_empty(seeds: int, count: int) -> None:
     assert seeds > 1 or found.low == pytest.approx(exact, abs=0.01)
     tied = share(np.full((seeds, count), 0.5))
     assert tied.low < 0.5 < tied.high
+
+
+def test_one_prompt_or_one_cluster_says_nothing() -> None:
+    for scores, clusters in ((np.array([[1.0]]), None), (np.array([[1.0, 0.0, 1.0]]), np.zeros(3, int))):
+        found = share(scores, clusters)
+        assert (found.low, found.high) == (0, 1)
+        compared = compare_points(scores, clusters)
+        assert (compared.p, compared.verdict, compared.detectable) == (1, "not distinguishable", None)
 
 
 def test_a_mean_of_one_seed_has_students_interval() -> None:

@@ -1,12 +1,14 @@
 """What a page says of a sweep: settings once each, the best of each method, and budgets that are equal."""
 
 import json
+import shutil
 from itertools import combinations
 from pathlib import Path
 from statistics import mean
 
 import pytest
 from comparison import make_session, stage
+from test_across import half, session_of, won
 
 from eval.report import sweep_figures
 from eval.results.best import best_settings, budgets, expected_best, is_sweep
@@ -14,7 +16,7 @@ from eval.results.rows import build_rows
 from eval.results.session import jobs_of
 from launch.config.sweep import as_one_job
 from launch.plan import main
-from recipes.config import write_json
+from recipes.config import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +94,24 @@ def test_trials_and_seeds_are_said_as_repetitions(capsys: pytest.CaptureFixture[
     assert line == "With tune=8 seed=0,1,2 every pipeline trains 11 times; trials choose other epochs."
     assert [row for row in several if row != line] == once
     assert main([*words, "tune=1"]) == 2
+
+
+def test_settings_are_chosen_for_each_base_model(tmp_path: Path) -> None:
+    """Two weights of ORPO for each of two models: each model has its best one, and none is chosen among models."""
+    session = session_of(tmp_path, {"small": won, "large": half}, seeds=1)
+    for path in sorted(session.glob("*/job.json")):
+        job = read_json(path)
+        again = session / str(10 + int(path.parent.name))
+        again.mkdir()
+        other = {name: [f"{path}-again" for path in stages] for name, stages in job["pipelines"].items()}
+        for stages, copies in zip(job["pipelines"].values(), other.values(), strict=True):
+            for trained, copy in zip(stages, copies, strict=True):
+                shutil.copytree(trained, copy, dirs_exist_ok=True)
+        setting = job["setting"]
+        write_json(path, job | {"setting": setting | {"orpo.beta": 1}})
+        write_json(again / "job.json", job | {"pipelines": other, "setting": setting | {"orpo.beta": 2}})
+    rows = build_rows(jobs_of(session))
+    assert is_sweep(rows)
+    named = [line[:2] for line in best_settings(rows)[1:]]
+    assert ["small: ORPO", "2"] in named and ["large: ORPO", "2"] in named
+    assert not any("model=" in cell for line in best_settings(rows) for cell in line)

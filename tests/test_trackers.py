@@ -31,6 +31,8 @@ def test_every_tracker_has_its_place_below_runs_unless_the_user_named_one() -> N
     assert environment["TENSORBOARD_LOGGING_DIR"] == str(STAGE / "tensorboard")
     assert tracking(STAGE, "", "", {})["MLFLOW_TRACKING_URI"] == f"sqlite:///{runs}/_mlflow.db"
     assert list(followed("none", environment)) == []
+    given = tracking(STAGE, "", "", {"TENSORBOARD_LOGGING_DIR": "/tb"})
+    assert list(followed("tensorboard", given)) == ["TensorBoard: tensorboard --logdir /tb"]
 
 
 @pytest.mark.skipif(find_spec("tensorboard") is None, reason="TensorBoard is not installed")

@@ -1,7 +1,6 @@
 """Tuning: every pipeline gets as many trials, chosen on the validation split, and the winners are reported on test."""
 
 import json
-import math
 import sys
 from collections.abc import Callable
 from itertools import chain
@@ -18,101 +17,13 @@ from launch.config.schema import Config
 from launch.config.splits import with_folds, with_split
 from launch.config.tuned import without_named
 from launch.tune import read
-from launch.tuning.search import Search
-from launch.tuning.space import Range, read_range, space_of, spread
+from launch.tuning.space import read_range, space_of
 from recipes.config import UserError
 from recipes.data.pairs import open_pairs
 from recipes.methods import METHODS
 
 Compose = Callable[..., Config]
 RATE = {"low": 0.1, "high": 10, "times": "configured"}
-
-
-def search(score: Callable[[dict[str, float]], float], trials: int = 12, done: int = 12) -> Search:
-    """A search over a rate and whole epochs whose first `done` trials were scored."""
-    space = {"orpo.learning_rate": Range(1e-4, 1e-2), "orpo.num_train_epochs": Range(1, 4, whole=True)}
-    found = Search("orpo", space, {"orpo.learning_rate": 1e-3, "orpo.num_train_epochs": 1}, trials)
-    for number in range(done):
-        found.tell(number, score(found.ask()))
-    return found
-
-
-def params(found: Search) -> list[dict[str, float]]:
-    """The values of every trial that was asked for."""
-    return [trial.params for trial in found.asked]
-
-
-def far(values: dict[str, float]) -> float:
-    """Best beyond the range's upper end."""
-    return values["orpo.learning_rate"]
-
-
-def inside(values: dict[str, float]) -> float:
-    return -((math.log10(values["orpo.learning_rate"]) + 3.2) ** 2) - abs(values["orpo.num_train_epochs"] - 2)
-
-
-def test_the_first_trial_is_as_configured_and_all_lie_in_their_ranges() -> None:
-    tried = params(search(inside))
-    assert tried[0] == {"orpo.learning_rate": 1e-3, "orpo.num_train_epochs": 1}
-    assert all(1e-4 <= values["orpo.learning_rate"] <= 1e-2 for values in tried)
-    assert {values["orpo.num_train_epochs"] for values in tried} <= {1, 2, 3, 4}
-    assert len({values["orpo.learning_rate"] for values in tried}) == 12
-
-
-def test_the_first_half_covers_every_range() -> None:
-    """Of 8 points of a Sobol sequence each lies in an eighth of its own; whole numbers come equally often."""
-    space = {"a.rate": Range(1e-4, 1e-2), "b.beta": Range(0.1, 10), "c.epochs": Range(1, 4, whole=True)}
-    points = spread(space, 8)
-    for option in ("a.rate", "b.beta"):
-        low, high = space[option].low, space[option].high
-        strips = [math.floor(8 * math.log(point[option] / low) / math.log(high / low)) for point in points]
-        assert sorted(strips) == [*range(8)]
-    assert sorted(point["c.epochs"] for point in points) == [1, 1, 2, 2, 3, 3, 4, 4]
-    assert spread(space, 8) == points and len(spread(space, 5)) == 5 and spread(space, 0) == []
-
-
-def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been() -> None:
-    whole, half = search(inside), search(inside, done=5)
-    assert params(half) == params(whole)[:5]
-    for number in range(5, 12):
-        half.tell(number, inside(half.ask()))
-    assert params(half) == params(whole)
-
-
-def test_the_best_trial_is_chosen_and_failed_ones_are_not() -> None:
-    def failing(values: dict[str, float]) -> float:
-        return math.nan if values["orpo.num_train_epochs"] > 1 else inside(values)
-
-    found = search(failing)
-    assert found.best and found.best["orpo.num_train_epochs"] == 1
-    with pytest.raises(UserError, match="all 12 trials of orpo failed"):
-        search(lambda _: math.nan).found()
-
-
-def test_a_range_is_widened_once_at_an_edge_and_a_best_at_the_new_edge_is_told() -> None:
-    early, late = search(far, trials=40, done=20), search(far, trials=40, done=40)
-    assert early.space["orpo.learning_rate"] == Range(1e-4, 1e-2)
-    widened = late.space["orpo.learning_rate"]
-    assert widened.low == 1e-4 and widened.high == pytest.approx(1e-2 * math.sqrt(1e-2 / 1e-4))
-    assert late.best and late.best["orpo.learning_rate"] > 1e-2
-    assert "orpo.learning_rate" in late.found()["at_edge"]
-    kept = search(inside, trials=40, done=40)
-    assert kept.space["orpo.learning_rate"] == Range(1e-4, 1e-2)
-    assert "orpo.learning_rate" not in kept.found()["at_edge"]
-
-
-@pytest.mark.parametrize(("value", "side"), [(1.0, -1), (1.5, -1), (3.0, 0), (10.0, 0), (70.0, 1), (100.0, 1)])
-def test_an_edge_is_a_tenth_of_a_range(value: float, side: int) -> None:
-    assert Range(1, 100).edge(value) == side
-
-
-def test_less_than_one_epoch_is_no_edge() -> None:
-    epochs = Range(1, 4, whole=True)
-    assert [epochs.edge(value) for value in (1, 2, 3, 4)] == [0, 0, 0, 1]
-    assert epochs.widened(1) == Range(1, 8, whole=True)
-    wide = Range(1, 23, whole=True)
-    assert [wide.edge(value) for value in (1, 5, 22, 23)] == [0, 0, 1, 1], "22 of 23 is as near as 9.6 of 10"
-    assert Range(2, 8, whole=True).edge(2) == -1
 
 
 def test_a_pipelines_space_has_all_its_stages_and_nothing_that_is_given(compose: Compose) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from eval.answers.store import is_answer
+from eval.results.result import measured
 from recipes.config import UserError, read_json, read_json_rows
 from recipes.system.commands import output
 
@@ -36,12 +37,24 @@ def read_answers(path: Path, kind: str = "greedy") -> dict[str, str]:
     Raises:
         UserError: there are none, a column is missing, or a file repeats a prompt.
     """
-    return {prompt: column(row, ANSWER, path) for prompt, row in answered(path, kind).items()}
+    return texts(answered(path, kind), path)
 
 
-def answered(path: Path, kind: str = "greedy") -> dict[str, dict[str, Any]]:
-    """Return prompt -> row as `read_answers` does, with everything else that a row says about its response."""
-    rows = stage_rows(path, kind) if path.is_dir() else read_rows(path)
+def texts(rows: dict[str, dict[str, Any]], path: Path) -> dict[str, str]:
+    """Return prompt -> response of a file's or a stage's rows.
+
+    Raises:
+        UserError: a row has no response.
+    """
+    return {prompt: column(row, ANSWER, path) for prompt, row in rows.items()}
+
+
+def answered(path: Path, kind: str = "greedy", settings: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
+    """Return prompt -> row as `read_answers` does, with everything else that a row says about its response.
+
+    Of a stage, that was measured under these settings.
+    """
+    rows = stage_rows(path, kind, settings) if path.is_dir() else read_rows(path)
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         column(row, ANSWER, path)
@@ -78,17 +91,20 @@ def say_endings(name: str, found: dict[str, Any]) -> None:
     output.print(f"  {name}: {ends}; {length}", soft_wrap=True)
 
 
-def stage_rows(directory: Path, kind: str) -> list[dict[str, Any]]:
-    """Return the responses of a stage that `python -m eval` kept.
+def stage_rows(directory: Path, kind: str, settings: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Return the responses of a stage that `python -m eval` kept, each with the `cluster` of its prompt.
+
+    They are those under a session's settings; without, the newest.
 
     Raises:
         UserError: it has not been evaluated, or has no responses of this kind.
     """
-    for file in sorted((directory / "eval").glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True):
-        found = read_json(file)
+    files = sorted((directory / "eval").glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for found in map(read_json, [measured(directory, settings)] if settings else files):
         rows = found.get(kind) if isinstance(found, dict) else None
         if isinstance(rows, list) and rows and all(map(is_answer, rows)):
-            return rows
+            clusters = found.get("clusters", {}).get("prompts") or range(len(rows))
+            return [row | {"cluster": cluster} for row, cluster in zip(rows, clusters, strict=True)]
     raise UserError(f"{directory} has no {kind} responses: evaluate it first with `python -m eval`")
 
 

@@ -79,6 +79,8 @@ def agreement(name: str, pairs: Any) -> str:
     """
     reward = gold_of(name)
     assert reward
+    if not len(pairs):
+        return "gold reward: no held-out pair to compare it with"
     rewards = {side: scored(reward, pairs, side) for side in ("chosen", "rejected")}
     if scored(reward, pairs, "chosen") != rewards["chosen"]:
         raise UserError(f"dataset.gold={name} gave two rewards for one response: let it draw nothing at random")

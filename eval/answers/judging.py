@@ -62,6 +62,14 @@ def digest(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def weights(directory: Path) -> list[str]:
+    """Return what tells a model from another in the same directory; nothing of a stage, which is never overwritten."""
+    if (directory / "config.yaml").is_file():
+        return []
+    files = sorted(file for ending in ("safetensors", "bin") for file in directory.glob(f"*.{ending}"))
+    return [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+
+
 def judge_all(
     questions: list[Question], read: Read, file: Path, judging: Judging, **request: Any
 ) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from eval.answers.endpoint import Reply, host_class
-from eval.answers.files import answered, read_answers
+from eval.answers.files import answered, texts
 from eval.answers.judging import MALFORMED, Judging, Question, announce, digest, judge_all, unanswered
 from recipes.config import UserError
 
@@ -44,14 +44,18 @@ class Judged:
         return {prompt: (ab, ba) for prompt, ab, ba in orders if MALFORMED not in (ab, ba)}
 
 
-def case_of(ours: Path, theirs: Path, judging: Judging, kind: str, most: int | None) -> Case:
+def case_of(
+    ours: Path, theirs: Path, judging: Judging, kind: str, most: int | None, settings: dict[str, Any] | None = None
+) -> Case:
     """Return what to ask about two files or stages: their `kind` of responses to at most `most` prompts.
+
+    Stages' responses are those of an evaluation with these settings, else the newest.
 
     Raises:
         UserError: they share no prompt.
     """
-    rows = [answered(side, kind) for side in (ours, theirs)]
-    left, right = (read_answers(side, kind) for side in (ours, theirs))
+    rows = [answered(side, kind, settings) for side in (ours, theirs)]
+    left, right = (texts(found, side) for found, side in zip(rows, (ours, theirs), strict=True))
     common = [prompt for prompt in left if prompt in right][:most]
     if not common:
         raise UserError(f"{ours} and {theirs} share no prompt: give responses to the same prompts")
@@ -97,11 +101,19 @@ def read(reply: Reply) -> str | None:
 
 
 def points(seeds: list[Judged]) -> np.ndarray:
-    """Return our points, the mean of both orders (1 win, 0.5 tie, 0 loss), shape (seeds, prompts).
-
-    A prompt with a malformed verdict in any seed is left out of all.
-    """
-    letters = [one.letters for one in seeds]
-    readable = [prompt for prompt in letters[0] if all(prompt in one for one in letters)]
-    orders = [[one[prompt] for prompt in readable] for one in letters]
+    """Return our points, the mean of both orders (1 win, 0.5 tie, 0 loss), shape (seeds, prompts)."""
+    orders = [[one.letters[prompt] for prompt in readable(seeds)] for one in seeds]
     return np.array([[(SCORE[ab] + 1 - SCORE[ba]) / 2 for ab, ba in row] for row in orders])
+
+
+def relatives(seeds: list[Judged]) -> np.ndarray:
+    """Return the number of the cluster of each prompt that has points; of files each prompt is a cluster."""
+    case = seeds[0].case
+    clusters = {prompt: row.get("cluster", prompt) for prompt, row in zip(case.prompts, case.sides[0], strict=True)}
+    return np.unique([str(clusters[prompt]) for prompt in readable(seeds)], return_inverse=True)[1]
+
+
+def readable(seeds: list[Judged]) -> list[str]:
+    """Return the prompts with readable verdicts: one with a malformed verdict in any seed is left out of all."""
+    letters = [one.letters for one in seeds]
+    return [prompt for prompt in letters[0] if all(prompt in one for one in letters)]

@@ -6,9 +6,8 @@ from matplotlib.axes import Axes
 
 from eval.pages.figures import COLOURS
 from eval.pages.plots import GREY, below, svg
-from eval.results.best import options, outcome, tried
+from eval.results.best import Tried, options, outcome, title, tried
 from eval.results.row import Row
-from eval.results.rows import NAMES
 
 
 def parallel_coordinates(rows: list[Row]) -> str:
@@ -24,14 +23,14 @@ def parallel_coordinates(rows: list[Row]) -> str:
 
     def draw(panels: Sequence[Axes]) -> None:
         axes = panels[0]
-        for pipeline, settings in methods.items():
+        for (model, pipeline), settings in methods.items():
             best = max(settings, key=height)
             for row in settings:
                 own = options(row)  # the line skips the axes of other methods
                 along = [(place, place_of(own[name], levels[name])) for place, name in enumerate(names) if name in own]
                 places, heights = zip(*along, (len(names), height(row)), strict=True)
                 style = {"color": COLOURS.get(pipeline, GREY), "linewidth": 2.4 if row is best else 0.9}
-                label = NAMES.get(pipeline, pipeline) if row is best else None
+                label = title(model, pipeline) if row is best else None
                 axes.plot(places, heights, marker="o", markersize=3, label=label, **style)
         for place, option in enumerate(names):
             for level in levels[option]:
@@ -53,7 +52,7 @@ def parallel_coordinates(rows: list[Row]) -> str:
     return svg(draw, label, height=3.6)
 
 
-def ordered(option: str, methods: dict[str, list[Row]]) -> list[str]:
+def ordered(option: str, methods: Tried) -> list[str]:
     """Return the values of an option, numbers in ascending order."""
     found = {options(row)[option] for settings in methods.values() for row in settings if option in options(row)}
     try:

@@ -1,4 +1,4 @@
-"""AlpacaEval 2's figures for a file of annotations, by `alpaca_eval`'s own code, with a bootstrap interval."""
+"""AlpacaEval 2's figures for a file of annotations, by `alpaca_eval`'s own code, with Student's interval."""
 
 import logging
 import warnings
@@ -23,15 +23,15 @@ LEAST = 300  # prompts needed for a length-controlled figure: with 54 it was exa
 
 
 def score(annotations: list[dict[str, Any]], difficulty: str | None) -> dict[str, Any]:
-    """Return AlpacaEval's figures, in percent, with a bootstrap interval of the win rate.
+    """Return AlpacaEval's figures, in percent, with Student's interval of the win rate.
 
     An annotation has `preference` from 1 (the reference) to 2 (the model), or None: malformed, left out and counted.
     """
     import pandas as pd
 
     judged = [row for row in annotations if row.get("preference") is not None]
-    if not judged:
-        return {"judged": 0, "malformed": len(annotations)}
+    if len(judged) < 2:  # no interval
+        return {"judged": len(judged), "malformed": len(annotations)}
     found = {name: float(value) for name, value in metrics.get_winrate(pd.DataFrame(judged)).items()}
     interval = estimate(np.array([[row["preference"] or 1.5 for row in judged]]) * 100 - 100)
     controlled, reason = length_controlled(annotations, difficulty)

@@ -9,21 +9,24 @@ from eval.results.row import Row
 from eval.results.rows import NAMES
 from recipes.methods import METHODS
 
+Tried = dict[tuple[str | None, str], list[Row]]  # base model (None: there is one) and pipeline -> settings
 
-def tried(rows: list[Row]) -> dict[str, list[Row]]:
-    """Return pipeline -> its settings, each training once: a method's option does not change the others."""
-    found: dict[str, dict[str, Row]] = {}
+
+def tried(rows: list[Row]) -> Tried:
+    """Return the settings of each base model's pipelines, each training once: an option changes its method alone.
+
+    A base model is nothing to choose: whoever compares two wants to know what is best for each.
+    """
+    found: dict[tuple[str | None, str], dict[str, Row]] = {}
     for row in rows:
         if row.stages:
-            found.setdefault(row.pipeline, {}).setdefault(str(row.directories), row)
+            found.setdefault((row.setting.model, row.pipeline), {}).setdefault(str(row.directories), row)
     return {pipeline: list(settings.values()) for pipeline, settings in found.items()}
 
 
 def is_sweep(rows: list[Row]) -> bool:
     """Whether a method was trained under several settings of one base model, and something can choose among them."""
-    models = dict.fromkeys(row.setting.model for row in rows)
-    of_each = [tried([row for row in rows if row.setting.model == model]) for model in models]
-    several = any(len(settings) > 1 for found in of_each for settings in found.values())
+    several = any(len(settings) > 1 for settings in tried(rows).values())
     return several and all(row.values[outcome(rows).key] is not None for row in rows if row.stages)
 
 
@@ -41,14 +44,20 @@ def best_settings(rows: list[Row]) -> list[list[str]]:
     metric, methods = outcome(rows), tried(rows)
     fewest = min(map(len, methods.values()))
     lines = [["method", "settings tried", "best setting", metric.label, f"expected best of {fewest}"]]
-    for pipeline, settings in methods.items():
+    for (model, pipeline), settings in methods.items():
         values = [row.estimate(metric.key).mean for row in settings]
         best = settings[values.index(max(values))]
         alike = metric.text(expected_best(values, fewest))
-        own = " ".join(f"{option}={value}" for option, value in options(best).items())
-        words = [NAMES.get(pipeline, pipeline), str(len(settings)), own or "–", metric.text(max(values)), alike]
+        own = " ".join(f"{option}={value}" for option, value in options(best).items() if option != "model")
+        words = [title(model, pipeline), str(len(settings)), own or "–", metric.text(max(values)), alike]
         lines.append(words)
     return lines
+
+
+def title(model: str | None, pipeline: str) -> str:
+    """Return a pipeline's name, behind that of its base model if there are several."""
+    name = NAMES.get(pipeline, pipeline)
+    return f"{model}: {name}" if model else name
 
 
 def budgets(rows: list[Row]) -> str:

@@ -17,11 +17,11 @@ def deciding(rows: list[Row]) -> Measured:
 
 
 def several_judges(rows: list[Row]) -> bool:
-    """Whether settings of one seed were judged by different reward models, or only some of them."""
-    judges: dict[int, set[str | None]] = {}
+    """Whether settings of one base model and seed were judged by different reward models, or only some of them."""
+    judges: dict[tuple[str | None, int], set[str | None]] = {}
     for row in rows:
         for seed, result in zip(row.seeds, row.results, strict=True):
-            judges.setdefault(seed, set()).add(result.get("judge", {}).get("name"))
+            judges.setdefault((row.setting.model, seed), set()).add(result.get("judge", {}).get("name"))
     return any(len(names) > 1 for names in judges.values())
 
 

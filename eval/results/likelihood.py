@@ -13,6 +13,7 @@ from peft import PeftModel
 
 from eval.answers.load import context, load, load_renderer, load_weights
 from eval.answers.log_probs import mean_log_probs
+from eval.results.clusters import clusters
 from eval.results.result import measured
 from eval.results.session import read_measured
 from recipes.config import UserError, read_config, write_json
@@ -35,7 +36,8 @@ def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
     """Return a model's log-probs of every pair, measuring those not yet measured.
 
     The result, also a file beside the model, has lists with a value per pair: `chosen` and `rejected` (means per
-    token), `tokens` of each, `category`, and with a reference model `reward`, the margin of chosen over rejected.
+    token), `tokens` of each, `category`, `cluster` of the prompt, and with a reference model `reward`, the margin of
+    chosen over rejected.
 
     Raises:
         UserError: the pairs cannot be read, or none of them can be scored.
@@ -51,7 +53,7 @@ def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
         return read_measured(result, SIDES)
     rows = scorable(directory, pairs)
     model, _, stops = load(directory)
-    values: dict[str, Any] = {"pairs": str(pairs), "category": list(rows["category"])}
+    values: dict[str, Any] = {"pairs": str(pairs), "category": list(rows["category"]), "cluster": clusters(rows)}
     values["tokens"] = {side: [len(ids) for ids in rows[f"{side}_ids"]] for side in SIDES}
     values |= {side: mean_log_probs(model, rows, f"{side}_ids", stops[0]) for side in SIDES}
     if judged:

@@ -10,7 +10,7 @@ from eval.results.statistics import SIGN_TEST, T_TEST, Comparison
 
 ABSENT = "–"
 TESTS = {
-    SIGN_TEST: "sign-flip test over clusters of prompts (with one response a prompt the exact sign test)",
+    SIGN_TEST: "sign-flip test over clusters of prompts (where all clusters count alike the exact sign test)",
     T_TEST: "t test over seeds and clusters of prompts, a tie counting half",
 }
 HEAD = ("pair", "compared by", "won", "tied", "lost", "p", "p after Holm", "verdict")

@@ -30,8 +30,8 @@ def pairs_of(one: Row, other: Row) -> list[Pair]:
     return list(found.values())
 
 
-def compare_by_votes(judged: Judged) -> Comparison | None:
-    """Compare two pipelines by the votes on their pairs; None with fewer than two prompts.
+def compare_by_votes(judged: Judged, clusters: dict[str, int]) -> Comparison | None:
+    """Compare two pipelines by the votes on their pairs; None with fewer than two prompts, or clusters of them.
 
     Judges' votes on a pair are averaged. A prompt counts if it has a vote with every seed that has any.
     """
@@ -40,15 +40,27 @@ def compare_by_votes(judged: Judged) -> Comparison | None:
         if (points := vote.points(pair)) is not None:
             votes.setdefault(pair.seed, {}).setdefault(pair.prompt, []).append(points)
     prompts = sorted(set.intersection(*map(set, votes.values()))) if votes else []
-    if len(prompts) < 2:
+    related = np.unique([clusters[prompt] for prompt in prompts], return_inverse=True)[1]
+    if len({*related}) < 2:
         return None
-    return compare_points(np.array([[np.mean(votes[seed][prompt]) for prompt in prompts] for seed in sorted(votes)]))
+    points = [[np.mean(votes[seed][prompt]) for prompt in prompts] for seed in sorted(votes)]
+    return compare_points(np.array(points), related)
+
+
+def clusters_of(row: Row) -> dict[str, int]:
+    """Return the cluster of each prompt that a row's models answered."""
+    result = row.results[0]
+    return {
+        answer["prompt"]: cluster
+        for answer, cluster in zip(result["sampled"], result["clusters"]["prompts"], strict=True)
+    }
 
 
 def notes(rows: list[Row]) -> Iterator[str]:
     """Say who voted, how often, and how far the judges agree."""
     votes = {(vote.judge, pair.id): (pair, vote) for row in rows for pair, vote in row.votes}.values()
     by_judge: dict[str, dict[Pair, float]] = {}
+    clusters = clusters_of(rows[0])
     for pair, vote in votes:
         if (points := vote.points(pair)) is not None:
             by_judge.setdefault(vote.judge, {})[pair] = points
@@ -63,24 +75,25 @@ def notes(rows: list[Row]) -> Iterator[str]:
     for name, own in by_judge.items():
         table = [(pair.prompt, points, pair.automatic) for pair, points in own.items() if pair.automatic is not None]
         if table:
-            yield f"{name} and the table ({outcomes(rows[0])[WIN].label}) {agreement(table)}."
+            yield f"{name} and the table ({outcomes(rows[0])[WIN].label}) {agreement(table, clusters)}."
     for name, other in combinations(by_judge, 2):
         common = by_judge[name].items()
         both = [(pair.prompt, points, by_judge[other][pair]) for pair, points in common if pair in by_judge[other]]
-        yield f"{name} and {other} {agreement(both)}."
+        yield f"{name} and {other} {agreement(both, clusters)}."
 
 
-def agreement(judged: list[tuple[str, float, float]]) -> str:
+def agreement(judged: list[tuple[str, float, float]], clusters: dict[str, int]) -> str:
     """Say on which share of the pairs two judges agree (prompt, points by one, points by the other), and Cohen's kappa.
 
-    The interval is over prompts.
+    The interval is over clusters of prompts.
     """
     same: dict[str, list[bool]] = {}
     for prompt, one, other in judged:
         same.setdefault(prompt, []).append(one == other)
-    if len(same) < 2:
+    related = np.unique([clusters[prompt] for prompt in same], return_inverse=True)[1]
+    if len({*related}) < 2:
         return "have too few pairs in common"
-    agreed = interval(share(np.array([[np.mean(equal) for equal in same.values()]])))
+    agreed = interval(share(np.array([[np.mean(equal) for equal in same.values()]]), related))
     found = kappa(*np.array([points for _, *points in judged]).T)
     return f"agree on {agreed} of {len(judged)} pairs, Cohen's kappa {'undefined' if found is None else f'{found:.2f}'}"
 

@@ -13,7 +13,7 @@ from eval.results.deciding import outcomes, weak
 from eval.results.differences import Difference, differ
 from eval.results.metric import Measured, percent
 from eval.results.metrics import LENGTH, METRICS, PEOPLE, WIN
-from eval.results.people import compare_by_votes, pairs_of
+from eval.results.people import clusters_of, compare_by_votes, pairs_of
 from eval.results.row import Row
 from eval.results.session import evaluated, read_record, read_result
 from eval.results.setting import Setting, shared
@@ -94,7 +94,7 @@ def add_votes(rows: list[Row], votes: Votes) -> None:
     for one, other in combinations(rows, 2) if votes else ():
         judged = [(pair, vote) for pair in pairs_of(one, other) for vote in votes.get(pair.id, [])]
         one.votes += judged
-        if (result := compare_by_votes(judged)) is not None:
+        if (result := compare_by_votes(judged, clusters_of(one))) is not None:
             found.append((one, other, result))
     keep(PEOPLE, found)
 

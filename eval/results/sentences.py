@@ -18,10 +18,11 @@ def sentence_model() -> Iterator[None]:
 
     try:
         nltk.data.find("tokenizers/punkt_tab/english/")
-        yield
-        return
     except LookupError:
         pass
+    else:
+        yield
+        return
     import punkt
     from nltk.tokenize.punkt import save_punkt_params
 

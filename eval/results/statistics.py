@@ -144,7 +144,7 @@ def flip_signs(points: np.ndarray, clusters: np.ndarray | None = None) -> float:
 
     If two pipelines are equal, exchanging them within a cluster changes nothing. So p is the share of random
     exchanges with a mean as far from one half, exact whatever ties, samples and clusters there are. With one response a
-    prompt it is the sign test, and on right and wrong McNemar's.
+    prompt and one prompt a cluster it is the sign test, and on right and wrong McNemar's.
     """
     sums = np.bincount(np.arange(len(points)) if clusters is None else clusters, points - 0.5)
     decided = sums[sums != 0]

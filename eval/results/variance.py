@@ -98,8 +98,10 @@ def variance(scores: np.ndarray, clusters: np.ndarray | None = None) -> Variance
     count = prompts if members is None else members.shape[1]
     mean = scores.mean((-2, -1), keepdims=True)
     by_seed, by_prompt = (scores.mean(axis, keepdims=True) - mean for axis in (-1, -2))
-    scale = count / (count - 1) / prompts**2 if count > 1 else np.inf
+    scale = count / (count - 1) / prompts**2 if count > 1 else 1.0
     of_prompts = scale * (clustered(by_prompt, members) ** 2).sum((-2, -1))
+    if count < 2:
+        of_prompts = np.full_like(of_prompts, np.inf)
     if seeds == 1:
         return Variance(np.zeros_like(of_prompts), of_prompts, 1, count)
     of_seeds = (by_seed**2).sum((-2, -1)) / (seeds - 1) / seeds

@@ -26,6 +26,7 @@ from recipes.config import UserError, read_json
 from recipes.system.commands import console, progress
 from recipes.system.errors import CRASH
 
+THREADS = os.environ.get("OMP_NUM_THREADS")  # of every process, where the user gave a number
 INTERVAL = 0.1  # seconds between two checks of a job
 
 
@@ -144,7 +145,8 @@ def prepare(jobs: int, processes: int) -> None:
     Where jobs are forked from a warm process, start its imports in this thread: the process ends with its starter.
     """
     threads = max(1, len(os.sched_getaffinity(0)) // (jobs * processes))
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    if THREADS is None:  # a sweep after another has its own share
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     if not gpu_memories():
         warm_up()
 

@@ -26,7 +26,10 @@ def plan_judge(
         planned = plan_stage(config, "reward", start, pairs, fingerprint, split={"split": JUDGE})
         return [planned], {"judge": str(planned.directory)}
     if judge.startswith(MODEL):
-        return [], {"judge": named(judge)}
+        found = find_reward_model(judge.removeprefix(MODEL), "judge")
+        # a directory may hold another model next time; a stage's is never overwritten, and a commit stays
+        content = {} if found.revision or found.identity == found.path else {"judge_digest": found.identity}
+        return [], {"judge": named(judge), **content}
     return [], {} if judge == GOLD else {"judge": None}
 
 

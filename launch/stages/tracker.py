@@ -22,11 +22,13 @@ def unreachable_tracker(report_to: str | list[str] | None) -> str | None:
 
 def followed(report_to: str | list[str] | None, environment: Mapping[str, str]) -> Iterator[str]:
     """Say where each tracker of a training writes, and how to look at it."""
-    runs = Path(environment["TENSORBOARD_LOGGING_DIR"]).parents[3]
+    logs = Path(environment["TENSORBOARD_LOGGING_DIR"])
+    if logs.parent == Path(environment["WANDB_DIR"]):  # nobody set either: it is below a stage, and all are shown
+        logs = logs.parents[3]
     places = {
         "wandb": f"W&B: project {environment['WANDB_PROJECT']}, files in {environment['WANDB_DIR']}/wandb; its address "
         "is in the stage's log",
-        "tensorboard": f"TensorBoard: tensorboard --logdir {runs}",
+        "tensorboard": f"TensorBoard: tensorboard --logdir {logs}",
         "mlflow": f"MLflow: mlflow ui --backend-store-uri {environment['MLFLOW_TRACKING_URI']}",
         "trackio": f"Trackio: TRACKIO_DIR={environment['TRACKIO_DIR']} trackio show",
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 
-from launch.tuning.space import Space, at_edge, rounded, spread, widen
+from launch.tuning.space import Range, Space, at_edge, edges, rounded, spread, widen
 from recipes.config import UserError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -22,6 +22,12 @@ class Search:
     trials: int
     study: optuna.Study = field(default_factory=lambda: optuna.create_study(direction="maximize"))
     asked: list[optuna.trial.Trial] = field(default_factory=list)
+    first: Space = field(init=False)
+    widened: dict[str, int] = field(default_factory=dict)  # option -> at which edge of the first space: -1 or 1
+
+    def __post_init__(self) -> None:
+        """Keep the space before it is widened."""
+        self.first = self.space
 
     def ask(self) -> dict[str, float]:
         """Return the next trial's values.
@@ -34,18 +40,29 @@ class Search:
             for values in (self.configured, *spread(self.space, half - 1)):
                 self.study.enqueue_trial(values)
         if number == half and self.best:
-            self.space = widen(self.space, self.best)
+            self.widen(self.best)
         self.study.sampler = optuna.samplers.TPESampler(  # a trial's own seed: a resumed search goes on as any other
             seed=number, n_startup_trials=half, multivariate=True, constant_liar=True
         )
-        trial = self.study.ask()
-        for option, values in self.space.items():
-            if values.whole:
-                trial.suggest_int(option, round(values.low), round(values.high))
-            else:
-                trial.suggest_float(option, values.low, values.high, log=True)
+        trial = self.study.ask({option: distribution(values) for option, values in self.space.items()})
         self.asked.append(trial)
         return rounded(trial.params)
+
+    def widen(self, best: dict[str, float]) -> None:
+        """Widen the space where the best trial lies at an edge, and let the trials so far be of the new one.
+
+        The estimator draws from the space that all finished trials have in common: it would never leave the old one.
+        """
+        self.widened = {option: side for option, side in edges(self.space, best).items() if side}
+        self.space = widen(self.space, self.widened)
+        ranges = {option: distribution(values) for option, values in self.space.items()}
+        done, self.study = self.study.get_trials(), optuna.create_study(direction="maximize")
+        for trial in done:
+            self.study.add_trial(
+                optuna.trial.create_trial(
+                    state=trial.state, value=trial.value, params=trial.params, distributions=ranges
+                )
+            )
 
     def tell(self, number: int, score: float) -> None:
         """Keep the score of a trial, counted from 0; NaN: it failed."""
@@ -72,5 +89,20 @@ class Search:
             "ranges": {
                 option: rounded({"low": values.low, "high": values.high}) for option, values in self.space.items()
             },
-            "at_edge": at_edge(self.space, self.best),
+            "at_edge": at_edge(self.space, self.best, self.untried()),
         }
+
+    def untried(self) -> Space:
+        """Return the first ranges of those options that were widened, and of which no trial went beyond the edge."""
+        beyond = {
+            option: any(side * (trial.params[option] - self.first[option].end(side)) > 0 for trial in self.asked)
+            for option, side in self.widened.items()
+        }
+        return {option: self.first[option] for option, tried in beyond.items() if not tried}
+
+
+def distribution(values: Range) -> optuna.distributions.BaseDistribution:
+    """Return a range in Optuna's form."""
+    if values.whole:
+        return optuna.distributions.IntDistribution(round(values.low), round(values.high))
+    return optuna.distributions.FloatDistribution(values.low, values.high, log=True)

@@ -37,6 +37,10 @@ class Range:
             return 0  # there is no lower one
         return 1 if place > 1 - EDGE else -1 if place < EDGE else 0
 
+    def end(self, side: int) -> float:
+        """Return the lower end for side -1, the upper one for side 1."""
+        return self.low if side < 0 else self.high
+
     def widened(self, side: int) -> "Range":
         """Return the range with half as much again on one side, or itself for side 0."""
         more = math.sqrt(self.high / self.low)
@@ -101,14 +105,22 @@ def spread(space: Space, count: int) -> list[dict[str, float]]:
     ]
 
 
-def widen(space: Space, best: dict[str, float]) -> Space:
-    """Return a space that reaches beyond every edge at which the best values lie."""
-    return {option: values.widened(values.edge(best[option])) for option, values in space.items()}
+def edges(space: Space, best: dict[str, float]) -> dict[str, int]:
+    """Return at which edge of its range each of the best values lies: -1, 1, or 0 for none."""
+    return {option: values.edge(best[option]) for option, values in space.items()}
 
 
-def at_edge(space: Space, best: dict[str, float]) -> list[str]:
-    """Return the options whose best value lies at an edge."""
-    return [option for option, values in space.items() if values.edge(best[option])]
+def widen(space: Space, sides: dict[str, int]) -> Space:
+    """Return a space that reaches beyond some edges."""
+    return {option: values.widened(sides.get(option, 0)) for option, values in space.items()}
+
+
+def at_edge(space: Space, best: dict[str, float], untried: Space) -> list[str]:
+    """Return the options whose best value lies at an edge of what was tried.
+
+    `untried` has the first ranges of those options whose widened range no trial went into.
+    """
+    return [option for option, side in edges(space | untried, best).items() if side]
 
 
 def rounded(values: dict[str, float]) -> dict[str, float]:
@@ -117,8 +129,13 @@ def rounded(values: dict[str, float]) -> dict[str, float]:
 
 
 def with_configured(space: Space, tried: dict[str, float]) -> Space:
-    """Return a space that holds a value that was configured outside of it."""
+    """Return a space that holds a value that was configured outside of it; see `configurable`."""
     return {
         option: replace(values, low=min(values.low, tried[option]), high=max(values.high, tried[option]))
         for option, values in space.items()
     }
+
+
+def configurable(space: Space, values: dict[str, Any]) -> dict[str, float]:
+    """Return configured values as a trial can have them: of a whole option the nearest whole number, from 1 on."""
+    return {option: max(1, round(values[option])) if space[option].whole else values[option] for option in space}
