@@ -35,7 +35,7 @@ class Session:
             above = next(place for place in self.directory.absolute().parents if place.exists())
             if not (above.is_dir() and os.access(above, os.W_OK)):
                 raise UserError(f"runs={runs}: nothing can be written in {above}; name a directory to train in")
-            for old in self.directory.glob("*/job.json"):
+            for old in self.directory.rglob("job.json"):  # the trials' of `tune=` too, of which there may be fewer now
                 old.unlink()
         return str(self.directory)
 
