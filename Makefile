@@ -59,7 +59,7 @@ IN_FORMAT    := export
 IN_DRY_RUN   := push
 IN_PUBLIC    := push
 UNREAD  := $(firstword $(foreach name,$(filter-out ARGS,$(KNOWN)),$(if $(findstring command,$(origin $(name))),$(if $(filter $(IN_$(name)),$(MAKECMDGOALS)),,$(name)))))
-ifneq ($(and $(UNREAD),$(filter-out help everything,$(MAKECMDGOALS))),)
+ifneq ($(and $(UNREAD),$(filter-out help everything environment,$(MAKECMDGOALS))),)
 $(error make $(MAKECMDGOALS) reads no $(UNREAD), which is for make $(IN_$(UNREAD))$(if $(and $(filter RUNS,$(UNREAD)),$(filter $(TRAIN) paper,$(MAKECMDGOALS))),; the directory to train in is an option: ARGS="runs=$(RUNS)"))
 endif
 

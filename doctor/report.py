@@ -102,14 +102,13 @@ def sources(split: Diagnosis) -> Table:
 def paddings(found: list[Padding]) -> Table:
     """Return what padding costs, and what packing with a shared prompt saves."""
     made = table("", "pairs per device", "padded", "padding", "packed", "padded / packed")
-    for place, row in enumerate(found):
-        name = f"{row.pairs}{' (this hardware)' if not place else ''}"
+    for row in found:
         ratios = (
             f"{1 - row.needed / (row.padded or 1):.0%}",
             f"{row.packed:,}",
             f"{row.padded / (row.packed or 1):.2f}x",
         )
-        made.add_row(name, f"{row.padded:,}", *ratios)
+        made.add_row(str(row.pairs), f"{row.padded:,}", *ratios)
     return made
 
 

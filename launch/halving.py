@@ -158,7 +158,9 @@ def own_words(words: list[str]) -> tuple[int, int, list[str]]:
     refuse_split(words, "halving")
     left = with_profiles(word for word in words if word.partition("=")[0] not in given)
     launcher = [] if any(word.startswith("launcher=") for word in words) else ["launcher=local"]
-    return int(factor), int(rungs), [*launcher, "evaluate=true", *left]
+    # also where what is swept is no option of training, and the longest rung sweeps nothing else
+    split = [] if any(word.startswith("eval_split=") for word in left) else ["eval_split=validation"]
+    return int(factor), int(rungs), [*launcher, "evaluate=true", *split, *left]
 
 
 def main(words: list[str]) -> int:

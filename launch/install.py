@@ -32,8 +32,9 @@ NAMES = {
 SETTING = re.compile(r"(global|install|:env:)\.([\w-]+)=(.*)")
 SOURCES = {"UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS", "UV_NO_INDEX"}
 # PyTorch from its own index of CPU builds: the default build brings gigabytes of CUDA. Tried first, where there is no
-# GPU and the user has named no sources.
+# GPU and the user has named no sources. An image, or an environment that other nodes use, needs CUDA all the same.
 CPU = {"UV_TORCH_BACKEND": "cpu"}
+WITH_CUDA = "WITH_CUDA"  # a variable that asks for it
 
 
 def settings(listed: str) -> dict[str, str]:
@@ -84,8 +85,13 @@ def with_uv(words: list[str]) -> bool:
     ours = translated(settings(listed.stdout))
     command = [*uv, "pip", "install", "--python", sys.executable, *words]
     environment = ours | os.environ
-    default = not (SOURCES & environment.keys() or shutil.which("nvidia-smi"))
-    return (default and run(command, CPU | environment)) or run(command, environment)
+    default = not (SOURCES & environment.keys() or shutil.which("nvidia-smi") or os.environ.get(WITH_CUDA))
+    if default and run(command, CPU | environment):
+        print(
+            f"       PyTorch without CUDA, as there is no GPU here; for GPUs elsewhere: {WITH_CUDA}=1 make environment"
+        )
+        return True
+    return run(command, environment)
 
 
 def main(words: list[str]) -> int:

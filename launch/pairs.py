@@ -30,6 +30,7 @@ from eval.commands.cli import read_words
 from launch.config.errors import CONF, explained
 from launch.config.quiet import quieten
 from launch.config.schema import register, resolve
+from launch.named.profile import profile_of
 from launch.named.words import with_profiles
 from launch.stages.base_model import base_row, find_base
 from launch.stages.inputs import with_chat_template
@@ -158,7 +159,7 @@ def prompts_of(name: str) -> list[Prompt]:
     Raises:
         UserError: it cannot be read, or has none.
     """
-    if is_local(name) and exists(name):
+    if not profile_of("dataset", name) and is_local(name) and exists(name):  # a folder may be called like a profile
         found = [prompt for row in read_files(files_of(name)) if (prompt := prompt_of(row))]
     else:
         from recipes.data.rows import read_rows

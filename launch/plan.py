@@ -25,7 +25,7 @@ from launch.config.sweep import TUNE, overrides, trials_of
 from launch.config.trust import unpinned
 from launch.config.tuned import without_named
 from launch.forecast.ahead import duration, prompts, totals
-from launch.forecast.budget import Configs, describe, match, refuse_budget
+from launch.forecast.budget import Configs, describe, match, refuse_budget, trainings
 from launch.forecast.cost import LIBRARIES, Forecast, forecast, forecast_judge
 from launch.forecast.fit import fits, nearest, worst
 from launch.forecast.machines import ALL, LEGEND, what_fits
@@ -56,12 +56,16 @@ PARTS = ("weights", "gradients", "optimiser", "reference", "activations", "head"
 
 
 def columns_of(config: Config, shape: Shape, tokens: Tokens, configs: Configs) -> dict[str, Forecast]:
-    """Return the stages of all pipelines, shared ones once; one with options of its own has its pipeline's name."""
+    """Return the trainings of all pipelines, shared ones once.
+
+    One with options of its own has its pipeline's name, and where a stage starts from several models its way to there.
+    """
+    every = trainings(config, configs)
     found = {}
-    for name, stages in config.pipelines.items():
-        for stage in stages:
-            own = configs[name].options[stage] != config.options[stage]
-            found[f"{stage} of {name}" if own else stage] = forecast(configs[name], stage, shape, tokens)
+    for (own, *stages), name in every.items():
+        several = sum(stages[-1] == path[-1] and not path[0] for path in every) > 1
+        title = f"{stages[-1]} of {own}" if own else " → ".join(stages) if several else stages[-1]
+        found[title] = forecast(configs[name], stages[-1], shape, tokens)
     judge = forecast_judge(config, shape, tokens)
     return found | ({"reward (judge)": judge} if judge else {})
 
@@ -207,6 +211,8 @@ def once(words: list[str]) -> tuple[list[str], str | None]:
     times += trials_of(words) if searched else 0
     varied = "; trials choose other epochs" if searched else ""
     kept = [word for word in words if word not in repeated]
+    if searched:  # settings are chosen on a split of their own, whatever trains, and by a judge
+        kept += ["evaluate=true", "eval_split=validation"]
     return kept, f"With {' '.join(repeated)} every pipeline trains {times} times{varied}."
 
 

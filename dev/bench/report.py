@@ -62,7 +62,8 @@ def ratio(case: dict[str, Any], name: str) -> str:
 def mfu(case: dict[str, Any], repetitions: list[dict[str, Any]], rate: float) -> str:
     """Return useful tokens' share of the measured matmul rate, without recomputation and attention."""
     shape = SHAPES[case["model"]]
-    weights = parameters(shape) - head_parameters(shape)  # an embedding look-up is no matrix product
+    # an embedding look-up is no matrix product, but the LM head is one, also where both are one matrix
+    weights = parameters(shape) - (0 if shape.tied else head_parameters(shape))
     per_token = (6 if case["tuning"] == "full" else 4) * weights
     if not all(repetitions):
         return " |"

@@ -74,14 +74,30 @@ def refuse_unused(config: Config, overrides: list[str]) -> None:
             refuse_unread(config, word, part, option, names)
         elif option.startswith("lora_") and part == "model" and config.tuning == "full":
             raise UserError(f"{word} would do nothing: all weights are trained; add tuning=lora, or remove it")
-        elif part == "launcher" and option and config.launcher.name == "here":
-            raise UserError(
-                f"{word} would do nothing: jobs run here; add launcher=local or launcher=slurm, or remove it"
-            )
+        elif part == "launcher" and option:
+            refuse_launchers(config, word, option)
         elif name == "compare_with" and (len(config.pipelines) < 2 or not config.evaluate):
             raise UserError(f"{word} would do nothing: nothing is compared; add evaluate=true and a second pipeline")
+        elif name == "dataset.test_fraction" and (config.dataset.test_path or config.dataset.test_split):
+            raise UserError(f"{word} would do nothing: {config.dataset.name} has a test split of its own; remove it")
         elif name == "dataset.judge_fraction" and judge_of(config) != TRAINED:
             raise UserError(f"{word} would do nothing: judge={judge_of(config)} is not trained on pairs; remove it")
+
+
+def refuse_launchers(config: Config, word: str, option: str) -> None:
+    """Reject an option that another launcher would read.
+
+    Raises:
+        UserError: as in `refuse_unused`.
+    """
+    here = config.launcher.name
+    if here == "here":
+        raise UserError(f"{word} would do nothing: jobs run here; add launcher=local or launcher=slurm, or remove it")
+    reads = ("local",) if option == "devices" else ("local", "slurm") if option == "at_once" else ("slurm",)
+    if here not in reads and option != "name":
+        raise UserError(
+            f"{word} would do nothing: launcher={here} does not read it, launcher={reads[0]} does; remove it"
+        )
 
 
 def refuse_unread(config: Config, word: str, stage: str, option: str, names: list[str]) -> None:

@@ -44,7 +44,8 @@ def auto() -> dict[str, Any]:
 
 def has_bfloat16() -> bool:
     """Whether every GPU that CUDA would see computes in bfloat16: from Ampere (8.0) on; as if so where none says."""
-    return all(capability >= AMPERE for capability in visible(gpu_values("compute_cap")))
+    known = gpu_values("compute_cap")
+    return not known or all(capability >= AMPERE for capability in visible(known))
 
 
 def visible(values: list[float]) -> list[float]:

@@ -1,6 +1,7 @@
 """What follows from a decoder's shape: its parameters, its adapters', and what a layer keeps for the backward pass."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,17 @@ def parameters(shape: Shape) -> int:
 def adapter_parameters(shape: Shape, rank: int, targets: list[str] | None) -> int:
     """Return the number of weights of LoRA adapters on each layer's `targets`; None or `all-linear`: all matrices."""
     matrices = linears(shape)
-    chosen = matrices if not targets or "all-linear" in targets else set(targets) & set(matrices)
+    chosen = matrices if not targets or "all-linear" in targets else targeted(matrices, targets)
     return shape.layers * rank * sum(sum(matrices[name]) for name in chosen)
+
+
+def targeted(matrices: Iterable[str], targets: list[str]) -> list[str]:
+    """Return the matrices that targets name, by themselves or at the end of a path.
+
+    Where none is found, as of a pattern of paths, all are: the forecast errs on the safe side.
+    """
+    ends = {target.rpartition(".")[2] for target in targets}
+    return [name for name in matrices if name in ends] or list(matrices)
 
 
 def saved_per_token(shape: Shape, trains_norms: bool) -> tuple[float, float]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from launch.config.schema import Config
 from recipes.config import UserError
+from recipes.data.files import is_local
 from recipes.profiles import Dataset
-from recipes.system.paths import exists
 from recipes.system.secrets import redact
 
 # Hydra has more flags: some name folders of configurations, and --experimental-rerun loads a pickle.
@@ -72,7 +72,7 @@ def unpinned(config: Config) -> Iterator[str]:
 def follows(dataset: Dataset) -> str | None:
     """Return what a data set of the Hub follows, if it is not pinned to a commit."""
     path = dataset.path
-    local = path in ("pocket", "mixture") or Path(path).suffix or looks_local(path) or exists(path)
+    local = path in ("pocket", "mixture") or is_local(path) or looks_local(path)
     if local or COMMIT.fullmatch(dataset.revision or ""):
         return None
     return f"{path} follows {dataset.revision or 'main'}"

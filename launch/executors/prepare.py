@@ -4,8 +4,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from launch.config.judging import TRAINED, judge_of
 from launch.config.schema import Config
 from launch.config.trust import follows, unpinned
+from launch.forecast.budget import trainings
 from launch.forecast.fit import check_memory
 from launch.forecast.tokens import Tokens, counted
 from launch.stages.base_model import find_base
@@ -69,7 +71,8 @@ def prepare(config: Config) -> Prepared:
     if shown and (line := follows(shown)):
         say(f"{line}: pin its revision in a profile of conf/demonstrations to have the same rows")
     start = find_base(config)
-    check_room(config, start, len(config.stages))
+    judge = judge_of(config) == TRAINED
+    check_room(config, start, len(trainings(config, {name: config.of(name) for name in config.pipelines})) + judge)
     pairs = prepare_pairs(config, start, say)
     console.print(f"       {config.dataset.name}: {describe_rows(pairs)}", soft_wrap=True)
     manifest = read_json(pairs / "manifest.json")

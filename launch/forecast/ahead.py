@@ -111,7 +111,7 @@ def evaluation(config: Config, shape: Shape, tokens: Tokens) -> Evaluation:
     length = tokens.prompt + min(tokens.chosen, config.dataset.max_new_tokens)
     read = Reading(length, tokens.chosen, tokens.seen[1]).times(dialogues)
     hardware = config.hardware
-    rate = hardware.tflops and hardware.tflops * 1e12 * hardware.utilisation * hardware.processes
+    rate = hardware.tflops and hardware.tflops * 1e12 * hardware.utilisation  # of one device: the others wait
     work = forward(matrices(config, config.stages[-1], shape, tokens), read)
     return Evaluation(models, models * responses, work / rate / 3600 if rate else None)
 
@@ -139,7 +139,8 @@ def saving(config: Config, stages: list[Forecast]) -> str:
         options = config.options[stage.stage]
         every = options["save_steps"]
         if options["save_strategy"] == "steps":
-            counts.add(min(stage.updates, round(1 / every)) if every < 1 else stage.updates // round(every))
+            often = round(1 / every) if 0 < every < 1 else stage.updates // round(every) if every else 0
+            counts.add(min(stage.updates, often))
         else:
             counts.add(round(options["num_train_epochs"]) if options["save_strategy"] == "epoch" else 0)
     least, most = min(counts), max(counts)

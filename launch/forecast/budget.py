@@ -19,6 +19,20 @@ KINDS = {"pairs": "pairs", "tokens": "tokens", "flops": "FLOPs"}
 MOST = 10**8  # optimizer steps
 
 Configs = dict[str, Config]  # of each pipeline
+Training = tuple[str, ...]  # its stages from the base model on, behind the pipeline that has options of its own
+
+
+def trainings(config: Config, configs: Configs) -> dict[Training, str]:
+    """Return every training of the pipelines once, and one of the pipelines that it is of.
+
+    A stage that starts from another model is another training, and so is one of a pipeline with options of its own.
+    """
+    found: dict[Training, str] = {}
+    for name, stages in config.pipelines.items():
+        for end in range(1, len(stages) + 1):
+            own = any(configs[name].options[stage] != config.options[stage] for stage in stages[:end])
+            found.setdefault((name if own else "", *stages[:end]), name)
+    return found
 
 
 @dataclass(frozen=True)

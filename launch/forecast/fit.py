@@ -1,9 +1,11 @@
 """Whether a training fits the devices' memory, and the nearest setting that does."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from launch.config.compatibility import refuse_incompatible
 from launch.config.judging import trained_stages
 from launch.config.machine import profile
 from launch.config.schema import Config
@@ -76,11 +78,19 @@ def tuned(config: Config, kind: str) -> Config:
 
 def nearest(config: Config, shape: Shape, tokens: Tokens) -> str:
     """Return what to use instead, with its peak: the first alternative that fits."""
-    for words, other in alternatives(config):
+    for words, other in filter(allowed, alternatives(config)):
         peak = worst(other, shape, tokens).peak
         if fits(other, peak):
             return f"{words} ({peak / 1e9:.1f} GB)"
     return "a smaller model or a larger machine"
+
+
+def allowed(alternative: tuple[str, Config]) -> bool:
+    """Whether a launch would not reject an alternative for what it combines."""
+    with suppress(UserError):
+        refuse_incompatible(alternative[1])
+        return True
+    return False
 
 
 def check_memory(config: Config) -> None:

@@ -124,8 +124,8 @@ def of_pairs(config: Config) -> Tokens:
     apart = dataset.test_path or dataset.test_split
     held_out = 0 if apart else max(2, round(estimate.rows * dataset.test_fraction))
     rows = min(estimate.rows - held_out, dataset.train_rows or estimate.rows)
-    for fraction in (dataset.validation_fraction, dataset.judge_fraction):
-        rows -= round(rows * (fraction or 0))
+    rows -= min(round(rows * (dataset.validation_fraction or 0)), dataset.test_rows or rows)
+    rows -= round(rows * (dataset.judge_fraction or 0))
     return replace(estimated(estimate, rows), held_out=held_out or None)
 
 

@@ -89,7 +89,7 @@ def examine(
         both = [splits[name] for name in (split, unpaired(split)) if name in splits]
         for one in both if heard else ():
             one.findings.add("leak", where(key in heard for key in column(one.rows, "key")))
-        heard |= {key for one in both for key in column(one.rows, "key")}
+        heard |= {key for one in both for key in column(one.rows, "key") if key}  # rows without a prompt have none
     return splits
 
 

@@ -28,9 +28,14 @@ def check_machine(trainer: Trainer, stage: Stage) -> None:
     """Reject a machine that differs from the hardware profile: training silently on fewer GPUs gives a wrong result.
 
     Raises:
-        UserError: the number of processes or the parallelism differs from the profile's.
+        UserError: there is no GPU, or the number of processes or the parallelism differs from the profile's.
     """
     found = trainer.args.world_size
+    if trainer.args.device.type == "cpu" and not trainer.args.use_cpu:
+        raise UserError(
+            "the hardware profile has GPUs and PyTorch sees none: check `nvidia-smi`, install PyTorch with CUDA "
+            "(WITH_CUDA=1 make environment), or use hardware=cpu"
+        )
     if trainer.args.n_gpu > 1:
         raise UserError(
             f"one process sees {trainer.args.n_gpu} GPUs and would split its batches over them: use make or "
