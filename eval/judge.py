@@ -30,6 +30,7 @@ from eval.commands.cli import run
 from eval.results import statistics
 from eval.results.matrix import ABSENT, probability
 from eval.results.metric import percent
+from eval.results.result import measured
 from eval.results.rows import NAMES, by_setting, compared_with
 from eval.results.session import jobs_of, models_of, sessions
 from eval.results.statistics import BETTER, WORSE, Comparison, Estimate
@@ -58,14 +59,13 @@ class Pair:
     places: list[tuple[Path, Path]]
     seeds: list[int] | None = None  # None: two files or stages, without seeds
     setting: str = ""
-    evaluations: list[dict[str, Any]] | None = None  # the settings of each seed's measurements; None: the newest count
+    files: list[tuple[Path, Path]] | None = None  # of the two stages' measurements; None: the newest
 
     def cases(self, options: Options) -> list[Case]:
         """Return what to ask the judge, seed by seed."""
-        settings = self.evaluations or [None] * len(self.places)
         return [
-            case_of(*place, options, options.answers, options.prompts, one)
-            for place, one in zip(self.places, settings, strict=True)
+            case_of(*place, options, options.answers, options.prompts, *([self.files[number]] if self.files else []))
+            for number, place in enumerate(self.places)
         ]
 
 
@@ -211,7 +211,8 @@ def pairs_of(jobs: list[dict[str, Any]], base: bool) -> list[Pair]:
                 found = [(lasts[place][ours], lasts[place][theirs]) for place in places]
                 names = NAMES.get(ours, ours), NAMES.get(theirs, theirs)
                 seeds, settings = ([group[place][name] for place in places] for name in ("seed", "evaluation"))
-                pairs.append(Pair(*names, found, seeds, str(setting), settings))
+                files = [(measured(a, one), measured(b, one)) for (a, b), one in zip(found, settings, strict=True)]
+                pairs.append(Pair(*names, found, seeds, str(setting), files))
     return pairs
 
 

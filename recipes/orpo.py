@@ -8,10 +8,10 @@ from torch.nn.functional import cross_entropy, logsigmoid
 from recipes.config import Stage
 from recipes.data.pairs import load_rows
 from recipes.engine.loss import LogProbs, Loss, log_odds
-from recipes.engine.options import check_choice
+from recipes.engine.options import check_choice, check_engine
 from recipes.engine.packing import PackedBatch
 from recipes.engine.reference_free import OnOurIds, PackedReferenceFree, trl_orpo
-from recipes.methods import ENGINES, METHODS
+from recipes.methods import METHODS
 from recipes.training.arguments import arguments
 from recipes.training.loop import fit, main
 from recipes.training.model import load_model, peft_config
@@ -61,7 +61,7 @@ class ORPOConfig(trl_orpo.ORPOConfig):
         """
         super().__post_init__()
         self.nll_mean = self.nll_mean or ("update" if self.engine == "packed" else "micro_batch")
-        check_choice("engine", self.engine, ENGINES)
+        check_engine(self, heeded=("ratio", "nll_span", "nll_mean"))
         check_choice("ratio", self.ratio, ("odds", "probability"))
         check_choice("nll_span", self.nll_span, ("full", "completion"))
         check_choice("nll_mean", self.nll_mean, ("update", "micro_batch"))

@@ -46,6 +46,8 @@ class RLOOConfig(trl.RLOOConfig):
         super().__post_init__()
         if self.log_completions or self.use_vllm:
             raise ValueError("log_completions and use_vllm read prompts as text, and ours are ids: leave them off")
+        if self.chat_template_kwargs:
+            raise ValueError("chat_template_kwargs would do nothing: prompts are rendered before; leave them out")
 
 
 class PromptSampler(RepeatSampler):

@@ -62,6 +62,7 @@ BAD = {
     "dataset.train_rows=-5": "dataset.train_rows must be at least 2 (got -5)",
     "orpo.num_train_epochs=0 orpo.max_steps=-1": "leave nothing to train",
     "orpo.auto_find_batch_size=true": "is not supported",
+    "orpo.train_sampling_strategy=group_by_length": "needs a length of each row",
     "runs=/proc/none": "/proc/none",
     "runs=README.md": "README.md; name a directory to train in",
     "orpo.lr_scheduler_type=nonsense": "nonsense",

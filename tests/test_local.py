@@ -28,7 +28,7 @@ from launch.executors.shared import by_depth
 from launch.stages.micro_batch import halve
 from launch.stages.run import OutOfMemory, StageFailed, failure
 from recipes.config import OUT_OF_MEMORY, UserError, splits_alike
-from recipes.training.loop import in_words
+from recipes.training.errors import in_words
 
 Words = Callable[..., list[str]]
 # Plain gradient descent, so that weights differ as gradients do.

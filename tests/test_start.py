@@ -18,7 +18,6 @@ from launch.stages.digest import Planned
 from launch.stages.inputs import check_cache
 from launch.stages.rehearsal import outline, rehearse_all
 from recipes.config import UserError, read_config
-from recipes.methods import METHODS
 from recipes.system import processes
 from recipes.system.processes import forget_launchers
 from recipes.training.arguments import keep_the_models_loss
@@ -69,10 +68,14 @@ def test_every_method_can_be_built_as_it_is(compose: Compose) -> None:
 
 
 def test_an_evaluation_measures_what_the_trainer_logs() -> None:
-    assert {"loss", "rewards_scaled/margins", "logps_mean/chosen"} <= evaluated(METHODS["orpo"], "packed")
-    assert {"loss", "rewards_reference/margins", "logps_sum/chosen"} <= evaluated(METHODS["dpo"], "packed")
-    assert "rewards_scaled/margins" not in evaluated(METHODS["orpo"], "stock")
-    assert {"loss", "accuracy", "margin", "max_reward"} <= evaluated(METHODS["reward"], "packed")
+    def of(stage: str, **options: Any) -> set[str]:
+        return evaluated(stage, SimpleNamespace(**({"engine": "packed"} | options)))
+
+    assert {"loss", "rewards_scaled/margins", "logps_mean/chosen", "nll_loss"} <= of("orpo", nll_span="full")
+    assert {"loss", "rewards_reference/margins", "logps_sum/chosen"} <= of("dpo", loss_type=["sigmoid"])
+    assert "nll_loss" in of("dpo", loss_type=["sft"]) and "nll_loss" not in of("dpo", loss_type=["sigmoid"])
+    assert "rewards_scaled/margins" not in of("orpo", engine="stock", nll_span="full")
+    assert {"loss", "accuracy", "margin", "max_reward"} <= of("reward")
 
 
 IDLE = [

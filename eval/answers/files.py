@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from eval.answers.store import is_answer
-from eval.results.result import measured
 from recipes.config import UserError, read_json, read_json_rows
 from recipes.system.commands import output
 
@@ -49,12 +48,12 @@ def texts(rows: dict[str, dict[str, Any]], path: Path) -> dict[str, str]:
     return {prompt: column(row, ANSWER, path) for prompt, row in rows.items()}
 
 
-def answered(path: Path, kind: str = "greedy", settings: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
+def answered(path: Path, kind: str = "greedy", file: Path | None = None) -> dict[str, dict[str, Any]]:
     """Return prompt -> row as `read_answers` does, with everything else that a row says about its response.
 
-    Of a stage, that was measured under these settings.
+    Of a stage, they are those in one file of its measurements; without, in the newest.
     """
-    rows = stage_rows(path, kind, settings) if path.is_dir() else read_rows(path)
+    rows = stage_rows(path, kind, file) if path.is_dir() else read_rows(path)
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         column(row, ANSWER, path)
@@ -91,16 +90,16 @@ def say_endings(name: str, found: dict[str, Any]) -> None:
     output.print(f"  {name}: {ends}; {length}", soft_wrap=True)
 
 
-def stage_rows(directory: Path, kind: str, settings: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+def stage_rows(directory: Path, kind: str, file: Path | None = None) -> list[dict[str, Any]]:
     """Return the responses of a stage that `python -m eval` kept, each with the `cluster` of its prompt.
 
-    They are those under a session's settings; without, the newest.
+    They are those in one file of its measurements; without, in the newest.
 
     Raises:
         UserError: it has not been evaluated, or has no responses of this kind.
     """
     files = sorted((directory / "eval").glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
-    for found in map(read_json, [measured(directory, settings)] if settings else files):
+    for found in map(read_json, [file] if file else files):
         rows = found.get(kind) if isinstance(found, dict) else None
         if isinstance(rows, list) and rows and all(map(is_answer, rows)):
             clusters = found.get("clusters", {}).get("prompts") or range(len(rows))

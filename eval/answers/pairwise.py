@@ -1,6 +1,7 @@
 """Two responses to the same prompt before a judge, in both orders."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,16 +46,16 @@ class Judged:
 
 
 def case_of(
-    ours: Path, theirs: Path, judging: Judging, kind: str, most: int | None, settings: dict[str, Any] | None = None
+    ours: Path, theirs: Path, judging: Judging, kind: str, most: int | None, files: Sequence[Path | None] = (None, None)
 ) -> Case:
     """Return what to ask about two files or stages: their `kind` of responses to at most `most` prompts.
 
-    Stages' responses are those of an evaluation with these settings, else the newest.
+    Stages' responses are those in these files of their measurements, else the newest.
 
     Raises:
         UserError: they share no prompt.
     """
-    rows = [answered(side, kind, settings) for side in (ours, theirs)]
+    rows = [answered(side, kind, file) for side, file in zip((ours, theirs), files, strict=True)]
     left, right = (texts(found, side) for found, side in zip(rows, (ours, theirs), strict=True))
     common = [prompt for prompt in left if prompt in right][:most]
     if not common:

@@ -24,6 +24,7 @@ PADDED = ("pad_to_multiple_of", "padding_value", "dataset_num_proc")  # TRL's op
 RATES = ("memory_gb", "tflops", "utilisation")
 NEVER_NEGATIVE = ("beta", "weight_decay", "max_grad_norm", "adam_epsilon")
 OUTER = {"lm_head", "embed_tokens", "score"}  # adapters may target these besides the layers' matrices
+TRLS = {"sft", "dpo", "kto", "rloo"}  # whose trainers refuse an adapter of the LM head
 
 
 def refuse_useless(config: Config) -> None:
@@ -204,12 +205,29 @@ def refuse_adapters(config: Config) -> None:
     targets = [given] if isinstance(given, str) else list(given or [])
     if targets in ([], ["all-linear"]) or (len(targets) == 1 and not re.fullmatch(r"\w+", targets[0])):
         return
+    refuse_outer(config, {target.split(".")[-1] for target in targets})
     known = {*matrices, *OUTER}
     if len(targets) == 1 or not any(target.split(".")[-1] in known for target in targets):
         raise UserError(
             f"model.lora_target_modules={given} matches no matrix of {config.model.name}: use all-linear, several of "
             f"[{','.join(matrices)}], or a regular expression for the whole path such as .*{next(iter(matrices))}"
         )
+
+
+def refuse_outer(config: Config, targets: set[str]) -> None:
+    """Reject adapters of embeddings or LM head that could not be merged, or that TRL refuses once it trains.
+
+    Raises:
+        UserError: the message names the target.
+    """
+    both = targets & {"lm_head", "embed_tokens"}
+    if both and shape_of(config.model).tied:
+        raise UserError(
+            f"model.lora_target_modules={min(both)}: embeddings and LM head of {config.model.name} are one matrix, "
+            "and a merged adapter would change both: leave it out"
+        )
+    if "lm_head" in targets and (refused := TRLS & {*trained_stages(config)}):
+        raise UserError(f"model.lora_target_modules=lm_head: TRL does not train it under {min(refused)}: leave it out")
 
 
 def refuse_order(name: str, stages: list[str], named: str | None) -> None:

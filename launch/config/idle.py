@@ -17,6 +17,7 @@ OWNED = {
     "output_dir": "runs and the stage's digest",
     "fsdp": "hardware.strategy",
     "deepspeed": "hardware.strategy",
+    "gradient_checkpointing": "hardware.activation_checkpointing",
 }
 # Options of TRL's own tokenization, and what does the same here: the pairs are tokenized before, once for all methods.
 TOKENIZED = {
@@ -30,18 +31,22 @@ TOKENIZED = {
     "dataset_kwargs": "dataset.policies",
 }
 Options = dict[str, Any]
-PLATEAU = "reduce_lr_on_plateau"
+FOLLOWING = ("reduce_lr_on_plateau", "greedy")  # schedules that follow the evaluations
+
+
+def steered(options: Options) -> bool:
+    """Whether evaluations decide a stage's weights: its best checkpoint is loaded, or its rate follows them."""
+    return options["load_best_model_at_end"] or options["lr_scheduler_type"] in FOLLOWING
 
 
 def chooses(options: Options) -> bool:
     """Whether a stage's training compares its evaluations."""
-    best = options["load_best_model_at_end"] or options["save_strategy"] == "best"
-    return best or options["lr_scheduler_type"] == PLATEAU
+    return steered(options) or options["save_strategy"] == "best"
 
 
 def warms_up(options: Options) -> bool:
     """Whether a stage's schedule begins with warm-up steps."""
-    return options["lr_scheduler_type"] not in ("constant", PLATEAU)
+    return options["lr_scheduler_type"] not in ("constant", *FOLLOWING)
 
 
 # Trainer options, when they are read, and what makes them so.

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from launch.config.first import TRAINING, begins
+from launch.config.idle import steered
 from launch.config.judging import with_judge_fold
 from launch.config.schema import Config
 from recipes.config import UserError
@@ -37,7 +38,7 @@ def with_folds(config: Config) -> Config:
         UserError: a fraction is none, or there is no such judge.
     """
     fraction = config.dataset.validation_fraction
-    by_loss = any(config.options[stage]["load_best_model_at_end"] for stage in config.stages)
+    by_loss = any(steered(config.options[stage]) for stage in config.stages)
     if fraction is None and (config.eval_split == VALIDATION or by_loss):
         fraction = FRACTION
     if fraction is not None and not 0 < fraction < 1:

@@ -18,6 +18,11 @@ REFUSED = {
     "trust_remote_code": "code from a model's repository is never run: use a model that Transformers itself supports",
     "hub_token": "it would be written to config.yaml: export HF_TOKEN instead",
     "save_only_model": "its checkpoints could not be resumed: remove this option",
+    "sync_ref_model": "no checkpoint has the reference model, and a resumed training would begin with the first one "
+    "again: remove this option",
+    "fp16": "its loss scale overflows by design, which is taken for a gradient that is not finite: use bf16, or "
+    "hardware.bf16=false for float32",
+    "model_init_kwargs": "the model is loaded with the options of `model.`: use these",
     "restore_callback_states_from_checkpoint": "resuming would make every callback anew without what it needs, and "
     "needs no option: remove it",
     "push_to_hub": "it would publish logs and checkpoints, and a hub that fails would stop the training: "

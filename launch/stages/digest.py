@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from launch.config.idle import steered
 from launch.config.schema import Config
 from recipes.config import FORMAT, SPLIT, UserError, splits_alike
 from recipes.methods import METHODS
@@ -30,7 +31,7 @@ UNSCIENTIFIC = {
     *("dataset_num_proc", "ddp_timeout"),
     "dataset",  # of SFT: what it names is in the digest
 }
-# Neither can these, unless the best checkpoint is loaded at the end.
+# Neither can these, unless evaluations steer the training.
 WHEN = {"save_strategy", "save_steps", "eval_strategy", "eval_steps", "eval_on_start", "eval_delay"}
 
 
@@ -136,7 +137,7 @@ def decisive(values: dict[str, Any], chosen: Iterable[str]) -> dict[str, Any]:
 
 def scientific(options: dict[str, Any]) -> dict[str, Any]:
     """Return the trainer options that can change a weight."""
-    ignored = UNSCIENTIFIC if options.get("load_best_model_at_end") else UNSCIENTIFIC | WHEN
+    ignored = UNSCIENTIFIC if steered(options) else UNSCIENTIFIC | WHEN
     return {key: value for key, value in options.items() if key not in ignored}
 
 

@@ -126,8 +126,11 @@ def label_of(row: Row) -> bool | None:
 
 
 def prompt_of(row: Row) -> str:
-    """Return what the responses to one prompt have in common."""
-    return json.dumps([row.get(name) for name in (*PROMPTS, *SYSTEMS, "input", "tools")], default=str, sort_keys=True)
+    """Return what the responses to one prompt have in common: of a whole dialogue, all turns before the last."""
+    said = row.get("completion")
+    earlier = said[:-1] if isinstance(said, list) else None
+    columns = [row.get(name) for name in (*PROMPTS, *SYSTEMS, "input", "tools")]
+    return json.dumps([*columns, earlier], default=str, sort_keys=True)
 
 
 def pair(prompt: Any, chosen: Any, rejected: Any) -> Row:

@@ -174,7 +174,7 @@ def split_dialogue(text: str) -> list[Message]:
 
 
 def out_of_order(prompt: list[Message]) -> bool:
-    """Whether a prompt's turns do not alternate between user and assistant after at most one system turn.
+    """Whether a prompt's turns do not alternate from a user's to a user's, after at most one system turn.
 
     A tool's results, and the call before them, belong to the assistant's next turn.
     """
@@ -182,7 +182,9 @@ def out_of_order(prompt: list[Message]) -> bool:
     turns = roles[1:] if roles[:1] == ["system"] else roles
     called = [place for place, role in enumerate(turns) if role == "tool" or turns[place + 1 : place + 2] == ["tool"]]
     turns = [role for place, role in enumerate(turns) if place not in called]
-    return any(role != ("user", "assistant")[place % 2] for place, role in enumerate(turns))
+    return turns[-1:] == ["assistant"] or any(
+        role != ("user", "assistant")[place % 2] for place, role in enumerate(turns)
+    )
 
 
 def describe(value: Any) -> str:

@@ -43,11 +43,16 @@ def load_pairs(
 
 
 def load_prompts(directory: Path) -> DatasetDict:
-    """Return the prepared prompts: `prompt`, their ids, and `messages`; training rows with `row`, their number."""
+    """Return the prepared prompts: `prompt`, their ids, and `messages`; training rows with `row`, their number.
+
+    `test` is as in `load_pairs`: the validation split where there is one.
+    """
     rows = open_pairs(directory)
-    columns = {"train": ["row", "prompt", "prompt_ids"], "test": ["prompt", "prompt_ids"]}
+    held_out = rows[VALIDATION if VALIDATION in rows else TEST]
+    columns = ["prompt", "prompt_ids"]
+    views = {"train": rows["train"].select_columns(["row", *columns]), "test": held_out.select_columns(columns)}
     names = {"prompt": "messages", "prompt_ids": "prompt"}
-    return DatasetDict({split: rows[split].select_columns(columns[split]).rename_columns(names) for split in columns})
+    return DatasetDict({split: view.rename_columns(names) for split, view in views.items()})
 
 
 def open_pairs(directory: Path) -> DatasetDict:

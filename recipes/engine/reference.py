@@ -29,7 +29,7 @@ class ReferenceTrainer(PackedTrainer):
 
     def __init__(self, model: Any, args: Any, eval_dataset: Dataset | None = None, **options: Any) -> None:
         # TRL would let the reference model score the held-out pairs at once, in vain if none is evaluated.
-        options["eval_dataset"] = eval_dataset if args.eval_strategy != "no" else None
+        options["eval_dataset"] = eval_dataset if args.eval_strategy != "no" or args.eval_on_start else None
         self.scoring_enabled = False
         super().__init__(model, args, data_collator=collate, **options)
 

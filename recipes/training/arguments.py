@@ -11,7 +11,7 @@ from recipes.engine.trl import keep_outputs_in_float32
 from recipes.methods import METHODS
 
 Options = TypeVar("Options")
-
+ORDERS = ("random", "sequential")  # in which a training may read its rows
 
 # Of Liger's kernels, those that replace the model's own forward pass and loss: both engines need the logits.
 LOSSES = ("fused_linear_cross_entropy", "cross_entropy")
@@ -26,6 +26,13 @@ def arguments(config: Callable[..., Options], stage: Stage) -> Options:
     for option in ("auto_find_batch_size", "resume_from_checkpoint", "neftune_noise_alpha", "label_smoothing_factor"):
         if stage.options.get(option):
             raise UserError(f"{stage.stage}.{option} is not supported: the record would not show its effect; remove it")
+    if (order := stage.options.get("train_sampling_strategy")) not in (None, *ORDERS):
+        raise UserError(
+            f"{stage.stage}.train_sampling_strategy={order} needs a length of each row, which pairs do not have: use "
+            f"{' or '.join(ORDERS)}; {stage.stage}.engine=packed pads nothing anyway"
+        )
+    if stage.options.get("save_strategy") == "best" and stage.processes > 1:
+        raise UserError(f"{stage.stage}.save_strategy=best loses the costs of other processes: use steps or epoch")
     if stage.options.get("packing") or stage.options.get("dataloader_num_workers"):
         raise UserError(
             f"{stage.stage}.packing and dataloader_num_workers hide rows from the cost meter: leave them off; "

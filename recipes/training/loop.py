@@ -1,31 +1,28 @@
 """The steps of every recipe: check the machine, resume, train, save, record."""
 
-import errno
 import shutil
 import signal
 import sys
-import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from transformers import Trainer
 
-from recipes.config import NEEDS_LESS, UNMERGED, Stage, UserError, write_json, write_text
+from recipes.config import UNMERGED, Stage, write_json
 from recipes.engine.trl import count_batches, forgive_trackers, train_adapters_in_float32, write_no_card
 from recipes.system.processes import die_with_parent
 from recipes.training.checkpoints import Ending, Interruption, Keeper, newest_checkpoint
 from recipes.training.checks import Alarms, check_machine, check_saved
 from recipes.training.code import keep_code
 from recipes.training.cost import Guard, Meter
+from recipes.training.errors import report, write_error
 from recipes.training.memory import begin, peaks
 from recipes.training.merge import keep_base
-from recipes.training.model import save_model
+from recipes.training.model import name_no_code, save_model
 from recipes.training.record import record
 
 INTERRUPTED = 130
-# from CUDA's allocator, PyTorch's on a CPU, cuBLAS
-NO_MEMORY = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
 
 
 def main(recipe: str) -> None:
@@ -51,11 +48,7 @@ def main(recipe: str) -> None:
         if interruption.args:  # all processes stop; one that torchrun ends must not hide why another failed
             write_error(directory, str(interruption))
     except Exception as error:
-        traceback.print_exc()
-        message = in_words(error, directory)
-        status = 2 if message else 1
-        if message:
-            write_error(directory, message)
+        status = report(error, directory)
     close_tracker(status)
     sys.exit(status)
 
@@ -94,31 +87,11 @@ def save(trainer: Trainer, stage: Stage) -> None:
     if hasattr(trainer.model, "peft_config"):
         trainer.save_model(str(stage.directory / "adapter"))
     elif stage.strategy in ("fsdp2", "zero3"):
+        name_no_code(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class)
         trainer.save_model(str(stage.output))
     elif trainer.is_world_process_zero():
         shutil.rmtree(stage.output, ignore_errors=True)
         save_model(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class, stage.output)  # type: ignore[arg-type]
-
-
-def in_words(error: Exception, directory: Path) -> str | None:
-    """Return the line for the user, if the error is one that the user can fix."""
-    if isinstance(error, UserError):
-        return str(error)
-    no_space = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-    # torch.save reports a full disk only as a failed write of its archive
-    if no_space or ("PytorchStreamWriter" in str(error) and shutil.disk_usage(directory).free < 2**26):
-        return f"no space left on the disk of {directory}: free some space and run again; it resumes"
-    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
-        return NEEDS_LESS
-    return None
-
-
-def write_error(directory: Path, message: str) -> None:
-    """Write the error for the launcher; a full disk may have no space even for that."""
-    try:
-        write_text(directory / "error.txt", message)
-    except OSError:
-        print(message, file=sys.stderr)
 
 
 def close_tracker(status: int) -> None:

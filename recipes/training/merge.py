@@ -10,11 +10,18 @@ from torch import Tensor
 
 from recipes.config import Stage, UserError, read_json, write_json
 from recipes.engine.self_check import TOLERANCE, evaluating, own_log_probs, some_ids
+from recipes.training.errors import report
 from recipes.training.model import fit_to_tokenizer, pretrained, save_model
 from recipes.training.tokenizer import load_tokenizer
 
 KEPT = "base-log-probs.json"
 EXACT = ("float32",)
+WRONG = {
+    "base": "the model that adapters are merged into is not the base that the adapter was trained on (log-probs differ "
+    "by {:.2g}): restore it or remove this stage's directory and train again",
+    "merged": "the merged model is not base and adapter together (log-probs differ by {:.2g}): adapters of embeddings "
+    "may change the LM head too; choose other model.lora_target_modules",
+}
 QUANTISED = 1.0  # nats: the effect of 4 bits on a mean log-prob; that of other weights is larger
 
 
@@ -87,12 +94,17 @@ def check_same(expected: Tensor, found: Tensor | None, what: str, half: bool, to
     assert found is not None
     apart = (expected - found).abs().mean().item()
     if not apart < (tolerance or TOLERANCE[half]):
-        model = "the model that adapters are merged into" if what == "base" else "the merged model"
-        raise UserError(
-            f"{model} is not the base that the adapter was trained on (log-probs differ by {apart:.2g}): restore it or "
-            "remove this stage's directory and train again"
-        )
+        raise UserError(WRONG[what].format(apart))
+
+
+def main(directory: Path) -> int:
+    """Merge in a process of its own; return its exit status, as a training's."""
+    try:
+        merge(directory)
+    except Exception as error:
+        return report(error, directory)
+    return 0
 
 
 if __name__ == "__main__":
-    merge(Path(sys.argv[1]))
+    sys.exit(main(Path(sys.argv[1])))

@@ -185,11 +185,16 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
     if bad:
         raise UserError(f"{len(bad)} weights are not finite ({bad[0]}, …): nothing was saved; lower the learning rate")
     unfinished = directory.with_name(f".{directory.name}.partial")
-    model.config.__dict__.pop("auto_map", None)
-    tokenizer.init_kwargs.pop("auto_map", None)
+    name_no_code(model, tokenizer)
     try:
         model.save_pretrained(str(unfinished))
         tokenizer.save_pretrained(str(unfinished))
         unfinished.rename(directory)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)  # a full disk needs the space
+
+
+def name_no_code(model: Any, tokenizer: Any) -> None:
+    """Let what is saved name no foreign code, which was not used."""
+    model.config.__dict__.pop("auto_map", None)
+    tokenizer.init_kwargs.pop("auto_map", None)

@@ -15,7 +15,7 @@ from transformers.trainer_optimizer import is_optimizer_factory
 
 from recipes.config import Stage, UserError
 from recipes.engine.trl import rename_metrics
-from recipes.methods import METHODS, Method
+from recipes.methods import METHODS
 from recipes.system.errors import nearest
 from recipes.system.hub import NO_CODE, reason
 from recipes.training.arguments import arguments
@@ -25,6 +25,7 @@ from recipes.training.model import peft_config
 ALONE = {"use_cpu": True, "fsdp": None, "fsdp_config": None, "deepspeed": None, "ddp_backend": None}
 STEPS = 100  # of the rehearsed schedule, where the options leave their number to the data
 EVALUATED = {"loss", "runtime", "samples_per_second", "steps_per_second"}  # what a trainer gets of every evaluation
+OWN = {"orpo": {"log_odds_ratio", "log_odds_chosen"}, "kto": {"kl"}}  # what packed methods measure besides
 OF_A_MODEL = ("galore", "apollo", "lomo", "adalomo")  # optimizers that are built for the layers of a whole model
 
 
@@ -63,7 +64,7 @@ def check_metric(stage: str, args: Any) -> None:
     Raises:
         UserError: there is no such metric.
     """
-    name, known = args.metric_for_best_model, evaluated(METHODS[stage], getattr(args, "engine", "stock"))
+    name, known = args.metric_for_best_model, evaluated(stage, args)
     if name and name.removeprefix("eval_") not in known:
         raise UserError(
             f"{stage}.metric_for_best_model={name}: no evaluation measures it{nearest(name, known)}; "
@@ -71,16 +72,20 @@ def check_metric(stage: str, args: Any) -> None:
         )
 
 
-def evaluated(method: Method, engine: str) -> set[str]:
+def evaluated(stage: str, args: Any) -> set[str]:
     """Return what a training's evaluations return to the trainer; stock TRL only logs the rest."""
-    if engine == "stock" or not method.pairs:
-        return EVALUATED | ({"nll_loss"} if engine == "packed" else set())
+    method = METHODS[stage]
+    if getattr(args, "engine", "stock") == "stock":
+        return EVALUATED
+    own = OWN.get(stage, set()) | ({"nll_loss"} if method.nll(vars(args)) else set())
+    if not method.pairs:
+        return EVALUATED | own
     if not method.answers:
         return EVALUATED | {"accuracy", "margin", "min_reward", "mean_reward", "max_reward"}
     rewards = {f"rewards/{name}" for name in ("chosen", "rejected", "accuracies", "margins")}
     logs = dict.fromkeys(rewards | {"logps/chosen", "logps/rejected"}, 0.0)
     rename_metrics(logs, SimpleNamespace(_metrics={}), method)
-    return EVALUATED | logs.keys()
+    return EVALUATED | own | logs.keys()
 
 
 def check_schedule(stage: str, args: Any) -> None:
