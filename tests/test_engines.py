@@ -99,6 +99,19 @@ def test_dpo_is_evaluated_against_the_reference_whatever_the_batch_size(make: Ma
     assert found[0] == pytest.approx(found[1]) and found[0]["eval_loss"] == pytest.approx(LN2, abs=FLOAT32)
 
 
+def test_dpo_is_evaluated_against_its_start_when_the_policy_has_moved(make: Make) -> None:
+    """With its log-probs scored before, or in each step: stock TRL's loss, no longer ln 2."""
+    held_out, found = rows_of(6, seed=1), {}
+    for engine, before in (("stock", False), ("packed", False), ("packed", True)):
+        options = {"eval_strategy": "steps", "per_device_eval_batch_size": 6, "precompute_ref_log_probs": before}
+        trainer = make("dpo", engine, rows_of(4), eval_dataset=held_out, **options)
+        move_away(trainer)
+        found[engine, before] = trainer.evaluate()["eval_loss"]
+    stock = found.pop(("stock", False))
+    assert abs(stock - LN2) > 1e-3
+    assert [*found.values()] == pytest.approx([stock] * 2, rel=1e-5)
+
+
 def test_packed_tokens_are_counted_without_padding(make: Make) -> None:
     rows: Any = rows_of(6)
     lengths = [(len(row["prompt_ids"]), len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]

@@ -126,9 +126,10 @@ def judged(tmp_path: Path, right: int) -> list[Row]:
 
 
 def test_a_weak_judge_gives_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must surely rank more than 55 in a hundred right: of 30 pairs 23 leave 57.9% possible, 22 leave 54.4%."""
     monkeypatch.setitem(SETTINGS, "judge", "reward-x")
-    strong = {row.pipeline: row for row in judged(tmp_path / "strong", 30)}
-    weak = {row.pipeline: row for row in judged(tmp_path / "weak", 18)}
+    strong = {row.pipeline: row for row in judged(tmp_path / "strong", 23)}
+    weak = {row.pipeline: row for row in judged(tmp_path / "weak", 22)}
     for rows in (strong, weak):
         assert rows["dpo"].against["win_rate"]["orpo"].rate.mean == 1.0, "the judge decides, not the gold reward"
         assert rows["dpo"].against["gold_sampled"]["orpo"].rate.mean > 0.5

@@ -84,3 +84,7 @@ def test_balancing_keeps_every_pair_once_and_evens_the_tokens() -> None:
     assert sorted(pair.prompt[0] for part in dealt for pair in part) == list(range(12))
     totals = [sum(pair.tokens for pair in part) for part in dealt]
     assert max(totals) - min(totals) <= max(pair.tokens for pair in pairs)
+    sizes = (3, 3, 4, 5, 6, 7)  # dealt as they come, the last one would make it 11 and 17
+    small = [Pair([0], [0] * (size - 2), [0]) for size in sizes]
+    assert [pair.tokens for pair in small] == [*sizes]
+    assert [sum(pair.tokens for pair in part) for part in balance([small[:3], small[3:]])] == [14, 14]

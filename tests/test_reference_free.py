@@ -145,8 +145,9 @@ def test_the_held_out_loss_is_the_trained_one_whatever_the_batch_size(make: Make
 
 def test_cpo_is_dpo_with_a_uniform_reference() -> None:
     """And SimPO without a margin is CPO of log-probs per token."""
-    policy = LogProbs.of(-torch.rand(3, 5) * 20, torch.randint(1, 9, (3, 5)))
-    uniform = LogProbs.of(torch.full((3, 5), -7.0), torch.ones(3, 5, dtype=torch.int64))
+    torch.manual_seed(0)
+    policy = LogProbs.of(-torch.rand(3, 5, dtype=torch.float64) * 20, torch.randint(1, 9, (3, 5)))
+    uniform = LogProbs.of(torch.full((3, 5), -7.0, dtype=torch.float64), torch.ones(3, 5, dtype=torch.int64))
     dpo, without = dpo_loss(policy, uniform, BETA), cpo_loss(policy, BETA, 0.0)
     assert dpo.preference is not None and without.preference is not None
     assert torch.allclose(dpo.preference, without.preference)
@@ -156,7 +157,7 @@ def test_cpo_is_dpo_with_a_uniform_reference() -> None:
     cpo, simpo = cpo_loss(means, BETA, 0.0), simpo_loss(policy, BETA, 0.0)
     assert cpo.preference is not None and simpo.preference is not None
     assert torch.allclose(cpo.preference, simpo.preference)
-    small = simpo_loss(policy, BETA, GAMMA, alpha=1e-5)  # AlphaPO's reward tends to the log-prob
+    small = simpo_loss(policy, BETA, GAMMA, alpha=1e-6)  # AlphaPO's reward tends to the log-prob
     plain = simpo_loss(policy, BETA, GAMMA)
     assert small.preference is not None and plain.preference is not None
     assert torch.allclose(small.preference, plain.preference, rtol=1e-3)

@@ -21,6 +21,7 @@ from launch.stages.digest import Start, plan_stage
 from launch.stages.inputs import asked_reward_model
 from recipes.config import Stage, UserError
 from recipes.data.pairs import load_pairs, load_prompts, open_pairs
+from recipes.rloo import ask
 from recipes.training.flops import Reading, forward, training
 from recipes.training.reading import matrices
 from recipes.training.reward_model import load_classifier
@@ -68,6 +69,17 @@ def test_a_fresh_reward_model_prefers_nothing_and_a_trained_one_ranks_its_pairs(
     assert torch.cat(alone)[:, 0].tolist() == pytest.approx(chosen.tolist(), abs=1e-5), (
         "neither padding nor order counts"
     )
+
+
+def test_rloo_is_rewarded_by_the_classifiers_own_logits(rlhf: Path) -> None:
+    """Of each prompt with its response, the higher the better; TRL's reward function gets what the trainer has."""
+    model = AutoModelForSequenceClassification.from_pretrained(stage(rlhf, "reward") / "model")
+    asked = ask(load_classifier(str(stage(rlhf, "reward") / "model"), None, foreign=False))
+    pairs: Any = load_pairs(Stage.load(stage(rlhf, "reward")).pairs)["train"]
+    prompts, said = ([row[name] for row in pairs][:6] for name in ("prompt_ids", "chosen_ids"))
+    with torch.no_grad():
+        alone = [float(model(torch.tensor([a + b])).logits) for a, b in zip(prompts, said, strict=True)]
+    assert asked(prompts, [""] * 6, said, None) == pytest.approx(alone, abs=1e-5) and len({*alone}) == 6
 
 
 def test_rloo_answers_the_training_prompts_and_counts_all_that_is_computed(rlhf: Path) -> None:

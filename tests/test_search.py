@@ -87,16 +87,18 @@ def test_a_range_is_widened_once_at_an_edge_and_a_best_at_the_new_edge_is_told()
 @pytest.mark.parametrize("trials", [4, 6, 8, 10, 16])
 def test_the_trials_after_the_widening_go_beyond_the_edge(trials: int) -> None:
     """As `tune` asks: a round together, and the first half is told before the second is asked."""
-    found = search(far, trials, done=0)
+    space = {"orpo.learning_rate": Range(1e-4, 1e-2)}
+    found = Search("orpo", space, {"orpo.learning_rate": 9.9e-3}, trials)
     for numbers in rounds(trials):
         asked = [found.ask() for _ in numbers]
         for number, values in zip(numbers, asked, strict=True):
             found.tell(number, far(values))
     tried = [values["orpo.learning_rate"] for values in params(found)]
-    at_first = max(tried[: trials // 2])
-    if at_first > 1e-4 * (1e-2 / 1e-4) ** 0.9:
-        assert max(tried[trials // 2 :]) > 1e-2 or "orpo.learning_rate" in found.found()["at_edge"]
-        assert found.space["orpo.learning_rate"].high > 1e-2
+    assert max(tried[: trials // 2]) > 9e-3, "configured at the edge, and best there"
+    assert found.space["orpo.learning_rate"].high == pytest.approx(1e-1)
+    beyond = max(tried[trials // 2 :]) > 1e-2
+    assert beyond or trials < 8, "of two trials one may be drawn below"
+    assert found.found()["at_edge"] == (["orpo.learning_rate"] if not beyond or max(tried) > 0.05 else [])
 
 
 @pytest.mark.parametrize("trials", range(1, 24))

@@ -61,7 +61,9 @@ def test_clusters_of_one_prompt_change_nothing_and_samples_are_averaged() -> Non
     draws = random.normal(size=(2, 1, 50, 4))
     points = (draws[0] > draws[1]).mean(axis=2)
     assert compare(*draws).rate == share(points), "a prompt counts once"
-    assert compare(*draws).from_samples is not None and compare(ours, theirs).from_samples is None
+    wins = (draws[0] > draws[1]).astype(float)
+    drawn = wins.var(axis=2, ddof=1).mean() / wins.size  # of one draw's variance, a share of the mean's
+    assert compare(*draws).from_samples == pytest.approx(drawn) and compare(ours, theirs).from_samples is None
 
 
 def test_the_test_with_samples_is_the_exact_one_over_all_exchanges() -> None:
@@ -76,11 +78,11 @@ def test_the_test_with_samples_is_the_exact_one_over_all_exchanges() -> None:
 
 @pytest.mark.parametrize("seeds, count", [(1, 50), (1, 400), (3, 50), (3, 400)])
 def test_an_interval_is_never_empty(seeds: int, count: int) -> None:
-    """Of one seed the lower end is the exact one of Clopper and Pearson to within a hundredth."""
+    """Of one seed the lower end is as far from 1 as the exact one of Clopper and Pearson, to within a tenth of that."""
     found = share(np.ones((seeds, count)))
     exact = binomtest(count, count).proportion_ci(0.95, method="exact").low
-    assert found.high == 1.0 and found.low <= exact + 0.01
-    assert seeds > 1 or found.low == pytest.approx(exact, abs=0.01)
+    assert found.high == 1.0
+    assert found.low < exact if seeds > 1 else 1 - found.low == pytest.approx(1 - exact, rel=0.1)
     tied = share(np.full((seeds, count), 0.5))
     assert tied.low < 0.5 < tied.high
 

@@ -51,6 +51,7 @@ def maker(tiny_model: Path, tmp_path: Path) -> Make:
         family: str = "Llama",
         adapters: bool = False,
         start: Any = None,
+        eval_dataset: Any = None,
         **options: Any,
     ) -> Any:
         config, engines = (METHODS | OTHERS)[method]
@@ -72,7 +73,9 @@ def maker(tiny_model: Path, tmp_path: Path) -> Make:
         # with this task PEFT trains the head, a module beside its original
         peft = LoraConfig(**lora, task_type="SEQ_CLS" if reward else None) if adapters else None
         torch.manual_seed(1)
-        return engines[engine](model, args=args, train_dataset=rows, processing_class=tokenizer, peft_config=peft)
+        return engines[engine](
+            *(model, args), train_dataset=rows, eval_dataset=eval_dataset, processing_class=tokenizer, peft_config=peft
+        )
 
     return build
 
