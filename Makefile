@@ -223,7 +223,7 @@ format: $(VENV) ## Format the code
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-docs: $(VENV) ## Write the generated documents: docs/options.md, docs/compatibility.md, docs/families.md, docs/evidence.md, and with RUNS=... the README's table (ARGS="page=methods": that of docs/methods.md; page=verifiable: that of docs/real.md)
+docs: $(VENV) ## Write the generated documents: docs/options.md, docs/compatibility.md, docs/families.md, docs/evidence.md, and with RUNS=... the README's table (ARGS="page=methods": that of docs/methods.md; page=verifiable, page=harmless: those of docs/real.md)
 	@$(PYTHON) -m launch.options > docs/options.md.new && mv docs/options.md.new docs/options.md
 	@$(PYTHON) -m launch.config.compatibility > docs/compatibility.md.new && mv docs/compatibility.md.new docs/compatibility.md
 	@$(PYTHON) -m dev.families > docs/families.md.new && mv docs/families.md.new docs/families.md

@@ -2,8 +2,8 @@
 
     python -m eval.readme [SESSION] [page=readme]
 
-The page is readme (README.md and docs/comparison.md), methods (docs/methods.md), or verifiable (docs/real.md and
-README.md, on a real model).
+The page is readme (README.md and docs/comparison.md), methods (docs/methods.md), or one of the two tables on a real
+model, verifiable or harmless (docs/real.md and README.md).
 """
 
 import shutil
@@ -58,7 +58,7 @@ PAGES = {
             marker=data,
             short=True,
         )
-        for data in ("verifiable",)
+        for data in ("verifiable", "harmless")
     },
 }
 

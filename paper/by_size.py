@@ -18,7 +18,7 @@ PANELS: dict[str, Callable[[Difference], bool]] = {
     "Benchmarks: scores": lambda found: bool(found.dpo) and "win rate" not in found.orpo.metric,
 }
 COLOURS = {
-    **{"comparison": PINK, "all-methods": GREEN, "real-verifiable": ORANGE},
+    **{"comparison": PINK, "all-methods": GREEN, "real-verifiable": ORANGE, "real-harmless": GREY},
     **{"orpo": BLUE, "blur": ORANGE, "simpo": GREY, "oxrl": BLUE, "dft": ORANGE, "repo": GREY},
 }
 SHAPES = {

@@ -23,7 +23,7 @@ from paper.published import PER_CENT, Figure, find, published
 ROOT = Path(__file__).parent.parent
 FOUND = differences()
 COUNTS = {"comparison": 1, "all-methods": 2, "orpo": 12, "blur": 18, "simpo": 15, "refa": 4, "repo": 7, "oxrl": 3}
-COUNTS |= {"dft": 8, "tinyllama": 1, "real-verifiable": 2}
+COUNTS |= {"dft": 8, "tinyllama": 1, "real-verifiable": 2, "real-harmless": 2}
 
 
 def of(source: str, **wanted: object) -> list[Difference]:
@@ -110,7 +110,7 @@ def test_a_win_rate_is_twice_its_distance_from_one_half() -> None:
         assert one.value == pytest.approx(2 * (one.orpo.value - 50))
 
 
-@pytest.mark.parametrize("name", ["comparison", "all-methods", "real-verifiable"])
+@pytest.mark.parametrize("name", ["comparison", "all-methods", "real-verifiable", "real-harmless"])
 def test_ours_are_what_the_results_files_hold(name: str) -> None:
     """Read from the other side: SFT → DPO over ORPO."""
     rows = json.loads((ROOT / "docs" / f"{name}.json").read_text())["rows"]

@@ -69,7 +69,7 @@ def test_without_texts_the_table_is_the_same(here: Path) -> None:
     assert not [path for path in private if path.exists()]
 
 
-@pytest.mark.parametrize("data", ["verifiable"])
+@pytest.mark.parametrize("data", ["verifiable", "harmless"])
 def test_what_was_kept_of_the_real_comparisons_prints_their_tables(data: str, here: Path) -> None:
     unpack(str(ROOT / "docs" / f"real-{data}.tar.gz"))
     (session,) = Path("runs/_sessions").iterdir()

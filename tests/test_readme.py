@@ -121,7 +121,7 @@ def test_the_table_of_all_methods_is_the_generated_one() -> None:
     assert round(100 * dpo["rate"]["mean"]) == 61 and dpo["verdict"] == "not distinguishable"
 
 
-@pytest.mark.parametrize("data", ["verifiable"])
+@pytest.mark.parametrize("data", ["verifiable", "harmless"])
 def test_the_tables_of_a_real_model_are_the_generated_ones(data: str) -> None:
     pattern = rf"<!-- {data}: begin .*?-->\n\n(.*)\n\n<!-- {data}: end -->"
     page, readme = (re.search(pattern, (ROOT / path).read_text(), re.S) for path in ("docs/real.md", "README.md"))

@@ -80,7 +80,7 @@ class Contest:
 
     def answer(self) -> list[str]:
         """Return the answer, then what else to know or to do."""
-        names = " and ".join(row["label"] for row in self.candidates)
+        names = listed([row["label"] for row in self.candidates])
         if len(self.rows) < 2 or not self.candidates:
             return [f"Nothing to compare: only {names or 'SFT'} was trained."]
         given = {found for row in self.rows for found in verdicts(row, self.outcome)}
