@@ -69,7 +69,7 @@ def draw(axes: Axes, title: str, rows: list[Difference]) -> None:
     axes.set(ylabel="ORPO − DPO, points")
     names = dict.fromkeys(row.orpo.source for row in rows)
     legend = [Line2D([], [], color=COLOURS[name], linewidth=4, label=every_source()[name].short) for name in names]
-    place = {"loc": "upper left", "bbox_to_anchor": (0, -0.1), "ncols": 3, "columnspacing": 1, "handlelength": 1}
+    place = {"loc": "upper left", "bbox_to_anchor": (0, -0.1), "ncols": 2, "columnspacing": 1, "handlelength": 1}
     axes.legend(handles=legend, frameon=False, **place)
 
 
