@@ -1,6 +1,6 @@
 """ORPO (Hong, Lee & Thorne 2024, arXiv:2403.07691): one stage from the base model, without a reference."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch.nn.functional import cross_entropy, logsigmoid
@@ -42,6 +42,9 @@ def orpo_loss(policy: LogProbs, beta: float, ratio: str = "odds") -> Loss:
     )
 
 
+TRLS = {option.name for option in fields(trl_orpo.ORPOConfig)}  # the others are ours, or of a method built on this one
+
+
 @dataclass
 class ORPOConfig(trl_orpo.ORPOConfig):
     """TRL's options for ORPO, the engine, and our options for its loss."""
@@ -61,7 +64,7 @@ class ORPOConfig(trl_orpo.ORPOConfig):
         """
         super().__post_init__()
         self.nll_mean = self.nll_mean or ("update" if self.engine == "packed" else "micro_batch")
-        check_engine(self, heeded=("ratio", "nll_span", "nll_mean"))
+        check_engine(self, heeded={option.name for option in fields(self)} - TRLS)
         check_choice("ratio", self.ratio, ("odds", "probability"))
         check_choice("nll_span", self.nll_span, ("full", "completion"))
         check_choice("nll_mean", self.nll_mean, ("update", "micro_batch"))

@@ -124,7 +124,8 @@ def words(tiny_model: Path, pairs_file: Path) -> Callable[..., list[str]]:
                 "model.stop_tokens=['<|im_end|>']",
                 "model.pad_token='<|pad|>'",
             ),
-            *("dataset=file", f"dataset.path={pairs_file}", "dataset.test_fraction=0.2", "dataset.max_new_tokens=8"),
+            *("dataset=file", f"dataset.path={pairs_file}", "dataset.max_new_tokens=8"),
+            *([] if any(word.startswith("dataset.test_path=") for word in more) else ["dataset.test_fraction=0.2"]),
             *more,
         ]
 

@@ -26,7 +26,9 @@ def docker() -> list[str]:
 def test_the_image_installs_and_then_is_make() -> None:
     lines = docker()
     steps = [line.removeprefix("RUN ") for line in lines if line.startswith("RUN ")]
-    assert steps[-1] == "make environment" and "launch.install -r requirements.lock" in would_run(["environment"])
+    assert steps[-1] == "WITH_CUDA=1 make environment" and "launch.install -r requirements.lock" in would_run(
+        ["environment"]
+    )
     assert 'ENTRYPOINT ["make"]' in lines and "COPY . ." in lines
     left_out = (ROOT / ".dockerignore").read_text().split()
     assert {"runs", ".venv*", ".git"} <= {*left_out}, "neither trained models nor this machine's packages"

@@ -11,6 +11,7 @@ from eval.answers.files import read_answers
 from eval.commands.cli import models
 from eval.commands.cli import run as suite
 from eval.judge import Options, Pair, main, pages
+from eval.results.result import measured
 from recipes.config import FORMAT, UserError, write_config
 
 
@@ -66,9 +67,12 @@ def test_the_pipelines_of_a_session_are_compared_with_each_other(tmp_path: Path)
     assert list(models([session, sft])) == [Path(base), Path(sft), Path(orpo)]
     ((named, pairs),) = pages([session], base=True)
     assert named == Path(session) and pairs == [
-        Pair("base model", "SFT", [(Path(base), Path(sft))], [0]),
-        Pair("base model", "ORPO", [(Path(base), Path(orpo))], [0]),
-        Pair("SFT", "ORPO", [(Path(sft), Path(orpo))], [0]),
+        Pair(*names, [places], [0], files=[tuple(measured(place, {}) for place in places)])  # type: ignore[arg-type]
+        for names, places in (
+            (("base model", "SFT"), (Path(base), Path(sft))),
+            (("base model", "ORPO"), (Path(base), Path(orpo))),
+            (("SFT", "ORPO"), (Path(sft), Path(orpo))),
+        )
     ]
     assert pages([sft, orpo], base=False) == [(None, [Pair(sft, orpo, [(Path(sft), Path(orpo))])])]
     assert read_answers(Path(orpo)) == {"a": "first"}

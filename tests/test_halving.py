@@ -87,7 +87,7 @@ def test_words_that_would_leave_nothing_to_choose_by_are_refused(word: str, said
 def test_its_own_words_are_not_the_configurations() -> None:
     given = ["orpo.beta=0.1,0.2", "rungs=4", "eval_split=validation", "factor=3"]
     assert own_words(given) == (3, 4, ["launcher=local", "evaluate=true", "orpo.beta=0.1,0.2", "eval_split=validation"])
-    assert own_words(["launcher=slurm"]) == (2, 3, ["evaluate=true", "launcher=slurm"])
+    assert own_words(["launcher=slurm"]) == (2, 3, ["evaluate=true", "eval_split=validation", "launcher=slurm"])
 
 
 def test_a_budget_shortens_the_stages_that_are_swept(compose: Compose) -> None:

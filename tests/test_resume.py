@@ -218,3 +218,23 @@ def test_a_changed_learning_rate_is_not_swallowed_by_a_resume(words: Words, tmp_
     (fresh,) = stages(tmp_path / "fresh")
     (changed,) = [path for path in stages(tmp_path / "interrupted") if path.name == fresh.name]
     assert changed != directory and weights(changed) == weights(fresh)
+
+
+def test_the_best_checkpoint_is_kept_and_becomes_the_model(words: Words, tmp_path: Path) -> None:
+    """The weights are those of a training that ends at its step, though only one other checkpoint is kept.
+
+    Here the *largest* held-out loss is the best: it falls from step to step, so an early checkpoint has to survive.
+    """
+    common = ["pipeline=orpo", "dataset.validation_fraction=0.2", "orpo.lr_scheduler_type=constant"]
+    common += ["orpo.warmup_steps=0", "orpo.learning_rate=1e-3"]
+    often = [f"orpo.{name}=1" for name in ("eval_steps", "save_steps", "save_total_limit")]
+    often += ["orpo.eval_strategy=steps", "orpo.load_best_model_at_end=true", "orpo.metric_for_best_model=eval_loss"]
+    often += ["orpo.greater_is_better=true"]
+    launch(*words(tmp_path / "best", *common, *often, "orpo.max_steps=7"))
+    (best,) = stages(tmp_path / "best")
+    entries = map(json.loads, (best / "log_history.jsonl").read_text().splitlines())
+    found = {entry["step"]: entry["eval_loss"] for entry in entries if "eval_loss" in entry}
+    step = max(found, key=lambda step: found[step])
+    assert len(found) == 7 and step < 6, found
+    launch(*words(tmp_path / "short", *common, f"orpo.max_steps={step}"))
+    assert weights(best) == weights(stages(tmp_path / "short")[0])

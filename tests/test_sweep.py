@@ -86,7 +86,7 @@ def test_a_sweep_is_not_forecast(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_trials_and_seeds_are_said_as_repetitions(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["model=pocket-small", "pipeline=compare"]
-    assert main(words) == 0
+    assert main([*words, "evaluate=true", "eval_split=validation"]) == 0, "on whose split settings are chosen"
     once = capsys.readouterr().out.splitlines()
     assert main([*words, "tune=8", "seed=0,1,2"]) == 0
     several = capsys.readouterr().out.splitlines()

@@ -99,17 +99,22 @@ def test_a_prompt_counts_with_every_seed_or_not_at_all() -> None:
     choices = {("p", 0): "left", ("p", 1): "right", ("q", 0): "tie", ("q", 1): "left", ("r", 0): "left"}
     choices |= {("s", 0): "left", ("s", 1): "skip"}
     judged = [(pair, vote_on(pair, choice)) for place, choice in choices.items() for pair in [pair_of(*place)]]
-    found = compare_by_votes(judged)
+    alone = {prompt: place for place, prompt in enumerate("pqrs")}
+    found = compare_by_votes(judged, alone)
     assert found and found.rate.mean == pytest.approx((1 + 0 + 0.5 + 1) / 4)
     assert (found.won, found.tied, found.lost) == (0.5, 0.25, 0.25)
-    assert compare_by_votes(judged[:2]) is None and compare_by_votes([]) is None, "one prompt has no interval"
+    assert compare_by_votes(judged[:2], alone) is None and compare_by_votes([], {}) is None, (
+        "one prompt has no interval"
+    )
+    assert compare_by_votes(judged, dict.fromkeys("pqrs", 0)) is None, "and related ones are one"
 
 
 def test_the_mean_of_the_votes_decides_and_not_the_count_of_prompts() -> None:
     """60 prompts are lost by one vote of two and 31 won by both: p = 0.003 of the counts, but a mean of 0.505."""
     choices = [("tie", "right")] * 60 + [("left", "left")] * 31
     judged = [(pair_of(str(place), 0), choice) for place, two in enumerate(choices) for choice in two]
-    found = compare_by_votes([(pair, vote_on(pair, choice)) for pair, choice in judged])
+    alone = {str(place): place for place in range(len(choices))}
+    found = compare_by_votes([(pair, vote_on(pair, choice)) for pair, choice in judged], alone)
     assert found and found.rate.mean == pytest.approx((60 * 0.25 + 31) / 91)
     assert found.lost > found.won and found.p > 0.5 and found.verdict == "not distinguishable"
 

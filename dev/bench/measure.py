@@ -23,7 +23,7 @@ from recipes.engine.packing import Pair, pack
 from recipes.engine.trainer import as_inputs
 from recipes.methods import METHODS
 from recipes.training.cost import count_tokens
-from recipes.training.loop import NO_MEMORY
+from recipes.training.errors import NO_MEMORY
 
 
 @dataclass(frozen=True)
