@@ -30,7 +30,7 @@ from eval.answers.judging import (
     judge_all,
     say_account,
     unanswered,
-    weights,
+    weight_files,
 )
 from eval.answers.store import Sampling
 from eval.commands.cli import models, run
@@ -64,7 +64,9 @@ class Options(Judging, Answering):
 def answer(directory: Path, instructions: list[str], options: Options) -> Path:
     """Generate a stage's responses to the instructions, once; return the file, in AlpacaEval's format."""
     endpoint, who = options.elsewhere(), options.names_of_endpoint()
-    name = digest(instructions, options.max_new_tokens, options.temperature, options.seed, *who, *weights(directory))
+    name = digest(
+        instructions, options.max_new_tokens, options.temperature, options.seed, *who, *weight_files(directory)
+    )
     file = directory / "eval" / f"alpaca-answers-{name}.json"
     if not file.exists():
         from eval.answers.dialogues import answer_once  # takes seconds, which judging a file does not need

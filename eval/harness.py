@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.answers.files import endings, say_endings
-from eval.answers.judging import digest, weights
+from eval.answers.judging import digest, weight_files
 from eval.commands.cli import models, run
 from eval.results.sentences import seeded_language_detection, sentence_model
 from recipes.config import UserError, read_json, write_text
@@ -48,7 +48,7 @@ def evaluate(path: Path, options: Options) -> Path:
     """
     tasks = sorted(file for file in Path(options.tasks_dir).rglob("*") if file.is_file()) if options.tasks_dir else []
     files = [Path(file) for file in (options.data, path, *tasks) if file and Path(file).is_file()]
-    content = [*(hashlib.sha256(file.read_bytes()).hexdigest() for file in files), *weights(path)]
+    content = [*(hashlib.sha256(file.read_bytes()).hexdigest() for file in files), *weight_files(path)]
     home = path.parent if path.is_file() else path / "eval"
     name = options.tasks.replace(",", "+")[:80]
     file = home / f"lm-eval-{VERSION}-{name}-{digest(asdict(options), content)}.json"

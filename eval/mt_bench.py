@@ -31,7 +31,7 @@ from eval.answers.judging import (
     judge_all,
     say_account,
     unanswered,
-    weights,
+    weight_files,
 )
 from eval.answers.store import Answer, Sampling
 from eval.commands.cli import models, run
@@ -96,7 +96,11 @@ def answer_turns(directory: Path, questions: list[dict[str, Any]], options: Opti
     """Generate a stage's answers to both turns of every question, once; return the file, in FastChat's format."""
     endpoint, who = options.elsewhere(), options.names_of_endpoint()
     name = digest(
-        [question["turns"] for question in questions], options.max_new_tokens, options.seed, *who, *weights(directory)
+        [question["turns"] for question in questions],
+        options.max_new_tokens,
+        options.seed,
+        *who,
+        *weight_files(directory),
     )
     file = directory / "eval" / f"mt-bench-answers-{name}.jsonl"
     if not file.exists():

@@ -130,6 +130,12 @@ def test_the_tables_of_a_real_model_are_the_generated_ones(data: str) -> None:
     assert readme and readme.group(1) == in_short(table)
 
 
+def test_the_readmes_sentence_on_the_real_models_effects_is_so() -> None:
+    table = json.loads((ROOT / "docs" / "real-verifiable.json").read_text())
+    said = {line[0]: line[-1] for line in table["effects"][0]["lines"][1:]}
+    assert said["SFT first"] == "not distinguishable" and said["ORPO's loss instead of DPO's"] == "sure"
+
+
 def test_every_row_of_the_table_is_explained() -> None:
     lines = (ROOT / "docs" / "reading.md").read_text().splitlines()
     explained = {name for line in lines if line.startswith("| ") for name in line.split(" | ")[0][2:].split(" · ")}

@@ -62,7 +62,7 @@ def digest(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def weights(directory: Path) -> list[str]:
+def weight_files(directory: Path) -> list[str]:
     """Return what tells a model from another in the same directory; nothing of a stage, which is never overwritten."""
     if (directory / "config.yaml").is_file():
         return []

@@ -15,7 +15,7 @@ Tried = dict[tuple[str | None, str], list[Row]]  # base model (None: there is on
 def tried(rows: list[Row]) -> Tried:
     """Return the settings of each base model's pipelines, each training once: an option changes its method alone.
 
-    A base model is nothing to choose: whoever compares two wants to know what is best for each.
+    A base model is nothing to choose: a comparison of two asks for the best settings of each.
     """
     found: dict[tuple[str | None, str], dict[str, Row]] = {}
     for row in rows:
