@@ -23,7 +23,7 @@ from eval.results.row import Row
 from eval.results.rows import build_rows
 from eval.results.session import RUNS, jobs_of
 from launch.stages.command import module
-from recipes.config import read_json, write_json
+from recipes.config import UserError, read_json, write_json
 from recipes.system.commands import output, run_command
 from recipes.system.paths import ROOT
 
@@ -113,7 +113,13 @@ def shown(key: str, value: float) -> str:
 
 
 def main(words: list[str]) -> None:
-    """Train every case and write its table; the words choose cases."""
+    """Train every case and write its table; the words choose cases.
+
+    Raises:
+        UserError: there is no such case.
+    """
+    if unknown := [word for word in words if word not in CASES]:
+        raise UserError(f"no case {', '.join(unknown)}: use {', '.join(CASES)}")
     for name in words or CASES:
         found = run_case(name, CASES[name])
         write_json(FIGURES, (read_json(FIGURES) if FIGURES.exists() else {}) | {name: found})

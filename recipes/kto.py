@@ -17,7 +17,7 @@ from recipes.engine.options import check_choice, check_engine
 from recipes.engine.packing import PackedBatch, Pair, balance, pack
 from recipes.engine.reference import ReferenceTrainer
 from recipes.engine.reference_point import KeptPoint
-from recipes.engine.self_check import evaluating
+from recipes.engine.tolerance import evaluating
 from recipes.engine.trl import rename_metrics
 from recipes.methods import METHODS
 from recipes.training.arguments import arguments
@@ -109,7 +109,8 @@ class Unpaired:
         """Collate `rows`."""
         following = [*rows[1:], *rows[:1]]
         batch = self.pad(responses(rows, rows))
-        mismatched = self.pad(responses(following, rows)[-1:] + responses(following, rows)[:-1])
+        *others, last = responses(following, rows)
+        mismatched = self.pad([last, *others])
         return batch | {f"KL_{name}": mismatched[name] for name in ("input_ids", "attention_mask", "completion_mask")}
 
 

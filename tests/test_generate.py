@@ -10,7 +10,7 @@ import torch
 from scipy.stats import chisquare
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from eval.answers import decode
+from eval.answers import batching, decode
 from eval.answers.generate import Answer, Sampling, answer, answer_prompts
 from eval.answers.load import load, load_renderer, prompt_ids
 from recipes.config import UserError, write_json
@@ -25,7 +25,7 @@ Ask = Callable[..., list[list[Answer]]]
 @pytest.fixture
 def ask(untuned: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Ask the tiny model, in several padded batches, and forget what it said."""
-    monkeypatch.setattr(decode, "TOKENS", 150)
+    monkeypatch.setattr(batching, "TOKENS", 150)
 
     def asked(dialogues: list[Any], *sampling: Any, **more: Any) -> list[list[Answer]]:
         (untuned / "eval" / "answers.jsonl").unlink(missing_ok=True)
@@ -155,6 +155,8 @@ def test_a_training_made_anew_is_asked_anew(untuned: Path) -> None:
 
 
 def test_what_cannot_be_answered_is_said(untuned: Path) -> None:
+    tool = [{"role": "user", "content": "How warm is it?"}, {"role": "tool", "content": "20"}]
+    assert answer(untuned, [tool], Sampling(3, 0.0), lambda count: None)
     for dialogue in ([], [{"role": "assistant", "content": "Hello"}]):
         with pytest.raises(UserError, match="must end with a turn of the user"):
             answer(untuned, [dialogue], Sampling(3, 0.0), lambda count: None)

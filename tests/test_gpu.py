@@ -13,7 +13,7 @@ import pytest
 from door import run as type_in
 
 from dev.gpu.__main__ import main
-from dev.gpu.exactness import FAMILIES, distance, exact, exactness
+from dev.gpu.exactness import FAMILIES, HEADS, distance, exact, exactness
 from dev.gpu.front_door import check_resumed
 from dev.gpu.job import FAILED, LATE, MEASURED, SHARES, SKIPPED, Job, Outcome, Skip, run
 from dev.gpu.page import publish
@@ -105,7 +105,7 @@ def test_every_part_has_its_share_before_any_has_more(monkeypatch: pytest.Monkey
 
 def test_the_smallest_rehearsal_goes_on_where_it_stopped(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "dev.gpu", "--output", str(tmp_path), "--parts", "speed", "generation"]
-    type_in([*words, "--minutes", "3"])
+    type_in([*words, "--minutes", "30"])
     results = json.loads((tmp_path / "gpu.json").read_text())
     wanted = [job.key for job in jobs(False, Options()) if job.part in ("speed", "generation")]
     assert [results["jobs"][key]["status"] for key in wanted] == [MEASURED] * len(wanted)
@@ -115,7 +115,7 @@ def test_the_smallest_rehearsal_goes_on_where_it_stopped(tmp_path: Path) -> None
     assert "recipes: QLoRA | not asked for" in page
     results["jobs"][wanted[0]]["figures"]["pairs_per_second"] = 12345.0
     (tmp_path / "gpu.json").write_text(json.dumps(results))
-    type_in([*words, "--minutes", "3"])
+    type_in([*words, "--minutes", "30"])
     assert "12,345.00" in (tmp_path / "gpu.md").read_text()  # what is there is kept
 
 
@@ -173,7 +173,7 @@ def test_what_was_never_tried_comes_first_and_reasons_stay(tmp_path: Path) -> No
     assert "run the same command again" in results["jobs"]["recipes: other"]["reason"]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *HEADS])
 def test_packed_passes_are_exact_and_a_wrong_one_is_seen(family: str) -> None:
     found = exactness(family, "full")
     assert found["exact"], found

@@ -22,7 +22,7 @@ from recipes.engine.trainer import as_inputs
 from recipes.orpo import ORPOConfig, PackedORPOTrainer, StockORPOTrainer
 from recipes.profiles import Dataset, Model
 from recipes.sft import SFTConfig, StockSFTTrainer
-from recipes.training.cost import Guard, Meter
+from recipes.training.cost import Guard, Meter, all_finite
 from recipes.training.tokenizer import load_tokenizer
 
 KINDS: dict[str, Any] = {
@@ -221,3 +221,10 @@ def test_the_guard_stops_before_the_update_and_names_its_rows(make: Make, tmp_pa
     assert len(named) == 4 and named <= {number + 1 for number in trainer.train_dataset["row"]}
     assert named == set(meter.rows_of_update())
     assert all(torch.equal(weight, before[name]) for name, weight in trainer.model.named_parameters())
+
+
+def test_large_gradients_are_finite_though_their_norm_is_not() -> None:
+    large = [torch.full((4,), 1e30), torch.ones(2)]
+    assert not torch.isfinite(torch.cat(large).norm()) and all_finite(large)
+    for wrong in (float("inf"), float("nan")):
+        assert not all_finite([*large, torch.tensor([wrong])]) and not all_finite([torch.tensor([1.0, wrong])])

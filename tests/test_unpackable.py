@@ -4,20 +4,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import transformers
 from families import GROUPED, VOCABULARY, rows_of
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from recipes.config import UserError
 from recipes.dpo import DPOConfig
+from recipes.engine.self_check import add_checked_scoring, some_ids
+from recipes.engine.tolerance import TOLERANCE, tolerance
 from recipes.orpo import ORPOConfig, PackedORPOTrainer
 from recipes.sft import SFTConfig
 
 CONFIGS: dict[str, Any] = {"sft": SFTConfig, "dpo": DPOConfig, "orpo": ORPOConfig}
+MIXED = ["conv", "full_attention"]
 REFUSED = {
     "Bloom": ({"hidden_size": 64, "n_layer": 2, "n_head": 4}, "none of its layers attend"),  # ALiBi: positions by mask
     "Mamba": ({"hidden_size": 64, "num_hidden_layers": 2}, "none of its layers attend"),  # a state over the row
-    "Lfm2": ({**GROUPED, "layer_types": ["conv", "full_attention"]}, "only some of its layers attend"),  # convolutions
+    "Lfm2": ({**GROUPED, "layer_types": MIXED}, "only some of its layers attend"),  # convolutions
     "Llama4Text": ({**GROUPED, "num_local_experts": 4}, "attention chunk size"),  # of 8192 tokens: no check is as long
     "Mixtral": ({**GROUPED, "num_local_experts": 4, "output_router_logits": True}, "auxiliary loss"),
     "Phimoe": ({**GROUPED, "num_local_experts": 4, "sliding_window": 20}, "sliding window"),  # told to the mask alone
@@ -36,6 +40,23 @@ def test_what_cannot_be_packed_is_refused_with_a_reason(family: str, tiny_model:
     with pytest.raises(UserError, match=reason) as error:
         PackedORPOTrainer(model, args=args, train_dataset=rows_of(2), processing_class=tokenizer)
     assert "\n" not in str(error.value) and config.model_type in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_half_precision_refuses_what_differs_and_not_what_rounds() -> None:
+    """Large logits are rounded by more than the tolerance, whatever is computed first."""
+    shape = {**GROUPED, "vocab_size": VOCABULARY, "tie_word_embeddings": False}
+    torch.manual_seed(0)
+    sharp, mixed = (
+        AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        for config in (transformers.LlamaConfig(**shape), transformers.Lfm2Config(**shape, layer_types=MIXED))
+    )
+    sharp.lm_head.weight.data *= 200
+    dialogues = [some_ids(VOCABULARY, first, 12) for first in (3, 31)]
+    assert TOLERANCE[True] < tolerance(sharp, dialogues, half=True) < 200 * TOLERANCE[True]
+    add_checked_scoring(sharp, half=True)
+    with pytest.raises(UserError, match="only some of its layers attend"):
+        add_checked_scoring(mixed, half=True)
 
 
 def test_a_weight_that_is_not_finite_is_named(tiny_model: Path, tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def command(file: str | None, base: Path, runs: Path, engine: str, pairs: int = 
     """Return the launcher's command line: one epoch of the first pairs, 8 per optimizer step, without an evaluation."""
     words = [f"runs={runs}", "pipeline=compare", "evaluate=false", "batch_size=8", "hardware.per_device_batch=8"]
     words += [f"dataset.train_rows={pairs}", "hardware.processes=1", "hardware.strategy=ddp"]
-    words += [word for stage in STAGE_NAMES for word in (f"{stage}.num_train_epochs=1", f"{stage}.engine={engine}")]
+    options = ("num_train_epochs=1", f"engine={engine}", "save_strategy=no")  # saving would measure the disk
+    words += [f"{stage}.{option}" for stage in STAGE_NAMES for option in options]
     if file:
         words += ["model=phi-3-mini", "dataset=file", f"dataset.path={file}", "dataset.max_length=1024"]
     else:

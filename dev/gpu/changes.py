@@ -5,10 +5,11 @@ Not in turns: Liger changes classes of Transformers for the rest of the process.
 
 import gc
 import statistics
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -29,7 +30,12 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "8-bit Adam": ({"optim": "adamw_8bit"}, "bitsandbytes"),
     "activations computed again": ({"activation_checkpointing": True, "gradient_checkpointing": True}, "torch"),
 }
-HEAD = "the head's logits computed again"
+# Constants of recipes.engine.log_probs: how much of the LM head is computed at once, and how much of it is kept.
+CHUNKS = {
+    "the head's logits computed again": {"KEPT_CHUNKS": 0},
+    "four times as many of the head's logits at once": {"CHUNK_LOGITS": 2**26, "KEPT_CHUNKS": 2},
+    "sixteen times as many of the head's logits at once": {"CHUNK_LOGITS": 2**28, "KEPT_CHUNKS": 0},
+}
 
 
 def change(name: str, case: Case, data: Data) -> dict[str, Any]:
@@ -45,7 +51,10 @@ def change(name: str, case: Case, data: Data) -> dict[str, Any]:
     changed = replace(case, options=tuple(options.items()))
 
     def again() -> dict[str, Any]:
-        return measure(changed, pairs) if name != HEAD else without_kept_logits(lambda: measure(case, pairs))
+        with ExitStack() as patches:
+            for constant, value in CHUNKS.get(name, {}).items():
+                patches.enter_context(patch.object(log_probs, constant, value))
+            return measure(changed, pairs)
 
     sides: dict[str, list[dict[str, Any]]] = {"plain": [], "changed": []}
     for side, run in (("plain", lambda: measure(case, pairs)), ("changed", again)):
@@ -55,15 +64,6 @@ def change(name: str, case: Case, data: Data) -> dict[str, Any]:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
     return {side: medians(found) for side, found in sides.items()}
-
-
-def without_kept_logits(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Measure while every chunk of the LM head is computed again in the backward pass."""
-    kept, log_probs.KEPT_CHUNKS = log_probs.KEPT_CHUNKS, 0
-    try:
-        return run()
-    finally:
-        log_probs.KEPT_CHUNKS = kept
 
 
 def medians(found: list[dict[str, Any]]) -> dict[str, float] | None:

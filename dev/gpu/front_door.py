@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dev.bench.pipelines import base_model
 from dev.gpu.job import Skip
 from launch.stages.command import module
@@ -74,10 +76,16 @@ def records(runs: Path) -> list[Path]:
 
 
 def summary(stage: Path) -> dict[str, Any]:
-    """Return a finished stage's first and last loss and its costs."""
+    """Return a finished stage's first and last loss and its costs.
+
+    Raises:
+        RuntimeError: it was trained on a CPU where PyTorch has a GPU.
+    """
     logged = [json.loads(line) for line in (stage / "log_history.jsonl").read_text().splitlines()]
     losses = [entry["loss"] for entry in logged if "loss" in entry]
     record = read_json(stage / "record.json")
+    if torch.cuda.is_available() and " CPU," in record["device"]:
+        raise RuntimeError(f"trained on {record['device']}: the launcher found no GPU, see `nvidia-smi`")
     costs = {name: record[name] for name in ("device_seconds", "peak_memory_bytes", "pairs")}
     return {"first_loss": losses[0], "last_loss": losses[-1], **costs}
 

@@ -10,7 +10,8 @@ import torch
 from dev.bench.generation import generate
 from dev.bench.shapes import SHAPES
 from dev.bench.workload import build_model
-from eval.answers.decode import TOKENS, decode
+from eval.answers.batching import room_for_responses
+from eval.answers.decode import decode
 from eval.answers.store import Sampling
 
 PROMPT = 128  # tokens
@@ -22,7 +23,7 @@ def generation(model: str, prompts: int, limit: int) -> dict[str, Any]:
     policy = build_model(model, torch.bfloat16 if gpu else torch.float32).eval()
     draw = random.Random(0)
     asked = [[draw.randrange(3, SHAPES[model].vocabulary) for _ in range(PROMPT)] for _ in range(prompts)]
-    size = max(1, TOKENS // (PROMPT + limit))  # in a batch, the same in both
+    size = max(1, room_for_responses(policy) // (PROMPT + limit))  # in a batch, the same in both
     loops: dict[str, Callable[[], Any]] = {
         "ours": lambda: list(decode(policy, [], [(ids, 0) for ids in asked], Sampling(limit, 1.0))),
         "generate": lambda: [generate(policy, [], asked[at : at + size], 0, limit) for at in range(0, prompts, size)],

@@ -14,6 +14,6 @@ fi
 export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
 missing=$(python3 -c 'import importlib.util, sys; print(*(name for name in sys.argv[1:] if not importlib.util.find_spec(name)))' \
     torch numpy pandas pyarrow scipy psutil regex requests cloudpickle tqdm yaml rich jinja2 safetensors packaging filelock)
-[ -z "$missing" ] || echo "warning: this machine's python3 lacks $missing; a wheel for each in $wheels would mend it"
+[ -z "$missing" ] || echo "warning: this machine's python3 lacks $missing; add a wheel for each to $wheels"
 # Bytecode is kept: several processes start, and each would compile Transformers for half a minute of the GPU's time.
 exec env -u PYTHONDONTWRITEBYTECODE python3 "$@"

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 from dev.bench.measure import Case, matmul_rate
 from dev.bench.workload import even
-from dev.gpu.changes import CHANGES, HEAD, change
-from dev.gpu.exactness import FAMILIES, TUNINGS, exactness
+from dev.gpu.changes import CHANGES, CHUNKS, change
+from dev.gpu.exactness import FAMILIES, HEADS, TUNINGS, exactness
 from dev.gpu.front_door import COMMANDS, front_door, killed_and_resumed
 from dev.gpu.generation import generation
 from dev.gpu.job import Job
@@ -30,6 +30,7 @@ def jobs(gpu: bool, given: Options) -> list[Job]:
     return [
         Job("exactness", MATMUL, rate),
         *(Job("exactness", f"{of}, {tuning}", exactness, (of, tuning)) for tuning in TUNINGS for of in FAMILIES),
+        *(Job("exactness", f"{of}, full", exactness, (of, "full")) for of in HEADS),
         *front_doors("21m" if gpu else "tiny"),
         *speeds(gpu, given),
         *changes(gpu, given),
@@ -68,7 +69,7 @@ def changes(gpu: bool, given: Options) -> list[Job]:
         else replace(cpu_cases()[0], engine="packed")
     )
     data = Data(4096 if gpu else 96, given.pairs, given.tokenizer)
-    return [Job("changes", name, change, (name, case, data)) for name in (HEAD, *CHANGES)]
+    return [Job("changes", name, change, (name, case, data)) for name in (*CHUNKS, *CHANGES)]
 
 
 def gpu_cases() -> list[Case]:

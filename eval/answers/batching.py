@@ -1,8 +1,22 @@
 """Batches of sequences of similar length, with little padding."""
 
 from collections.abc import Iterator
+from typing import Any
+
+import torch
 
 TOKENS = 16_384  # of one batch, padding included
+
+
+def room_for_responses(model: Any) -> int:
+    """Return how many tokens a batch of responses may have: on a GPU, keys and values in half of its free memory."""
+    if model.device.type != "cuda":
+        return TOKENS
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize  # bytes
+    return torch.cuda.mem_get_info()[0] // 2 // token
 
 
 def by_length(lengths: list[int], budget: int) -> Iterator[list[int]]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from eval.answers.batching import TOKENS, by_length
+from eval.answers.batching import by_length, room_for_responses
 from eval.answers.load import context
 from eval.answers.store import Sampling, draw_key
 from recipes.config import UserError
@@ -52,7 +52,8 @@ def decode(
         UserError: a prompt fills the model's context.
     """
     limits = [min(sampling.max_new_tokens, room(model, prompt)) for prompt, _ in asked]
-    for batch in by_length([len(prompt) + limit for (prompt, _), limit in zip(asked, limits, strict=True)], TOKENS):
+    lengths = [len(prompt) + limit for (prompt, _), limit in zip(asked, limits, strict=True)]
+    for batch in by_length(lengths, room_for_responses(model)):
         draws = [uniforms(*asked[place], sampling.seed, sampling.max_new_tokens) for place in batch]
         rows = [asked[place][0] for place in batch], [limits[place] for place in batch], draws
         for row, ids, stopped in decode_batch(model, stops, *rows, sampling.temperature):

@@ -1,5 +1,6 @@
 """Load the model of a stage directory, with the tokenizer, template and stop tokens of its training."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,23 @@ def load(directory: Path) -> tuple[Any, PreTrainedTokenizerBase, list[int]]:
     path, revision, profile = source(directory)
     tokenizer = load_tokenizer(path, revision, profile)
     if directory not in _held:
-        _held.clear()  # before the next is loaded: two may not fit into memory
+        give_back()  # before the next is loaded: two may not fit into memory
         _held[directory] = load_weights(path, revision)
     return _held[directory], tokenizer, stop_ids(tokenizer, profile)
 
 
 def load_alone(path: str, revision: str | None) -> Any:
     """Return a model that another was compared with, after that one was given back: two may not fit into memory."""
-    _held.clear()
+    give_back()
     return load_weights(path, revision)
+
+
+def give_back() -> None:
+    """Give back the memory of the model loaded last, and of what else nobody holds."""
+    _held.clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def load_tokenizer(path: str, revision: str | None, profile: Model) -> PreTrainedTokenizerBase:
@@ -46,10 +55,10 @@ def load_tokenizer(path: str, revision: str | None, profile: Model) -> PreTraine
 
 
 def load_weights(path: str, revision: str | None) -> Any:
-    """Return a causal model for evaluation: bfloat16 on a GPU, else float32."""
+    """Return a causal model for evaluation: bfloat16 on a GPU that computes in it, else float32."""
     disable_progress_bar()
     gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if gpu else torch.float32
+    dtype = torch.bfloat16 if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     options = {"dtype": dtype, **WEIGHTS}
     return pretrained(AutoModelForCausalLM, path, revision, **options).to("cuda" if gpu else "cpu").eval()
 
@@ -91,12 +100,12 @@ def source(directory: Path) -> tuple[str, str | None, Model]:
     """
     config = read_config(directory)
     if "stage" not in config or config["stage"] == "reward":
-        what = "a reward model, which says nothing" if "stage" in config else "no trained stage"
+        what = "a reward model, which writes no responses" if "stage" in config else "no trained stage"
         raise UserError(f"{directory} is {what}: name runs/<model>/<dataset>/<stage>-<digest>")
     if config["stage"] == "base":
         return config["start"], config["start_revision"], Model(**config["model"])
     if not (directory / "model").is_dir() and not done(directory):
-        raise UserError(f"{directory} is not trained to its end: the command that began it goes on with it")
+        raise UserError(f"{directory} is not trained to the end: run the command that began it to resume")
     if not (directory / "model").is_dir():
         raise UserError(f"{directory}/model was removed: remove {directory} too, and train it again")
     return str(directory / "model"), None, Model(**config["model"])
@@ -115,11 +124,11 @@ def prompt_ids(render: Renderer, dialogues: list[list[Message]]) -> list[list[in
     """Return the ids of prompts, rendered and tokenized by the code that training uses.
 
     Raises:
-        UserError: a dialogue does not end with a turn of the user, or the chat template rejects it.
+        UserError: a dialogue does not end with a turn of the user or a tool, or the chat template rejects it.
     """
     for messages in dialogues:
-        if not messages or messages[-1]["role"] != "user":
-            raise UserError("every prompt must end with a turn of the user: fix the prompts")
+        if not messages or messages[-1]["role"] not in ("user", "tool"):
+            raise UserError("every prompt must end with a turn of the user or a tool: fix the prompts")
     try:
         texts = render.texts(dialogues)
     except Refused as error:

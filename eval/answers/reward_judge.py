@@ -36,6 +36,10 @@ class Judge:
         """
         return load_classifier(self.place, self.revision, foreign=self.stage is None)
 
+    def give_back(self) -> None:
+        """Give back the memory of the weights; the next query loads them again."""
+        self.__dict__.pop("reward", None)
+
     @cached_property
     def renderer(self) -> Renderer:
         """What a stage here read its pairs with."""

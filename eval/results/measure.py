@@ -6,7 +6,7 @@ from typing import Any
 from eval.answers.endpoint import Endpoint, host_class
 from eval.answers.generate import answer_prompts
 from eval.answers.gold import Gold, as_read, gold_of
-from eval.answers.load import load
+from eval.answers.load import give_back, load
 from eval.answers.log_probs import mean_log_probs
 from eval.answers.store import Answer, Sampling
 from eval.results.beside import SIDES, Scored, as_rows, beside, losses, sampled_ids, sums, texts_of
@@ -36,10 +36,12 @@ def evaluate(directory: Path, settings: dict[str, Any], endpoint: Endpoint | Non
     result |= {"endpoint": endpoint and {"host": host_class(endpoint.url), "model": endpoint.model}}
     result |= measure(directory, settings, pairs, asked, endpoint)
     if settings.get("judge"):
+        give_back()  # the model: beside it the judge may not fit into memory, and later the next model beside the judge
         judge = judge_responses(settings["judge"], list(asked["prompt"]), result)
         right = right_about(judge, Path(settings["pairs"]), embedded=settings["gold"] is True)
         result["judge"] = {"name": judge.name, "right": right.right}
         result["clusters"]["judge"] = right.clusters
+        judge.give_back()
     path = measured(directory, settings)
     path.parent.mkdir(exist_ok=True)
     write_json(path, result)

@@ -176,14 +176,17 @@ def refuse_incompatible(config: Config) -> None:
 
 
 def refuse_dtype(cell: Cell, dtype: str) -> None:
-    """Reject adapters under ZeRO-3 on a base of another dtype than theirs: ZeRO-3 would load it in theirs.
+    """Reject adapters on a base whose dtype does not serve.
 
-    The base, and the adapters' initial weights, which are rounded to its dtype, would differ from those of one process.
+    In float16 without autocast gradients vanish. ZeRO-3 loads a base in the adapters' dtype. A base of another one, and
+    the adapters' initial weights, which are rounded to it, would differ from those of one process.
 
     Raises:
         UserError: the message names the dtype to set.
     """
     held = {"fp32": "float32", "bf16": "bfloat16"}[cell.precision]
+    if cell.precision == "fp32" and cell.tuning != "full" and dtype == "float16":
+        raise UserError(f"{cell.method} with {described(cell)}: in float16 gradients vanish: use model.dtype=float32")
     if cell.strategy == "zero3" and cell.tuning == "lora" and dtype != held:
         raise UserError(
             f"{cell.method} with {described(cell)}: ZeRO-3 would load the base in {held}, not in model.dtype={dtype}: "

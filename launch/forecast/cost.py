@@ -180,6 +180,7 @@ def setting_of(config: Config, stage: str, pairs: int) -> Setting:
         head="packed" if packed else ("fused" if METHODS[stage].fused else "stock"),
         weight_bytes=BYTES.get(model["dtype"], 4),
         half=options["bf16"],
+        fp16=model["dtype"] == "float16",
         checkpointing=bool(options["activation_checkpointing"]),
         rank=model["lora_r"],
         targets=(targets,) if isinstance(targets, str) else tuple(targets),

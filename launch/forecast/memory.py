@@ -34,6 +34,7 @@ class Setting:
     head: str  # packed, stock, or fused: TRL's SFT, DPO and KTO
     weight_bytes: int = 4  # of a stored weight (of the frozen base model)
     half: bool = False  # autocast to bf16
+    fp16: bool = False  # weights in float16, which autocast copies like those in float32
     checkpointing: bool = False  # of activations
     rank: int = 16
     targets: tuple[str, ...] = ()  # of the adapters; empty: on all matrices
@@ -138,7 +139,7 @@ def activation_memory(shape: Shape, setting: Setting, batch: MicroBatch) -> floa
     freed = layer if full else 2 * layer
     layers = (shape.layers * kept if setting.checkpointing else shape.layers * layer) + freed
     copies = 0.0
-    if setting.half and setting.weight_bytes == 4 and (setting.shards == 1 or setting.whole):
+    if setting.half and (setting.weight_bytes == 4 or setting.fp16) and (setting.shards == 1 or setting.whole):
         copies = 2.0 * parameters(shape)
     if setting.cpu and batch.tokens * shape.intermediate * small < HEAP_BLOCK:
         layers *= HEAP

@@ -15,7 +15,7 @@ from recipes.config import UserError, read_json, write_json, write_text
 from recipes.engine.log_probs import add_scoring
 from recipes.engine.loss import LogProbs
 from recipes.engine.packing import PackedBatch, Pair, collate, pack, pair_of
-from recipes.engine.self_check import evaluating
+from recipes.engine.tolerance import evaluating
 from recipes.engine.trainer import PackedTrainer
 
 REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")  # TRL's column names

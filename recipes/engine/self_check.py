@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax, normalize
+from torch.nn.functional import normalize
 from transformers import AttentionInterface
 
 from recipes.config import UserError
@@ -15,9 +15,9 @@ from recipes.engine.attention import PAIRS, pair_attention
 from recipes.engine.log_probs import add_scoring
 from recipes.engine.packing import Pair, pack
 from recipes.engine.rewards import add_rewards
+from recipes.engine.tolerance import TOLERANCE, base_of, evaluating, own_log_probs, tolerance
 from recipes.methods import stock_everywhere
 
-TOLERANCE = {True: 0.1, False: 1e-3}  # tolerated mean difference of scores in half precision, and in float32
 ELSEWHERE = "{} of its layers attend through Transformers' interface"
 
 
@@ -77,18 +77,21 @@ def add_checked(model: Any, half: bool, scoring: Scoring) -> None:
     device, text = next(base.parameters()).device, base.config.get_text_config()
     pad = getattr(text, "pad_token_id", None)
     pairs = [Pair(*(some_ids(text.vocab_size, *span, pad) for span in spans)) for spans in SPANS]
+    dialogues = [pair.prompt + answer for pair in pairs for answer in (pair.chosen, pair.rejected)]
     # float32 weights are compared in float32 too: autocast's rounding would hide a small difference
     casts = sorted({half, half and not exact})
     with attending() as layers:
         try:
+            of_text = scoring is LOG_PROBS
+            may_differ = [tolerance(model, dialogues, cast) if of_text else TOLERANCE[cast] for cast in casts]
             differences = compare(model, scoring, pairs, device, casts)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever an unknown model's code raises
             reason = f"{type(error).__name__}: {error}"
             raise refusal(model, reason if layers else f"{ELSEWHERE.format('none')}; {reason}") from error
-    for cast, difference in zip(casts, differences, strict=True):
-        if not difference < TOLERANCE[cast]:
+    for tolerated, difference in zip(may_differ, differences, strict=True):
+        if not difference < tolerated:
             refuse_broken(base)
             reason = f"its {scoring.of} would be off by {difference:.2g}"
             some = len(layers) < getattr(text, "num_hidden_layers", 0)
@@ -122,11 +125,6 @@ def attending() -> Iterator[set[nn.Module]]:
         AttentionInterface.register(PAIRS, pair_attention)
 
 
-def base_of(model: Any) -> Any:
-    """Return the model that adapters belong to."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model
-
-
 def compare(model: Any, scoring: Scoring, pairs: list[Pair], device: torch.device, casts: list[bool]) -> list[float]:
     """Let `model` score packed pairs; return the mean difference from its own scores, with and without autocast."""
     with evaluating(model), torch.no_grad():
@@ -140,18 +138,6 @@ def cast_to(half: bool, score: Callable[..., Tensor], model: Any, pairs: list[Pa
     """Score pairs, under autocast to bf16 if `half`."""
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
         return score(model, pairs, device)
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Switch every module to evaluation mode, and back to its own mode: a new adapter and its base may differ."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 # First id and length of prompt, chosen and rejected response: unequal, one with a single token.
@@ -176,12 +162,6 @@ def dialogue_log_probs(model: Any, pairs: list[Pair], device: torch.device) -> T
         for part, piece in zip(parts, (chosen[:border], chosen[border:], rejected[border:]), strict=True):
             part.append(piece)
     return torch.cat([piece for part in parts for piece in part])
-
-
-def own_log_probs(model: Any, ids: Tensor) -> Tensor:
-    """Return the log-probs of `ids` (1, T) except the first, from the model's own forward pass."""
-    logits = model(input_ids=ids, use_cache=False).logits[0, :-1]
-    return log_softmax(logits.float(), -1).gather(1, ids[0, 1:, None])[:, 0]
 
 
 def packed_log_probs(model: Any, pairs: list[Pair], device: torch.device) -> Tensor:

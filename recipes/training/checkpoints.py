@@ -149,7 +149,7 @@ class Interruption(TrainerCallback):
 
     def __init__(self, trainer: Trainer) -> None:
         self.accelerator = trainer.accelerator
-        self.came = False
+        self.asked, self.came = False, False
         self.before: dict[int, Any] = {}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -158,11 +158,19 @@ class Interruption(TrainerCallback):
 
     def ask(self, number: int, frame: Any) -> None:
         """Record a signal; a second one changes nothing, the launcher sends SIGKILL if it takes too long."""
-        self.accelerator.set_trigger()
+        self.asked = True
+
+    def heard(self) -> bool:
+        """Whether any process was asked to stop; a single one need not wait for its GPU to know it."""
+        if self.accelerator.num_processes == 1:
+            return self.asked
+        if self.asked:
+            self.accelerator.set_trigger()
+        return self.accelerator.check_trigger()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Stop if any process received a signal, unless this was the last optimizer step anyway."""
-        if self.accelerator.check_trigger() and state.global_step < state.max_steps:
+        if self.heard() and state.global_step < state.max_steps:
             print(f"interrupted: saving a checkpoint of optimizer step {state.global_step}", flush=True)
             self.came = control.should_save = control.should_training_stop = True
 

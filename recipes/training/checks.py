@@ -36,6 +36,8 @@ def check_machine(trainer: Trainer, stage: Stage) -> None:
             "the hardware profile has GPUs and PyTorch sees none: check `nvidia-smi`, install PyTorch with CUDA "
             "(WITH_CUDA=1 make environment), or use hardware=cpu"
         )
+    if trainer.args.bf16 and trainer.args.device.type == "cuda" and torch.cuda.get_device_capability() < (8, 0):
+        raise UserError("this GPU would only emulate bfloat16, slowly: add hardware.bf16=false")
     if trainer.args.n_gpu > 1:
         raise UserError(
             f"one process sees {trainer.args.n_gpu} GPUs and would split its batches over them: use make or "

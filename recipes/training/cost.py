@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import get_total_norm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
@@ -202,12 +205,23 @@ class Guard(TrainerCallback):
         assert self.trainer.model is not None
         gradients = [weight.grad for weight in self.trainer.model.parameters() if weight.grad is not None]
         # DeepSpeed hides its gradients and has already stepped: recipes.training.checks checks their norm
-        if gradients and not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
+        if gradients and not all_finite(gradients):
             rows = ", ".join(map(str, self.meter.rows_of_update()))
             raise UserError(
                 f"the loss or its gradient is not finite at optimizer step {state.global_step + 1}, train rows {rows}; "
                 "no weight was updated: lower the learning rate, or check these rows and remove them"
             )
+
+
+def all_finite(gradients: list[Tensor]) -> bool:
+    """Whether every number is finite: by their norm, one pass on a GPU; only if that is not, one by one.
+
+    A norm may overflow where no number does.
+    """
+    norm = get_total_norm(gradients)
+    if bool(torch.isfinite(norm.full_tensor() if isinstance(norm, DTensor) else norm)):
+        return True
+    return bool(torch.stack([gradient.isfinite().all() for gradient in gradients]).all())
 
 
 def finite_or_text(entry: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from peft import PeftModel
 from torch import Tensor
 
 from recipes.config import Stage, UserError, read_json, write_json
-from recipes.engine.self_check import TOLERANCE, evaluating, own_log_probs, some_ids
+from recipes.engine.self_check import some_ids
+from recipes.engine.tolerance import evaluating, own_log_probs, tolerance
 from recipes.training.errors import report
 from recipes.training.model import fit_to_tokenizer, pretrained, save_model
 from recipes.training.tokenizer import load_tokenizer
@@ -39,7 +40,7 @@ def merge(directory: Path) -> None:
     before = log_probs_of(adapted)
     merged = adapted.merge_and_unload()
     if before is not None:
-        check_same(before, log_probs_of(merged), "merged", half=dtype not in EXACT)
+        check_same(before, log_probs_of(merged), "merged", tolerated(merged, dtype))
     save_model(merged, tokenizer, stage.output)
 
 
@@ -55,7 +56,7 @@ def keep_base(model: Any, stage: Stage) -> None:
         found = log_probs_of(model)
     file = stage.directory / KEPT
     if found is not None and file.exists():
-        check_same(torch.tensor(read_json(file)), found, "base", half=stage.model_options["dtype"] not in EXACT)
+        check_same(torch.tensor(read_json(file)), found, "base", tolerated(model, stage.model_options["dtype"]))
     elif found is not None:
         write_json(file, found.tolist())
 
@@ -70,8 +71,18 @@ def check_base(base: Any, stage: Stage) -> None:
     if not kept.exists() or found is None:
         return
     bits = stage.model_options["load_in_4bit"] or stage.model_options["load_in_8bit"]
-    half = stage.model_options["dtype"] not in EXACT
-    check_same(torch.tensor(read_json(kept)), found, "base", half, tolerance=QUANTISED if bits else None)
+    may_differ = QUANTISED if bits else tolerated(base, stage.model_options["dtype"])
+    check_same(torch.tensor(read_json(kept)), found, "base", may_differ)
+
+
+def tolerated(model: Any, dtype: str) -> float:
+    """Return by how much a model's log-probs may differ between two computations in its dtype."""
+    return tolerance(model, [few_ids(model)], half=dtype not in EXACT)
+
+
+def few_ids(model: Any) -> list[int]:
+    """Return the ids by which two models are compared."""
+    return some_ids(model.config.get_text_config().vocab_size, 3, 24)
 
 
 @torch.no_grad()
@@ -80,12 +91,12 @@ def log_probs_of(model: Any) -> Tensor | None:
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     if not base.can_generate() or any(weight.is_meta or hasattr(weight, "ds_id") for weight in base.parameters()):
         return None
-    ids = torch.tensor([some_ids(base.config.get_text_config().vocab_size, 3, 24)], device=base.device)
+    ids = torch.tensor([few_ids(base)], device=base.device)
     with evaluating(model):
         return own_log_probs(model, ids).cpu()
 
 
-def check_same(expected: Tensor, found: Tensor | None, what: str, half: bool, tolerance: float | None = None) -> None:
+def check_same(expected: Tensor, found: Tensor | None, what: str, may_differ: float) -> None:
     """Compare two models by their log-probs.
 
     Raises:
@@ -93,7 +104,7 @@ def check_same(expected: Tensor, found: Tensor | None, what: str, half: bool, to
     """
     assert found is not None
     apart = (expected - found).abs().mean().item()
-    if not apart < (tolerance or TOLERANCE[half]):
+    if not apart < may_differ:
         raise UserError(WRONG[what].format(apart))
 
 

@@ -21,8 +21,9 @@ from recipes.system.hub import NO_CODE, reason
 from recipes.training.arguments import arguments
 from recipes.training.model import peft_config
 
-# The rehearsal must neither open a GPU nor wait for other processes.
+# The rehearsal must neither open a GPU, nor ask which one there is, nor wait for other processes.
 ALONE = {"use_cpu": True, "fsdp": None, "fsdp_config": None, "deepspeed": None, "ddp_backend": None}
+ALONE |= {"tf32": None, "torch_compile": False, "torch_compile_backend": None, "torch_compile_mode": None}
 STEPS = 100  # of the rehearsed schedule, where the options leave their number to the data
 EVALUATED = {"loss", "runtime", "samples_per_second", "steps_per_second"}  # what a trainer gets of every evaluation
 OWN = {"orpo": {"log_odds_ratio", "log_odds_chosen"}, "kto": {"kl"}}  # what packed methods measure besides
