@@ -13,6 +13,7 @@ from glob import escape, glob
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
+import pytest
 from warm import QUIET, Command
 
 ROOT = Path(__file__).parent.parent
@@ -193,3 +194,16 @@ def short(*names: str, steps: int = 3) -> list[str]:
 
 def weights(directory: Path) -> bytes:
     return (directory / "model" / "model.safetensors").read_bytes()
+
+
+@contextmanager
+def small_disk(directory: Path, megabytes: int) -> Iterator[Path]:
+    """A file system of so many megabytes, mounted at a new directory; the test is skipped where it cannot be."""
+    directory.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(directory)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)

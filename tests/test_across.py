@@ -188,9 +188,9 @@ def test_each_judge_is_named_and_a_weak_one_decides_nothing(tmp_path: Path) -> N
     assert found.weak == ["weak"] and list(candidates(found).found) == ["small", "large"]
     assert told(rows)[0].endswith("; the judge of weak is too weak.")
     (note,) = notes(rows)
-    assert "with small by a reward model" in note and "with large by" in note and "may be the judges'" in note
+    assert "with small by a reward model" in note and "with large by" in note and "come from the judges" in note
     (note,) = notes(judged(dict.fromkeys(models, "one")))
-    assert "with every model a win is decided by a reward model" in note and "may be the judges'" not in note
+    assert "with every model a win is decided by a reward model" in note and "come from the judges" not in note
     rows = judged({name: f"reward of {name}" for name in models})
     (only,) = told([row for row in rows if row.setting.model != "small"])
     assert only == "Across models, there is no verdict: the judge of weak is too weak."

@@ -1,21 +1,36 @@
 """What a user can get wrong is one line, exit status 2, and nothing trained or overwritten."""
 
+import gzip
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from door import launch, short, stages, wandb_records
+from door import (
+    PATIENCE,
+    kill,
+    launch,
+    short,
+    small_disk,
+    stages,
+    start_warm,
+    trainer_of,
+    wait_for_step,
+    wandb_records,
+)
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from launch.config.schema import Config
 from launch.named.files import count_parameters
-from launch.stages import run
+from launch.stages import inputs, run
 from launch.stages.base_model import find_base
-from recipes.config import UserError, write_json
+from launch.stages.digest import Start
+from launch.stages.inputs import check_room
+from recipes.config import UserError, read_json_rows, write_json
+from recipes.system.files import SEAL, flaw
+from recipes.training.checkpoints import checkpoints, step
 
 Words = Callable[..., list[str]]
 
@@ -49,7 +64,7 @@ BAD = {
     "dataset=ultrafedback": "did you mean ultrafeedback?",
     "orpo.lerning_rate=1": "orpo.lerning_rate: no such option",
     "orpo.learning_rate=fast": "error: orpo.learning_rate=fast must be a number",
-    "orpo.beta=0.1,0.2,0.1": "orpo.beta=0.1,0.2,0.1: 0.1 stands there twice",
+    "orpo.beta=0.1,0.2,0.1": "orpo.beta=0.1,0.2,0.1: 0.1 is given twice",
     "orpo.beta=-1": "orpo.beta must be a number, 0 or more (got -1.0)",
     "orpo.weight_decay=nan": "orpo.weight_decay must be a number, 0 or more (got nan)",
     "orpo.betta=1": "did you mean orpo.beta?",
@@ -94,17 +109,43 @@ def test_a_check_refuses_a_number_of_trials_as_a_launch_does() -> None:
 
 
 def test_a_full_disk_is_told_before_anything_trains(words: Words, tmp_path: Path) -> None:
-    runs = tmp_path / "small"
-    runs.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", runs], capture_output=True, check=False
-    ).returncode:
-        pytest.skip("mounting a small file system needs root")
-    try:
+    with small_disk(tmp_path / "small", megabytes=2) as runs:
         printed = launch(*words(runs, "pipeline=orpo", *short("orpo")), status=2)
-    finally:
-        subprocess.run(["umount", runs], check=True)
+        assert not list(runs.glob("**/log.txt"))
     assert "no space left" in printed and "Traceback" not in printed
+
+
+def test_a_checkpoint_that_would_not_fit_stops_the_run_and_leaves_the_last_one_whole(
+    words: Words, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "small", megabytes=64) as runs:
+        options = ["pipeline=orpo", "orpo.max_steps=1000000", "orpo.save_steps=5", "orpo.learning_rate=1e-5"]
+        process = start_warm(*words(runs, *options))
+        directory = wait_for_step(runs, 10, process)
+        with (runs / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space left"):
+            while True:
+                filler.write(bytes(2**12))
+        printed, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode and "no space left for a checkpoint" in printed and "Traceback" not in printed
+        last = max((path for path in checkpoints(directory) if (path / SEAL).exists()), key=step)
+        assert flaw(last) is None
+        (runs / "filler").unlink()
+        process = start_warm(*words(runs, *options))
+        wait_for_step(runs, step(last) + 10, process)
+        kill(trainer_of(directory))
+        process.communicate(timeout=PATIENCE)
+        assert f"resuming from {last.name}" in (directory / "log.txt").read_text()
+
+
+def test_room_is_asked_for_what_is_left_to_train(
+    compose: Callable[..., Config], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(inputs.shutil, "disk_usage", lambda path: full)
+    config, start = compose(f"runs={tmp_path}"), Start(str(tiny_model), None, "")
+    check_room(config, start, 0)
+    with pytest.raises(UserError, match="no space left: 1 stages need"):
+        check_room(config, start, 1)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json"])
@@ -177,3 +218,13 @@ def test_any_path_is_shown_verbatim(
     monkeypatch.setattr(run.console, "width", 300)
     run.run(["true"], directory, "orpo", dict(os.environ), False)
     assert f" orpo  {directory}  started" in capsys.readouterr().err
+
+
+def test_a_users_rows_may_begin_as_windows_writes_them_and_are_whole(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "Why?"}\r\n{"prompt": "a\u2028b"}\r\n', encoding="utf-8-sig")
+    assert read_json_rows(tmp_path / "rows.jsonl") == [{"prompt": "Why?"}, {"prompt": "a\u2028b"}]
+    packed = bytearray(gzip.compress(b'{"prompt": "Why?"}\n' * 99))
+    packed[12:20] = b"\xff" * 8
+    (tmp_path / "rows.jsonl.gz").write_bytes(packed)
+    with pytest.raises(UserError, match=r"rows\.jsonl\.gz cannot be read"):
+        read_json_rows(tmp_path / "rows.jsonl.gz")

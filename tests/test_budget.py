@@ -87,7 +87,7 @@ def test_a_plan_shows_the_matched_updates_and_refuses_as_a_launch(capsys: pytest
 
 def test_too_small_a_budget_is_refused(config: Config) -> None:
     config = replace(with_updates(config, "orpo", 1), budget_of="orpo")
-    with pytest.raises(UserError, match=r"pipelines.dpo would spend .* FLOPs of orpo before its last stage"):
+    with pytest.raises(UserError, match=r"pipelines.dpo would use up .* FLOPs of orpo before its last stage"):
         match(config, TOKENS)
 
 

@@ -117,19 +117,18 @@ def test_a_method_that_leaves_cells_to_another_names_one_that_is_trained_in_all_
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("strategy, count", [("ddp", 33), ("fsdp2", 24), ("zero2", 51), ("zero3", 30)])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", *ZERO])
 def test_two_processes_end_with_the_weights_of_one_in_every_cell_that_a_cpu_can_run(
     single: dict[Cell, Path],
     double: dict[Cell | str, Path],
     keep: Callable[[str, str, float], None],
     strategy: str,
-    count: int,
 ) -> None:
     """`-s` prints how far apart the weights of the farthest cell are."""
     if strategy in ZERO and not DEEPSPEED.is_dir():
         pytest.skip("no DeepSpeed: run `make deepspeed`")
     trained_so = {cell: path for cell, path in double.items() if isinstance(cell, Cell) and cell.strategy == strategy}
-    assert len(trained_so) == count
+    assert {"sft", "dpo", "orpo"} <= {cell.method for cell in trained_so}
     gaps = {}
     for cell, directory in trained_so.items():
         assert not (directory / "error.txt").exists(), (cell, (directory / "error.txt").read_text())
@@ -231,6 +230,7 @@ def test_every_refused_cell_has_a_supported_one_of_its_method_and_it_is_itself_w
             ["hardware=8x80gb-zero3", "tuning=lora", "model.dtype=float32"],
             "the base in bfloat16, .* use model.dtype=bf",
         ),
+        (["hardware=1x16gb", "tuning=lora", "hardware.bf16=false", "model.dtype=float16"], "use model.dtype=float32"),
         (["hardware=1x24gb", "hardware.strategy=fsdp2"], "hardware.strategy=fsdp2 needs at least 2 processes"),
         (["hardware=8x80gb", "hardware.strategy=zero1"], "use one of ddp, fsdp2, zero2, zero3"),
         (["hardware=2x8x80gb", "hardware.nodes=3"], "is no multiple of hardware.nodes=3"),

@@ -91,7 +91,7 @@ def test_pipelines_are_spelled_by_their_stages(compose: Compose) -> None:
 
 @pytest.mark.parametrize(
     ("word", "said"),
-    [("pipeline=sft+oropo", "'oropo' is no stage"), ("pipeline=sft+dpo,sft+dpo", "name each pipeline once")],
+    [("pipeline=sft+oropo", "'oropo' is not a stage"), ("pipeline=sft+dpo,sft+dpo", "name each pipeline once")],
 )
 def test_what_spells_no_pipeline_is_refused(word: str, said: str) -> None:
     with pytest.raises(UserError, match=said):

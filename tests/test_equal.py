@@ -58,16 +58,21 @@ def test_qlora_adapters_train_in_fp32_under_every_method(words: Words, tmp_path:
 
 
 def test_no_method_drops_activations_out(words: Words, tiny_model: Path, tmp_path: Path) -> None:
-    """OPT's dropout is functional, TRL does not find it: DPO's first loss would not be ln 2, nor two runs' equal."""
-    start = tmp_path / "opt"
+    """OPT's dropout is functional, and TRL does not find it. Without it a model's loss is that of a dropout of 0."""
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    torch.manual_seed(0)
     shape: dict[str, Any] = {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     ids: dict[str, Any] = {"vocab_size": len(tokenizer), "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
-    OPTForCausalLM(OPTConfig(**shape, **ids, word_embed_proj_dim=32, dropout=0.5)).save_pretrained(start)
-    tokenizer.save_pretrained(start)
-    found = trained(words, tmp_path / "runs", f"model.model_name_or_path={start}", steps=1)
-    assert record(found["dpo"])["first_loss"] == pytest.approx(LN2, abs=1e-5)
+    losses = {}
+    for dropout in (0.0, 0.5):
+        start = tmp_path / f"opt-{dropout}"
+        torch.manual_seed(0)
+        config = OPTConfig(**shape, **ids, word_embed_proj_dim=32, dropout=dropout)
+        OPTForCausalLM(config).save_pretrained(start)
+        tokenizer.save_pretrained(start)
+        found = trained(words, tmp_path / f"runs-{dropout}", f"model.model_name_or_path={start}", steps=1)
+        losses[dropout] = {method: record(found[method])["first_loss"] for method in METHODS}
+    assert losses[0.5] == pytest.approx(losses[0.0], abs=1e-5)
+    assert losses[0.5]["dpo"] == pytest.approx(LN2, abs=1e-5)
 
 
 def test_a_dropout_that_would_do_nothing_is_refused(words: Words, tmp_path: Path) -> None:

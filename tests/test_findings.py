@@ -228,7 +228,7 @@ def test_each_policy_does_what_it_says(look: Examine) -> None:
 
 def test_where_every_row_is_refused_no_policy_is_recommended(look: Examine) -> None:
     dataset = Dataset("file", "rows.jsonl", policies=Policies(tied="refuse"))
-    with pytest.raises(UserError, match="these are all rows of train: look at its columns, and at the model's chat"):
+    with pytest.raises(UserError, match="all rows of train are affected: check its columns, and the model's chat"):
         rule(look(SICK["tied"] * 2), dataset)
 
 

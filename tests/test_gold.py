@@ -50,7 +50,7 @@ def test_a_users_function_decides_a_comparison(words: Words, tmp_path: Path, fil
         ("def score(prompt, response):\n    return float('nan')\n", "return a finite number"),
         ("def score(prompt, response):\n    return 'good'\n", "ValueError"),
         ("def score(response):\n    return 1\n", "TypeError"),
-        ("from random import random\n\ndef score(prompt, response):\n    return random()\n", "draw nothing at random"),
+        ("from random import random\n\ndef score(prompt, response):\n    return random()\n", "make it deterministic"),
     ],
 )
 def test_a_function_that_cannot_score_is_rejected_before_training(

@@ -134,7 +134,7 @@ def test_what_is_practically_the_same_is_chosen_by_cost(rows: Rows) -> None:
     compare(rows[2], rows[3], 0.51, "practically the same")
     first, *_, advice = headline(rows)
     assert "is practically the same as ORPO (51 : 49, surely between 45 and 55)" in first
-    assert advice == "Of SFT → DPO and ORPO take the cheaper: SFT → DPO."
+    assert advice == "Choose the cheaper of SFT → DPO and ORPO: SFT → DPO."
 
 
 def test_sft_is_named_where_it_is_not_beaten(rows: Rows) -> None:

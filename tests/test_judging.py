@@ -151,7 +151,7 @@ def test_what_cannot_decide_chooses_no_setting(tmp_path: Path, monkeypatch: pyte
     assert deciding([strong[0], fewer]) is REWARD, "a seed that is missing makes no other judge"
     gold = [row for row in build_rows(jobs_of(make_session(tmp_path / "gold"))) if row.pipeline == "orpo"]
     assert deciding([*gold, *strong]) is deciding([*strong, *gold]) is ACCURACY
-    assert deciding(both) is ACCURACY and "each setting has a judge of its own" in chosen_by(both)
+    assert deciding(both) is ACCURACY and "each setting has its own judge" in chosen_by(both)
 
 
 def test_without_a_judge_nobody_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,8 @@ def test_the_table_of_what_was_kept_is_the_sessions(here: Path) -> None:
     table = (session / "table.md").read_text()
     main([str(session)], Options("first.tar.gz"))
     main([str(session)], Options("second.tar.gz"))
+    with pytest.raises(UserError, match=r"TO=first\.tar\.gz: name a new file"):
+        main([str(session)], Options("first.tar.gz"))
     assert Path("first.tar.gz").read_bytes() == Path("second.tar.gz").read_bytes()
     shutil.rmtree("runs")
     unpack("first.tar.gz")

@@ -18,6 +18,7 @@ from eval.answers import log_probs as scoring
 from eval.answers.batching import by_length
 from eval.answers.log_probs import mean_log_probs
 from eval.commands.cli import read_words
+from eval.results.likelihood import scorable
 from recipes.config import FORMAT, UserError, write_config, write_json
 
 PAIRS = [{"prompt_ids": list(range(10, 10 + size)), "chosen_ids": [7, 8, 9][: 1 + size % 3]} for size in range(1, 13)]
@@ -126,6 +127,17 @@ def test_any_file_by_category_and_dpos_own_reward(
     capsys.readouterr()
     likelihood.main(*read_words(words[3:], likelihood.Options))
     assert capsys.readouterr().out.count("its own margin") == 1, "from the files"
+
+
+def test_labelled_single_responses_make_pairs_of_their_category(untuned: Path) -> None:
+    file = untuned.with_name("labelled.jsonl")
+    rows = [
+        {"prompt": prompt, "completion": f"{word}.", "label": good, "subset": prompt}
+        for good, word in ((True, "Yes"), (False, "No"))
+        for prompt in ("first?", "second?")
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert scorable(untuned, file)["category"] == ["first?", "second?"]
 
 
 def test_what_the_suite_cannot_read_is_said(untuned: Path) -> None:

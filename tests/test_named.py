@@ -105,7 +105,7 @@ def test_a_hub_id_that_has_a_profile_is_that_profile() -> None:
 
 @pytest.mark.parametrize(
     ("word", "said"),
-    [("seed=0,", "commas without blanks"), ("1", "give options as name=value"), ("lora", "give options as name=value")],
+    [("seed=0,", "commas without spaces"), ("1", "give options as name=value"), ("lora", "give options as name=value")],
 )
 def test_blanks_after_commas_are_told(word: str, said: str) -> None:
     with pytest.raises(UserError, match=said):

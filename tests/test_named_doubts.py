@@ -19,7 +19,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_told(tmp_path: Path) -> 
     for rows in (config["vocab_size"], 100):
         (directory / "config.json").write_text(json.dumps(config | {"vocab_size": rows}))
         doubts = model_profile(read_files(str(directory), "main")).doubts
-        told.append([doubt for doubt in doubts if "the model 100 embeddings: are they of one model?" in doubt])
+        told.append([doubt for doubt in doubts if "the model 100 embeddings: do they belong together?" in doubt])
     assert [*map(len, told)] == [0, 1]
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from door import ROOT, run
 
-from eval.answers.on_policy import EQUAL, FEW, Scored, choose
+from eval.answers.on_policy import EQUAL, FEW, Scored, as_row, choose
 from eval.answers.store import Answer
+from launch.pairs import prompt_of, prompts_of
 from pocket.gold import score
 from pocket.pairs import splits
+from recipes.config import UserError
 from recipes.data.rows import read_rows
 from recipes.profiles import Dataset
 
@@ -88,17 +90,46 @@ def test_every_answer_is_kept_and_given_once(made: Path) -> None:
 @pytest.mark.parametrize(
     "more, said",
     [
-        (["gold=null"], "name what scores"),
-        (["judge=reward:x"], "name what scores"),
+        (["gold=null"], "name a scorer"),
+        (["judge=reward:x"], "name a scorer"),
         (["gold=nowhere.py:f"], "there is no local file nowhere.py"),
-        (["answers=1"], "answers is at least 2"),
+        (["answers=1"], "answers must be at least 2"),
         (["to=pairs.csv"], "name a new file"),
-        (["model=null"], "name what answers"),
+        (["model=null"], "name the model that answers"),
         (["dataset=nowhere.jsonl"], "nowhere.jsonl"),
         (["model=pockett"], "pockett"),
         (["answer=3"], "no such option"),
+        (["prompts=0"], "prompts=0: give a number, at least 1"),
+        (["to={made}/qa.jsonl"], "qa-answers.jsonl, for the answers behind to="),
     ],
 )
 def test_what_cannot_be_done_is_said_first(made: Path, more: list[str], said: str) -> None:
-    printed = sample(made, "third.jsonl", *more, status=2)
+    source = made / "qa-answers.jsonl"  # a user's, which happens to be called so
+    source.write_text("mine")
+    printed = sample(made, "third.jsonl", *(word.format(made=made) for word in more), status=2)
     assert said in " ".join(printed.split()) and not (made / "third.jsonl").exists()
+    assert source.read_text() == "mine"
+
+
+def test_a_prompt_is_all_that_a_comparison_will_show_the_model() -> None:
+    """The system turn of a column of its own too; what scored other responses says nothing of the new ones."""
+    row = {"question": "Why?", "prompt": "", "system": "Be brief.", "topic": "t", "score_chosen": 9.0, "chosen": "So."}
+    prompt = prompt_of(row)
+    assert prompt and prompt.messages == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Why?"},
+    ]
+    assert prompt.more == {"topic": "t"}
+    made = as_row(prompt.messages, choose(scored((1, 9, True), (0, 9, True))), {"score_chosen": 9.0, "topic": "t"})
+    assert (made["score_chosen"], made["score_rejected"], made["topic"]) == (1, 0, "t")
+    assert prompt_of({"conversations": [{"from": "human", "value": "Why?"}]}) is not None
+    assert prompt_of({"prompt": [{"role": "assistant", "content": "So."}]}) is None
+    with pytest.raises(UserError, match="a prompt has tools"):
+        prompt_of(row | {"tools": [{"name": "f"}]})
+
+
+def test_rows_without_a_prompt_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "Why?"}\n{"prompt": \n{"topic": "t"}\n')
+    assert len(prompts_of(str(file))) == 1
+    assert "2 of 3 rows have no readable prompt: left out" in capsys.readouterr().err

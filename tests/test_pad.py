@@ -38,7 +38,7 @@ def test_a_model_with_eos_alone_is_padded_with_the_byte_that_no_text_has(
     model = profile_of(compose, directory)
     assert (model.pad_token, model.stop_tokens) == ("ÿ", ["<|endoftext|>"])
     said = " ".join(capsys.readouterr().err.split())
-    assert "no pad token and no spare one: padded with ÿ, its byte 255, which no text has" in said
+    assert "no pad token and no spare one: padded with ÿ, its byte 255, which no text contains" in said
     tokenizer = load_tokenizer(model, str(directory))
     tokenizer.save_pretrained(tmp_path / "saved")
     saved: Any = AutoTokenizer.from_pretrained(tmp_path / "saved")
@@ -74,8 +74,8 @@ def test_what_cannot_be_padded_says_what_to_do_before_anything_trains(
     (directory / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": own}))
     model = profile_of(compose, directory)
     said = " ".join(capsys.readouterr().err.split())
-    assert model.pad_token is None and "no spare one: add model.pad_token='<token>', one that neither stops nor" in said
-    with pytest.raises(UserError, match=r"has no pad token that stops nothing: set model\.pad_token"):
+    assert model.pad_token is None and "no spare one: add model.pad_token='<token>', no stop token" in said
+    with pytest.raises(UserError, match=r"has no pad token besides those that end a response: set model\.pad_token"):
         load_tokenizer(model, str(directory))
     model = profile_of(compose, directory, "model.pad_token=a\\ rare\\ word")
     assert load_tokenizer(model, str(directory)).pad_token == "a rare word"

@@ -127,8 +127,15 @@ def test_a_row_that_is_not_trained_says_why(words: Words, tmp_path: Path, capsys
         show(words(tmp_path, f"dataset.path={file}", f"row={number}"))
         printed = capsys.readouterr().out
         assert said in printed and "Q4?" in printed and "tokens" not in printed
-    show(words(tmp_path, f"dataset.path={file}", "row=1", "dataset.test_fraction=0.9999"))
-    assert "held out for evaluation" in capsys.readouterr().out
+    for options, said in (
+        (["dataset.test_fraction=0.9999"], "held out for evaluation"),
+        (["dataset.validation_fraction=0.9999"], "held out to choose settings"),
+        (["dataset.judge_fraction=0.9999", "pipeline=compare", "judge=trained"], "held out to train the judge"),
+    ):
+        every = [f"dataset.path={file}", *options]
+        for number in range(1, 10):
+            show(words(tmp_path, *every, f"row={number}"))
+        assert said in capsys.readouterr().out
 
 
 def test_a_row_of_a_mixture_is_named_with_its_source(

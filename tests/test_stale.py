@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from comparison import SEEDS, make_session
-from door import ROOT, command, record, run, stages
+from door import ROOT, command, launch, record, run, short, stages, weights
 
 from eval.__main__ import evaluate_session
 from recipes.system.fingerprint import fingerprint
@@ -98,3 +98,15 @@ def test_a_measurement_that_other_code_made_is_told(tmp_path: Path, capsys: pyte
     line, rest = told()
     assert f"{paths[1].parent.parent} was measured before these changed: eval/answers/decode.py; move" in line
     assert rest.startswith("6 measurements"), "what today's code made is not told"
+
+
+def test_an_adapter_trained_again_is_merged_again(words: Words, tmp_path: Path) -> None:
+    """Its record was damaged; `model/` is that of the training before."""
+    options = words(tmp_path, "pipeline=orpo", "tuning=lora", *short("orpo"))
+    launch(*options)
+    (directory,) = stages(tmp_path)
+    merged = weights(directory)
+    (directory / "model" / "model.safetensors").write_bytes(b"of before")
+    (directory / "record.json").write_text("{")
+    launch(*options)
+    assert weights(directory) == merged

@@ -125,6 +125,18 @@ def test_a_check_trains_nothing_and_another_launchers_variables_do_not_hang_it(w
     assert "num_decay_steps" in said and not list(tmp_path.glob("**/log.txt"))
 
 
+def test_a_check_leaves_a_session_of_that_name_alone(words: Words, tmp_path: Path) -> None:
+    kept = tmp_path / "_sessions" / "mine" / "votes" / "ada.jsonl"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("a vote")
+    job = tmp_path / "_sessions" / "mine" / "0" / "job.json"
+    job.parent.mkdir()
+    job.write_text("{}")
+    launch(*words(tmp_path, "pipeline=orpo", *short("orpo"), "session=mine"), "--check")
+    assert kept.read_text() == "a vote" and job.read_text() == "{}"
+    assert [path.name for path in (tmp_path / "_sessions").iterdir()] == ["mine"]
+
+
 def test_variables_of_other_launchers_are_forgotten_and_torchrun_itself_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -158,7 +170,7 @@ def test_the_first_line_says_what_will_run() -> None:
         "pocket on file: sft; sft → dpo; orpo; reward, the judge (4 stages, for each of 4 settings)"
     )
     assert first_line(["pipeline=orpo"]) == "pocket: orpo (1 stage)"
-    forgotten = "pocket (the embedded toy; MODEL= names yours) on file: orpo (1 stage)"
+    forgotten = "pocket (the embedded toy model; set MODEL= for yours) on file: orpo (1 stage)"
     assert first_line(["pipeline=orpo", "dataset=file"]) == forgotten
     judged = first_line([*words, "dataset=file", "judge=none"])
     assert judged == "pocket on file: sft; sft → dpo; orpo (3 stages)"
@@ -176,6 +188,7 @@ def test_the_first_line_says_what_will_run() -> None:
         "orpo (3 stages, for each of 2 settings)"
     )
     assert "the judge" in str(first_line(["model=pocket,qwen2.5-0.5b", "pipeline=compare"]))
+    assert "for each of several settings" in str(first_line([*words, "orpo.beta=range(0.1,0.5,0.1)"]))
     assert "100 settings" in str(first_line([*words, f"seed={','.join(map(str, range(100)))}"]))
     for other in (["pipeline=nonsense"], ["--cfg", "job"], ["experiment=orpo-paper/phi-2"], ["pipelines.x=[sft]"]):
         assert first_line(other) is None
@@ -223,7 +236,7 @@ def test_too_few_held_out_prompts_are_told_before_anything_trains(compose: Calla
     """Of two pipelines or more, where the responses are evaluated."""
     config = compose("pipeline=compare", "evaluate=true", "eval_prompts=200")
     (told,) = too_few_prompts(config, {"train": 46, "test": 2})
-    assert told.startswith("2 held-out prompts tell no two pipelines apart") and "dataset.test_fraction=0.3" in told
+    assert told.startswith("2 held-out prompts are too few to distinguish two") and "dataset.test_fraction=0.3" in told
     (told,) = too_few_prompts(compose("pipeline=compare", "evaluate=true", "eval_prompts=6"), {"test": 200})
     assert told.endswith("raise eval_prompts=")
     assert foreseen(1, FEWEST - 1, 1, 0.05 / 3) is None and foreseen(1, FEWEST, 1, 0.05 / 3)

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+import torch
 from door import (
     PATIENCE,
     ROOT,
@@ -21,6 +23,9 @@ from door import (
     wait_until,
     weights,
 )
+
+from launch.config.schema import Config
+from launch.stages.rehearsal import outline, rehearse_all
 
 Words = Callable[..., list[str]]
 
@@ -71,16 +76,27 @@ def test_a_killed_preparation_is_no_success(words: Words, tmp_path: Path, pairs_
     many = tmp_path / "many.jsonl"
     many.write_text(pairs_file.read_text() * 2000)
     process = start(*words(tmp_path / "runs", "pipeline=orpo", *short("orpo"), f"dataset.path={many}"))
-    server = None
-    while process.poll() is None and not server:
+    forked: dict[int, str] = {}
+    while process.poll() is None and "tokenise" not in forked.values():
         forked = descendants(process.pid)
-        server = next((pid for pid in forked if descendants(pid)), None)
         time.sleep(0.02)
-    assert server
-    kill(next(iter(descendants(server))))
+    kill(next(pid for pid, name in forked.items() if name == "tokenise"))
     printed, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1 and "ended with exit status -9" in printed, printed
-    wait_until(lambda: not alive(server))
+    assert process.returncode == 1 and "tokenise ended with exit status -9" in printed, printed
+    wait_until(lambda: not any(map(alive, forked)))
+    assert not list(tmp_path.glob("runs/_pairs/*/manifest.json")) and not stages(tmp_path / "runs")
+
+
+def test_the_rehearsal_opens_no_gpu(compose: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs in a forked process, which could not use one that its parent has opened."""
+
+    def opened(*_: object) -> None:
+        raise RuntimeError("Cannot re-initialize CUDA in forked subprocess")
+
+    config = compose("hardware=1x24gb", "pipeline=orpo", "orpo.torch_compile=true", "orpo.tf32=true")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", opened)
+    rehearse_all(outline(config, None), None)
 
 
 def test_a_misspelt_option_of_a_suite_is_told_before_a_model_library_is_imported() -> None:

@@ -202,6 +202,11 @@ def test_the_newest_session_is_the_last_that_trained_something(
         os.utime(job, (1e9 - 1, 1e9 - 1))
     assert sessions([]) == [runs / "_sessions" / "2026-01-01"]
     assert sessions([], measured=True) == [runs / "_sessions" / "named"], "a table is of what was measured"
+    shutil.copytree(session, runs / "_sessions" / "oldest")
+    for job in (runs / "_sessions" / "oldest").glob("*/job.json"):
+        job.write_text("{")
+        os.utime(job, (1e9 - 9, 1e9 - 9))
+    assert sessions([]) == [runs / "_sessions" / "2026-01-01"], "an older one, though damaged, is not asked for"
 
 
 def test_a_directory_that_is_no_session_is_refused(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_few_pairs_are_enough(train: Callable[..., Trained], tmp_path: Path, cou
 def test_one_prompt_cannot_be_held_out(train: Callable[..., Trained], tmp_path: Path) -> None:
     rows = [row("Write a slogan.", f"Great {number}", f"bad {number}") for number in range(9)]
     file = write(tmp_path / "one.jsonl", rows)
-    refused(train, file, "all pairs have one prompt, and prompts are held out, not pairs", "dataset.test_path=<file>")
+    refused(train, file, "all pairs share one prompt, and prompts, not pairs, are held out", "dataset.test_path=<file>")
     assert train(file, test_path=str(write(tmp_path / "test.jsonl", ROWS))).counts == {"train": 9, "test": 8}
 
 

@@ -238,3 +238,12 @@ def test_an_option_that_cuts_nothing_is_refused_wherever_it_is_set(
     config = compose("pipeline=all", "evaluate=false", word)  # as a profile sets it: no word is looked at
     with pytest.raises(UserError, match=f"{stage}.{option}=.* would do nothing: .*{instead}"):
         refuse_useless(config)
+
+
+def test_shards_that_swap_their_names_are_other_data(tmp_path: Path) -> None:
+    """A name may say of which split a file is."""
+    for name, text in (("test.jsonl", "1"), ("train.jsonl", "2")):
+        (tmp_path / name).write_text(text)
+    before = identity(Dataset("file", str(tmp_path)))
+    (tmp_path / "test.jsonl").rename(tmp_path / "part-1.jsonl")
+    assert identity(Dataset("file", str(tmp_path))) != before

@@ -140,7 +140,7 @@ def test_a_published_test_split_keeps_its_prompts(prepared: Callable[..., Any], 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("pipeline=dpo",), ["dropped: 64", "policies.alone=keep has KTO and SFT learn from it"]),
+        (("pipeline=dpo",), ["dropped: 64", "policies.alone=keep trains KTO and SFT on it"]),
         (("pipeline=dpo", KEEP), ["dpo (0 to train on, 0 held out)", "pipeline=sft+kto"]),
         (("pipeline=sft+kto,sft", KEEP, "evaluate=true"), ["the judge (0 to train on", "judge=reward:<model>"]),
         (

@@ -9,7 +9,7 @@ from ballots import judge_all, judging, number
 from comparison import PROMPTS, SEEDS, SETTINGS, make_session
 
 from eval.answers.votes import Pair, Vote, now
-from eval.results.people import compare_by_votes, kappa
+from eval.results.people import compare_by_votes, kappa, notes
 from eval.results.result import measured
 from eval.results.table import rows_of, write_table
 from recipes.config import read_json, write_json
@@ -87,12 +87,24 @@ def test_where_nothing_decides_there_is_nothing_to_agree_with(tmp_path: Path, mo
     assert len(notes) == 1 and notes[0].startswith("People: 60 votes")
 
 
+def test_judges_agree_over_the_prompts_of_every_data_set(session: Path, tmp_path: Path) -> None:
+    (row, *_), (other, *_) = rows_of(session), rows_of(make_session(tmp_path / "elsewhere"))
+    for result in other.results:
+        for response in result["sampled"]:
+            response["prompt"] = f"Elsewhere: {response['prompt']}"
+    for one in (row, other):
+        pairs = [pair_of(answer["prompt"], 0) for answer in one.results[0]["sampled"]]
+        one.votes = [(pair, vote_on(pair, "left", judge)) for pair in pairs for judge in ("ada", "bob")]
+    (*_, said) = notes([row, other])
+    assert "ada and bob agree on 100.0%" in said and f"of {2 * PROMPTS} pairs" in said
+
+
 def pair_of(prompt: str, seed: int) -> Pair:
     return Pair(prompt, seed, ("dpo", "orpo"), ("a", "b"), 0.5)
 
 
-def vote_on(pair: Pair, choice: str) -> Vote:
-    return Vote("ada", pair.id, "", pair.seed, *pair.names, choice, now())
+def vote_on(pair: Pair, choice: str, judge: str = "ada") -> Vote:
+    return Vote(judge, pair.id, "", pair.seed, *pair.names, choice, now())
 
 
 def test_a_prompt_counts_with_every_seed_or_not_at_all() -> None:
