@@ -147,7 +147,7 @@ def describe(name: str, split: Split, ruling: Ruling, dataset: Dataset, used: An
         refused=len(split.findings.verdict(dataset.policies, REFUSE)),
         findings=[find(name, split, finding, dataset) for finding in REASONS],
         sizes=lengths,
-        spreads={part: spread(column[column > 0]) for part, column in columns.items()},
+        spreads={part: spread(values[values > 0]) for part, values in columns.items()},
         beyond=beyond([*column(readable, "long")]),
         bias=bias(lengths),
         languages=languages(readable),

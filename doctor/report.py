@@ -56,7 +56,7 @@ def epoch_line(report: Report) -> str:
     pairs += f"; responses without a partner, for KTO and SFT: {single}" if single else ""
     tokens = ", ".join(f"{method} {count:,}" for method, count in report.tokens.items())
     refused = " once the refused rows are dropped" if any(split.refused for split in report.splits) else ""
-    again = "a reference model, DPO's or KTO's, reads as many again"
+    again = "a reference model, DPO's or KTO's, processes as many again"
     return f"pairs{refused}: {pairs}\ntokens per epoch, without padding: {tokens} ({again})"
 
 

@@ -1,7 +1,4 @@
-"""`python -m eval.card [SESSION …]`: a model card for every stage that a session trained, in its model's directory.
-
-It replaces the card that TRL writes to the stage directory, which names neither data nor results.
-"""
+"""`python -m eval.card [SESSION …]`: a model card for every stage that a session trained, in its model's directory."""
 
 import re
 import sys
@@ -50,13 +47,12 @@ def main(names: list[str], _: NoOptions) -> None:
 
 
 def write_card(directory: Path, job: dict[str, Any], rows: list[Row]) -> None:
-    """Write a stage's card to its model's directory, and over TRL's if there is one."""
+    """Write a stage's card to its model's directory."""
     # Markdown, so nothing is escaped; it contains no model's text
     content = render("card.md.jinja", card(directory, job, rows), escape=False)
-    places = [directory / "model" / "README.md", directory / "README.md"]
-    for place in (place for place in places if place.parent != directory or place.exists()):
-        write_text(place, f"{content}\n")
-    output.print(f"card: {places[0]}", soft_wrap=True)
+    place = directory / "model" / "README.md"
+    write_text(place, f"{content}\n")
+    output.print(f"card: {place}", soft_wrap=True)
 
 
 def card(directory: Path, job: dict[str, Any], rows: list[Row]) -> dict[str, Any]:

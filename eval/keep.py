@@ -28,6 +28,7 @@ from eval.results.session import models_of, read_job, sessions, unmeasured
 from recipes.config import UserError, done
 from recipes.system.commands import output
 from recipes.system.files import write_bytes
+from recipes.system.paths import expanded
 
 HISTORY = "log_history.jsonl"
 OF_STAGE = ("config.yaml", "record.json", HISTORY, "eval/**/*")
@@ -48,13 +49,14 @@ def main(names: list[str], options: Options) -> None:
     """Write the archive; the same files always give the same bytes.
 
     Raises:
-        UserError: a directory is no session, lies elsewhere, or has a stage that is not finished.
+        UserError: a directory is no session, lies elsewhere, or has a stage that is not finished; or the file exists.
     """
-    if not options.to.endswith(ENDING):
-        raise UserError(f"TO={options.to}: name the file to write, with the ending {ENDING}")
+    place = expanded(options.to)
+    if not options.to.endswith(ENDING) or place.exists():
+        raise UserError(f"TO={options.to}: name a new file to write, with the ending {ENDING}")
     files = sorted({path for session in sessions(names) for path in kept(session)})
-    write_bytes(Path(options.to), archive(files, options.texts))
-    size = Path(options.to).stat().st_size
+    write_bytes(place, archive(files, options.texts))
+    size = place.stat().st_size
     output.print(
         f"{options.to}: {len(files)} files, {size / 1e6:.1f} MB; `tar xf {options.to}` unpacks it", soft_wrap=True
     )

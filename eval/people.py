@@ -164,7 +164,7 @@ def main(names: list[str], options: Options) -> None:
                 server.serve_forever()
         except KeyboardInterrupt:
             output.print(f"{len(judging.votes)} of {len(judging.pairs)} pairs judged: {kept.path}", soft_wrap=True)
-            said = f"The same command goes on; `make eval RUNS={session}` puts the votes into the table."
+            said = f"Run the same command to continue; `make eval RUNS={session}` puts the votes into the table."
             output.print(said, soft_wrap=True)
 
 

@@ -33,6 +33,7 @@ from eval.results.rows import NAMES, missing, with_bases
 from eval.results.scope import scope, subjects
 from eval.results.session import jobs_of, sessions
 from eval.results.setting import Setting
+from eval.results.statistics import ABSENT
 from eval.results.table import answer, notes, rows_of
 from recipes.config import write_json, write_text
 from recipes.system.commands import output
@@ -56,7 +57,7 @@ def write_report(session: Path, rows: list[Row]) -> None:
     write_json(session / "results.json", results(session, rows, jobs, found))
     write_text(session / "report.html", render("report.html.jinja", page(session, rows, jobs, found)))
     write_text(session / "responses.jsonl", as_lines(rows))
-    output.print(f"page: {session}/report.html; beside it results.json and responses.jsonl", soft_wrap=True)
+    output.print(f"page: {session}/report.html, with results.json and responses.jsonl beside it", soft_wrap=True)
 
 
 def page(session: Path, rows: list[Row], jobs: list[dict[str, Any]], found: list[Training]) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def training_figures(found: list[Training]) -> list[tuple[Markup, str]]:
     """Return what the trainings logged, each figure with a caption that explains it."""
     of_losses = (
         "The loss that each method minimizes, one line per training. The losses are not comparable: each has its "
-        "own axis; compare only their course. A method after SFT starts where SFT ended."
+        "own axis; compare only their shape. A method after SFT starts where SFT ended."
     )
     of_pairs = (
         "Log-probs of the pairs in training, solid for chosen and dashed for rejected responses, one line per "
@@ -188,7 +189,7 @@ def provenance_of(record: dict[str, Any]) -> list[str]:
 def versions(found: list[Training]) -> list[list[str]]:
     """Return the libraries' versions, head first; all of them if a library has several."""
     names = dict.fromkeys(name for training in found for name in training.record["versions"])
-    used = {name: dict.fromkeys(training.record["versions"].get(name, "–") for training in found) for name in names}
+    used = {name: dict.fromkeys(training.record["versions"].get(name, ABSENT) for training in found) for name in names}
     return [["library", "version"], *([name, ", ".join(known)] for name, known in used.items())]
 
 

@@ -18,7 +18,7 @@ from eval.commands.cli import run
 from eval.pages.reward_figures import distributions, optimisation
 from eval.results.rows import NAMES, by_base, by_setting
 from eval.results.session import jobs_of, read_result, sessions
-from eval.results.statistics import Comparison, Estimate, compare, estimate, holm
+from eval.results.statistics import ABSENT, Comparison, Estimate, compare, estimate, holm
 from recipes.config import UserError, read_config, write_json, write_text
 from recipes.system.commands import output
 
@@ -143,8 +143,8 @@ def summary(rows: list[Scored]) -> list[str]:
     """Return each pipeline's mean reward and, if known, its mean gold reward."""
     lines = ["| | reward | gold reward | rank correlation |", "| --- | ---: | ---: | ---: |"]
     for row in rows:
-        gold = "–" if row.gold is None else interval(estimate(row.gold, row.clusters))
-        agreement = "–" if row.agreement is None else f"{row.agreement:.2f}"
+        gold = ABSENT if row.gold is None else interval(estimate(row.gold, row.clusters))
+        agreement = ABSENT if row.agreement is None else f"{row.agreement:.2f}"
         lines.append(f"| {row.name} | {interval(estimate(row.rewards, row.clusters))} | {gold} | {agreement} |")
     return lines
 
@@ -166,7 +166,7 @@ def matrix(rows: list[Scored]) -> list[str]:
     lines.append("| --- |" + " ---: |" * len(rows))
     for row in rows:
         against = [found.get((row.name, other.name)) for other in rows]
-        cells = ["–" if one is None else f"{percent(one.rate)} {one.verdict}" for one in against]
+        cells = [ABSENT if one is None else f"{percent(one.rate)} {one.verdict}" for one in against]
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
     return lines
 

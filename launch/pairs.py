@@ -36,11 +36,11 @@ from launch.stages.base_model import base_row, find_base
 from launch.stages.inputs import with_chat_template
 from launch.stages.pairs import source
 from recipes.config import UserError, done, read_config, write_text
-from recipes.data.columns import DEMONSTRATED, SIDES
+from recipes.data.columns import DEMONSTRATED, PROMPTS, SCORES, SIDES, SYSTEMS
 from recipes.data.files import files_of, is_local, read_files
 from recipes.data.formats import Broken
 from recipes.data.messages import Malformed
-from recipes.data.schemas import read_prompt
+from recipes.data.schemas import read_prompt, with_system
 from recipes.profiles import EMBEDDED, Dataset
 from recipes.system.commands import console, progress, run_command
 from recipes.system.paths import exists, expanded
@@ -48,7 +48,8 @@ from recipes.system.paths import exists, expanded
 if TYPE_CHECKING:
     from eval.answers.on_policy import Scored
 
-RESPONSES = {*SIDES, *DEMONSTRATED}  # columns that a file of prompts may have besides
+# Columns of a row of prompts that a pair has itself: the prompt's parts, responses, and what those scored.
+READ = {*PROMPTS, "input", *SYSTEMS, *SIDES, *DEMONSTRATED, *chain(*SCORES)}
 
 
 @dataclass
@@ -111,9 +112,10 @@ def pairs(words: list[str]) -> None:
     ]
     console.print(f"       {summary(chosen, each)}", soft_wrap=True)
     if not rows:
-        raise UserError(f"no pair to write to {options.to}: all answers to a prompt score alike; raise answers=")
-    place = expanded(options.to)
-    every = place.with_name(f"{place.stem}-answers.jsonl")
+        raise UserError(
+            f"no pair to write to {options.to}: answers to one prompt always score the same; raise answers="
+        )
+    place, every = places(options)
     write_text(every, as_lines(as_answer(*said) for said in zip(prompts, scored, strict=True)))
     write_text(place, as_lines(rows))
     console.print(f"       written: {place}, and every answer with its score: {every}", soft_wrap=True)
@@ -139,18 +141,30 @@ def check(names: list[str], options: Options) -> None:
         UserError: the message says what to do.
     """
     if len(names) + (options.model is not None) != 1:
-        raise UserError("name what answers: MODEL=…, or a finished stage, RUN=runs/…")
+        raise UserError("name the model that answers: MODEL=…, or a finished stage, RUN=runs/…")
     if names and not done(Path(names[0])):
         raise UserError(f"{names[0]} is no finished stage: name runs/<model>/<dataset>/<stage>-<digest>")
     if (options.gold is None) == (options.judge is None):
-        raise UserError("name what scores the answers: gold=file.py:function, or judge=reward:<directory or Hub id>")
+        raise UserError("name a scorer for the answers: gold=file.py:function, or judge=reward:<directory or Hub id>")
     if options.judge and not options.judge.removeprefix("reward:"):
         raise UserError(f"judge={options.judge}: write judge=reward:<directory or Hub id>")
     if options.answers < 2 or options.temperature <= 0 or options.max_new_tokens < 1 or options.margin < 0:
-        raise UserError("answers is at least 2, temperature above 0, max_new_tokens at least 1, margin not negative")
-    place = expanded(options.to)
+        raise UserError(
+            "answers must be at least 2, temperature above 0, max_new_tokens at least 1, margin not negative"
+        )
+    if options.prompts is not None and options.prompts < 1:
+        raise UserError(f"prompts={options.prompts}: give a number, at least 1, or leave it out for all prompts")
+    place, every = places(options)
     if place.exists() or not place.parent.is_dir() or place.suffix != ".jsonl":
         raise UserError(f"to={options.to}: name a new file that ends with .jsonl, in a directory that exists")
+    if every.exists():
+        raise UserError(f"{every}, for the answers behind to={options.to}, exists: name another file, or move it away")
+
+
+def places(options: Options) -> tuple[Path, Path]:
+    """Return the files of the pairs and of all answers."""
+    place = expanded(options.to)
+    return place, place.with_name(f"{place.stem}-answers.jsonl")
 
 
 def prompts_of(name: str) -> list[Prompt]:
@@ -160,7 +174,10 @@ def prompts_of(name: str) -> list[Prompt]:
         UserError: it cannot be read, or has none.
     """
     if not profile_of("dataset", name) and is_local(name) and exists(name):  # a folder may be called like a profile
-        found = [prompt for row in read_files(files_of(name)) if (prompt := prompt_of(row))]
+        rows = list(read_files(files_of(name)))
+        found = [prompt for row in rows if (prompt := prompt_of(row))]
+        if len(found) < len(rows):
+            console.print(f"       {len(rows) - len(found)} of {len(rows)} rows have no readable prompt: left out")
     else:
         from recipes.data.rows import read_rows
 
@@ -173,17 +190,23 @@ def prompts_of(name: str) -> list[Prompt]:
 
 
 def prompt_of(row: dict[str, Any] | Broken) -> Prompt | None:
-    """Return a row's prompt with its other columns; None where it has none that a model could answer."""
+    """Return a row's prompt with its other columns; None where it has none that a model could answer.
+
+    Raises:
+        UserError: tools belong to it.
+    """
     if isinstance(row, Broken):
         return None
-    column = next((name for name in ("prompt", "question", "instruction", "messages") if row.get(name)), None)
+    column = next((name for name in PROMPTS if row.get(name)), None)
     if column is None:
         return None
+    if row.get("tools"):
+        raise UserError("a prompt has tools, which models answer without here: remove the column 'tools'")
     try:
-        messages = read_prompt(row, column)
+        messages, _ = with_system(read_prompt(row, column), row)
     except Malformed:
         return None
-    return Prompt(messages, {name: value for name, value in row.items() if name not in {column, *RESPONSES}})
+    return Prompt(messages, {name: value for name, value in row.items() if name not in READ})
 
 
 def model_of(options: Options) -> Path:

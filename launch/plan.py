@@ -138,7 +138,7 @@ def say(config: Config, repeated: str | None) -> None:
     unmeasured = [stage for stage in sorted(trained_stages(config)) if not METHODS[stage].packs]
     if unmeasured:
         lower = " rloo samples token by token, far below this rate, so its time is a lower bound."
-        said = f"{' and '.join(unmeasured)}: never measured.{lower if 'rloo' in unmeasured else ''}"
+        said = f"{' and '.join(unmeasured)}: not compared with measurements.{lower if 'rloo' in unmeasured else ''}"
         output.print(said, soft_wrap=True)
     if not fits(config, worst(config, shape, tokens).peak):
         output.print(f"It does not fit. Nearest setting that does: {nearest(config, shape, tokens)}", soft_wrap=True)
@@ -155,7 +155,7 @@ def detectable(config: Config, asked: int) -> Iterable[str]:
         found.append("none" if size is None else f"{50 + 100 * size:.0f} : {50 - 100 * size:.0f} or more")
     responses = f"{config.eval_samples} response{'s' * (config.eval_samples > 1)} each"
     yield (
-        f"Win rates that the table will tell from 50 : 50 in four of five cases, with {asked} unrelated "
+        f"Win rates that the table will distinguish from 50 : 50 with a probability of 80%, with {asked} unrelated "
         f"prompts and {responses}: between these models (one seed) {found[0]}; between the methods {found[1]} "
         f"with 3 seeds, {found[2]} with 5."
     )

@@ -51,7 +51,7 @@ def original(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a finished stage's configuration and record.
 
     Raises:
-        UserError: it is not finished, or its initial checkpoint or pairs are missing or have changed.
+        UserError: it is not finished, its pairs are missing or have changed, or its initial checkpoint is missing.
     """
     config = read_config(directory)
     if "digest" not in config:

@@ -8,7 +8,7 @@ from rich.console import Console
 from launch.config.help import helped
 from launch.stages.inspect import Subject, find_subject
 from recipes.config import UserError
-from recipes.profiles import DROP, REFUSE
+from recipes.profiles import DROP, JUDGE, REFUSE, VALIDATION
 from recipes.system.commands import console, run_command
 
 if TYPE_CHECKING:
@@ -104,6 +104,9 @@ def use(splits: dict[str, Any], split: str, index: int, subject: Subject) -> str
         return "trained on"
     if "test" not in splits and (row["source"], row["row"]) in places["test"]:
         return "held out for evaluation"
+    for fold, purpose in ((VALIDATION, "choose settings"), (JUDGE, "train the judge")):
+        if fold not in splits and (row["source"], row["row"]) in places.get(fold, ()):
+            return f"held out to {purpose}"
     return "left out (train_rows, test_rows, or the mixture's shares)"
 
 

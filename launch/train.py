@@ -67,7 +67,7 @@ def main(words: list[str]) -> int:
     refuse_words([word for word in words if word != CHECK])
     # the trials of tune= check themselves
     words = with_profiles(word for word in words if word != CHECK and not word.startswith(TUNE))
-    session, queue = Session(), Queue()
+    session, queue = Session(temporary=check), Queue()
     register(session)
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

@@ -62,7 +62,7 @@ def sizes(settings: list[Rows]) -> Finding | None:
     seeds = [seed for seed in rows[0].seeds if all(seed in row.seeds for row in rows)]
     if not seeds or len({prompts_of(row) for row in rows}) > 1:
         return None
-    change = estimate(points(most, seeds) - points(least, seeds))
+    change = estimate(points(most, seeds) - points(least, seeds), outcomes(rows[0])[WIN].clusters(rows[0]))
     by = scored_by(rows[0])
     measured = f"win rate {by}, {large:,} - {small:,} parameters: {100 * change.mean:+.1f} points"
     spread = interval(100 * change.low, 100 * change.high, "{:+.1f}")

@@ -23,13 +23,13 @@ from eval.results.row import Row
 from eval.results.rows import with_bases
 from eval.results.session import sessions
 from eval.results.setting import Setting
+from eval.results.statistics import ABSENT
 from eval.results.table import rows_of
 from paper.across import lambdas, probability_ratio, sharper, sizes
 from paper.evidence import PASSES_PER_EPOCH, Finding, Rows, one_stage, saving, shift, trend, varied, wins
 from recipes.config import write_text
 from recipes.system.commands import output
 
-ABSENT = "–"
 HEAD = ["claim", "where", "measured", "95% interval", "verdict"]
 
 

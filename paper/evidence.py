@@ -66,7 +66,8 @@ def shift(answer: str, ours: str, theirs: str, direction: int) -> Callable[[Rows
 
 def compare_likelihood(answer: str, ours: Row, theirs: Row) -> Estimate | None:
     """Estimate the difference of two rows' likelihoods over their common seeds; None if they have none."""
-    return estimate(np.subtract(*both)) if (both := common(ours, theirs, lambda row: likelihood(row, answer))) else None
+    both = common(ours, theirs, lambda row: likelihood(row, answer))
+    return estimate(np.subtract(*both), CHOSEN.clusters(ours)) if both else None
 
 
 def common(ours: Row, theirs: Row, values: Callable[[Row], np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:

@@ -18,7 +18,7 @@ from eval.results.deciding import prompts_of
 from eval.results.metrics import COMPUTED, FLOPS, MEMORY, METRIC, PASSES, SECONDS
 from eval.results.row import Row
 from eval.results.rows import NAMES
-from eval.results.statistics import estimate, text
+from eval.results.statistics import ABSENT, estimate, text
 from paper.across import parameters
 from paper.evidence import PASSES_PER_EPOCH, saving
 from paper.published import Figure, find
@@ -26,7 +26,6 @@ from paper.ratios import figure as spread
 from paper.ratios import sample, summary
 from recipes.config import read_json
 
-ABSENT = "–"
 SIZES = {"small": "OPT-125M", "middle": "OPT-350M", "large": "OPT-1.3B"}  # session -> the paper's model it stands for
 RIVALS = {"sft": "SFT", "dpo": "SFT+DPO", "rlhf": "SFT+PPO"}
 METHODS = {"sft": "SFT", "dpo": "SFT+DPO", "orpo": "ORPO"}

@@ -42,7 +42,7 @@ def orpo_loss(policy: LogProbs, beta: float, ratio: str = "odds") -> Loss:
     )
 
 
-TRLS = {option.name for option in fields(trl_orpo.ORPOConfig)}  # the others are ours, or of a method built on this one
+TRL_OPTIONS = {option.name for option in fields(trl_orpo.ORPOConfig)}  # the others are ours
 
 
 @dataclass
@@ -64,7 +64,7 @@ class ORPOConfig(trl_orpo.ORPOConfig):
         """
         super().__post_init__()
         self.nll_mean = self.nll_mean or ("update" if self.engine == "packed" else "micro_batch")
-        check_engine(self, heeded={option.name for option in fields(self)} - TRLS)
+        check_engine(self, heeded={option.name for option in fields(self)} - TRL_OPTIONS)
         check_choice("ratio", self.ratio, ("odds", "probability"))
         check_choice("nll_span", self.nll_span, ("full", "completion"))
         check_choice("nll_mean", self.nll_mean, ("update", "micro_batch"))

@@ -17,7 +17,7 @@ from verifiable.prompts import known
 def accuracies(path: Path) -> dict[str, float]:
     """Return kind -> the mean score of the answers, and that of all kinds."""
     found: dict[str, list[float]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n"):  # splitlines splits at more characters
         row = json.loads(line)
         kind = known()[row["prompt"][-1]["content"]].kind
         found.setdefault(kind, []).append(float(np.mean([answer["score"] for answer in row["answers"]])))

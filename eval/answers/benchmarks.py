@@ -70,7 +70,7 @@ def local(known: TaskManager, task: str, data: Path) -> dict[str, Any]:
     config = load_yaml(file) if file else {}
     splits = [config[name] for name in SPLITS if config.get(name)]
     if not splits:
-        raise UserError(f"data=: {task} is no single task with rows of its own: name a single task")
+        raise UserError(f"data=: {task} is not a single task with its own rows: name one")
     files = {split: str(data.absolute()) for split in splits}
     return config | {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": files}}
 

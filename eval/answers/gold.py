@@ -83,7 +83,7 @@ def agreement(name: str, pairs: Any) -> str:
         return "gold reward: no held-out pair to compare it with"
     rewards = {side: scored(reward, pairs, side) for side in ("chosen", "rejected")}
     if scored(reward, pairs, "chosen") != rewards["chosen"]:
-        raise UserError(f"dataset.gold={name} gave two rewards for one response: let it draw nothing at random")
+        raise UserError(f"dataset.gold={name} gave two rewards for one response: make it deterministic")
     found = [*zip(rewards["chosen"], rewards["rejected"], strict=True)]
     higher = sum(chosen > rejected for chosen, rejected in found) / len(found)
     even = sum(chosen == rejected for chosen, rejected in found) / len(found)

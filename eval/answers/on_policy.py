@@ -55,7 +55,7 @@ def as_row(prompt: list[dict[str, Any]], pair: Chosen, more: dict[str, Any]) -> 
     assert pair.chosen and pair.rejected
     sides = {"chosen": pair.chosen, "rejected": pair.rejected}
     texts = {side: [{"role": "assistant", "content": scored.answer.text}] for side, scored in sides.items()}
-    return {"prompt": prompt, **texts, **{f"score_{side}": scored.score for side, scored in sides.items()}, **more}
+    return {**more, "prompt": prompt, **texts, **{f"score_{side}": scored.score for side, scored in sides.items()}}
 
 
 def summary(pairs: list[Chosen], scores: list[list[float]]) -> str:

@@ -8,7 +8,7 @@ Message = dict[str, str]
 NEW = "/new"
 Reply = Callable[[list[Message]], tuple[str, bool]]  # a dialogue -> what is said to it, and whether it was ended
 CUT = "… (truncated: raise max_new_tokens)"
-HELP = f"Ctrl-D ends, {NEW} begins again"
+HELP = f"Ctrl-D ends, {NEW} starts over"
 
 
 def converse(reply: Reply, system: str | None) -> None:

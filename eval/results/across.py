@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.results.carried import numbered
+from eval.results.carried import without_gaps
 from eval.results.deciding import outcomes, weak
 from eval.results.differences import Difference, differ, holm
 from eval.results.effects import wins
@@ -123,7 +123,7 @@ def between(first: tuple[Row, Row], second: tuple[Row, Row]) -> Between | None:
         return None
     ours, theirs = (points(pair, seeds)[:, place] for pair, place in zip((first, second), places.T, strict=True))
     clusters = outcomes(first[0])[WIN].clusters(first[0])[places[:, 0]]
-    return Between(len(places), differ(ours, theirs, numbered(clusters), "higher", shares=True))
+    return Between(len(places), differ(ours, theirs, without_gaps(clusters), "higher", shares=True))
 
 
 def answered_by_both(one: Row, other: Row) -> np.ndarray:

@@ -132,8 +132,8 @@ def deciders(found: Section) -> str:
         return f"with every model a win is decided {next(iter(scored.values()))}."
     each = "; ".join(f"with {model} {by}" for model, by in scored.items())
     return (
-        f"a win is decided {each}. Rewards of two judges have no common scale, win rates have, but a difference may be "
-        "the judges' and not the models': judge=reward:<model> names one judge for all."
+        f"a win is decided {each}. Rewards of two judges are not on one scale. Win rates are, but a difference may "
+        "come from the judges and not from the models: judge=reward:<model> names one judge for all."
     )
 
 
@@ -150,6 +150,6 @@ def subtracted(found: Section) -> str:
     counts = sorted({one.prompts for one in apart})
     prompts = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     return (
-        f"Differences are of the win rates of a pair's first pipeline, paired over the {prompts} held-out prompts that "
-        f"both models answered and the seeds that both have; p is adjusted over all {len(apart)} (Holm)."
+        f"Differences are between win rates of each pair's first pipeline, paired over the {prompts} held-out prompts "
+        f"that both models answered and the seeds that both have; p is adjusted over all {len(apart)} (Holm)."
     )

@@ -7,6 +7,7 @@ from eval.results.metrics import ACCURACY, Measured
 from eval.results.options import text
 from eval.results.row import Row
 from eval.results.rows import NAMES
+from eval.results.statistics import ABSENT
 from recipes.methods import METHODS
 
 Tried = dict[tuple[str | None, str], list[Row]]  # base model (None: there is one) and pipeline -> settings
@@ -49,7 +50,7 @@ def best_settings(rows: list[Row]) -> list[list[str]]:
         best = settings[values.index(max(values))]
         alike = metric.text(expected_best(values, fewest))
         own = " ".join(f"{option}={value}" for option, value in options(best).items() if option != "model")
-        words = [title(model, pipeline), str(len(settings)), own or "–", metric.text(max(values)), alike]
+        words = [title(model, pipeline), str(len(settings)), own or ABSENT, metric.text(max(values)), alike]
         lines.append(words)
     return lines
 
@@ -76,7 +77,7 @@ def chosen_by(rows: list[Row]) -> str:
     trained = [row for row in rows if row.stages]
     if not any(row.judged for row in trained) or outcome(rows) is not ACCURACY:
         return ""
-    why = "each setting has a judge of its own" if several_judges(trained) else "the judge is too weak to choose"
+    why = "each setting has its own judge" if several_judges(trained) else "the judge is too weak to choose"
     return f", by {ACCURACY.label}, as {why}"
 
 

@@ -7,7 +7,7 @@ from eval.results.deciding import outcomes
 from eval.results.metric import percent
 from eval.results.metrics import RIGHT_SAMPLED, WIN
 from eval.results.row import Row
-from eval.results.statistics import Estimate, compare, share
+from eval.results.statistics import ABSENT, Estimate, compare, share
 
 KINDS = {"seen places": False, "unseen places": True}
 
@@ -31,7 +31,7 @@ def unseen(row: Row) -> np.ndarray:
 def right(row: Row) -> list[str]:
     """Return how often a row's responses at temperature 1 state the right fact, for each kind of prompts."""
     scores, clusters, kinds = RIGHT_SAMPLED.scores(row), RIGHT_SAMPLED.clusters(row), unseen(row)
-    return [text(share(scores[:, kinds == kind], numbered(clusters[kinds == kind]))) for kind in KINDS.values()]
+    return [text(share(scores[:, kinds == kind], without_gaps(clusters[kinds == kind]))) for kind in KINDS.values()]
 
 
 def wins(row: Row, rows: list[Row]) -> list[str]:
@@ -40,16 +40,16 @@ def wins(row: Row, rows: list[Row]) -> list[str]:
     decides = outcomes(row).get(WIN)
     seeds = [seed for seed in row.seeds if sft and seed in sft.seeds]
     if sft is None or sft is row or not (row.stages and decides and seeds):
-        return ["–"] * len(KINDS)
+        return [ABSENT] * len(KINDS)
     ours, theirs = decides.of_seeds(row, seeds), decides.of_seeds(sft, seeds)
     clusters, kinds = decides.clusters(row), unseen(row)
     return [
-        text(compare(ours[:, kinds == kind], theirs[:, kinds == kind], numbered(clusters[kinds == kind])).rate)
+        text(compare(ours[:, kinds == kind], theirs[:, kinds == kind], without_gaps(clusters[kinds == kind])).rate)
         for kind in KINDS.values()
     ]
 
 
-def numbered(clusters: np.ndarray) -> np.ndarray:
+def without_gaps(clusters: np.ndarray) -> np.ndarray:
     """Return the clusters of some prompts, numbered without gaps."""
     return np.unique(clusters, return_inverse=True)[1]
 

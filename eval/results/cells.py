@@ -4,9 +4,8 @@ from eval.results.metric import GROUPS, Metric
 from eval.results.metrics import METRICS
 from eval.results.row import Row
 from eval.results.rows import NAMES, arranged
-from eval.results.statistics import WORSE, Comparison, Estimate
+from eval.results.statistics import ABSENT, WORSE, Comparison, Estimate
 
-ABSENT = "–"
 LOWER = "▼"  # before the names of pipelines that are surely better
 COLUMNS = 6  # with more pipelines than that each has a line instead
 

@@ -157,11 +157,11 @@ class Contest:
             if (cut := row["values"].get(TRUNCATED.key) or 0) > 0.5:
                 yield (
                     f"{percent(cut)} of {row['label']}'s responses were truncated at dataset.max_new_tokens: raise it, "
-                    "or see whether the model has learnt its stop token."
+                    "or check whether the model has learnt its stop token."
                 )
         for row in opponents:
             if self.verdict(best, row) == SAME and (cheaper := cheapest(best, row)):
-                yield f"Of {best['label']} and {row['label']} take the cheaper: {cheaper}."
+                yield f"Choose the cheaper of {best['label']} and {row['label']}: {cheaper}."
 
 
 def verdicts(row: Row, outcome: str) -> list[str]:

@@ -134,5 +134,6 @@ def tokenised(file: Path, render: Renderer) -> Rows:
     column = next((name for name in CATEGORIES if name in source.columns), None)
     rows = [row if isinstance(row, dict) else {} for row in source.rows]
     categories = [str(row.get(column)) if column else "all" for row in rows]
-    pairs = as_pairs(source.rows, None, {"source": "file"}).add_column("category", categories)
+    pairs = as_pairs(source.rows, None, {"source": "file"})
+    pairs = pairs.add_column("category", [categories[number] for number in pairs["row"]])
     return pairs.map(Tokenise(render, Dataset("file", "file")), batched=True)

@@ -6,9 +6,8 @@ from eval.results.deciding import compared_by
 from eval.results.metrics import WIN, percent
 from eval.results.row import Row
 from eval.results.rows import NAMES, arranged
-from eval.results.statistics import SIGN_TEST, T_TEST, Comparison
+from eval.results.statistics import ABSENT, SIGN_TEST, T_TEST, Comparison
 
-ABSENT = "–"
 TESTS = {
     SIGN_TEST: "sign-flip test over clusters of prompts (where all clusters count alike the exact sign test)",
     T_TEST: "t test over seeds and clusters of prompts, a tie counting half",

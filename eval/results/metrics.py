@@ -238,7 +238,8 @@ def lacking(result: Result, gold: str | bool) -> str | None:
         if isinstance(metric, Measured) and (metric.only is None or has[metric.only]):
             try:
                 found, clusters = metric.numbers(result), result["clusters"][metric.of]
-                assert bool(found) == bool(clusters) and (found or metric.of == "pairs")
             except KeyError as error:
                 return str(error.args[0])
+            if bool(found) != bool(clusters) or not (found or metric.of == "pairs"):
+                return f"figures of {metric.of}"
     return None

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from eval.results.statistics import ABSENT
 from recipes.config import SPLIT, read_config, splits_alike
 
-ABSENT = "–"
 # Paths, values that follow from other options, and a secret: no differences between experiments.
 UNSAID = {
     "stage",

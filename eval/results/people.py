@@ -60,7 +60,10 @@ def notes(rows: list[Row]) -> Iterator[str]:
     """Say who voted, how often, and how far the judges agree."""
     votes = {(vote.judge, pair.id): (pair, vote) for row in rows for pair, vote in row.votes}.values()
     by_judge: dict[str, dict[Pair, float]] = {}
-    clusters = clusters_of(rows[0])
+    clusters: dict[str, int] = {}
+    for row in rows:  # of several data sets each has its own clusters
+        first = max(clusters.values(), default=-1) + 1
+        clusters = {prompt: first + number for prompt, number in clusters_of(row).items()} | clusters
     for pair, vote in votes:
         if (points := vote.points(pair)) is not None:
             by_judge.setdefault(vote.judge, {})[pair] = points

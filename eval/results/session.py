@@ -1,5 +1,6 @@
 """A session of the launcher: its jobs, and each model's measurements."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,17 @@ def newest(measured: bool) -> list[Path]:
     """Return the newest session of that kind, in a list; print its name if there is a newer one of another kind."""
     jobs = sorted((RUNS / "_sessions").glob("*/*/job.json"), key=lambda path: -path.stat().st_mtime)
     found = list(dict.fromkeys(path.parent.parent for path in jobs))
-    trained = [session for session in found if any(job["pipelines"] for job in jobs_of(session))]
-    ready = (session for session in trained if any(job["pipelines"] and evaluated(job) for job in jobs_of(session)))
-    useful = [*(ready if measured else ()), *trained][:1]  # if none was measured, the newest says how to do it
-    if useful and useful != found[:1]:
-        lacks = "was not evaluated" if found[0] in trained else "trained nothing"
-        output.print(f"{found[0]} {lacks}; using {useful[0]}", soft_wrap=True)
-    return useful
+    jobs_in = ((session, [job for job in jobs_of(session) if job["pipelines"]]) for session in found)
+    trained = ((session, done) for session, done in jobs_in if done)  # older ones are read only if they are needed
+    first = next(trained, None)
+    if first is None:
+        return []
+    ready = (session for session, done in chain([first], trained) if not measured or any(map(evaluated, done)))
+    chosen = next(ready, first[0])  # if none was measured, the newest says how to do it
+    if chosen != found[0]:
+        lacks = "was not evaluated" if first[0] == found[0] else "trained nothing"
+        output.print(f"{found[0]} {lacks}; using {chosen}", soft_wrap=True)
+    return [chosen]
 
 
 def jobs_of(session: Path) -> list[dict[str, Any]]:

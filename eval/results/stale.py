@@ -13,9 +13,10 @@ MEASURE = "eval.results.measure"  # the code behind a measurement's figures
 def tell_stale(paths: Iterable[Path]) -> None:
     """Print a line for each readable measurement by other code, and one for all that do not say by which code."""
     known = {path: read_json(path).get("code") for path in paths}
+    present = fingerprint(MEASURE)
     unknown = [path for path, code in known.items() if not code]
     for path, code in known.items():
-        if code and (changed := changes(code, fingerprint(MEASURE))):
+        if code and (changed := changes(code, present)):
             output.print(
                 f"{path.parent.parent} was measured before these changed: {', '.join(changed)}; move {path.parent} "
                 "away to measure it again",

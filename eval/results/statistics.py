@@ -22,6 +22,7 @@ ROUNDING = 1e-4  # of sums of points in float32: two that are closer are equal
 SIGN_TEST, T_TEST = "sign-flip test over prompts", "t test over seeds and prompts"
 BETTER, WORSE, SAME, UNSURE = "better", "worse", "practically the same", "not distinguishable"
 NONE = "no verdict"
+ABSENT = "–"  # where a table has no figure
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def step_down(levels: Sequence[float]) -> list[float]:
 def text(value: Estimate | float | str | None, digits: int = 3) -> str:
     """Return one cell: a number, an estimate with its interval, or a dash."""
     if value is None or isinstance(value, str):
-        return value or "–"
+        return value or ABSENT
     if isinstance(value, Estimate):
         return f"{value.mean:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
     return f"{value:.{digits}f}"

@@ -81,7 +81,7 @@ def cautions(rows: list[Row]) -> Iterable[str]:
     if few:
         yield f"Fewer seeds, with win rates over the common ones: {'; '.join(few)}."
     if len(seeds) == 2:
-        yield "Two seeds are too few to know their spread: three are much surer."
+        yield "Two seeds are too few to estimate their spread: use at least three."
 
 
 def notes(rows: list[Row]) -> Iterable[str]:
@@ -115,8 +115,8 @@ def cost_notes(rows: list[Row]) -> Iterable[str]:
         yield "Peak memory on a CPU: what loading the model and training added to a process with its libraries."
     if any("attended" not in record for record in records):
         yield (
-            "Stages that an older version trained keep its costs: FLOPs without attention and with embedding look-ups, "
-            "and on a CPU the memory of the whole process."
+            "Costs of stages that an older version trained are its own: FLOPs without attention and with embedding "
+            "look-ups, and on a CPU the memory of the whole process."
         )
 
 

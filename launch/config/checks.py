@@ -24,7 +24,7 @@ PADDED = ("pad_to_multiple_of", "padding_value", "dataset_num_proc")  # TRL's op
 RATES = ("memory_gb", "tflops", "utilisation")
 NEVER_NEGATIVE = ("beta", "weight_decay", "max_grad_norm", "adam_epsilon")
 OUTER = {"lm_head", "embed_tokens", "score"}  # adapters may target these besides the layers' matrices
-TRLS = {"sft", "dpo", "kto", "rloo"}  # whose trainers refuse an adapter of the LM head
+NO_HEAD_ADAPTER = {"sft", "dpo", "kto", "rloo"}  # whose trainers refuse an adapter of the LM head
 
 
 def refuse_useless(config: Config) -> None:
@@ -103,7 +103,7 @@ def refuse_unknown(name: str, stages: list[str], config: Config) -> None:
     for option in config.tuned.get(name, {}):
         stage, _, rest = option.partition(".")
         if stage not in stages or rest not in config.options[stage]:
-            raise UserError(f"tuned.{name}: {option} is no option of its stages, {', '.join(stages)}")
+            raise UserError(f"tuned.{name}: {option} is not an option of its stages, {', '.join(stages)}")
 
 
 def refuse_stage(stage: str, options: dict[str, Any]) -> None:
@@ -226,7 +226,7 @@ def refuse_outer(config: Config, targets: set[str]) -> None:
             f"model.lora_target_modules={min(both)}: embeddings and LM head of {config.model.name} are one matrix, "
             "and a merged adapter would change both: leave it out"
         )
-    if "lm_head" in targets and (refused := TRLS & {*trained_stages(config)}):
+    if "lm_head" in targets and (refused := NO_HEAD_ADAPTER & {*trained_stages(config)}):
         raise UserError(f"model.lora_target_modules=lm_head: TRL does not train it under {min(refused)}: leave it out")
 
 

@@ -19,7 +19,7 @@ def first_line(words: list[str]) -> str | None:
     given = {name: value for name, _, value in (word.partition("=") for word in words)}
     name, model = given.get("pipeline", "orpo"), given.get("model", "pocket")
     if "model" not in given and given.get("dataset", "pocket") != "pocket":
-        model += " (the embedded toy; MODEL= names yours)"
+        model += " (the embedded toy model; set MODEL= for yours)"
     profile = ROOT / "conf" / "pipeline" / f"{name}.yaml"
     renamed = "experiment" in given or any(name.lstrip("+~").startswith("pipelines") for name in given)
     if SILENT & given.keys() or renamed or not profile.is_file():
@@ -28,13 +28,15 @@ def first_line(words: list[str]) -> str | None:
     evaluates = given.get("evaluate", str(values.get("evaluate", False))).lower() == "true"
     pipelines = values["pipelines"].values()
     stages = {tuple(stages[: end + 1]) for stages in pipelines for end in range(len(stages))}
-    jobs = math.prod(value.count(",") + 1 for value in given.values() if several(value))
+    swept = [value for value in given.values() if several(value)]
+    jobs = math.prod(value.count(",") + 1 for value in swept)
+    settings = "several" if any("(" in value for value in swept) else jobs  # Hydra's range(…) counts itself
     trained = [" → ".join(stages) for stages in pipelines]
     if trains_judge(given, evaluates, len(pipelines)):
         trained.append("reward, the judge")
         stages.add(("judge",))
     data = f" on {given['dataset']}" if "dataset" in given else ""
-    many = f", for each of {jobs} settings" if jobs > 1 else ""
+    many = f", for each of {settings} settings" if jobs > 1 else ""
     return f"{model}{data}: {'; '.join(trained)} ({len(stages)} stage{'s' * (len(stages) > 1)}{many})"
 
 

@@ -15,7 +15,7 @@ GROUPS = {
         "pipeline=methods": "simpo, cpo, kto (SFT first); methods (all on pairs), design; any: sft+simpo,simpo",
         "seed=0,1,2": "several seeds: a verdict about the methods, not about one model of each",
         "tune=8": "trials of each pipeline on a validation split; the winners are compared",
-        "budget=flops": "what pipelines have in common: pairs, tokens or flops; null: nothing",
+        "budget=flops": "what is held equal across pipelines: pairs, tokens or flops; null: nothing",
         "batch_size=32": "pairs per optimizer step, whatever the machine",
     },
     "Model": {
@@ -32,11 +32,11 @@ GROUPS = {
         "dataset.policies.malformed=drop": "keep, drop or refuse rows with a finding",
     },
     "Training, for each method: sft, dpo, orpo, cpo, simpo, kto, reward, rloo": {
-        "orpo.beta=0.1": "ORPO's weight of the odds ratio (the paper's lambda), DPO's beta",
+        "orpo.beta=0.1": "the weight of ORPO's odds-ratio term (the paper's lambda), DPO's beta",
         "dpo.learning_rate=5e-7": "the peak of the schedule",
         "sft.num_train_epochs=1": "or sft.max_steps=100",
         "orpo.lr_scheduler_type=cosine": "linear, constant, …",
-        "tracker=wandb": "where trainings log to: also tensorboard, mlflow, trackio",
+        "tracker=wandb": "where to log training: also tensorboard, mlflow, trackio",
         "orpo.engine=packed": "or stock: TRL's own forward pass",
     },
     "Evaluation": {

@@ -52,8 +52,8 @@ def with_one_judge(config: Config, swept: Iterable[str]) -> Config:
         return config
     if config.judge == TRAINED:
         raise UserError(
-            f"judge=trained: each value of {own[0]} would have a judge of its own, and their rewards have no common "
-            "scale: name one, judge=reward:<directory or Hub id>, or remove judge=trained"
+            f"judge=trained: each value of {own[0]} would have its own judge, and their rewards would not be on "
+            "one scale: name one judge, judge=reward:<directory or Hub id>, or remove judge=trained"
         )
     return replace(config, judge=NONE)
 

@@ -17,12 +17,13 @@ class Session:
     """The directory of one invocation, the same for all its jobs; created when Hydra first asks for it."""
 
     directory: Path | None = None
+    temporary: bool = False  # whatever its name: it is removed again
 
     def place(self, runs: str, name: str | None, dry_run: bool) -> str:
         """Return the directory, as a resolver of `conf/config.yaml`; the first call decides which.
 
-        A named session may exist already: its jobs' outcomes are removed and written again. A dry run gets a temporary
-        one.
+        A named session may exist already: its jobs' outcomes are removed and written again. A check or a dry run does
+        not touch it.
 
         Raises:
             UserError: the name could leave `runs/`, or nothing can be written there.
@@ -30,7 +31,7 @@ class Session:
         if self.directory is None:
             if name is not None and not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
                 raise UserError(f"session={name}: use letters, digits, '.', '_', '+' and '-', a letter or digit first")
-            name = (None if dry_run else name) or f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
+            name = (None if dry_run or self.temporary else name) or f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
             self.directory = Path(runs, SESSIONS, name).expanduser()
             above = next(place for place in self.directory.absolute().parents if place.exists())
             if not (above.is_dir() and os.access(above, os.W_OK)):

@@ -61,7 +61,7 @@ def refuse_repeated(words: Iterable[str]) -> None:
     for word in overrides(words):
         values = list(word.sweep_string_iterator()) if word.is_choice_sweep() else []
         if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
-            raise UserError(f"{word.input_line}: {', '.join(twice)} stands there twice; give each value once")
+            raise UserError(f"{word.input_line}: {', '.join(twice)} is given twice; give each value once")
 
 
 def refuse_split(words: Iterable[str], search: str) -> None:

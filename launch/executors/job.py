@@ -26,12 +26,12 @@ from launch.forecast.split import unknown, with_splits
 from launch.stages.base_model import base_row
 from launch.stages.digest import Planned, digest, plan
 from launch.stages.evaluation import evaluation_of
-from launch.stages.inputs import with_chat_template
+from launch.stages.inputs import check_room, with_chat_template
 from launch.stages.judge import plan_judge
 from launch.stages.micro_batch import run_as_it_fits
 from launch.stages.rehearsal import begin
 from launch.stages.run import StageFailed, say
-from recipes.config import UserError, write_json, write_text
+from recipes.config import UserError, done, write_json, write_text
 from recipes.system.commands import GOES_ON, console
 from recipes.system.errors import CRASH, INTERRUPTED, USER
 from recipes.system.secrets import redact
@@ -157,6 +157,7 @@ def train_pipelines(config: Config, outcome: Outcome) -> None:
     judge, decides = plan_judge(config, ready.start, ready.pairs, fingerprint)
     outcome.evaluation |= decides
     everything = [stage for stages in (judge, *pipelines.values()) for stage in stages]
+    check_room(config, ready.start, len({stage.directory for stage in everything if not done(stage.directory)}))
     begin(config, everything)
     for line in (*only_warming_up(everything, ready.counts), *too_few_prompts(config, ready.counts)):
         say(line)

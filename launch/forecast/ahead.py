@@ -74,7 +74,7 @@ def too_few_prompts(config: Config, pairs: dict[str, int]) -> Iterator[str]:
     asked = min(pairs.get(config.eval_split or TEST, FEWEST), config.eval_prompts)
     if config.evaluate and len(config.pipelines) > 1 and asked < FEWEST:
         more = "eval_prompts=" if asked == config.eval_prompts else "dataset.test_fraction=0.3, or give more pairs"
-        yield f"{asked} held-out prompts tell no two pipelines apart, it takes {FEWEST} at the least: raise {more}"
+        yield f"{asked} held-out prompts are too few to distinguish two pipelines; {FEWEST} are needed: raise {more}"
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,8 @@ def nearest(left: float, of_updates: Callable[[int], float], name: str, budget: 
     """
     if left < of_updates(1) / 2:
         raise UserError(
-            f"budget={budget.held}: pipelines.{name} would spend {budget.describe()} before its last stage: "
-            f"remove it, or let it set the budget with budget_of={name}"
+            f"budget={budget.held}: pipelines.{name} would use up {budget.describe()} before its last stage: "
+            f"remove it, or make it set the budget with budget_of={name}"
         )
     above = bisect_left(range(MOST), left, lo=2, key=of_updates)
     return min(above - 1, above, key=lambda updates: abs(of_updates(updates) - left))

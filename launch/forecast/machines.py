@@ -19,7 +19,7 @@ from recipes.system.commands import output
 ALL = "hardware=all"
 REFUSED = "refused"
 LEGEND = (
-    "Each cell: pairs of a micro-batch and GB of one device, of the stage that needs the most ({stages}). ckpt: with "
+    "Each cell: pairs per micro-batch and GB per device of the stage that needs the most ({stages}). ckpt: with "
     "activation checkpointing, which takes a third longer; no: does not fit; GB that one pair needs with "
     "checkpointing. refused: not with this profile's strategy; make plan with both says why. ?: no memory_gb."
 )

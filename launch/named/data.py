@@ -80,11 +80,11 @@ def profile(
             more = "of single responses KTO and SFT learn with dataset.policies.alone=keep"
         return Profile(name, values, [f"{title}: no pair found by a quick look at its first rows; {more}"])
     sizes = lengths(pairs, asked.count)
-    estimate = {"rows": round(total * len(pairs) / len(rows))}
-    estimate |= zip(PARTS, means(sizes), strict=True)
+    count = round(total * len(pairs) / len(rows))  # 0: the Hub does not say how many rows there are
+    estimate = {"rows": count} | dict(zip(PARTS, means(sizes), strict=True))
     held = asked.test_path or values.get("test_split") or f"{asked.test_fraction:.0%} of the prompts"
     lines = [
-        f"{title}: about {estimate['rows']:,} pairs; columns {', '.join(read)}"
+        f"{title}: {f'about {count:,}' if count else 'an unknown number of'} pairs; columns {', '.join(read)}"
         + (f", not read: {', '.join(unread)}" if unread else ""),
         f"held out: {held}; mean tokens{' (guessed from characters)' if asked.count is guess else ''}: "
         f"prompt {estimate['prompt']}, responses {estimate['chosen']} and {estimate['rejected']}",

@@ -1,6 +1,5 @@
 """A GGUF file as the start of a training: converted once into an ordinary model directory, named by the file's hash."""
 
-import hashlib
 import os
 import re
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from launch.named.model import told_name
 from recipes.config import UserError
 from recipes.system.commands import console
+from recipes.system.files import sha256_of
 from recipes.system.paths import ROOT
 from recipes.system.processes import die_with_parent
 
@@ -40,12 +40,6 @@ def model_directory(file: Path) -> Path:
         console.print(f"       {file} is converted to float32, once, into {shown(place)}", soft_wrap=True)
         run_converter(file, digest, place, name)
     return shown(next(place.glob(f"{name}*")))
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def run_converter(file: Path, digest: str, place: Path, name: str) -> None:

@@ -27,9 +27,9 @@ def refuse_unreadable(words: list[str]) -> None:
         if name.startswith(("-", "~")) or before in TAKING:
             continue
         if not equals:
-            raise UserError(f"{word}: give options as name=value, without blanks around = and commas")
+            raise UserError(f"{word}: give options as name=value, without spaces around = and commas")
         if value.startswith(",") or (value.endswith(",") and not exists(value)):
-            raise UserError(f"{word}: several values are separated by commas without blanks, as in seed=0,1,2")
+            raise UserError(f"{word}: several values are separated by commas without spaces, as in seed=0,1,2")
         try:
             several = parser.parse_override(word).is_sweep_override()
         except HydraException:

@@ -1,4 +1,4 @@
-"""A profile for a model that has none, from what the model says of itself."""
+"""A profile for a model that has none, from the model's own files."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def model_profile(files: ModelFiles) -> Profile:
     lines = [*said(files, values, bos), *made_of(files), rated]
     doubts = [*tokens.doubts, *kind(files), *drawn(files, config), *([] if shape else [unknown(files)])]
     comments = [
-        "Made by `make profile` from what the model says of itself.",
+        "Made by `make profile` from the model's own files.",
         *made_of(files),
         f"Rates and lambda: {row.source}.",
     ]
@@ -144,7 +144,7 @@ def drawn(files: ModelFiles, config: dict[str, Any]) -> list[str]:
     if not isinstance(rows, int) or tokens <= rows:
         return []
     return [
-        f"its tokenizer has {tokens:,} tokens and the model {rows:,} embeddings: are they of one model? The missing "
+        f"its tokenizer has {tokens:,} tokens and the model {rows:,} embeddings: do they belong together? The missing "
         "ones are drawn at random"
     ]
 

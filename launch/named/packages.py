@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZipFile
 
-from launch.named.gguf import CACHE, model_directory, sha256_of, shown
+from launch.named.gguf import CACHE, model_directory, shown
 from launch.named.profile import profile_of
 from recipes.config import UserError
 from recipes.system.commands import console
-from recipes.system.files import remove_leftovers, temporary
+from recipes.system.files import remove_leftovers, sha256_of, temporary
 from recipes.system.paths import ROOT, expanded
 from recipes.system.processes import die_with_parent
 
@@ -55,7 +55,7 @@ def without_hub(name: str) -> str | None:
         return None
     package = PACKAGES[other]
     console.print(
-        f"model   {name} is not in the local cache and the Hub cannot be reached. In its place: {other}, "
+        f"model   {name} is not in the local cache and the Hub cannot be reached. Using {other} instead, "
         f"{package.holds}, from the package {package.requirement} ({package.license})",
         soft_wrap=not console.is_terminal,
     )

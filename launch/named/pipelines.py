@@ -21,7 +21,7 @@ def spelled(word: str) -> list[str]:
     lists = [part.split("+") for part in value.split(",")]
     unknown = next((stage for stages in lists for stage in stages if stage not in METHODS), None)
     if unknown is not None:
-        raise UserError(f"{word}: {unknown!r} is no stage; spell pipelines with {', '.join(METHODS)}: sft+orpo,orpo")
+        raise UserError(f"{word}: {unknown!r} is not a stage; build pipelines from {', '.join(METHODS)}: sft+orpo,orpo")
     named = {NAMES.get(tuple(stages), "_".join(stages)): stages for stages in lists}
     if len(named) < len(lists):
         raise UserError(f"{word}: name each pipeline once")

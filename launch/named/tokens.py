@@ -112,7 +112,7 @@ def find_stops(files: ModelFiles, template: str, added: dict[int, str]) -> tuple
     if end is None and own and not doubts:
         doubts.append(f"its template writes no token at a turn's end, so {own[0]} is added there")
     if not (end or own):
-        doubts.append("it says nowhere at which token it stops: add model.stop_tokens=['<token>']")
+        doubts.append("no stop token is given anywhere: add model.stop_tokens=['<token>']")
     return list(dict.fromkeys([*([end] if end else []), *own])), doubts
 
 
@@ -140,11 +140,11 @@ def find_pad(files: ModelFiles, stops: list[str], added: dict[int, str]) -> tupl
     spare = sorted(token for token in known if token and token not in (*stops, bos))
     found = (token for pattern in PADS for token in spare if re.search(pattern, token.replace("_", " ").lower()))
     pad = next(found, None)
-    why = f"its pad token {own} stops too" if own in stops else "it has no pad token"
+    why = f"its pad token {own} is also a stop token" if own in stops else "it has no pad token"
     if pad:
         return pad, [f"{why}: padded with {pad}"]
     if bos and bos not in stops and bos in known:
         return bos, [f"{why} and no spare one: padded with {bos}"]
     if "ByteLevel" in str(files.tokenizer.get("decoder")) and NO_TEXT in files.tokenizer["model"]["vocab"]:
-        return NO_TEXT, [f"{why} and no spare one: padded with {NO_TEXT}, its byte 255, which no text has"]
-    return None, [f"{why} and no spare one: add model.pad_token='<token>', one that neither stops nor is in your data"]
+        return NO_TEXT, [f"{why} and no spare one: padded with {NO_TEXT}, its byte 255, which no text contains"]
+    return None, [f"{why} and no spare one: add model.pad_token='<token>', no stop token and not in your data"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -63,10 +64,16 @@ def check_columns(dataset: Dataset) -> None:
 
 def pinned(dataset: Dataset) -> Dataset:
     """Return a data set of the Hub at its present commit, with the split that its demonstrations are in."""
-    commit = commit_of(dataset.path)
-    splits = splits_of(dataset.path, dataset.config, commit)
-    chosen = next((split for split in SPLITS if split in splits), next(iter(splits), SPLITS[-1]))
-    return replace(dataset, revision=commit, train_split=chosen)
+    commit, split = present(dataset.path, dataset.config)
+    return replace(dataset, revision=commit, train_split=split)
+
+
+@cache
+def present(path: str, config: str | None) -> tuple[str | None, str]:
+    """Return a data set's commit and split; asked once, for all jobs of a launch to train on the same rows."""
+    commit = commit_of(path)
+    splits = splits_of(path, config, commit)
+    return commit, next((split for split in SPLITS if split in splits), next(iter(splits), SPLITS[-1]))
 
 
 def of_folder(splits: list[str]) -> str:

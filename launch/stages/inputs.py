@@ -181,7 +181,7 @@ def check_cache(config: Config) -> None:
     except OSError as error:
         raise UserError(
             f"{variable}={os.environ.get(variable)}: {place}, where data sets are cached, cannot be written "
-            f"({error.strerror}): set HF_HOME=<directory that can be>"
+            f"({error.strerror}): set HF_HOME=<writable directory>"
         ) from None
 
 
@@ -200,7 +200,7 @@ def check_room(config: Config, start: Start, stages: int) -> None:
     runs = Path(config.runs)
     runs.mkdir(parents=True, exist_ok=True)
     needed, free = disk(config, parameters, stages), shutil.disk_usage(runs).free
-    if needed > free:
+    if stages and needed > free:
         raise UserError(
             f"no space left: {stages} stages need about {needed / 1e9:.2f} GB under {runs}/ and {free / 1e9:.2f} GB "
             "are free: free some space, or set runs=<directory on a larger disk>"

@@ -29,7 +29,7 @@ def plan_judge(
         found = find_reward_model(judge.removeprefix(MODEL), "judge")
         # a directory may hold another model next time; a stage's is never overwritten, and a commit stays
         content = {} if found.revision or found.identity == found.path else {"judge_digest": found.identity}
-        return [], {"judge": named(judge), **content}
+        return [], {"judge": found.identity if found.revision else found.path, **content}
     return [], {} if judge == GOLD else {"judge": None}
 
 

@@ -38,7 +38,7 @@ def run_as_it_fits(stage: Planned, group: str) -> None:
 def nothing_less(options: dict[str, Any]) -> str:
     """Return what to change where a stage runs out of memory with all that the launcher may do."""
     pairs = options[SPLIT[0]] // options.get("num_generations", 1)
-    smaller = "a smaller hardware.per_device_batch (another experiment), " if pairs > 1 else ""
+    smaller = "a smaller hardware.per_device_batch (a different experiment), " if pairs > 1 else ""
     return (
         f"{OUT_OF_MEMORY} with micro-batches of {pairs} and activation checkpointing: use {smaller}tuning=lora, "
         "tuning=qlora, a shorter dataset.max_length, a smaller model or a larger machine"

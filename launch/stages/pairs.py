@@ -1,6 +1,5 @@
 """The preference pairs of a configuration: from profiles to a directory of tokenized rows, prepared once."""
 
-import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
@@ -15,7 +14,7 @@ from launch.stages.processes import call
 from recipes.config import UserError, read_json
 from recipes.data.files import is_local, named
 from recipes.profiles import DROP, KEEP, REFUSE, TRUNCATE, Dataset, Estimate, Model, Policies
-from recipes.system.files import flaw, remove_leftovers
+from recipes.system.files import flaw, remove_leftovers, sha256_of
 from recipes.system.fingerprint import fingerprint
 from recipes.system.paths import ROOT, expanded
 
@@ -135,7 +134,7 @@ def identity(dataset: Dataset) -> list[str]:
     paths = [path for path in (dataset.path, dataset.test_path) if path and path != "pocket" and is_local(path)]
     files = [file for path in paths for file in named(path)]
     files += [expanded(path) for path in dataset.evaluation_prompts]
-    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
+    return [f"{file.name} {sha256_of(file)}" for file in files if file.is_file()]  # a name may say of which split
 
 
 def code_identity(module: str = "recipes.data.prepare") -> str:

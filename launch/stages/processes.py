@@ -162,6 +162,7 @@ def begin(function: Callable[..., None], *arguments: Any) -> None:
 
 def answer(sender: Connection, function: Callable[..., None], *arguments: Any) -> None:
     """In the forked process: call the function, and send what it raised, or None."""
+    set_name(function.__name__)
     try:
         function(*arguments)
         sender.send(None)

@@ -32,7 +32,7 @@ from recipes.config import (
     write_config,
 )
 from recipes.system.commands import console
-from recipes.system.errors import CrashError
+from recipes.system.errors import USER, CrashError
 from recipes.system.files import remove_leftovers
 from recipes.system.secrets import scrub, without_password
 
@@ -242,6 +242,8 @@ def failure(status: int, directory: Path, title: str, before: int) -> Exception:
     written = log.read_bytes()[before:].decode(errors="replace")
     if re.search("|".join(REFUSED), written, re.M):
         return OutOfMemory(NEEDS_LESS)
+    if told := re.findall("^error: (.*)$", written, re.M) if status == USER else []:  # there was no room for error.txt
+        return UserError(told[-1])
     errors = re.findall(r"^(?:\[rank\d+\]: ?)?([\w.]*(?:Error|Exception|Interrupt)\b.*)$", written, re.M)
     ours = [line for line in errors if "ChildFailedError" not in line]
     killed = f"killed by signal {-status}" if status < 0 else f"exit status {status}"

@@ -68,6 +68,6 @@ def unbalanced(config: Config, manifest: dict[str, Any]) -> str | None:
     if low <= desirable <= high:
         return None
     return (
-        f"KTO: {good:,} good and {bad:,} bad responses, weighed {desirable:g} and {undesirable:g}: its paper advises "
+        f"KTO: {good:,} good and {bad:,} bad responses, weighted {desirable:g} and {undesirable:g}: its paper advises "
         f"kto.desirable_weight={low:.3g} to {high:.3g}"
     )

@@ -43,7 +43,7 @@ def refuse(splits: dict[str, Split], dataset: Dataset) -> None:
         whole = [name for name, rows in refused.items() if 1 < len(splits[name].rows) == len(rows)]
         advice = remedy({finding for rows in refused.values() for finding in rows.values()})
         if whole:  # to drop them would leave nothing
-            advice = f"these are all rows of {whole[0]}: look at its columns, and at the model's chat template"
+            advice = f"all rows of {whole[0]} are affected: check its columns, and the model's chat template"
         raise UserError(f"{dataset.path}, {'; '.join(faults)}: {advice}")
 
 
@@ -70,7 +70,7 @@ def kinds(split: Split, finding: str, indices: Sequence[int]) -> dict[str, list[
     found: dict[str, list[int]] = {}
     for index, detail in zip(indices, reasons, strict=True):
         reason = detail if finding == "malformed" else f"{REASONS[finding]}{detail and f' ({detail})'}"
-        reason = reason if reason in found or len(found) < KINDS else "is wrong otherwise"
+        reason = reason if reason in found or len(found) < KINDS else "has another problem"
         found.setdefault(reason, []).append(index)
     return found
 

@@ -63,7 +63,7 @@ def read_file(path: Path) -> Iterator[Row | Broken]:
         raise UserError(f"{path} is not UTF-8 ({error}): convert it, for example with iconv") from None
     except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
         kind, reason = file_ending(path)[1:], (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise UserError(f"{path} cannot be read as {kind} ({reason}): make it anew, or fix this place") from None
+        raise UserError(f"{path} cannot be read as {kind} ({reason}): make the file again, or fix this place") from None
 
 
 def text_of(path: Path, newline: str | None) -> TextIO:

@@ -89,9 +89,9 @@ READERS: dict[str, Callable[[Row], Row]] = {
 
 
 def partnered(rows: Iterable[Row | Broken]) -> Iterator[tuple[int, Row | Broken]]:
-    """Yield rows with their numbers; of labelled single responses the first good and the first bad one as a pair, …
+    """Yield rows with their numbers; a prompt's first good and first bad single response come as one pair.
 
-    The pair has the number of the later row, where it is complete. Other rows are as they were.
+    The pair has the number of the later row. Other rows are as they were.
     """
     waiting: dict[tuple[str, bool], list[tuple[int, Row]]] = defaultdict(list)
     for number, row in enumerate(rows):

@@ -62,9 +62,9 @@ def too_few(kept: dict[str, Rows]) -> list[str]:
         small.pop(JUDGE, None)
     prompts = len({key for rows in kept.values() for key in column(rows, "key")})
     if small and 1 <= prompts <= LEAST:
-        have = "all pairs have one prompt" if prompts == 1 else f"the pairs have {prompts} prompts"
+        have = "all pairs share one prompt" if prompts == 1 else f"the pairs have {prompts} prompts"
         return [
-            f"{have}, and prompts are held out, not pairs: give pairs of other prompts to evaluate on, "
+            f"{have}, and prompts, not pairs, are held out: give pairs with other prompts to evaluate on, "
             "dataset.test_path=<file>"
         ]
     options = "see dataset.policies, test_fraction, validation_fraction, train_rows, test_rows, test_path"

@@ -77,7 +77,7 @@ def examine(
     for split, rows in (apart(found) if dataset.policies.alone == KEEP else found).items():
         say(f"tokenising {len(rows):,} {'demonstrations' if demonstrations else called(split)}")
         features = Features({**rows.features, **ADDED})  # else the first rows would say what an empty list holds
-        processes = min(os.cpu_count() or 1, len(rows) // ROWS_PER_PROCESS) or None
+        processes = min(len(os.sched_getaffinity(0)), len(rows) // ROWS_PER_PROCESS) or None
         rendered = rows.map(Tokenise(render, dataset), batched=True, features=features, num_proc=processes)
         if not len(rows):  # then `map` adds no columns
             rendered = Rows.from_dict({name: [] for name in features}, features)

@@ -67,6 +67,12 @@ def contents(directory: Path) -> dict[str, str]:
     return found
 
 
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def flaw(directory: Path) -> str | None:
     """Return what is wrong with a sealed directory in a few words; None if every byte is as written."""
     try:

@@ -39,4 +39,4 @@ def write_error(directory: Path, message: str) -> None:
     try:
         write_text(directory / "error.txt", message)
     except OSError:
-        print(message, file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr, flush=True)

@@ -85,6 +85,8 @@ def fit(trainer: Trainer, stage: Stage) -> None:
 def save(trainer: Trainer, stage: Stage) -> None:
     """Save the trained weights: `model/`, or `adapter/` for the merge that follows."""
     if hasattr(trainer.model, "peft_config"):
+        if trainer.is_world_process_zero():
+            shutil.rmtree(stage.output, ignore_errors=True)  # of an earlier training, whose record was damaged
         trainer.save_model(str(stage.directory / "adapter"))
     elif stage.strategy in ("fsdp2", "zero3"):
         name_no_code(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class)

@@ -37,7 +37,7 @@ def load_tokenizer(model: Model, path: str, revision: str | None = None) -> PreT
     ask_for_header(tokenizer)
     if tokenizer.pad_token_id is None or (not model.pad_token and tokenizer.pad_token in model.stop_tokens):
         raise UserError(
-            f"{path} has no pad token that stops nothing: set model.pad_token to a token that is not its EOS"
+            f"{path} has no pad token besides those that end a response: set model.pad_token to another of its tokens"
         )
     return tokenizer
 
