@@ -40,7 +40,7 @@ from recipes.data.columns import DEMONSTRATED, PROMPTS, SCORES, SIDES, SYSTEMS
 from recipes.data.files import files_of, is_local, read_files
 from recipes.data.formats import Broken
 from recipes.data.messages import Malformed
-from recipes.data.schemas import read_prompt, with_system
+from recipes.data.schemas import as_tools, read_prompt, with_system
 from recipes.profiles import EMBEDDED, Dataset
 from recipes.system.commands import console, progress, run_command
 from recipes.system.paths import exists, expanded
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from eval.answers.on_policy import Scored
 
 # Columns of a row of prompts that a pair has itself: the prompt's parts, responses, and what those scored.
-READ = {*PROMPTS, "input", *SYSTEMS, *SIDES, *DEMONSTRATED, *chain(*SCORES)}
+READ = {*PROMPTS, *SYSTEMS, *SIDES, *DEMONSTRATED, *chain(*SCORES)}
 
 
 @dataclass
@@ -93,6 +93,7 @@ def pairs(words: list[str]) -> None:
     directory = Path(names[0]) if names else model_of(options)
     score = scorer(options)
     from eval.answers.generate import answer  # imports that take seconds
+    from eval.answers.load import give_back
     from eval.answers.on_policy import Scored, as_row, choose, summary
     from eval.answers.store import Sampling
 
@@ -100,6 +101,7 @@ def pairs(words: list[str]) -> None:
     asked: list[Any] = [prompt.messages for prompt in prompts]
     with progress(len(prompts) * options.answers, f"pairs  {directory}") as advance:
         answered = answer(directory, asked, sampling, advance)
+    give_back()  # a reward model may not fit into memory beside the model
     scores = score([messages for messages in asked for _ in range(options.answers)], [*chain(*answered)])
     each = [scores[place : place + options.answers] for place in range(0, len(scores), options.answers)]
     scored = [[Scored(*pair) for pair in zip(*row, strict=True)] for row in zip(answered, each, strict=True)]
@@ -116,8 +118,9 @@ def pairs(words: list[str]) -> None:
             f"no pair to write to {options.to}: answers to one prompt always score the same; raise answers="
         )
     place, every = places(options)
-    write_text(every, as_lines(as_answer(*said) for said in zip(prompts, scored, strict=True)))
-    write_text(place, as_lines(rows))
+    answers = as_lines(as_answer(*said) for said in zip(prompts, scored, strict=True))
+    for file, text in ((place, as_lines(rows)), (every, answers)):
+        write_text(file, text)
     console.print(f"       written: {place}, and every answer with its score: {every}", soft_wrap=True)
     console.print(f"       next: make compare MODEL=… DATASET={options.to}", soft_wrap=True)
 
@@ -158,7 +161,7 @@ def check(names: list[str], options: Options) -> None:
     if place.exists() or not place.parent.is_dir() or place.suffix != ".jsonl":
         raise UserError(f"to={options.to}: name a new file that ends with .jsonl, in a directory that exists")
     if every.exists():
-        raise UserError(f"{every}, for the answers behind to={options.to}, exists: name another file, or move it away")
+        raise UserError(f"{every}, where all answers would be written, exists: give another to=, or move it away")
 
 
 def places(options: Options) -> tuple[Path, Path]:
@@ -200,13 +203,14 @@ def prompt_of(row: dict[str, Any] | Broken) -> Prompt | None:
     column = next((name for name in PROMPTS if row.get(name)), None)
     if column is None:
         return None
-    if row.get("tools"):
-        raise UserError("a prompt has tools, which models answer without here: remove the column 'tools'")
     try:
+        if as_tools(row.get("tools"))[0]:
+            raise UserError("the column 'tools' cannot be used here, where models answer without tools: remove it")
         messages, _ = with_system(read_prompt(row, column), row)
     except Malformed:
         return None
-    return Prompt(messages, {name: value for name, value in row.items() if name not in READ})
+    read = READ | ({"input"} if column == "instruction" else set())
+    return Prompt(messages, {name: value for name, value in row.items() if name not in read})
 
 
 def model_of(options: Options) -> Path:

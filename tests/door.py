@@ -144,6 +144,17 @@ def descendants(pid: int) -> dict[int, str]:
 
 
 @contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Stop a process for a while."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: status(pid, "State") == "T")
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
 def halted(pid: int) -> Iterator[None]:
     """Halt a process until SIGINT or SIGTERM, sent meanwhile, has come to it: however fast, it has not ended before."""
     os.kill(pid, signal.SIGSTOP)

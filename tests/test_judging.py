@@ -67,7 +67,7 @@ def test_settings_with_a_judge_each_are_not_chosen_by_it(compose: Callable[..., 
     config = with_split(compose(*FILE, "pipeline=orpo", "evaluate=true"), ["batch_size"])
     for name in ("batch_size", "tuning", "model.lora_r", "reward.learning_rate"):
         assert judge_of(with_one_judge(config, [name])) == NONE
-        with pytest.raises(UserError, match=f"each value of {name} would have a judge of its own"):
+        with pytest.raises(UserError, match=f"each value of {name} would have its own judge"):
             with_one_judge(replace(config, judge=TRAINED), [name])
     assert judge_of(with_one_judge(config, ["orpo.beta"])) == TRAINED
     several = compose(*FILE, "pipeline=compare")

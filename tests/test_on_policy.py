@@ -100,7 +100,7 @@ def test_every_answer_is_kept_and_given_once(made: Path) -> None:
         (["model=pockett"], "pockett"),
         (["answer=3"], "no such option"),
         (["prompts=0"], "prompts=0: give a number, at least 1"),
-        (["to={made}/qa.jsonl"], "qa-answers.jsonl, for the answers behind to="),
+        (["to={made}/qa.jsonl"], "qa-answers.jsonl, where all answers would be written"),
     ],
 )
 def test_what_cannot_be_done_is_said_first(made: Path, more: list[str], said: str) -> None:
@@ -124,7 +124,7 @@ def test_a_prompt_is_all_that_a_comparison_will_show_the_model() -> None:
     assert (made["score_chosen"], made["score_rejected"], made["topic"]) == (1, 0, "t")
     assert prompt_of({"conversations": [{"from": "human", "value": "Why?"}]}) is not None
     assert prompt_of({"prompt": [{"role": "assistant", "content": "So."}]}) is None
-    with pytest.raises(UserError, match="a prompt has tools"):
+    with pytest.raises(UserError, match="the column 'tools' cannot be used here"):
         prompt_of(row | {"tools": [{"name": "f"}]})
 
 

@@ -74,7 +74,7 @@ def test_what_cannot_be_padded_says_what_to_do_before_anything_trains(
     (directory / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": own}))
     model = profile_of(compose, directory)
     said = " ".join(capsys.readouterr().err.split())
-    assert model.pad_token is None and "no spare one: add model.pad_token='<token>', no stop token" in said
+    assert model.pad_token is None and "no spare one: add model.pad_token='<token>', one that ends nothing" in said
     with pytest.raises(UserError, match=r"has no pad token besides those that end a response: set model\.pad_token"):
         load_tokenizer(model, str(directory))
     model = profile_of(compose, directory, "model.pad_token=a\\ rare\\ word")

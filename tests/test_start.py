@@ -188,7 +188,8 @@ def test_the_first_line_says_what_will_run() -> None:
         "orpo (3 stages, for each of 2 settings)"
     )
     assert "the judge" in str(first_line(["model=pocket,qwen2.5-0.5b", "pipeline=compare"]))
-    assert "for each of several settings" in str(first_line([*words, "orpo.beta=range(0.1,0.5,0.1)"]))
+    for swept in ("orpo.beta=range(0.1,0.5,0.1)", "seed=range(5)"):
+        assert "for each of several settings" in str(first_line([*words, swept]))
     assert "100 settings" in str(first_line([*words, f"seed={','.join(map(str, range(100)))}"]))
     for other in (["pipeline=nonsense"], ["--cfg", "job"], ["experiment=orpo-paper/phi-2"], ["pipelines.x=[sft]"]):
         assert first_line(other) is None

@@ -94,6 +94,7 @@ def test_the_rehearsal_opens_no_gpu(compose: Callable[..., Config], monkeypatch:
         raise RuntimeError("Cannot re-initialize CUDA in forked subprocess")
 
     config = compose("hardware=1x24gb", "pipeline=orpo", "orpo.torch_compile=true", "orpo.tf32=true")
+    monkeypatch.setattr(torch.version, "cuda", "12.8")  # as in a build for GPUs
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "_lazy_init", opened)
     rehearse_all(outline(config, None), None)

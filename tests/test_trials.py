@@ -240,7 +240,7 @@ def test_an_option_that_cuts_nothing_is_refused_wherever_it_is_set(
         refuse_useless(config)
 
 
-def test_shards_that_swap_their_names_are_other_data(tmp_path: Path) -> None:
+def test_a_shard_renamed_to_another_split_is_other_data(tmp_path: Path) -> None:
     """A name may say of which split a file is."""
     for name, text in (("test.jsonl", "1"), ("train.jsonl", "2")):
         (tmp_path / name).write_text(text)

@@ -1,6 +1,9 @@
 """What packed training cannot do is rejected with a reason: models with wrong log-probs, and some of TRL's options."""
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +14,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from recipes.config import UserError
 from recipes.dpo import DPOConfig
-from recipes.engine.self_check import add_checked_scoring, some_ids
-from recipes.engine.tolerance import TOLERANCE, tolerance
+from recipes.engine import self_check, tolerance
+from recipes.engine.self_check import add_checked_scoring, packed_log_probs
 from recipes.orpo import ORPOConfig, PackedORPOTrainer
 from recipes.sft import SFTConfig
 
@@ -43,20 +46,41 @@ def test_what_cannot_be_packed_is_refused_with_a_reason(family: str, tiny_model:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_half_precision_refuses_what_differs_and_not_what_rounds() -> None:
-    """Large logits are rounded by more than the tolerance, whatever is computed first."""
-    shape = {**GROUPED, "vocab_size": VOCABULARY, "tie_word_embeddings": False}
-    torch.manual_seed(0)
-    sharp, mixed = (
-        AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        for config in (transformers.LlamaConfig(**shape), transformers.Lfm2Config(**shape, layer_types=MIXED))
-    )
-    sharp.lm_head.weight.data *= 200
-    dialogues = [some_ids(VOCABULARY, first, 12) for first in (3, 31)]
-    assert TOLERANCE[True] < tolerance(sharp, dialogues, half=True) < 200 * TOLERANCE[True]
-    add_checked_scoring(sharp, half=True)
+def test_half_precision_refuses_what_differs_and_not_what_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = {**GROUPED, "vocab_size": VOCABULARY}
+    mixed = AutoModelForCausalLM.from_config(transformers.Lfm2Config(**shape, layer_types=MIXED), dtype=torch.bfloat16)
     with pytest.raises(UserError, match="only some of its layers attend"):
         add_checked_scoring(mixed, half=True)
+    off = replace(self_check.LOG_PROBS, packed=lambda *given: packed_log_probs(*given) + 0.5)
+    monkeypatch.setattr(self_check, "LOG_PROBS", off)
+    for moved, accepted in ((0.01, False), (0.2, True)):  # by padding alone
+        monkeypatch.setattr(tolerance, "rounding", lambda *_, moved=moved: moved)
+        model = AutoModelForCausalLM.from_config(transformers.LlamaConfig(**shape), dtype=torch.bfloat16)
+        with nullcontext() if accepted else pytest.raises(UserError, match=r"log-probs would be off by 0\.5"):
+            add_checked_scoring(model, half=True)
+
+
+class Widening(torch.nn.Module):
+    """Its logits depend on nothing but the width of what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.arange(4.0))
+
+    def forward(self, input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
+        logits = self.weight * input_ids.shape[1] / 64
+        return SimpleNamespace(logits=logits.expand(*input_ids.shape, 4))
+
+
+def test_rounding_is_what_padding_changes() -> None:
+    dialogues = [[0, 1, 2, 3], [3, 3]]
+    width = 4 + tolerance.PADDING
+
+    def log_probs(tokens: int, ids: list[int]) -> torch.Tensor:
+        return (torch.arange(4.0) * tokens / 64).log_softmax(-1)[ids[1:]]
+
+    moved = torch.cat([log_probs(len(ids), ids) - log_probs(width, ids) for ids in dialogues]).abs().mean()
+    assert tolerance.rounding(Widening(), dialogues) == pytest.approx(float(moved), rel=1e-5)
 
 
 def test_a_weight_that_is_not_finite_is_named(tiny_model: Path, tmp_path: Path) -> None:

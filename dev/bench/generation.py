@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from eval.answers.batching import TOKENS, by_length
+from eval.answers.batching import by_length, room_for_responses
 from eval.answers.decode import decode, left_padded
 from eval.answers.load import load
 from eval.answers.store import Sampling
@@ -45,12 +45,13 @@ def measure(directory: Path, prompts: list[list[int]], rounds: int) -> dict[str,
     model, tokenizer, stops = load(directory)
     pad: Any = tokenizer.pad_token_id
     few = prompts[: max(1, len(prompts) // 10)]
-    batches = [[prompts[n] for n in batch] for batch in by_length([len(ids) + LIMIT for ids in prompts], TOKENS)]
+    budget = room_for_responses(model)
+    batches = [[prompts[n] for n in batch] for batch in by_length([len(ids) + LIMIT for ids in prompts], budget)]
     asked = [(ids, 0) for ids in prompts]
     sides: dict[str, tuple[int, Callable[[], Any]]] = {
         "one by one": (len(few), lambda: [generate(model, stops, [ids], pad) for ids in few]),
         "static batches": (len(prompts), lambda: [generate(model, stops, batch, pad) for batch in batches]),
-        "ours": (len(prompts), lambda: list(decode(model, stops, asked, Sampling(LIMIT, 1.0)))),
+        "ours": (len(prompts), lambda: list(decode(model, stops, asked, Sampling(LIMIT, 1.0), budget))),
     }
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):

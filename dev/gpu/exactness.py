@@ -107,7 +107,8 @@ def packed(model: Any, pairs: list[Pair], half: bool) -> Result:
         trainer = build_trainer(case, copy.deepcopy(model), pairs, None, directory)
         trainer.beta = BETA
         with trainer.accelerator.autocast(), patch("recipes.engine.log_probs.CHUNK_LOGITS", CHUNK_LOGITS):
-            return backward(trainer.model, loss_of(trainer))
+            loss = loss_of(trainer)
+        return backward(trainer.model, loss)
 
 
 def backward(model: Any, loss: Tensor) -> Result:

@@ -23,9 +23,10 @@ def generation(model: str, prompts: int, limit: int) -> dict[str, Any]:
     policy = build_model(model, torch.bfloat16 if gpu else torch.float32).eval()
     draw = random.Random(0)
     asked = [[draw.randrange(3, SHAPES[model].vocabulary) for _ in range(PROMPT)] for _ in range(prompts)]
-    size = max(1, room_for_responses(policy) // (PROMPT + limit))  # in a batch, the same in both
+    budget = room_for_responses(policy)  # tokens of a batch, the same in both
+    size = max(1, budget // (PROMPT + limit))
     loops: dict[str, Callable[[], Any]] = {
-        "ours": lambda: list(decode(policy, [], [(ids, 0) for ids in asked], Sampling(limit, 1.0))),
+        "ours": lambda: list(decode(policy, [], [(ids, 0) for ids in asked], Sampling(limit, 1.0), budget)),
         "generate": lambda: [generate(policy, [], asked[at : at + size], 0, limit) for at in range(0, prompts, size)],
     }
     rates = {name: prompts * limit / seconds(loop) for name, loop in loops.items()}

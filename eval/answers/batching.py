@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 TOKENS = 16_384  # of one batch, padding included
+MOST = 2**17  # of a batch of responses on a GPU: more rows are hardly faster, and their logits need memory too
 
 
 def room_for_responses(model: Any) -> int:
@@ -16,7 +17,8 @@ def room_for_responses(model: Any) -> int:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize  # bytes
-    return torch.cuda.mem_get_info()[0] // 2 // token
+    free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return min(MOST, free // 2 // token)
 
 
 def by_length(lengths: list[int], budget: int) -> Iterator[list[int]]:

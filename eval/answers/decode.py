@@ -42,18 +42,19 @@ def choose(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
 
 
 def decode(
-    model: Any, stops: list[int], asked: list[tuple[list[int], int]], sampling: Sampling
+    model: Any, stops: list[int], asked: list[tuple[list[int], int]], sampling: Sampling, budget: int | None = None
 ) -> Iterator[tuple[int, list[int], bool]]:
     """Respond to prompts, given as ids and sample index; yield index, ids, whether the last of them is a stop.
 
-    Longest prompts first, so that if the first batch fits into memory, the others do too.
+    Longest prompts first, so that if the first batch fits into memory, the others do too. `budget`: tokens of a batch;
+    None: as many as there is room for.
 
     Raises:
         UserError: a prompt fills the model's context.
     """
     limits = [min(sampling.max_new_tokens, room(model, prompt)) for prompt, _ in asked]
     lengths = [len(prompt) + limit for (prompt, _), limit in zip(asked, limits, strict=True)]
-    for batch in by_length(lengths, room_for_responses(model)):
+    for batch in by_length(lengths, budget or room_for_responses(model)):
         draws = [uniforms(*asked[place], sampling.seed, sampling.max_new_tokens) for place in batch]
         rows = [asked[place][0] for place in batch], [limits[place] for place in batch], draws
         for row, ids, stopped in decode_batch(model, stops, *rows, sampling.temperature):

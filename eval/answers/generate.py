@@ -31,7 +31,7 @@ def answer(
     advance: Callable[[int], None],
     endpoint: Endpoint | None = None,
 ) -> list[list[Answer]]:
-    """Return `sampling.samples` responses to each dialogue, a list of messages that ends with a turn of the user.
+    """Return `sampling.samples` responses to each dialogue: messages, of which the last is the user's or a tool's.
 
     `advance` is called with the number of new responses. Equal prompts get equal responses. An endpoint that chats gets
     the dialogues as they are; `directory` is then only where the responses are cached.

@@ -23,7 +23,7 @@ def judge_responses(name: str, prompts: list[object], result: Result) -> Judge:
 
 @cache  # the models of a session have one judge
 def judge_of(name: str) -> Judge:
-    """Return the judge of a name, loaded once."""
+    """Return the judge of a name, the same object for all models; its weights come and go."""
     return Judge(name)
 
 

@@ -11,7 +11,7 @@ from datasets import Dataset as Rows
 from datasets import disable_caching, disable_progress_bars
 from peft import PeftModel
 
-from eval.answers.load import context, load, load_renderer, load_weights
+from eval.answers.load import context, load, load_alone, load_renderer
 from eval.answers.log_probs import mean_log_probs
 from eval.results.clusters import clusters
 from eval.results.result import measured
@@ -56,9 +56,10 @@ def measure(directory: Path, pairs: Path, reference: bool) -> dict[str, Any]:
     values: dict[str, Any] = {"pairs": str(pairs), "category": list(rows["category"]), "cluster": clusters(rows)}
     values["tokens"] = {side: [len(ids) for ids in rows[f"{side}_ids"]] for side in SIDES}
     values |= {side: mean_log_probs(model, rows, f"{side}_ids", stops[0]) for side in SIDES}
+    del model  # another is loaded in its place
     if judged:
         values["beta"] = float(config["options"]["beta"])
-        values["reward"] = reward_margins(values, load_weights(config["start"], config["start_revision"]), rows, stops)
+        values["reward"] = reward_margins(values, load_alone(config["start"], config["start_revision"]), rows, stops)
     result.parent.mkdir(exist_ok=True)
     write_json(result, values)
     return values
@@ -77,7 +78,7 @@ def of_weights(
     """Return the log-probs of the first `most` held-out pairs, 0 for all, under any weights, or an adapter of them."""
     rows = held_out(pairs)
     rows = rows.select(range(min(len(rows), most or len(rows))))
-    model = load_weights(weights, revision)
+    model = load_alone(weights, revision)
     if adapter:
         model = PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
     return {side: mean_log_probs(model, rows, f"{side}_ids", pad=0) for side in SIDES}

@@ -115,8 +115,8 @@ def cost_notes(rows: list[Row]) -> Iterable[str]:
         yield "Peak memory on a CPU: what loading the model and training added to a process with its libraries."
     if any("attended" not in record for record in records):
         yield (
-            "Costs of stages that an older version trained are its own: FLOPs without attention and with embedding "
-            "look-ups, and on a CPU the memory of the whole process."
+            "Stages trained by an older version keep the costs that it recorded: FLOPs without attention and with "
+            "embedding look-ups, and on a CPU the memory of the whole process."
         )
 
 

@@ -186,7 +186,7 @@ def refuse_dtype(cell: Cell, dtype: str) -> None:
     """
     held = {"fp32": "float32", "bf16": "bfloat16"}[cell.precision]
     if cell.precision == "fp32" and cell.tuning != "full" and dtype == "float16":
-        raise UserError(f"{cell.method} with {described(cell)}: in float16 gradients vanish: use model.dtype=float32")
+        raise UserError(f"{cell.method} with {described(cell)}: gradients vanish in float16; use model.dtype=float32")
     if cell.strategy == "zero3" and cell.tuning == "lora" and dtype != held:
         raise UserError(
             f"{cell.method} with {described(cell)}: ZeRO-3 would load the base in {held}, not in model.dtype={dtype}: "

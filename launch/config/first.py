@@ -1,6 +1,7 @@
 """The first line of a launch, from its words alone: what will run, before the imports that it takes."""
 
 import math
+import re
 from collections.abc import Sequence
 
 import yaml
@@ -30,13 +31,13 @@ def first_line(words: list[str]) -> str | None:
     stages = {tuple(stages[: end + 1]) for stages in pipelines for end in range(len(stages))}
     swept = [value for value in given.values() if several(value)]
     jobs = math.prod(value.count(",") + 1 for value in swept)
-    settings = "several" if any("(" in value for value in swept) else jobs  # Hydra's range(…) counts itself
+    counted = [value for value in given.values() if re.match(r"(range|choice|interval|glob)\(", value)]  # by Hydra
     trained = [" → ".join(stages) for stages in pipelines]
     if trains_judge(given, evaluates, len(pipelines)):
         trained.append("reward, the judge")
         stages.add(("judge",))
     data = f" on {given['dataset']}" if "dataset" in given else ""
-    many = f", for each of {settings} settings" if jobs > 1 else ""
+    many = f", for each of {'several' if counted else jobs} settings" if jobs > 1 or counted else ""
     return f"{model}{data}: {'; '.join(trained)} ({len(stages)} stage{'s' * (len(stages) > 1)}{many})"
 
 

@@ -10,7 +10,7 @@ from launch.forecast.budget import match
 from launch.stages.base_model import check_source, pretrained_before
 from launch.stages.demonstrations import demonstrations_of
 from launch.stages.digest import plan
-from launch.stages.inputs import asked_reward_model, with_chat_template
+from launch.stages.inputs import asked_reward_model, check_room, with_chat_template
 from launch.stages.judge import plan_judge
 from launch.stages.processes import call
 from launch.stages.rehearsal import outline, rehearse
@@ -41,6 +41,7 @@ def check_pipelines(config: Config, outcome: Outcome) -> None:
     stages, _ = plan_judge(config, ready.start, ready.pairs, fingerprint)
     for name, names in config.pipelines.items():
         stages += plan(configs[name], names, ready.start, ready.pairs, fingerprint, ready.reward, ready.demonstrations)
+    check_room(config, ready.start, len({stage.directory for stage in stages if not done(stage.directory)}))
     for line in (*only_warming_up(stages, ready.counts), *too_few_prompts(config, ready.counts)):
         say(line)
     for stage in {stage.directory: stage for stage in stages}.values():

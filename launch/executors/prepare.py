@@ -4,15 +4,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from launch.config.judging import TRAINED, judge_of
 from launch.config.schema import Config
 from launch.config.trust import follows, unpinned
+from launch.forecast.budget import trainings
 from launch.forecast.fit import check_memory
 from launch.forecast.tokens import Tokens, counted
 from launch.stages.base_model import find_base
 from launch.stages.demonstrations import demonstrations_of, prepare_demonstrations
 from launch.stages.digest import Demonstrations, Start
 from launch.stages.gold import check_gold
-from launch.stages.inputs import asked_reward_model, check_cache, check_reads
+from launch.stages.inputs import asked_reward_model, check_cache, check_reads, check_room
 from launch.stages.judge import check_judge
 from launch.stages.pairs import describe_rows, prepare_pairs
 from launch.stages.rehearsal import outline, prepared, rehearse
@@ -51,7 +53,7 @@ class Prepared:
 
 
 def prepare(config: Config) -> Prepared:
-    """Check memory and options, find or make the initial checkpoint, and prepare the pairs.
+    """Check memory and options, find or make the initial checkpoint, check the disk, and prepare the pairs.
 
     In the order of cost: what is known at once is reported before minutes of pretraining and tokenizing.
 
@@ -62,13 +64,17 @@ def prepare(config: Config) -> Prepared:
     check_cache(config)
     reward = asked_reward_model(config)
     shown = demonstrations_of(config)  # a wrong name is reported before anything is prepared
-    if not prepared(config):  # else the stages are rehearsed when they are known, if any is left to train
+    new = not prepared(config)
+    if new:  # else the stages are rehearsed when they are known, if any is left to train
         rehearse(config, outline(config, reward))
     for line in unpinned(config):
         say(line)
     if shown and (line := follows(shown)):
         say(f"{line}: pin its revision in a profile of conf/demonstrations to have the same rows")
     start = find_base(config)
+    if new:  # else some stages may be trained already, and are known only later
+        every = trainings(config, {name: config.of(name) for name in config.pipelines})
+        check_room(config, start, len(every) + (judge_of(config) == TRAINED))
     pairs = prepare_pairs(config, start, say)
     console.print(f"       {config.dataset.name}: {describe_rows(pairs)}", soft_wrap=True)
     manifest = read_json(pairs / "manifest.json")

@@ -147,4 +147,6 @@ def find_pad(files: ModelFiles, stops: list[str], added: dict[int, str]) -> tupl
         return bos, [f"{why} and no spare one: padded with {bos}"]
     if "ByteLevel" in str(files.tokenizer.get("decoder")) and NO_TEXT in files.tokenizer["model"]["vocab"]:
         return NO_TEXT, [f"{why} and no spare one: padded with {NO_TEXT}, its byte 255, which no text contains"]
-    return None, [f"{why} and no spare one: add model.pad_token='<token>', no stop token and not in your data"]
+    return None, [
+        f"{why} and no spare one: add model.pad_token='<token>', one that ends nothing and is not in your data"
+    ]

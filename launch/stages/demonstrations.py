@@ -70,7 +70,7 @@ def pinned(dataset: Dataset) -> Dataset:
 
 @cache
 def present(path: str, config: str | None) -> tuple[str | None, str]:
-    """Return a data set's commit and split; asked once, for all jobs of a launch to train on the same rows."""
+    """Return a data set's commit and split; asked once, for all jobs of one process to train on the same rows."""
     commit = commit_of(path)
     splits = splits_of(path, config, commit)
     return commit, next((split for split in SPLITS if split in splits), next(iter(splits), SPLITS[-1]))

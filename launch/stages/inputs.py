@@ -202,6 +202,6 @@ def check_room(config: Config, start: Start, stages: int) -> None:
     needed, free = disk(config, parameters, stages), shutil.disk_usage(runs).free
     if stages and needed > free:
         raise UserError(
-            f"no space left: {stages} stages need about {needed / 1e9:.2f} GB under {runs}/ and {free / 1e9:.2f} GB "
-            "are free: free some space, or set runs=<directory on a larger disk>"
+            f"no space left: to train {stages} stage{'s' * (stages > 1)}, about {needed / 1e9:.2f} GB are needed under "
+            f"{runs}/, and {free / 1e9:.2f} GB are free: free some space, or set runs=<directory on a larger disk>"
         )

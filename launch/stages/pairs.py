@@ -132,9 +132,10 @@ def source(name: str, mixture: Dataset, option: str = "dataset=[…]", folders: 
 def identity(dataset: Dataset) -> list[str]:
     """Return the identity of a data set: it changes with its files; a Hub set is identified by id and revision."""
     paths = [path for path in (dataset.path, dataset.test_path) if path and path != "pocket" and is_local(path)]
-    files = [file for path in paths for file in named(path)]
-    files += [expanded(path) for path in dataset.evaluation_prompts]
-    return [f"{file.name} {sha256_of(file)}" for file in files if file.is_file()]  # a name may say of which split
+    files = [(file, expanded(path)) for path in paths for file in named(path)]
+    # within a folder a name says of which split a file is
+    found = [f"{file.relative_to(place) if place.is_dir() else file.name} {sha256_of(file)}" for file, place in files]
+    return found + [sha256_of(file) for path in dataset.evaluation_prompts if (file := expanded(path)).is_file()]
 
 
 def code_identity(module: str = "recipes.data.prepare") -> str:

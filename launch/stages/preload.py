@@ -17,6 +17,7 @@ from recipes.system.processes import LAUNCHER, die_with_parent
 die_with_parent(int(os.environ[LAUNCHER]))
 for number in (signal.SIGINT, signal.SIGTERM):  # for the launcher and the stages, which would end with this
     signal.signal(number, signal.SIG_IGN)
+visible = os.environ.get("CUDA_VISIBLE_DEVICES")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bitsandbytes would open a GPU, which no forked process could use any more
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns about a GPU kernel that is not used
 gc.disable()  # garbage collection would take a fifth of the time
@@ -30,5 +31,8 @@ for method in METHODS.values():
         del sys.modules[method.module]  # a recipe runs as `__main__`: all its imports are loaded by then
 
 logging.getLogger("bitsandbytes").setLevel(logging.NOTSET)
+del os.environ["CUDA_VISIBLE_DEVICES"]
+if visible is not None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible
 gc.freeze()  # so that children share these pages instead of copying them
 gc.enable()

@@ -28,7 +28,8 @@ def check_machine(trainer: Trainer, stage: Stage) -> None:
     """Reject a machine that differs from the hardware profile: training silently on fewer GPUs gives a wrong result.
 
     Raises:
-        UserError: there is no GPU, or the number of processes or the parallelism differs from the profile's.
+        UserError: there is no GPU, or it has no bfloat16, or the number of processes or the parallelism differs from
+            the profile's.
     """
     found = trainer.args.world_size
     if trainer.args.device.type == "cpu" and not trainer.args.use_cpu:

@@ -4,6 +4,7 @@ import errno
 import shutil
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from recipes.config import NEEDS_LESS, UserError, write_text
@@ -14,10 +15,11 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "cublas_status_alloc_fail
 
 def report(error: Exception, directory: Path) -> int:
     """Write an error down for the launcher; return the exit status, 2 if the user can fix it, else 1."""
-    traceback.print_exception(error)
     message = in_words(error, directory)
     if message:
         write_error(directory, message)
+    with suppress(OSError):  # the log may be on a full disk too
+        traceback.print_exception(error)
     return 2 if message else 1
 
 
@@ -39,4 +41,5 @@ def write_error(directory: Path, message: str) -> None:
     try:
         write_text(directory / "error.txt", message)
     except OSError:
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(f"error: {message}", file=sys.stderr, flush=True)

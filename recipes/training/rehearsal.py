@@ -23,7 +23,7 @@ from recipes.training.model import peft_config
 
 # The rehearsal must neither open a GPU, nor ask which one there is, nor wait for other processes.
 ALONE = {"use_cpu": True, "fsdp": None, "fsdp_config": None, "deepspeed": None, "ddp_backend": None}
-ALONE |= {"tf32": None, "torch_compile": False, "torch_compile_backend": None, "torch_compile_mode": None}
+OF_A_GPU = {"tf32": None, "torch_compile": False, "torch_compile_backend": None, "torch_compile_mode": None}
 STEPS = 100  # of the rehearsed schedule, where the options leave their number to the data
 EVALUATED = {"loss", "runtime", "samples_per_second", "steps_per_second"}  # what a trainer gets of every evaluation
 OWN = {"orpo": {"log_odds_ratio", "log_odds_chosen"}, "kto": {"kl"}}  # what packed methods measure besides
@@ -36,7 +36,7 @@ def rehearse(stage: Stage) -> None:
     Raises:
         UserError: one of them cannot be built, or would do nothing; the message names the option.
     """
-    stage.options = stage.options | ALONE
+    stage.options = stage.options | ALONE | ({} if stage.options["use_cpu"] else OF_A_GPU)
     args = arguments(METHODS[stage.stage].config_class(), stage)
     peft_config(stage)
     check_metric(stage.stage, args)
