@@ -2,10 +2,11 @@
 
     python -m dev.ifeval MODEL data=input_data.jsonl
 
-MODEL is the model's directory, and `data` has IFEval's 541 prompts. docs/ifeval.json keeps what was found of each
-prompt, without its text.
+MODEL is what `make` takes as MODEL=, and `data` has IFEval's 541 prompts. The responses are kept: after an interruption
+the same command resumes. docs/ifeval.json keeps lm-eval's verdicts on each, without texts.
 """
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +15,26 @@ from typing import Any
 import numpy as np
 from omegaconf import MISSING
 from scipy.stats import bootstrap
-from transformers import AutoTokenizer
 
+from eval.answers.generate import answer
+from eval.answers.store import Answer, Sampling
 from eval.commands.cli import run
 from eval.harness import VERSION, evaluate, read_results
 from eval.harness import Options as HarnessOptions
 from eval.readme import fill
-from eval.results.cells import ABSENT, markdown
-from recipes.config import UserError, write_json
-from recipes.system.commands import output
+from eval.results.cells import markdown
+from eval.results.statistics import ABSENT
+from launch.pairs import Options as ModelOptions
+from launch.pairs import model_of
+from recipes.config import UserError, read_config, read_json_rows, write_json, write_text
+from recipes.system.commands import output, progress
 from recipes.system.paths import ROOT
 from recipes.system.versions import versions
 
 FIGURES = ROOT / "docs" / "ifeval.json"
 # huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct, "IFEval (Average prompt/inst)", by lighteval
 PUBLISHED = 29.9
-LIMIT = 512  # tokens of a response: the longest that a CPU writes 541 times within half an hour
-AT_LIMIT = 0.99  # of the limit: lm-eval keeps texts, and tokenized again they may have a token less
+LIMIT = 512  # tokens of a response: 541 longer ones would take a CPU hours
 CHECKS = ("strict", "loose")
 LEVELS = {
     "prompts with every instruction followed": (1.0, 0.0),
@@ -44,36 +48,48 @@ class Options:
     """The options of the command line."""
 
     data: str = MISSING  # IFEval's prompts, as its authors publish them
+    runs: str = "runs"  # where the responses are kept
 
 
 def main(names: list[str], options: Options) -> None:
-    """Measure, keep the figures, and write the table.
+    """Answer all prompts greedily, have lm-eval check the responses, keep its verdicts, and write the table.
 
     Raises:
-        UserError: not exactly one model was named.
+        UserError: not exactly one model was named, or the prompts cannot be read.
     """
     if len(names) != 1:
-        raise UserError("name one model directory")
-    model = Path(names[0])
-    asked = HarnessOptions(tasks="ifeval", data=options.data, batch_size=64, gen_kwargs=f"max_gen_toks={LIMIT}")
-    found = kept(read_results(evaluate(model, asked)), model)
+        raise UserError("name one model")
+    directory = model_of(ModelOptions(model=names[0], runs=options.runs))
+    given = read_json_rows(Path(options.data))
+    if not all(isinstance(row, dict) and row.get("prompt") for row in given):
+        raise UserError(f"data={options.data}: rows without a prompt; give IFEval's input_data.jsonl")
+    prompts = [row["prompt"] for row in given]
+    asked: list[Any] = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    with progress(len(prompts), f"ifeval  {directory}") as advance:
+        responses = answer(directory, asked, Sampling(LIMIT, 0.0), advance)
+    answers = {prompt: found for prompt, (found,) in zip(prompts, responses, strict=True)}
+    file = directory / "eval" / "ifeval.jsonl"
+    rows = [{"prompt": prompt, "response": found.text} for prompt, found in answers.items()]
+    write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    results = read_results(evaluate(file, HarnessOptions(tasks="ifeval", data=options.data)))
+    found = kept(results, answers, read_config(directory)["model"]["name"])
     write_json(FIGURES, found)
     fill(ROOT / "docs" / "real.md", "ifeval", block(found))
     output.print(block(found), soft_wrap=True)
 
 
-def kept(found: dict[str, Any], model: Path) -> dict[str, Any]:
-    """Return lm-eval's verdicts on each response, with its length in tokens, and what they were made with."""
-    tokenizer = AutoTokenizer.from_pretrained(model)
+def kept(found: dict[str, Any], answers: dict[str, Answer], model: str) -> dict[str, Any]:
+    """Return lm-eval's verdicts on each response, with its length and end, and what they were made with."""
     rows = [
         {
             "key": sample["doc"]["key"],
             **{check: sample[f"inst_level_{check}_acc"] for check in CHECKS},
-            "tokens": len(tokenizer(sample["resps"][0][0], add_special_tokens=False)["input_ids"]),
+            "tokens": answers[sample["doc"]["prompt"]].tokens,
+            "stopped": answers[sample["doc"]["prompt"]].stopped,
         }
         for sample in found["samples"]["ifeval"]
     ]
-    return {"model": model.name, "limit": LIMIT, "versions": versions() | {"lm_eval": VERSION}, "responses": rows}
+    return {"model": model, "limit": LIMIT, "versions": versions() | {"lm_eval": VERSION}, "responses": rows}
 
 
 def block(found: dict[str, Any]) -> str:
@@ -84,7 +100,7 @@ def block(found: dict[str, Any]) -> str:
         published = f"{PUBLISHED:.1f}" if all(weights) else ABSENT
         lines.append([title, *(interval(rows, check, weights) for check in CHECKS), published])
     both = LEVELS["mean of both"]
-    cut = [row for row in rows if row["tokens"] >= AT_LIMIT * found["limit"]]
+    cut = [row for row in rows if not row["stopped"]]
     best = [row | {"strict": [True] * len(row["strict"])} if row in cut else row for row in rows]
     return "\n".join(
         [

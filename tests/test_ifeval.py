@@ -20,8 +20,8 @@ PROMPTS = [  # in IFEval's form; an untrained model follows the first now and th
 ]
 
 
-def response(*strict: bool, tokens: int = 9) -> dict[str, object]:
-    return {"key": 1, "strict": [*strict], "loose": [True] * len(strict), "tokens": tokens}
+def response(*strict: bool, stopped: bool = True) -> dict[str, object]:
+    return {"key": 1, "strict": [*strict], "loose": [True] * len(strict), "tokens": 9, "stopped": stopped}
 
 
 def test_a_prompt_counts_once_and_so_does_an_instruction() -> None:
@@ -31,7 +31,7 @@ def test_a_prompt_counts_once_and_so_does_an_instruction() -> None:
 
 
 def test_responses_at_the_limit_may_have_followed_everything() -> None:
-    found = {"limit": 512, "responses": [response(True, True), response(False, True), response(False, tokens=512)]}
+    found = {"limit": 512, "responses": [response(True, True), response(False, True), response(False, stopped=False)]}
     printed = block(found)
     # prompts: 1 of 3, at best 2 of 3; instructions: 3 of 5, at best 4 of 5
     assert "| mean of both | 46.7<br>" in printed and "cut off at the limit: 1." in printed
@@ -50,11 +50,11 @@ def test_the_command_keeps_verdicts_and_no_text(
     monkeypatch.setattr(dev.ifeval, "ROOT", tmp_path)
     monkeypatch.setattr(dev.ifeval, "FIGURES", figures)
     monkeypatch.setattr(dev.ifeval, "LIMIT", 8)
-    main([str(tiny_model)], Options(str(data)))
+    main([str(tiny_model)], Options(str(data), str(tmp_path / "runs")))
     found = read_json(figures)
     assert [(row["key"], len(row["strict"])) for row in found["responses"]] == [(1, 1), (2, 2)]
     assert found["responses"][1]["strict"][0] is False and "prompt" not in figures.read_text()
-    assert all(row["tokens"] > 0 for row in found["responses"])
+    assert all(row["tokens"] == 8 or row["stopped"] for row in found["responses"])
     assert block(found) in page.read_text()
-    with pytest.raises(UserError, match="name one model directory"):
+    with pytest.raises(UserError, match="name one model"):
         main([], Options(str(data)))
