@@ -97,10 +97,7 @@ def answer_turns(directory: Path, questions: list[dict[str, Any]], options: Opti
     endpoint, who = options.elsewhere(), options.names_of_endpoint()
     name = digest(
         [question["turns"] for question in questions],
-        options.max_new_tokens,
-        options.seed,
-        *who,
-        *weight_files(directory),
+        *(options.max_new_tokens, options.seed, *who, *weight_files(directory)),
     )
     file = directory / "eval" / f"mt-bench-answers-{name}.jsonl"
     if not file.exists():

@@ -9,7 +9,7 @@ from door import ROOT, run
 
 from eval.answers.on_policy import EQUAL, FEW, Scored, as_row, choose
 from eval.answers.store import Answer
-from launch.pairs import prompt_of, prompts_of
+from launch.stages.prompts import prompt_of, prompts_of
 from pocket.gold import score
 from pocket.pairs import splits
 from recipes.config import UserError

@@ -86,7 +86,7 @@ def test_a_range_is_widened_once_at_an_edge_and_a_best_at_the_new_edge_is_told()
 
 @pytest.mark.parametrize("trials", [4, 6, 8, 10, 16])
 def test_the_trials_after_the_widening_go_beyond_the_edge(trials: int) -> None:
-    """As `tune` asks: a round together, and the first half is told before the second is asked."""
+    """As `tune` asks: a round together, and the first half's results are reported before the second is asked for."""
     space = {"orpo.learning_rate": Range(1e-4, 1e-2)}
     found = Search("orpo", space, {"orpo.learning_rate": 9.9e-3}, trials)
     for numbers in rounds(trials):

@@ -23,7 +23,7 @@ SAID = {
     UNSURE: ("is not distinguishable from", ""),
     NONE: ("has no verdict against", ""),
 }
-MANY = 4  # pipelines: where none of so many is told apart from another, no best one is named
+MANY = 4  # pipelines: where none of so many is distinguishable from another, no best one is named
 
 
 def headline(rows: list[Row]) -> list[str]:
@@ -114,7 +114,7 @@ class Contest:
 
     @property
     def undecided(self) -> bool:
-        """Whether none of several pipelines is told apart from any other."""
+        """Whether none of several pipelines is distinguishable from any other."""
         found = [self.verdict(row, other) for row in self.rows for other in self.rows if row is not other]
         return len(self.rows) >= MANY and {*found} == {UNSURE}
 

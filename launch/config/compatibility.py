@@ -178,8 +178,7 @@ def refuse_incompatible(config: Config) -> None:
 def refuse_dtype(cell: Cell, dtype: str) -> None:
     """Reject adapters on a base whose dtype does not serve.
 
-    In float16 without autocast gradients vanish. ZeRO-3 loads a base in the adapters' dtype. A base of another one, and
-    the adapters' initial weights, which are rounded to it, would differ from those of one process.
+    In float16 without autocast gradients vanish. ZeRO-3 loads the base in the adapters' dtype, not in its own.
 
     Raises:
         UserError: the message names the dtype to set.
